@@ -1,0 +1,67 @@
+import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
+
+/** Version of `run.json`. A reader accepts every version up to its own. */
+export const RUN_RECORD_VERSION = 1;
+
+export type Recovery = "stock" | "txsync";
+export type Accel = "tcg" | "kvm";
+export type GuestKind = "integrity" | "linux";
+
+/** What a check found. `evidence` is for people and reports: the first wrong pages, the missing entries. */
+export interface CheckResult {
+  readonly check: string;
+  readonly verdict: CheckVerdict;
+  /** One sentence. */
+  readonly summary: string;
+  readonly evidence?: JsonValue;
+}
+
+/** Milliseconds unless the name says otherwise; absent where the run has no such thing. */
+export interface RunTimings {
+  readonly total_ms: number;
+  readonly fleet_ms?: number;
+  readonly boot_ms?: number;
+  readonly migration_ms?: number;
+  readonly check_ms?: number;
+  readonly detect_ms?: number;
+  readonly recover_ms?: number;
+  readonly downtime_ms?: number;
+  readonly lost_steps?: number;
+  readonly transactions?: number;
+  readonly pause_p50_ms?: number;
+  readonly pause_p90_ms?: number;
+  readonly pause_max_ms?: number;
+}
+
+/** `run.json`: all parameters, versions and the verdict of one run. */
+export interface RunRecord {
+  readonly version: typeof RUN_RECORD_VERSION;
+  readonly id: string;
+  readonly started_at: string;
+  readonly scenario: string;
+  readonly title: string;
+  readonly group: string;
+  readonly recovery: Recovery;
+  readonly accel: Accel;
+  readonly accel_why: string;
+  readonly guest: GuestKind;
+  /** Name of the QEMU asked for ("10.0", or an image) and the version that answered. */
+  readonly qemu: string;
+  readonly qemu_version: string;
+  readonly seed: number;
+  readonly memory_bytes: number;
+  /** The faults of the scenario as plain data, for people and for matrices. */
+  readonly faults: readonly { readonly fault: string; readonly on: string; readonly at: string }[];
+  readonly expected: Verdict;
+  readonly verdict: Verdict;
+  readonly as_expected: boolean;
+  /** Why the verdict is what it is, one sentence. */
+  readonly why: string;
+  readonly checks: readonly CheckResult[];
+  readonly timings: RunTimings;
+  /** Command that runs the same again. */
+  readonly command: string;
+  readonly versions: Readonly<Record<string, string>>;
+  /** Set when the harness itself failed. */
+  readonly error?: string;
+}

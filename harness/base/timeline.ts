@@ -1,0 +1,120 @@
+/**
+ * The timeline of a run: one ordered list of events, written to `timeline.ndjson` as the run goes. Every check,
+ * report and replay is a function of it, so whatever a reader needs to know has to stand here.
+ */
+export const TIMELINE_VERSION = 1;
+
+export type HostRole = "source" | "target" | "escrow";
+export const HOST_ROLES: readonly HostRole[] = ["source", "target", "escrow"];
+
+/** A link between two hosts, named by its ends in the order in which connections are opened: `source-target`. */
+export type LinkName = `${HostRole}-${HostRole}`;
+
+/** Where on the report an event belongs. */
+export type Lane = "run" | HostRole | `link:${LinkName}` | "migration" | "fault" | "client" | "check";
+
+/** Phases of a run, in order. */
+export type RunPhase = "fleet" | "boot" | "work" | "migrate" | "settle" | "check" | "teardown";
+
+/** Steps of the migration protocol at which a fault may be triggered, in the order in which they normally come. */
+export type ProtocolStep =
+  | "setup"
+  | "precopy"
+  | "switchover"
+  | "target-running"
+  | "postcopy-paused"
+  | "recovering"
+  | "completing"
+  | "completed"
+  | "failed";
+
+export type LinkDirection = "both" | "forward" | "backward";
+
+export type Verdict = "intact" | "lost" | "corrupt" | "split-brain" | "unknown";
+export type CheckVerdict = true | false | "unknown";
+
+export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
+
+/** What happened; sizes are bytes, times milliseconds. */
+export type TimelineEventBody =
+  | { readonly kind: "run.started"; readonly scenario: string; readonly recovery: string; readonly seed: number }
+  | { readonly kind: "run.phase"; readonly phase: RunPhase }
+  | { readonly kind: "run.settled"; readonly how: string; readonly owner: HostRole | "none" }
+  | { readonly kind: "run.note"; readonly text: string }
+  | { readonly kind: "run.finished"; readonly verdict: Verdict; readonly as_expected: boolean }
+  | { readonly kind: "host.started"; readonly container: string }
+  | { readonly kind: "host.gone"; readonly how: string }
+  | { readonly kind: "qemu.started"; readonly pid: number; readonly version: string; readonly argv: readonly string[] }
+  | { readonly kind: "qemu.exited"; readonly code: number | null; readonly last_lines: readonly string[] }
+  /** An event as QMP reported it: STOP, RESUME, MIGRATION, SHUTDOWN, ... */
+  | { readonly kind: "qmp.event"; readonly event: string; readonly data: JsonValue }
+  | { readonly kind: "migration.status"; readonly side: "source" | "target"; readonly status: string }
+  | { readonly kind: "migration.step"; readonly step: ProtocolStep }
+  | {
+      readonly kind: "migration.progress";
+      readonly transferred_bytes: number;
+      readonly remaining_bytes: number;
+      readonly total_bytes: number;
+      readonly pages_arrived: number;
+      readonly pages_total: number;
+      readonly pages_requested: number;
+    }
+  | { readonly kind: "fault.injected"; readonly fault: string; readonly id: string; readonly what: string }
+  | { readonly kind: "fault.healed"; readonly fault: string; readonly id: string }
+  | { readonly kind: "fault.failed"; readonly fault: string; readonly id: string; readonly error: string }
+  | {
+      readonly kind: "link.state";
+      readonly link: LinkName;
+      readonly direction: LinkDirection;
+      readonly state: "up" | "reset" | "silent" | "shaped";
+      readonly detail: string;
+    }
+  /** A client operation. `op` ties the phases of one operation together. */
+  | {
+      readonly kind: "client.op";
+      readonly op: number;
+      readonly name: "append" | "read";
+      readonly phase: "invoked" | "acknowledged" | "failed" | "unknown";
+      readonly host: HostRole | "none";
+      readonly value?: number;
+      readonly index?: number;
+      readonly error?: string;
+    }
+  | { readonly kind: "guest.progress"; readonly host: HostRole; readonly cpu: number; readonly step: number }
+  | { readonly kind: "guest.log"; readonly host: HostRole; readonly line: string }
+  /** Transactions. `n` is the transaction number, `generation` the VM's incarnation. */
+  | {
+      readonly kind: "tx.taken";
+      readonly generation: number;
+      readonly n: number;
+      readonly pages: number;
+      readonly bytes: number;
+      readonly stop_ms: number;
+      readonly device_ms: number;
+      readonly find_ms: number;
+      readonly copy_ms: number;
+      readonly pause_ms: number;
+    }
+  | { readonly kind: "tx.stored"; readonly generation: number; readonly n: number; readonly bytes: number }
+  | { readonly kind: "tx.committed"; readonly generation: number; readonly n: number; readonly latency_ms: number }
+  | { readonly kind: "gate.released"; readonly generation: number; readonly n: number; readonly bytes: number; readonly waited_ms: number }
+  | { readonly kind: "lease.lost"; readonly peer: HostRole; readonly silent_ms: number }
+  | { readonly kind: "lease.regained"; readonly peer: HostRole }
+  | { readonly kind: "vote.asked"; readonly generation: number }
+  | { readonly kind: "vote.promised"; readonly generation: number; readonly to: HostRole }
+  | { readonly kind: "vote.refused"; readonly generation: number; readonly to: HostRole; readonly why: string }
+  | { readonly kind: "generation.opened"; readonly generation: number; readonly owner: HostRole }
+  | { readonly kind: "generation.closed"; readonly generation: number }
+  | { readonly kind: "restore.started"; readonly generation: number; readonly n: number }
+  | { readonly kind: "restore.finished"; readonly generation: number; readonly n: number; readonly pages: number; readonly restore_ms: number }
+  | { readonly kind: "takeover"; readonly server: HostRole; readonly pages_left: number }
+  | { readonly kind: "handoff"; readonly generation: number; readonly n: number }
+  | { readonly kind: "protection"; readonly state: "on" | "off"; readonly why: string }
+  | { readonly kind: "check.result"; readonly check: string; readonly verdict: CheckVerdict; readonly summary: string }
+  | { readonly kind: "log"; readonly stream: "qemu" | "agent"; readonly line: string };
+
+export type TimelineEvent = TimelineEventBody & {
+  /** Since the run began, monotonic, with fractions. */
+  readonly at_ms: number;
+  readonly lane: Lane;
+};
