@@ -97,7 +97,13 @@ export type TimelineEventBody =
     }
   | { readonly kind: "tx.stored"; readonly generation: number; readonly n: number; readonly bytes: number }
   | { readonly kind: "tx.committed"; readonly generation: number; readonly n: number; readonly latency_ms: number }
-  | { readonly kind: "gate.released"; readonly generation: number; readonly n: number; readonly bytes: number; readonly waited_ms: number }
+  | {
+      readonly kind: "gate.released";
+      readonly generation: number;
+      readonly n: number;
+      readonly bytes: number;
+      readonly waited_ms: number;
+    }
   | { readonly kind: "lease.lost"; readonly peer: HostRole; readonly silent_ms: number }
   | { readonly kind: "lease.regained"; readonly peer: HostRole }
   | { readonly kind: "vote.asked"; readonly generation: number }
@@ -106,7 +112,13 @@ export type TimelineEventBody =
   | { readonly kind: "generation.opened"; readonly generation: number; readonly owner: HostRole }
   | { readonly kind: "generation.closed"; readonly generation: number }
   | { readonly kind: "restore.started"; readonly generation: number; readonly n: number }
-  | { readonly kind: "restore.finished"; readonly generation: number; readonly n: number; readonly pages: number; readonly restore_ms: number }
+  | {
+      readonly kind: "restore.finished";
+      readonly generation: number;
+      readonly n: number;
+      readonly pages: number;
+      readonly restore_ms: number;
+    }
   | { readonly kind: "takeover"; readonly server: HostRole; readonly pages_left: number }
   | { readonly kind: "handoff"; readonly generation: number; readonly n: number }
   | { readonly kind: "protection"; readonly state: "on" | "off"; readonly why: string }
@@ -118,3 +130,6 @@ export type TimelineEvent = TimelineEventBody & {
   readonly at_ms: number;
   readonly lane: Lane;
 };
+
+/** Where events go: handed to every part that has something to tell. */
+export type Emit = (lane: Lane, body: TimelineEventBody) => void;

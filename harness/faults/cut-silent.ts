@@ -1,0 +1,15 @@
+import type { LinkDirection } from "../base/timeline.ts";
+import type { Fault, OnLink } from "./fault.ts";
+
+/** `direction` "forward" silences what flows from the first host of the link's name to the second. */
+export type CutSilent = OnLink & { readonly fault: "cut-silent"; readonly direction: LinkDirection };
+
+/** Nothing comes through any more, in one direction or both, and no reset tells of it. */
+export const cutSilent: Fault<CutSilent> = {
+  name: "cut-silent",
+  where: ({ link, direction }) => `link ${link}${direction === "both" ? "" : `, ${direction}`}`,
+  async inject({ link, direction }, { fleet }) {
+    await fleet.link(link).cutSilently(direction);
+    return () => fleet.link(link).heal();
+  },
+};

@@ -1,0 +1,23 @@
+import type { Fault, OnHost } from "./fault.ts";
+
+/** What is filled: the host's /dev/shm (where guest RAM lies), or as much of its disk as `bytes` says. */
+export type Fill = OnHost & { readonly fault: "fill"; readonly what: "shm" | "disk"; readonly bytes?: number };
+
+/**
+ * Leaves no room on the host's /dev/shm or puts so many bytes on its disk. The disk is the container's and shared
+ * with the machine, so it is filled only up to a bound that must be given. Healing removes the ballast.
+ */
+export const fill: Fault<Fill> = {
+  name: "fill",
+  where: ({ host, what }) => `${what} of ${host}`,
+  async inject({ host, what, bytes }, { fleet }) {
+    const target = fleet.host(host);
+    const path = what === "shm" ? "/dev/shm/ferryman-ballast" : "/run/ferryman/ballast";
+    if (what === "disk" && bytes === undefined) throw new Error("filling a disk needs a number of bytes");
+    const size = bytes === undefined ? "$(df --output=avail -B1 /dev/shm | tail -1)" : String(bytes);
+    await target.run(`fallocate -l ${size} ${path}`, 30_000);
+    return async () => {
+      await target.run(`rm -f ${path}`);
+    };
+  },
+};

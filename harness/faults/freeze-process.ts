@@ -1,0 +1,16 @@
+import { type Fault, type OnProcess, pidOf } from "./fault.ts";
+
+export type FreezeProcess = OnProcess & { readonly fault: "freeze-process" };
+
+/** SIGSTOP: the process stands still, its sockets stay open. Healing sends SIGCONT. */
+export const freezeProcess: Fault<FreezeProcess> = {
+  name: "freeze-process",
+  where: ({ host, process }) => `${process} on ${host}`,
+  async inject(spec, context) {
+    const pid = pidOf(spec, context);
+    await context.fleet.host(spec.host).run(`kill -STOP ${pid}`);
+    return async () => {
+      await context.fleet.host(spec.host).run(`kill -CONT ${pid}`);
+    };
+  },
+};

@@ -1,0 +1,60 @@
+import { type Bandwidth, bandwidth } from "./bandwidth.ts";
+import { type ByteLimit, byteLimit } from "./byte-limit.ts";
+import { type CutReset, cutReset } from "./cut-reset.ts";
+import { type CutSilent, cutSilent } from "./cut-silent.ts";
+import { type DetachHost, detachHost } from "./detach-host.ts";
+import type { Fault, FaultContext, Heal } from "./fault.ts";
+import { type Fill, fill } from "./fill.ts";
+import { type FreezeHost, freezeHost } from "./freeze-host.ts";
+import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
+import { type KillHost, killHost } from "./kill-host.ts";
+import { type KillProcess, killProcess } from "./kill-process.ts";
+import { type Latency, latency } from "./latency.ts";
+import { type Slice, slice } from "./slice.ts";
+
+export type { FaultContext, Heal, ProcessName } from "./fault.ts";
+
+/** Every fault there is, as a scenario writes it. */
+export type FaultSpec =
+  | Bandwidth
+  | ByteLimit
+  | CutReset
+  | CutSilent
+  | DetachHost
+  | Fill
+  | FreezeHost
+  | FreezeProcess
+  | KillHost
+  | KillProcess
+  | Latency
+  | Slice;
+
+/** The list that names them all: a new fault is a file beside these and a line here. */
+export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<FaultSpec, { fault: Name }>> } = {
+  bandwidth,
+  "byte-limit": byteLimit,
+  "cut-reset": cutReset,
+  "cut-silent": cutSilent,
+  "detach-host": detachHost,
+  fill,
+  "freeze-host": freezeHost,
+  "freeze-process": freezeProcess,
+  "kill-host": killHost,
+  "kill-process": killProcess,
+  latency,
+  slice,
+};
+
+export function inject(spec: FaultSpec, context: FaultContext): Promise<Heal | undefined> {
+  return faultOf(spec).inject(spec, context);
+}
+
+/** Where a fault strikes, for people. */
+export function whereOf(spec: FaultSpec): string {
+  return faultOf(spec).where(spec);
+}
+
+// FAULTS maps each name to the fault of that very spec, which TypeScript cannot follow through a union.
+function faultOf(spec: FaultSpec): Fault<FaultSpec> {
+  return FAULTS[spec.fault] as unknown as Fault<FaultSpec>;
+}

@@ -1,0 +1,25 @@
+import type { Fault, OnLink } from "./fault.ts";
+
+export type Slice = OnLink & {
+  readonly fault: "slice";
+  readonly bytes_mean: number;
+  readonly bytes_variation: number;
+  readonly delay_us: number;
+};
+
+/** Data comes in small pieces with a pause between them: finds readers that take a read for a record. */
+export const slice: Fault<Slice> = {
+  name: "slice",
+  where: ({ link }) => `link ${link}`,
+  async inject({ link, ...spec }, { fleet }) {
+    await fleet
+      .link(link)
+      .shape({
+        shape: "sliced",
+        bytes_mean: spec.bytes_mean,
+        bytes_variation: spec.bytes_variation,
+        delay_us: spec.delay_us,
+      });
+    return () => fleet.link(link).heal();
+  },
+};

@@ -1,0 +1,93 @@
+import type Docker from "dockerode";
+import { messageOf, UserError } from "../base/errors.ts";
+import { type Emit, HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
+import { waitFor } from "../base/wait.ts";
+import { startContainer } from "./container.ts";
+import { connectTo, StartedHost } from "./host.ts";
+import { LINKS_ALIAS, type Link, openLinks } from "./links.ts";
+import { createNetworks } from "./networks.ts";
+import { ownerOf } from "./owner.ts";
+import { TOXIPROXY_API_PORT } from "./ports.ts";
+
+export interface FleetSpec {
+  /** Names the run; part of every container's and network's name. */
+  readonly run: string;
+  readonly host_image: string;
+  readonly toxiproxy_image: string;
+  /** Room on each host's /dev/shm. */
+  readonly shm_bytes: number;
+  readonly devices: readonly string[];
+  readonly emit: Emit;
+}
+
+/** Three hosts, their networks and the links between them. Disposing of it takes everything away. */
+export interface StartedFleet extends AsyncDisposable {
+  readonly host: (role: HostRole) => StartedHost;
+  readonly link: (name: LinkName) => Link;
+}
+
+/** Starts the fleet of a run. Whatever was started is taken away again when any part of it fails. */
+export async function startFleet(docker: Docker, spec: FleetSpec): Promise<StartedFleet> {
+  await using stack = new AsyncDisposableStack();
+  const owner = ownerOf(process.pid) ?? String(process.pid);
+  const networks = await createNetworks(docker, spec.run, owner);
+  stack.use(networks);
+  const hosts = new Map<HostRole, StartedHost>();
+  let links: readonly Link[] = [];
+  const starting = [
+    ...HOST_ROLES.map(async (role) => {
+      const started = await StartedHost.start(docker, {
+        role,
+        run: spec.run,
+        owner,
+        image: spec.host_image,
+        management: networks.management,
+        fabric: networks.fabric,
+        shm_bytes: spec.shm_bytes,
+        devices: spec.devices,
+        emit: spec.emit,
+      });
+      stack.use(started);
+      hosts.set(role, started);
+    }),
+    (async () => {
+      const started = await startContainer({
+        image: spec.toxiproxy_image,
+        name: `ferryman-${spec.run}-links`,
+        run: spec.run,
+        owner,
+        network: networks.management,
+        ports: [TOXIPROXY_API_PORT],
+        command: [],
+        ready: /Starting Toxiproxy|Starting HTTP server|Listening on/i,
+      });
+      stack.defer(() => started.stop({ timeout: 0, remove: true, removeVolumes: true }).then(() => undefined));
+      await connectTo(docker, networks.fabric, started.getId(), LINKS_ALIAS);
+      const url = `http://${started.getHost()}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
+      await waitFor({ what: "Toxiproxy to answer", timeout_ms: 10_000 }, () =>
+        fetch(`${url}/version`).then(
+          (answer) => (answer.ok ? true : undefined),
+          () => undefined,
+        ),
+      );
+      links = await openLinks(url, spec.emit);
+    })(),
+  ];
+  const failed = (await Promise.allSettled(starting)).find((result) => result.status === "rejected");
+  if (failed) throw new UserError(`the hosts of run ${spec.run} did not start: ${messageOf(failed.reason)}`);
+  const kept = stack.move();
+  return {
+    host: (role) => found(hosts.get(role), role),
+    link: (name) =>
+      found(
+        links.find((link) => link.name === name),
+        name,
+      ),
+    [Symbol.asyncDispose]: () => kept.disposeAsync(),
+  };
+}
+
+function found<T>(thing: T | undefined, name: string): T {
+  if (thing === undefined) throw new UserError(`there is no "${name}" in this fleet`);
+  return thing;
+}

@@ -1,0 +1,194 @@
+import { createConnection, type Socket } from "node:net";
+import { PassThrough, type Readable } from "node:stream";
+import type Docker from "dockerode";
+import type { StartedTestContainer } from "testcontainers";
+import type { Emit, HostRole } from "../base/timeline.ts";
+import { within } from "../base/wait.ts";
+import { startContainer } from "./container.ts";
+import { isNotFound } from "./networks.ts";
+import { MANAGEMENT_PORTS } from "./ports.ts";
+import { HostProcess } from "./process.ts";
+import { HostShell } from "./shell.ts";
+
+export interface HostSpec {
+  readonly role: HostRole;
+  readonly run: string;
+  readonly owner: string;
+  readonly image: string;
+  readonly management: string;
+  readonly fabric: string;
+  readonly shm_bytes: number;
+  /** Devices passed on, such as /dev/kvm. */
+  readonly devices: readonly string[];
+  readonly emit: Emit;
+}
+
+/** A host that runs: a container that plays one hypervisor machine. */
+export class StartedHost implements AsyncDisposable {
+  readonly role: HostRole;
+  readonly container_name: string;
+  readonly #docker: Docker;
+  readonly #started: StartedTestContainer;
+  readonly #container: Docker.Container;
+  readonly #shell: HostShell;
+  readonly #fabric: string;
+  readonly #emit: Emit;
+  readonly #processes = new Set<HostProcess>();
+  #state: "up" | "frozen" | "gone" = "up";
+
+  private constructor(spec: HostSpec, docker: Docker, started: StartedTestContainer, shell: HostShell, name: string) {
+    this.role = spec.role;
+    this.container_name = name;
+    this.#docker = docker;
+    this.#started = started;
+    this.#container = docker.getContainer(started.getId());
+    this.#shell = shell;
+    this.#fabric = spec.fabric;
+    this.#emit = spec.emit;
+  }
+
+  static async start(docker: Docker, spec: HostSpec): Promise<StartedHost> {
+    const name = `ferryman-${spec.run}-${spec.role}`;
+    const started = await startContainer({
+      image: spec.image,
+      name,
+      run: spec.run,
+      owner: spec.owner,
+      network: spec.management,
+      ports: MANAGEMENT_PORTS,
+      entrypoint: ["/opt/ferryman/bin/tini", "--"],
+      command: ["/bin/sh", "-c", "mkdir -p /run/ferryman && echo ferryman host is up && exec sleep infinity"],
+      ready: /ferryman host is up/,
+      shm_bytes: spec.shm_bytes,
+      devices: spec.devices,
+      capabilities: ["SYS_PTRACE"],
+      unconfined: true,
+    });
+    const container = docker.getContainer(started.getId());
+    try {
+      await connectTo(docker, spec.fabric, started.getId(), spec.role);
+      const shell = await HostShell.open(docker, container, spec.role);
+      spec.emit(spec.role, { kind: "host.started", container: name });
+      return new StartedHost(spec, docker, started, shell, name);
+    } catch (error) {
+      await container.remove({ force: true });
+      throw error;
+    }
+  }
+
+  /** Whether the host's processes can run: neither killed nor frozen. */
+  get up(): boolean {
+    return this.#state === "up";
+  }
+
+  get gone(): boolean {
+    return this.#state === "gone";
+  }
+
+  /** Runs one command line in the host's open shell (see HostShell.run). */
+  async run(command: string, timeout_ms?: number): Promise<string> {
+    return this.#shell.run(command, timeout_ms);
+  }
+
+  /** Starts a process that outlives the call; its output comes as it is written. */
+  async spawn(argv: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<HostProcess> {
+    const started = await HostProcess.start(this.#docker, this.#container, argv, environment);
+    this.#processes.add(started);
+    return started;
+  }
+
+  /** The bytes of a file in the host, from `offset_bytes` on (a multiple of 4096), in order. Holes read as zeros. */
+  async readFile(path: string, offset_bytes = 0, length_bytes?: number): Promise<Readable> {
+    const count = length_bytes === undefined ? [] : [`count=${length_bytes}`];
+    const exec = await this.#container.exec({
+      Cmd: [
+        "dd",
+        `if=${path}`,
+        "bs=1M",
+        `skip=${offset_bytes}`,
+        ...count,
+        "iflag=skip_bytes,count_bytes",
+        "status=none",
+      ],
+      AttachStdout: true,
+      AttachStderr: true,
+    });
+    const stream = await exec.start({ hijack: true, stdin: false });
+    const output = new PassThrough();
+    let complaint = "";
+    const errors = new PassThrough().setEncoding("utf8").on("data", (text: string) => {
+      complaint += text;
+    });
+    this.#docker.modem.demuxStream(stream, output, errors);
+    stream.on("error", (error: Error) => output.destroy(error));
+    stream.on("end", () => {
+      if (complaint === "") output.end();
+      else output.destroy(new Error(`reading ${path} on ${this.role}: ${complaint.trim()}`));
+    });
+    return output;
+  }
+
+  /**
+   * Connects to a management port of the host.
+   * @throws WaitTimeoutError or the socket's error when nobody answers there.
+   */
+  async connect(port: number, timeout_ms = 5_000): Promise<Socket> {
+    const socket = createConnection({
+      host: this.#started.getHost(),
+      port: this.#started.getMappedPort(port),
+      noDelay: true,
+    });
+    const connected = new Promise<void>((resolve, reject) => {
+      socket.once("connect", resolve).once("error", reject);
+    });
+    try {
+      await within({ what: `a connection to port ${port} of ${this.role}`, timeout_ms }, connected);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+    return socket;
+  }
+
+  /** The host dies at once, with all its memory. */
+  async kill(): Promise<void> {
+    await this.#container.kill({ signal: "SIGKILL" });
+    this.#state = "gone";
+    this.#emit(this.role, { kind: "host.gone", how: "killed" });
+  }
+
+  /** Every process of the host stands still (cgroup freezer). */
+  async freeze(): Promise<void> {
+    await this.#container.pause();
+    this.#state = "frozen";
+  }
+
+  async thaw(): Promise<void> {
+    await this.#container.unpause();
+    this.#state = "up";
+  }
+
+  async detachFromFabric(): Promise<void> {
+    await this.#docker.getNetwork(this.#fabric).disconnect({ Container: this.#container.id, Force: true });
+  }
+
+  async attachToFabric(): Promise<void> {
+    await connectTo(this.#docker, this.#fabric, this.#container.id, this.role);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#shell[Symbol.dispose]();
+    for (const started of this.#processes) started[Symbol.dispose]();
+    try {
+      await this.#container.remove({ force: true, v: true });
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+    this.#state = "gone";
+  }
+}
+
+/** Attaches a container to the fabric under the name by which the others know it. */
+export async function connectTo(docker: Docker, network: string, container: string, alias: string): Promise<void> {
+  await docker.getNetwork(network).connect({ Container: container, EndpointConfig: { Aliases: [alias] } });
+}

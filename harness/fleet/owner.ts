@@ -1,0 +1,36 @@
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+
+/**
+ * Names a process so that a later one can tell whether it still lives: machine, pid and the kernel's start time of
+ * that pid (field 22 of /proc/PID/stat, see proc(5)), because pids are used again. Without /proc the start time is 0.
+ */
+export function ownerOf(pid: number): string | undefined {
+  const started = startTime(pid);
+  return started === undefined ? undefined : `${hostname()}/${pid}/${started}`;
+}
+
+/** Whether the process that `owner` names is still there. A process of another machine is taken to live. */
+export function ownerLives(owner: string): boolean {
+  const [machine, pid] = owner.split("/");
+  if (machine !== hostname()) return true;
+  return ownerOf(Number(pid)) === owner;
+}
+
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return isAlive(pid) ? "0" : undefined;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,23 @@
+/** Ports inside a host. Only the management ports are published, on the loopback address of the machine. */
+export const PORTS = {
+  /** Whoever receives on this host: QEMU's migration in a stock run, the agent under txsync. Reached over links only. */
+  link: 7000,
+  /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
+  qmp_control: 4444,
+  qmp_oob: 4445,
+  qmp_watch: 4446,
+  /** The guest's second serial port: the ledger, or the Linux guest's commands. */
+  com2: 4560,
+  /** The agent's control connection for whoever manages it. */
+  agent: 4570,
+} as const;
+
+export const MANAGEMENT_PORTS: readonly number[] = [
+  PORTS.qmp_control,
+  PORTS.qmp_oob,
+  PORTS.qmp_watch,
+  PORTS.com2,
+  PORTS.agent,
+];
+
+export const TOXIPROXY_API_PORT = 8474;
