@@ -1,0 +1,173 @@
+import type { ReportEvent } from "./event.ts";
+import { formatBytes, formatCount, formatMs, plural } from "./format.ts";
+
+/** One line for people that says what happened. Plain text: whoever shows it must escape it. */
+export function describe(event: ReportEvent): string {
+  switch (event.kind) {
+    case "run.started":
+      return `run of ${event.scenario} started, recovery ${event.recovery}, seed ${event.seed}`;
+    case "run.phase":
+      return `phase ${event.phase}`;
+    case "run.settled":
+      return `settled: ${event.how} (owner: ${event.owner})`;
+    case "run.note":
+      return event.text;
+    case "run.finished":
+      return `verdict ${event.verdict}, ${event.as_expected ? "as expected" : "not as expected"}`;
+    case "host.started":
+      return `host started (${event.container})`;
+    case "host.gone":
+      return `host gone: ${event.how}`;
+    case "qemu.started":
+      return `QEMU ${event.version} started, pid ${event.pid}`;
+    case "qemu.exited":
+      return `QEMU exited ${event.code === null ? "by a signal" : `with code ${event.code}`}${lastLine(event.last_lines)}`;
+    case "qmp.event":
+      return `QMP ${event.event} ${compact(event.data)}`.trimEnd();
+    case "migration.status":
+      return `${event.side} reports ${event.status}`;
+    case "migration.step":
+      return `step ${event.step}`;
+    case "migration.progress":
+      return `${formatCount(event.pages_arrived)} of ${plural(event.pages_total, "page")} arrived, ${formatCount(event.pages_requested)} requested`;
+    case "fault.injected":
+      return `fault ${event.fault} injected: ${event.what}`;
+    case "fault.healed":
+      return `fault ${event.fault} healed`;
+    case "fault.failed":
+      return `fault ${event.fault} could not be injected: ${event.error}`;
+    case "link.state":
+      return `link ${event.link} ${event.state}${event.direction === "both" ? "" : ` (${event.direction} only)`}${event.detail === "" ? "" : `: ${event.detail}`}`;
+    case "client.op":
+      return describeClientOp(event);
+    case "guest.progress":
+      return `guest on ${event.host}, vCPU ${event.cpu}: step ${formatCount(event.step)}`;
+    case "guest.log":
+      return event.line;
+    case "tx.taken":
+      return `transaction ${event.n} taken: ${plural(event.pages, "page")}, ${formatBytes(event.bytes)}, pause ${formatMs(event.pause_ms)}`;
+    case "tx.stored":
+      return `transaction ${event.n} stored, ${formatBytes(event.bytes)}`;
+    case "tx.committed":
+      return `transaction ${event.n} committed after ${formatMs(event.latency_ms)}`;
+    case "gate.released":
+      return `output of transaction ${event.n} let out: ${formatBytes(event.bytes)}, waited ${formatMs(event.waited_ms)}`;
+    case "lease.lost":
+      return `lease of ${event.peer} lost, silent for ${formatMs(event.silent_ms)}`;
+    case "lease.regained":
+      return `lease of ${event.peer} regained`;
+    case "vote.asked":
+      return `asks for generation ${event.generation}`;
+    case "vote.promised":
+      return `promises generation ${event.generation} to ${event.to}`;
+    case "vote.refused":
+      return `refuses generation ${event.generation} to ${event.to}: ${event.why}`;
+    case "generation.opened":
+      return `generation ${event.generation} opened, owner ${event.owner}`;
+    case "generation.closed":
+      return `generation ${event.generation} closed`;
+    case "restore.started":
+      return `restore of transaction ${event.n} started`;
+    case "restore.finished":
+      return `restored transaction ${event.n}, ${plural(event.pages, "page")}, in ${formatMs(event.restore_ms)}`;
+    case "takeover":
+      return `${event.server} takes over the page service, ${plural(event.pages_left, "page")} left`;
+    case "handoff":
+      return `handoff at transaction ${event.n}: the target owns the VM alone`;
+    case "protection":
+      return `protection ${event.state}: ${event.why}`;
+    case "check.result":
+      return `check ${event.check}: ${verdictWord(event.verdict)}. ${event.summary}`;
+    case "log":
+      return event.line;
+    case "unread":
+      return `${event.claimed === "" ? "unreadable line" : `event ${event.claimed}, not known to this report`}: ${event.raw}`;
+  }
+}
+
+/** A few characters for a mark on a lane. */
+export function shortLabel(event: ReportEvent): string {
+  switch (event.kind) {
+    case "run.settled":
+      return "settled";
+    case "run.note":
+      return "note";
+    case "run.finished":
+      return event.verdict;
+    case "host.started":
+      return "host up";
+    case "host.gone":
+      return "host gone";
+    case "qemu.started":
+      return "QEMU up";
+    case "qemu.exited":
+      return "QEMU exit";
+    case "qmp.event":
+      return event.event;
+    case "migration.status":
+      return `${event.side}: ${event.status}`;
+    case "fault.failed":
+      return "not injected";
+    case "tx.taken":
+      return `tx ${event.n}`;
+    case "tx.stored":
+      return "stored";
+    case "tx.committed":
+      return "committed";
+    case "gate.released":
+      return "let out";
+    case "lease.lost":
+      return `${event.peer} silent`;
+    case "lease.regained":
+      return `${event.peer} heard`;
+    case "vote.asked":
+      return `asks g${event.generation}`;
+    case "vote.promised":
+      return `promise g${event.generation}`;
+    case "vote.refused":
+      return `refusal g${event.generation}`;
+    case "generation.opened":
+      return `g${event.generation} → ${event.owner}`;
+    case "generation.closed":
+      return `g${event.generation} closed`;
+    case "takeover":
+      return "takeover";
+    case "handoff":
+      return "handoff";
+    case "protection":
+      return `protection ${event.state}`;
+    case "check.result":
+      return event.check;
+    case "client.op":
+      return `${event.name} ${event.phase}`;
+    case "unread":
+      return event.claimed;
+    default:
+      return "";
+  }
+}
+
+/** How a three-valued check reads. */
+export function verdictWord(verdict: boolean | "unknown"): string {
+  if (verdict === "unknown") return "unknown";
+  return verdict ? "holds" : "fails";
+}
+
+function describeClientOp(event: Extract<ReportEvent, { kind: "client.op" }>): string {
+  const value = event.value === undefined ? "" : ` value ${event.value}`;
+  const index = event.index === undefined ? "" : ` at index ${event.index}`;
+  const error = event.error === undefined ? "" : `: ${event.error}`;
+  return `client ${event.name} #${event.op}${value}${index} ${event.phase}${event.host === "none" ? "" : ` (${event.host})`}${error}`;
+}
+
+function lastLine(lines: readonly string[]): string {
+  const last = lines.at(-1);
+  return last === undefined ? "" : `: ${last}`;
+}
+
+function compact(data: unknown): string {
+  if (data === null || data === undefined) return "";
+  const text = JSON.stringify(data);
+  if (text === "{}") return "";
+  return text.length > 300 ? `${text.slice(0, 300)}…` : text;
+}

@@ -1,0 +1,29 @@
+import type { Lane, TimelineEvent } from "../../harness/base/timeline.ts";
+
+/**
+ * A line of the timeline that this reader does not know: an event kind of a later version, or a known kind whose
+ * fields are not what the schema says. It keeps its place and its text, so that nothing is left out in silence.
+ */
+export interface UnreadEvent {
+  readonly kind: "unread";
+  readonly at_ms: number;
+  readonly lane: Lane;
+  /** The kind that the line claimed, and the line itself. */
+  readonly claimed: string;
+  readonly raw: string;
+}
+
+export type ReportEvent = TimelineEvent | UnreadEvent;
+
+/** One kind of event, with its own fields. */
+export type EventOf<Kind extends ReportEvent["kind"]> = Extract<ReportEvent, { readonly kind: Kind }>;
+
+/** Samples are drawn as plots, not as marks on a lane. */
+export function isSample(event: ReportEvent): boolean {
+  return event.kind === "guest.progress" || event.kind === "migration.progress";
+}
+
+/** Lines of text that a program wrote. */
+export function isLogLine(event: ReportEvent): boolean {
+  return event.kind === "log" || event.kind === "guest.log";
+}

@@ -1,0 +1,180 @@
+import { z } from "zod";
+import { RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
+import { HOST_ROLES, type TimelineEvent } from "../harness/base/timeline.ts";
+
+/**
+ * The schema of `run.json`, `timeline.ndjson` and `suite.json`, version 1. Its rules, and what each field means, stand
+ * in SCHEMA.md; `json/*.schema.json` is the same as JSON Schema, made from here. Readers ignore fields they do not
+ * know and keep event kinds they do not know, so adding either needs no new version; anything else does.
+ */
+export const SUITE_VERSION = 1;
+
+const hostRole = z.enum(HOST_ROLES);
+const link = z.templateLiteral([hostRole, "-", hostRole]);
+const lane = z.union([
+  z.enum(["run", ...HOST_ROLES, "migration", "fault", "client", "check"]),
+  z.templateLiteral(["link:", hostRole, "-", hostRole]),
+]);
+const verdict = z.enum(["intact", "lost", "corrupt", "split-brain", "unknown"]);
+const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);
+const count = z.number().nonnegative();
+const recovery = z.enum(["stock", "txsync"]);
+
+/** Every line has these two: milliseconds since the run began, with fractions, and where on the report it belongs. */
+const placed = { at_ms: z.number(), lane };
+
+function event<Kind extends string, Fields extends z.ZodRawShape>(kind: Kind, fields: Fields) {
+  return z.looseObject({ kind: z.literal(kind), ...placed, ...fields });
+}
+
+const transaction = { generation: count, n: count };
+
+export const timelineEventSchema = z.discriminatedUnion("kind", [
+  event("run.started", { scenario: z.string(), recovery: z.string(), seed: z.number() }),
+  event("run.phase", { phase: z.enum(["fleet", "boot", "work", "migrate", "settle", "check", "teardown"]) }),
+  event("run.settled", { how: z.string(), owner: z.enum([...HOST_ROLES, "none"]) }),
+  event("run.note", { text: z.string() }),
+  event("run.finished", { verdict, as_expected: z.boolean() }),
+  event("host.started", { container: z.string() }),
+  event("host.gone", { how: z.string() }),
+  event("qemu.started", { pid: z.number(), version: z.string(), argv: z.array(z.string()) }),
+  event("qemu.exited", { code: z.number().nullable(), last_lines: z.array(z.string()) }),
+  event("qmp.event", { event: z.string(), data: z.json() }),
+  event("migration.status", { side: z.enum(["source", "target"]), status: z.string() }),
+  event("migration.step", {
+    step: z.enum([
+      "setup",
+      "precopy",
+      "switchover",
+      "target-running",
+      "postcopy-paused",
+      "recovering",
+      "completing",
+      "completed",
+      "failed",
+    ]),
+  }),
+  event("migration.progress", {
+    transferred_bytes: count,
+    remaining_bytes: count,
+    total_bytes: count,
+    pages_arrived: count,
+    pages_total: count,
+    pages_requested: count,
+  }),
+  event("fault.injected", { fault: z.string(), id: z.string(), what: z.string() }),
+  event("fault.healed", { fault: z.string(), id: z.string() }),
+  event("fault.failed", { fault: z.string(), id: z.string(), error: z.string() }),
+  event("link.state", {
+    link,
+    direction: z.enum(["both", "forward", "backward"]),
+    state: z.enum(["up", "reset", "silent", "shaped"]),
+    detail: z.string(),
+  }),
+  event("client.op", {
+    op: count,
+    name: z.enum(["append", "read"]),
+    phase: z.enum(["invoked", "acknowledged", "failed", "unknown"]),
+    host: z.enum([...HOST_ROLES, "none"]),
+    value: z.exactOptional(z.number()),
+    index: z.exactOptional(z.number()),
+    error: z.exactOptional(z.string()),
+  }),
+  event("guest.progress", { host: hostRole, cpu: count, step: count }),
+  event("guest.log", { host: hostRole, line: z.string() }),
+  event("tx.taken", {
+    ...transaction,
+    pages: count,
+    bytes: count,
+    stop_ms: count,
+    device_ms: count,
+    find_ms: count,
+    copy_ms: count,
+    pause_ms: count,
+  }),
+  event("tx.stored", { ...transaction, bytes: count }),
+  event("tx.committed", { ...transaction, latency_ms: count }),
+  event("gate.released", { ...transaction, bytes: count, waited_ms: count }),
+  event("lease.lost", { peer: hostRole, silent_ms: count }),
+  event("lease.regained", { peer: hostRole }),
+  event("vote.asked", { generation: count }),
+  event("vote.promised", { generation: count, to: hostRole }),
+  event("vote.refused", { generation: count, to: hostRole, why: z.string() }),
+  event("generation.opened", { generation: count, owner: hostRole }),
+  event("generation.closed", { generation: count }),
+  event("restore.started", { ...transaction }),
+  event("restore.finished", { ...transaction, pages: count, restore_ms: count }),
+  event("takeover", { server: hostRole, pages_left: count }),
+  event("handoff", { ...transaction }),
+  event("protection", { state: z.enum(["on", "off"]), why: z.string() }),
+  event("check.result", { check: z.string(), verdict: checkVerdict, summary: z.string() }),
+  event("log", { stream: z.enum(["qemu", "agent"]), line: z.string() }),
+]);
+
+const optionalMs = z.exactOptional(count);
+
+export const runRecordSchema = z.looseObject({
+  version: z.literal(RUN_RECORD_VERSION),
+  id: z.string(),
+  started_at: z.string(),
+  scenario: z.string(),
+  title: z.string(),
+  group: z.string(),
+  recovery,
+  accel: z.enum(["tcg", "kvm"]),
+  accel_why: z.string(),
+  guest: z.enum(["integrity", "linux"]),
+  qemu: z.string(),
+  qemu_version: z.string(),
+  seed: z.number(),
+  memory_bytes: count,
+  faults: z.array(z.object({ fault: z.string(), on: z.string(), at: z.string() })),
+  expected: verdict,
+  verdict,
+  as_expected: z.boolean(),
+  why: z.string(),
+  checks: z.array(
+    z.object({ check: z.string(), verdict: checkVerdict, summary: z.string(), evidence: z.exactOptional(z.json()) }),
+  ),
+  timings: z.looseObject({
+    total_ms: count,
+    fleet_ms: optionalMs,
+    boot_ms: optionalMs,
+    migration_ms: optionalMs,
+    check_ms: optionalMs,
+    detect_ms: optionalMs,
+    recover_ms: optionalMs,
+    downtime_ms: optionalMs,
+    lost_steps: optionalMs,
+    transactions: optionalMs,
+    pause_p50_ms: optionalMs,
+    pause_p90_ms: optionalMs,
+    pause_max_ms: optionalMs,
+  }),
+  command: z.string(),
+  versions: z.record(z.string(), z.string()),
+  error: z.exactOptional(z.string()),
+});
+
+export const suiteRecordSchema = z.looseObject({
+  version: z.literal(SUITE_VERSION),
+  started_at: z.string(),
+  /** The command that ran the suite. */
+  command: z.string(),
+  /** Run folders, relative to the suite's folder, in the order in which the runs began. */
+  runs: z.array(z.string()),
+});
+
+export interface SuiteRecord {
+  readonly version: typeof SUITE_VERSION;
+  readonly started_at: string;
+  readonly command: string;
+  readonly runs: readonly string[];
+}
+
+/** The schema and the words of the harness must not drift apart: these lines do not compile when they do. */
+type Same<Left, Right> = [Left] extends [Right] ? ([Right] extends [Left] ? true : never) : never;
+const kindsAgree: Same<z.infer<typeof timelineEventSchema>["kind"], TimelineEvent["kind"]> = true;
+const eventsAgree = (read: z.infer<typeof timelineEventSchema>): TimelineEvent => read;
+const recordsAgree = (read: z.infer<typeof runRecordSchema>): RunRecord => read;
+export const schemaAgreesWithBaseTypes: readonly unknown[] = [kindsAgree, eventsAgree, recordsAgree];
