@@ -1,0 +1,106 @@
+import { UserError } from "../../base/errors.ts";
+
+const MIB = 1024 * 1024;
+
+/** What the Linux guest is asked to do; `fixtures/guests/linux/src/settings.c` reads it from /proc/cmdline. */
+export interface LinuxGuestSettings {
+  /** Memory that carries the checked pattern, bytes, a whole number of MiB. */
+  readonly pattern_bytes: number;
+  readonly seed: number;
+  /** Page rewrites per second, all workers together; an upper bound, since time lost is not made up for. */
+  readonly rate_pages_per_s?: number;
+  /** Processes that share the pattern, 1 to 8. */
+  readonly workers?: number;
+  /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
+  readonly extra?: readonly string[];
+}
+
+/**
+ * Kernel parameters that do not depend on the settings.
+ * - `quiet` is for the boot alone; the guest's init raises the console level. `oops=panic panic=0`: damage is loud and stays.
+ * - `nowatchdog`, RCU stall messages off: a vCPU that waits for a page of a broken link is no fault of the guest's.
+ * - `tsc=reliable`: a pause must not make the kernel change its clock.
+ * - the rest saves time under TCG.
+ */
+const FIXED_PARAMETERS: readonly string[] = [
+  "console=ttyS0,115200",
+  "quiet",
+  "panic=0",
+  "oops=panic",
+  "nowatchdog",
+  "rcupdate.rcu_cpu_stall_suppress=1",
+  "tsc=reliable",
+  "no_timer_check",
+  "nokaslr",
+  "mitigations=off",
+  "audit=0",
+  "apparmor=0",
+  "selinux=0",
+  "random.trust_cpu=on",
+  "8250.nr_uarts=2",
+];
+
+/** The least guest memory with which the kernel, its initramfs and a pattern of half of it come up, bytes. */
+export const LINUX_GUEST_MEMORY_BYTES_MIN = 128 * MIB;
+
+/**
+ * How much of a guest's memory carries the pattern unless somebody asks for another amount: half, in whole MiB.
+ * @throws UserError when the guest is too small to boot.
+ */
+export function patternBytesFor(guest_bytes: number): number {
+  if (!(guest_bytes >= LINUX_GUEST_MEMORY_BYTES_MIN)) {
+    throw new UserError(
+      `the Linux guest needs ${LINUX_GUEST_MEMORY_BYTES_MIN / MIB} MiB of memory, asked for were ${guest_bytes} bytes`,
+    );
+  }
+  return Math.floor(guest_bytes / 2 / MIB) * MIB;
+}
+
+/**
+ * The kernel command line of the Linux guest.
+ * @throws UserError when a setting is out of range, or an extra parameter holds a blank or one of our own names.
+ */
+export function linuxCommandLine(settings: LinuxGuestSettings): string {
+  const { pattern_bytes, seed, rate_pages_per_s = 2000, workers = 2, extra = [] } = settings;
+  if (pattern_bytes % MIB !== 0) {
+    throw new UserError(`the Linux guest's pattern is a whole number of MiB, not ${pattern_bytes} bytes`);
+  }
+  inRange("pattern, MiB", pattern_bytes / MIB, 1, 1 << 20);
+  inRange("seed", seed, 0, Number.MAX_SAFE_INTEGER);
+  inRange("rate, pages per second", rate_pages_per_s, 0, 10_000_000);
+  inRange("workers", workers, 1, 8);
+  for (const parameter of extra) {
+    if (!/^[\x21-\x7e]+$/.test(parameter) || parameter.includes("ferryman.")) {
+      throw new UserError(`not a kernel parameter that can be added for the Linux guest: ${JSON.stringify(parameter)}`);
+    }
+  }
+  const line = [
+    ...extra,
+    ...FIXED_PARAMETERS,
+    `ferryman.mem=${pattern_bytes / MIB}`,
+    `ferryman.seed=${seed}`,
+    `ferryman.rate=${rate_pages_per_s}`,
+    `ferryman.workers=${workers}`,
+  ].join(" ");
+  // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.
+  if (line.length > 2047) throw new UserError(`the Linux guest's command line has ${line.length} of 2047 bytes`);
+  return line;
+}
+
+/** QEMU's arguments that boot the guest built into `directory` (`fixtures/guests/linux/build.sh`). */
+export function linuxBootArguments(directory: string, settings: LinuxGuestSettings): readonly string[] {
+  // vmlinux, not vmlinuz: QEMU enters it by PVH, and no time goes into unpacking the kernel under TCG.
+  return [
+    "-kernel",
+    `${directory}/vmlinux`,
+    "-initrd",
+    `${directory}/initramfs`,
+    "-append",
+    linuxCommandLine(settings),
+  ];
+}
+
+function inRange(what: string, value: number, least: number, most: number): void {
+  if (Number.isSafeInteger(value) && value >= least && value <= most) return;
+  throw new UserError(`the Linux guest's ${what}: a whole number from ${least} to ${most} is needed, not ${value}`);
+}
