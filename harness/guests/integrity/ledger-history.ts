@@ -32,7 +32,7 @@ export type LengthOperation = Times & { readonly kind: "length" } & Ended<{ read
 
 export type LedgerOperation = AppendOperation | ReadOperation | LengthOperation;
 
-export interface HistoryVerdict {
+export interface LedgerFindings {
   /** "unknown": nothing speaks against it, but the end is not known or nothing was acknowledged. */
   readonly verdict: CheckVerdict;
   readonly summary: string;
@@ -53,7 +53,7 @@ export interface HistoryVerdict {
 export function checkLedgerHistory(
   history: readonly LedgerOperation[],
   final: readonly LedgerEntry[] | undefined,
-): HistoryVerdict {
+): LedgerFindings {
   const evidence: string[] = [];
   let against = 0;
   const blame = (line: string): void => {
