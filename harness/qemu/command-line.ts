@@ -1,0 +1,121 @@
+import { UserError } from "../base/errors.ts";
+import type { Accel } from "../base/run-record.ts";
+
+/** Where QEMU listens: a Unix socket, or an address. */
+export type Endpoint = { readonly unix: string } | { readonly host: string; readonly port: number };
+
+/** Where a serial line goes: a socket on which QEMU listens, a file that it writes, QEMU's own output, or nowhere. */
+export interface SerialSpec {
+  /** Name of the chardev, for `query-chardev` and `chardev-change`: `com1`. */
+  readonly id: string;
+  readonly endpoint: Endpoint | { readonly file: string } | "stdio" | null;
+}
+
+/** A VM, as both sides of a migration have to describe it. Only accel, endpoints, paused and incoming may differ. */
+export interface MachineSpec {
+  /** Shown in `ps` and in the window that nobody sees. */
+  readonly name: string;
+  readonly accel: Accel;
+  /** `q35`, or a versioned type such as `pc-q35-7.2`; the same on both sides. */
+  readonly machine: string;
+  readonly memory_bytes: number;
+  /** File on a tmpfs that holds guest RAM, block `ram0`. QEMU makes it where it is missing. */
+  readonly ram_path: string;
+  /** vCPUs, default 1. */
+  readonly smp?: number;
+  readonly kernel: string;
+  readonly initrd?: string;
+  /** The kernel's command line. */
+  readonly append: string;
+  /** Monitors. Keep one for out-of-band commands alone. */
+  readonly qmp: readonly Endpoint[];
+  /** COM1, COM2, ... in this order. */
+  readonly serials: readonly SerialSpec[];
+  /** `defer` waits for `migrate-incoming`. */
+  readonly incoming?: string;
+  /** Do not start the vCPUs (-S). */
+  readonly paused: boolean;
+  readonly extra?: readonly string[];
+}
+
+/** Id of the memory backend and so name of the RAM block in the migration stream. */
+export const RAM_BLOCK = "ram0";
+
+/**
+ * CPU model: a named one with only what TCG emulates, so that the guest sees the same CPU under TCG and KVM, on every
+ * version, and no feature depends on the host that it happens to run on.
+ */
+const CPU_MODEL = "qemu64";
+
+/** A value inside a QEMU option: a comma is doubled (QEMU: util/qemu-option.c, get_opt_value). */
+function optionValue(value: string): string {
+  return value.replaceAll(",", ",,");
+}
+
+function chardevArgs(id: string, endpoint: SerialSpec["endpoint"]): string {
+  const head = `id=${optionValue(id)}`;
+  if (endpoint === null) return `null,${head}`;
+  if (endpoint === "stdio") return `stdio,${head},signal=off`;
+  if ("file" in endpoint) return `file,${head},path=${optionValue(endpoint.file)}`;
+  return `socket,${head},${endpointOptions(endpoint)},server=on,wait=off`;
+}
+
+function endpointOptions(endpoint: Endpoint): string {
+  if ("unix" in endpoint) return `path=${optionValue(endpoint.unix)}`;
+  return `host=${optionValue(endpoint.host)},port=${endpoint.port}`;
+}
+
+/** An endpoint as `migrate` and `migrate-incoming` take it: `unix:/path`, `tcp:host:port`. */
+export function migrationUri(endpoint: Endpoint): string {
+  if ("unix" in endpoint) return `unix:${endpoint.unix}`;
+  const host = endpoint.host.includes(":") ? `[${endpoint.host}]` : endpoint.host;
+  return `tcp:${host}:${endpoint.port}`;
+}
+
+function checkSpec(spec: MachineSpec): void {
+  const smp = spec.smp ?? 1;
+  if (!Number.isSafeInteger(spec.memory_bytes) || spec.memory_bytes < 1 << 20 || spec.memory_bytes % 4096 !== 0) {
+    throw new UserError(
+      `A guest needs at least 1 MiB of memory in whole 4 KiB pages; ${spec.memory_bytes} bytes were asked for.`,
+    );
+  }
+  if (!Number.isSafeInteger(smp) || smp < 1)
+    throw new UserError(`A guest needs at least 1 vCPU; ${smp} were asked for.`);
+  for (const endpoint of [...spec.qmp, ...spec.serials.map((serial) => serial.endpoint)]) {
+    // sun_path holds 108 bytes with its closing zero (unix(7)).
+    if (endpoint && endpoint !== "stdio" && "unix" in endpoint && Buffer.byteLength(endpoint.unix) > 107) {
+      throw new UserError(`The socket path is longer than the 107 bytes that a Unix socket may have: ${endpoint.unix}`);
+    }
+  }
+}
+
+/**
+ * The arguments of `qemu-system-x86_64` for a VM, without the program's name. A source, a target (`incoming`) and a
+ * restored VM are started with the same arguments otherwise.
+ * @throws UserError for what QEMU could not run.
+ */
+export function qemuArgv(spec: MachineSpec): string[] {
+  checkSpec(spec);
+  const argv = ["-name", optionValue(spec.name), "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
+  argv.push("-msg", "timestamp=on");
+  argv.push("-accel", spec.accel === "tcg" ? "tcg,thread=multi" : "kvm", "-cpu", CPU_MODEL);
+  argv.push("-machine", `${spec.machine},memory-backend=${RAM_BLOCK}`);
+  argv.push(
+    "-object",
+    `memory-backend-file,id=${RAM_BLOCK},share=on,mem-path=${optionValue(spec.ram_path)},size=${spec.memory_bytes}`,
+  );
+  argv.push("-m", `size=${spec.memory_bytes}B`, "-smp", String(spec.smp ?? 1));
+  argv.push("-kernel", spec.kernel);
+  if (spec.initrd !== undefined) argv.push("-initrd", spec.initrd);
+  argv.push("-append", spec.append);
+  spec.qmp.forEach((endpoint, index) => {
+    argv.push("-chardev", chardevArgs(`qmp${index}`, endpoint), "-mon", `chardev=qmp${index},mode=control`);
+  });
+  for (const serial of spec.serials) {
+    argv.push("-chardev", chardevArgs(serial.id, serial.endpoint), "-serial", `chardev:${serial.id}`);
+  }
+  if (spec.incoming !== undefined) argv.push("-incoming", spec.incoming);
+  if (spec.paused) argv.push("-S");
+  if (spec.extra) argv.push(...spec.extra);
+  return argv;
+}
