@@ -32,7 +32,7 @@ export type LengthOperation = Times & { readonly kind: "length" } & Ended<{ read
 
 export type LedgerOperation = AppendOperation | ReadOperation | LengthOperation;
 
-export interface LedgerFindings {
+export interface HistoryVerdict {
   /** "unknown": nothing speaks against it, but the end is not known or nothing was acknowledged. */
   readonly verdict: CheckVerdict;
   readonly summary: string;
@@ -53,7 +53,7 @@ export interface LedgerFindings {
 export function checkLedgerHistory(
   history: readonly LedgerOperation[],
   final: readonly LedgerEntry[] | undefined,
-): LedgerFindings {
+): HistoryVerdict {
   const evidence: string[] = [];
   let against = 0;
   const blame = (line: string): void => {
