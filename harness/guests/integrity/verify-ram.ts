@@ -258,7 +258,9 @@ class Checker {
       if (until === -1) return name;
       if (firstDifference(words, base, expected, until) === -1) return `${name} up to word ${until}, then as expected`;
     }
-    return wrong_words <= 16 ? `as expected but for ${wrong_words} words` : `unknown, ${wrong_words} words differ`;
+    return wrong_words <= 16
+      ? `as expected but for ${wrong_words} ${wrong_words === 1 ? "word" : "words"}`
+      : `unknown, ${wrong_words} words differ`;
   }
 
   verdict(took_ms: number): RamVerdict {
