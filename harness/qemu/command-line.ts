@@ -42,10 +42,10 @@ export interface MachineSpec {
 export const RAM_BLOCK = "ram0";
 
 /**
- * CPU model: a named one with only what TCG emulates, so that the guest sees the same CPU under TCG and KVM, on every
- * version, and no feature depends on the host that it happens to run on.
+ * CPU model: a small named one, so that both sides of a migration and a restored VM have the same CPU whatever host
+ * they run on. SSE3 is taken out because nested KVM may lack it, SVM because TCG offers it and KVM does not.
  */
-const CPU_MODEL = "qemu64";
+export const CPU_MODEL = "qemu64,-pni,-svm";
 
 /** A value inside a QEMU option: a comma is doubled (QEMU: util/qemu-option.c, get_opt_value). */
 function optionValue(value: string): string {
