@@ -1,0 +1,126 @@
+import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
+import { isFree, isOwner, isWell } from "./owner.ts";
+import { type AgentState, type Generation, generation, type Mode, type PageRoute, type Role } from "./types.ts";
+
+/** The generation that an agent would like to open, and whose promise it takes (any one of `ask`). */
+export interface Wish {
+  readonly mode: Mode;
+  readonly validFrom: Generation;
+  readonly ask: readonly Role[];
+}
+
+/**
+ * What to strive for, as a function of what is known now; the table of DESIGN.md ("Ownership"). Only source and target
+ * can own the VM. Wishing harms nobody: the votes decide.
+ */
+export function wish(s: AgentState): Wish | null {
+  if (s.phase === "idle" || s.phase === "lost" || s.phase === "closed-out" || s.phase === "completed") {
+    return unnotedFinal(s);
+  }
+  if (s.config.role === "target") return wishOfTarget(s);
+  if (s.config.role === "source") return wishOfSource(s);
+  return null;
+}
+
+/** A final owner that restarted before its last word was on disk asks for the same again. */
+function unnotedFinal(s: AgentState): Wish | null {
+  const { role } = s.config;
+  if (role === "escrow" || s.vm !== "running" || isOwner(s)) return null;
+  if (s.promised.owner !== role || s.promised.mode !== "final") return null;
+  return ask("final", s.promised.validFrom, heard(s));
+}
+
+function wishOfTarget(s: AgentState): Wish | null {
+  const e = hears(s, "escrow");
+  const src = hears(s, "source");
+  if (isFree(s.promised) && s.promised.owner !== "target") return null;
+  if (s.vm === "running") {
+    if (s.opened.owner === "source" && src && s.peerSource?.well === true) return null;
+    if (isOwner(s) && s.opened.mode === "final") return null;
+    // The restored VM that ran under a vote for `final`, or one that has all its pages: nobody else is needed for it.
+    if (s.allPages) return ask("final", validFrom(s), heard(s));
+    if (isOwner(s) && s.opened.mode === "unprotected") {
+      return e ? ask("protected", validFrom(s), ["escrow"]) : null;
+    }
+    if (isOwner(s) && e) {
+      const pushed = (s.peerEscrow?.promised.generation ?? 0) > s.promised.generation;
+      return s.reassert || pushed ? ask("protected", validFrom(s), ["escrow"]) : null;
+    }
+    if (e) return ask("protected", validFrom(s), ["escrow"]);
+    // Silence may be our own doing: wait for a lease before giving protection up.
+    if (src && !inGrace(s)) return ask("unprotected", validFrom(s), ["source"]);
+    return null;
+  }
+  if (s.vm === "ready") return readyWish(s, e ? ["escrow"] : src ? ["source"] : []);
+  if (s.vm !== "none" && s.vm !== "gone") return null;
+  // Our VM is dead and so is the source's host: only the escrow's copy of the base can bring it back.
+  if (s.ranFree || inGrace(s) || !e || src || isWell(s)) return null;
+  if (isFree(s.promised) && s.promised.owner === "target" && s.promised.mode === "unprotected") return null;
+  const escrow = s.peerEscrow;
+  if (escrow === null || escrow.hearsSource || !escrow.baseComplete || escrow.log === null) return null;
+  return claimedAlready(s) ? null : ask("claim", validFrom(s), ["escrow"]);
+}
+
+function wishOfSource(s: AgentState): Wish | null {
+  if (s.phase === "precopy" || s.promised.generation === 0) return null;
+  const e = hears(s, "escrow");
+  const t = hears(s, "target");
+  if (isFree(s.promised) && s.promised.owner !== "source") return null;
+  if (s.vm === "ready") return readyWish(s, e ? ["escrow"] : t ? ["target"] : []);
+  if (s.vm === "running") {
+    return isOwner(s) ? null : ask("final", validFrom(s), heard(s));
+  }
+  if (s.vm !== "none" && s.vm !== "gone") return null;
+  if (!s.hasBase || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
+  const target = s.peerTarget;
+  const dead = target !== null && (target.vm === "gone" || target.vm === "none");
+  if (t && !dead) return null;
+  if (e) return ask("claim", validFrom(s), ["escrow"]);
+  // Nothing was ever committed and the target itself says so: the package is the last transaction.
+  if (t && s.hasPackage && target?.committed === -1) return ask("claim", validFrom(s), ["target"]);
+  return null;
+}
+
+/** The restored VM stands ready behind its claim: the second vote makes it the only one. */
+function readyWish(s: AgentState, from: readonly Role[]): Wish | null {
+  if (isOwner(s) && isFree(s.opened)) return null;
+  return ask("final", validFrom(s), from);
+}
+
+function claimedAlready(s: AgentState): boolean {
+  return isOwner(s) && s.opened.mode === "claim";
+}
+
+function ask(mode: Mode, from: Generation, roles: readonly Role[]): Wish | null {
+  return roles.length === 0 ? null : { mode, validFrom: from, ask: roles };
+}
+
+function heard(s: AgentState): readonly Role[] {
+  return peersOf(s.config.role).filter((peer) => hears(s, peer));
+}
+
+/**
+ * From which generation on a record has to be for the log to be good. After a time without protection (or one that
+ * may have been: we promised it to ourselves) only records of the new generation count.
+ */
+function validFrom(s: AgentState): Generation {
+  const own = s.config.role === "target" && s.promised.owner === "target" && s.promised.mode === "unprotected";
+  if (own) return nextGeneration(s);
+  const escrow = s.peerEscrow?.promised.validFrom ?? 0;
+  return generation(Math.max(s.promised.validFrom, escrow));
+}
+
+/** A number that nobody has promised yet, as far as is known. */
+export function nextGeneration(s: AgentState): Generation {
+  let g = Math.max(s.seen, s.promised.generation, s.opened.generation);
+  for (const peer of peersOf(s.config.role)) g = Math.max(g, peerStatus(s, peer)?.promised.generation ?? 0);
+  return generation(g + 1);
+}
+
+/** Who answers the target's page requests. The base never changes, so any holder is as good as any other. */
+export function pageRoute(s: AgentState): PageRoute {
+  if (hears(s, "source")) return "direct";
+  if (!hears(s, "escrow")) return "none";
+  if (s.peerEscrow?.hearsSource === true) return "via-escrow";
+  return s.baseCovered ? "escrow" : "none";
+}

@@ -1,0 +1,43 @@
+import { isOwner, lettingOutFreely } from "./owner.ts";
+import { type Action, type AgentState, type Draft, type FrameNumber, frameNumber } from "./types.ts";
+
+/**
+ * The output gate. Frames are numbered over the VM's whole life; the receiving edge drops repeats and refuses gaps.
+ * In a protected generation a frame leaves when a committed transaction covers it; a claim lets nothing out; an
+ * unprotected or final owner lets everything out. When in doubt the gate is shut.
+ */
+export function gateLimit(s: AgentState): FrameNumber {
+  const { gate, config } = s;
+  if (lettingOutFreely(s)) return gate.produced;
+  if (!isOwner(s)) return gate.released;
+  if (s.opened.mode !== "protected") return gate.released;
+  if (config.durability === "host" && !s.baseCovered) return gate.released;
+  const covered = config.rules.gateWaitsForCommit ? gate.committed : takenMark(s);
+  return frameNumber(Math.min(covered, gate.produced));
+}
+
+function takenMark(s: AgentState): FrameNumber {
+  return frameNumber(Math.max(s.gate.committed, s.tx.record?.mark ?? 0));
+}
+
+/** Lets out what may leave and has not left yet. */
+export function openGate(s: Draft, out: Action[]): void {
+  const limit = gateLimit(s);
+  if (limit <= s.gate.released) return;
+  out.push({
+    kind: "releaseOutput",
+    generation: s.opened.generation,
+    from: frameNumber(s.gate.released + 1),
+    to: limit,
+  });
+  s.gate = { ...s.gate, released: limit };
+}
+
+/** The edge has everything up to `upTo`; with `again`, it lost what came after and gets it once more. */
+export function edgeHas(s: Draft, upTo: FrameNumber, again: boolean): void {
+  const { gate } = s;
+  // The edge may know more than a VM restored from an older transaction has emitted; never below, never above it.
+  const acked = frameNumber(Math.min(Math.max(gate.acked, upTo), gate.produced));
+  const released = frameNumber(again && s.config.rules.letOutAgain ? acked : Math.max(gate.released, acked));
+  s.gate = { ...gate, acked, released };
+}

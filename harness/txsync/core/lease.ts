@@ -1,0 +1,56 @@
+import type { AgentState, Draft, Role, Status } from "./types.ts";
+
+/**
+ * Who is heard. "Hears" means an answered round trip whose question was sent within the lease, by the local clock;
+ * so a one-way cut counts as a cut, and both ends of a link come to the same view. Leases only decide when to try
+ * something; what is safe is decided by votes and commits, so a clock that runs wrong costs time and nothing else.
+ */
+export function hears(s: AgentState, peer: Role): boolean {
+  return s.now_ms - heardAt(s, peer) <= s.config.lease_ms;
+}
+
+/** Just started or just thawed: silence means nothing yet. */
+export function inGrace(s: AgentState): boolean {
+  return s.now_ms < s.graceUntil_ms;
+}
+
+function heardAt(s: AgentState, peer: Role): number {
+  return peer === "source" ? s.heardSource_ms : peer === "target" ? s.heardTarget_ms : s.heardEscrow_ms;
+}
+
+export function peerStatus(s: AgentState, peer: Role): Status | null {
+  return peer === "source" ? s.peerSource : peer === "target" ? s.peerTarget : s.peerEscrow;
+}
+
+/** Notes an answer to a question that was sent at `sent_ms`. */
+export function noteAnswer(s: Draft, peer: Role, sent_ms: number): void {
+  if (sent_ms > s.now_ms) return;
+  if (peer === "source") s.heardSource_ms = Math.max(s.heardSource_ms, sent_ms);
+  else if (peer === "target") s.heardTarget_ms = Math.max(s.heardTarget_ms, sent_ms);
+  else s.heardEscrow_ms = Math.max(s.heardEscrow_ms, sent_ms);
+}
+
+export function notePeer(s: Draft, peer: Role, status: Status): void {
+  if (peer === "source") s.peerSource = status;
+  else if (peer === "target") s.peerTarget = status;
+  else s.peerEscrow = status;
+}
+
+/**
+ * Moves the local clock. An agent that did not run for longer than a lease (it was frozen) has heard nobody through
+ * its own fault: it gets one lease of grace before silence counts again.
+ */
+export function advanceClock(s: Draft, now_ms: number): void {
+  if (now_ms - s.now_ms > s.config.lease_ms) s.graceUntil_ms = now_ms + s.config.lease_ms;
+  if (now_ms > s.now_ms) s.now_ms = now_ms;
+}
+
+const PEERS: Readonly<Record<Role, readonly Role[]>> = {
+  source: ["target", "escrow"],
+  target: ["source", "escrow"],
+  escrow: ["source", "target"],
+};
+
+export function peersOf(role: Role): readonly Role[] {
+  return PEERS[role];
+}

@@ -1,0 +1,98 @@
+import { hears, peerStatus } from "./lease.ts";
+import type { Action, AgentState, Descriptor, Draft, Role, Status } from "./types.ts";
+
+/** Output leaves without waiting in such a generation: nobody but its owner can supersede it. */
+export function isFree(d: Descriptor): boolean {
+  return d.mode === "unprotected" || d.mode === "final";
+}
+
+/** This agent owns the present generation: it was opened, and nothing newer was promised here. */
+export function isOwner(s: AgentState): boolean {
+  return s.opened.owner === s.config.role && s.opened.generation === s.promised.generation;
+}
+
+export function lettingOutFreely(s: AgentState): boolean {
+  return isOwner(s) && isFree(s.opened);
+}
+
+/** "I have the VM and can go on with it": while a peer hears that, it promises to nobody else. */
+export function isWell(s: AgentState): boolean {
+  const { role } = s.config;
+  // An owner that restarted does not know yet what it had opened; what it promised tells whose VM this is.
+  const latest = s.promised.generation >= s.opened.generation ? s.promised : s.opened;
+  if (role === "escrow" || latest.owner !== role) return false;
+  if (s.vm === "running" || s.vm === "loading") return true;
+  if (s.vm === "ready" || s.vm === "restoring") return isOwner(s);
+  // A claim that has nothing yet goes on as long as it can still reach the log.
+  return s.opened.mode === "claim" && isOwner(s) && hears(s, "escrow");
+}
+
+export function statusOf(s: AgentState): Status {
+  return {
+    promised: s.promised,
+    opened: s.opened,
+    vm: s.vm,
+    well: isWell(s),
+    committed: s.tx.committed,
+    log: s.log,
+    hearsSource: s.config.role === "source" || hears(s, "source"),
+    hearsTarget: s.config.role === "target" || hears(s, "target"),
+    hearsEscrow: s.config.role === "escrow" || hears(s, "escrow"),
+    baseComplete: s.baseComplete,
+    phase: s.phase,
+  };
+}
+
+/**
+ * Takes note of a generation that was opened. It is a chosen value: whoever hears of it may rely on it. A VM of an
+ * older generation is closed out here: removed if the new one lets output out freely, else kept still behind its shut
+ * gate, because a claim may yet fail.
+ */
+export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
+  if (d.generation <= s.opened.generation) return;
+  const { role } = s.config;
+  if (lettingOutFreely(s) && d.owner !== role) {
+    out.push({
+      kind: "report",
+      report: { what: "violation", why: `generation ${d.generation} was opened over a free one` },
+    });
+  }
+  if (s.opened.owner === role && d.owner !== role) {
+    out.push({ kind: "report", report: { what: "generation-closed", descriptor: s.opened } });
+  }
+  s.opened = d;
+  if (d.generation > s.seen) s.seen = d.generation;
+  if (s.candidacy !== null && s.candidacy.descriptor.generation <= d.generation) s.candidacy = null;
+  if (role === "escrow" || d.owner === role) return;
+  if (isFree(d) && d.mode === "final") closeOut(s, out);
+  else if (s.vm === "restoring" || s.vm === "ready") {
+    out.push({ kind: "abortRestore" });
+    s.vm = "none";
+    s.restoreFrom = null;
+    if (role === "source") out.push({ kind: "startPageServer" });
+  }
+}
+
+/** Another owner has the VM for good: nothing of ours may live on. */
+function closeOut(s: Draft, out: Action[]): void {
+  const { role } = s.config;
+  if (s.vm !== "none" && s.vm !== "gone") {
+    out.push({ kind: "stopQemu" });
+    out.push({ kind: "report", report: { what: "closed-out" } });
+    s.vm = "gone";
+  }
+  s.restoreFrom = null;
+  s.phase = role === "source" ? "completed" : "closed-out";
+}
+
+/** Once the final owner is known to run, source and escrow let go of what they kept for it. */
+export function finishWhenSettled(s: Draft, out: Action[]): void {
+  if (s.finished || s.opened.mode !== "final" || s.opened.generation === 0) return;
+  const owner: Role = s.opened.owner;
+  if (owner === s.config.role) return;
+  const status = peerStatus(s, owner);
+  if (status === null || status.vm !== "running" || status.opened.generation < s.opened.generation) return;
+  s.finished = true;
+  if (s.config.role === "escrow") s.phase = "completed";
+  out.push({ kind: "finish" });
+}

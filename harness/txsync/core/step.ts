@@ -1,0 +1,367 @@
+import { assertState } from "./assert.ts";
+import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./candidacy.ts";
+import { pageRoute } from "./decide.ts";
+import { edgeHas, openGate } from "./gate.ts";
+import { advanceClock, hears, inGrace, noteAnswer, notePeer, peersOf } from "./lease.ts";
+import { finishWhenSettled, isOwner, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
+import { SWITCHOVER, startedState } from "./start.ts";
+import { append, committed, resendIfSilent, stored, takeIfDue, taken, takingFailed } from "./transactions.ts";
+import {
+  type Action,
+  type AgentEvent,
+  type AgentState,
+  type Draft,
+  type FrameNumber,
+  frameNumber,
+  type Message,
+  type Role,
+  type Status,
+  type Step,
+  transactionNumber,
+} from "./types.ts";
+import { handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
+
+/**
+ * One step of an agent: a pure function of its state and of what happened. Nothing of `state` is changed.
+ * @throws InvariantError when the core contradicts itself; the shell then stops the agent, gate shut.
+ */
+export function step(state: AgentState, event: AgentEvent): Step {
+  const out: Action[] = [];
+  let s: Draft;
+  if (event.kind === "started") {
+    s = startedState(state.config, event);
+    begin(s, out, event);
+  } else {
+    s = { ...state };
+    advanceClock(s, event.now_ms);
+    happen(s, out, event);
+  }
+  adoptOpened(s, out);
+  pursue(s, out);
+  workAsOwner(s, out);
+  assertState(s);
+  return { state: s, actions: out };
+}
+
+function begin(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "started" }>): void {
+  if (event.durable !== null && event.durable.descriptor.validFrom !== s.promised.validFrom) {
+    persist(s, out, { descriptor: s.promised, opened: false }, { kind: "nothing" });
+  }
+  if (event.durable !== null && s.config.role === "source" && s.promised.generation === 0) {
+    out.push({ kind: "cancelMigration" });
+  }
+  heartbeat(s, out);
+  if (s.config.role === "target") out.push({ kind: "setTimer", timer: "epoch", delay_ms: s.config.epoch_ms });
+}
+
+function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "started" }>): void {
+  switch (event.kind) {
+    case "timer":
+      if (event.timer === "heartbeat") heartbeat(s, out);
+      else {
+        takeIfDue(s, out, false);
+        out.push({ kind: "setTimer", timer: "epoch", delay_ms: s.config.epoch_ms });
+      }
+      return;
+    case "message":
+      receive(s, out, event.from, event.message);
+      return;
+    case "promisePersisted":
+      persisted(s, out);
+      return;
+    case "migrate":
+      if (s.config.role !== "source" || s.phase !== "idle" || s.promised.generation !== 0 || s.vm !== "running") return;
+      s.phase = "precopy";
+      join(s, out);
+      return;
+    case "packageReady":
+      packageReady(s, out, event.mark, event.acked);
+      return;
+    case "vmRunning":
+      vmRunning(s, out);
+      return;
+    case "qemuGone":
+      qemuGone(s, out);
+      return;
+    case "allPagesArrived":
+      s.allPages = true;
+      return;
+    case "baseCovered":
+      s.baseCovered = event.covered;
+      openGate(s, out);
+      routePages(s, out);
+      return;
+    case "baseComplete":
+      s.baseComplete = event.complete;
+      return;
+    case "output":
+      if (event.upTo <= s.gate.produced) return;
+      s.gate = { ...s.gate, produced: event.upTo };
+      openGate(s, out);
+      takeIfDue(s, out, true);
+      return;
+    case "edgeAcked":
+    case "edgeConnected":
+      edgeHas(s, event.upTo, event.kind === "edgeConnected");
+      openGate(s, out);
+      return;
+    case "transactionTaken":
+      taken(s, out, event.generation, event.n, event.mark);
+      return;
+    case "transactionFailed":
+      takingFailed(s);
+      return;
+    case "recordStored":
+      stored(s, out, event.n, true);
+      return;
+    case "recordFailed":
+      stored(s, out, event.n, false);
+      return;
+    case "restoreReady":
+      restoreReady(s, out, event);
+      return;
+    case "restoreFailed":
+      if (s.vm !== "restoring" || event.generation !== s.opened.generation) return;
+      s.vm = "none";
+      s.retryRestore_ms = s.now_ms + s.config.heartbeat_ms;
+      return;
+  }
+}
+
+function heartbeat(s: Draft, out: Action[]): void {
+  const status = statusOf(s);
+  for (const to of peersOf(s.config.role)) {
+    out.push({ kind: "send", to, message: { kind: "ping", sent_ms: s.now_ms, status } });
+  }
+  out.push({ kind: "setTimer", timer: "heartbeat", delay_ms: s.config.heartbeat_ms });
+  reportLeases(s, out);
+  routePages(s, out);
+  resendIfSilent(s, out);
+  if (s.config.role === "source") sourceHeartbeat(s, out);
+}
+
+function reportLeases(s: Draft, out: Action[]): void {
+  if (inGrace(s)) return;
+  for (const peer of peersOf(s.config.role)) {
+    const lost = !hears(s, peer);
+    if (lost === s.silent.includes(peer)) continue;
+    s.silent = lost ? [...s.silent, peer] : s.silent.filter((role) => role !== peer);
+    out.push({ kind: "report", report: { what: lost ? "lease-lost" : "lease-regained", peer } });
+  }
+}
+
+function sourceHeartbeat(s: Draft, out: Action[]): void {
+  if (s.phase === "precopy") {
+    if (s.joined.length < 2) join(s, out);
+    else if (!inGrace(s) && !(hears(s, "target") && hears(s, "escrow"))) cancel(s, out);
+  } else if (s.phase === "switchover" && s.persisting === null) {
+    if (s.peerTarget?.vm === "incoming") sendPackage(s, out);
+    else if (s.peerTarget?.vm === "running") s.phase = "draining";
+  }
+}
+
+/** Asks both others to promise generation 1; the source promises it itself at switchover, before the package leaves. */
+function join(s: Draft, out: Action[]): void {
+  for (const to of peersOf("source")) {
+    if (s.joined.includes(to)) continue;
+    out.push({ kind: "send", to, message: { kind: "ask", pre: false, descriptor: SWITCHOVER } });
+  }
+}
+
+function cancel(s: Draft, out: Action[]): void {
+  s.phase = "idle";
+  out.push({ kind: "cancelMigration" });
+  for (const to of peersOf("source")) out.push({ kind: "send", to, message: { kind: "cancel" } });
+}
+
+function packageReady(s: Draft, out: Action[], mark: FrameNumber, acked: FrameNumber): void {
+  if (s.config.role !== "source" || s.vm !== "running" || s.promised.generation !== 0) return;
+  if (s.phase !== "precopy" || s.joined.length < 2 || !hears(s, "target") || !hears(s, "escrow")) {
+    cancel(s, out);
+    return;
+  }
+  s.phase = "switchover";
+  s.vm = "none";
+  s.hasPackage = true;
+  s.gate = { ...s.gate, acked: frameNumber(Math.max(s.gate.acked, acked)), produced: mark, committed: mark };
+  persist(s, out, { descriptor: SWITCHOVER, opened: false }, { kind: "switchover" });
+  if (!s.config.rules.packageAfterPromise) switchover(s, out);
+}
+
+function switchover(s: Draft, out: Action[]): void {
+  if (s.opened.generation > SWITCHOVER.generation) return;
+  s.opened = SWITCHOVER;
+  out.push({ kind: "report", report: { what: "generation-opened", descriptor: SWITCHOVER } });
+  out.push({ kind: "startPageServer" });
+  sendPackage(s, out);
+}
+
+function sendPackage(s: Draft, out: Action[]): void {
+  if (s.promised.generation !== SWITCHOVER.generation || !s.hasPackage) return;
+  out.push({ kind: "sendPackage", to: "target" });
+  const { produced, acked } = s.gate;
+  out.push({
+    kind: "send",
+    to: "target",
+    message: { kind: "package", generation: SWITCHOVER.generation, mark: produced, acked },
+  });
+}
+
+function persisted(s: Draft, out: Action[]): void {
+  const done = s.persisting;
+  if (done === null) return;
+  s.persisting = null;
+  const { then } = done;
+  switch (then.kind) {
+    case "reply":
+      // The target starts an empty QEMU when it joins; it waits for the package.
+      if (s.config.role === "target" && s.vm === "none" && s.promised.generation === SWITCHOVER.generation) {
+        s.vm = "incoming";
+      }
+      replyPromise(s, out, then.to);
+      return;
+    case "candidate":
+      selfPromised(s, out);
+      return;
+    case "switchover":
+      if (s.config.rules.packageAfterPromise) switchover(s, out);
+      return;
+    case "nothing":
+      return;
+  }
+}
+
+function receive(s: Draft, out: Action[], from: Role, message: Message): void {
+  switch (message.kind) {
+    case "ping":
+      notePeer(s, from, message.status);
+      out.push({
+        kind: "send",
+        to: from,
+        message: { kind: "pong", echo_ms: message.sent_ms, status: statusOf(s) },
+      });
+      gossip(s, out, from, message.status);
+      return;
+    case "pong":
+      noteAnswer(s, from, message.echo_ms);
+      notePeer(s, from, message.status);
+      gossip(s, out, from, message.status);
+      return;
+    case "ask":
+      handleAsk(s, out, from, message.pre, message.descriptor);
+      return;
+    case "promise":
+      if (s.config.role === "source" && s.phase === "precopy" && sameDescriptor(message.descriptor, SWITCHOVER)) {
+        joinedBy(s, out, from);
+      } else promiseCame(s, out, from, message.pre, message.descriptor, message.log, message.committed);
+      return;
+    case "refuse":
+      if (message.promised.generation > s.seen) s.seen = message.promised.generation;
+      return;
+    case "package":
+      packageCame(s, out, message);
+      return;
+    case "append":
+      append(s, out, from, message);
+      return;
+    case "appended":
+      if (from === "escrow") committed(s, out, message.generation, message.n);
+      return;
+    case "append-refused":
+      if (from !== "escrow") return;
+      if (message.promised.generation > s.seen) s.seen = message.promised.generation;
+      if (isOwner(s) && message.generation === s.opened.generation && s.tx.record?.n === message.n) s.reassert = true;
+      return;
+    case "cancel":
+      if (from === "source") cancelled(s, out);
+      return;
+  }
+}
+
+function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
+  if (status.promised.generation > s.seen) s.seen = status.promised.generation;
+  learnOpened(s, out, status.opened);
+  finishWhenSettled(s, out);
+  routePages(s, out);
+  if (from === "source" && status.phase === "idle" && status.promised.generation === 0) cancelled(s, out);
+}
+
+function joinedBy(s: Draft, out: Action[], from: Role): void {
+  if (s.joined.includes(from)) return;
+  s.joined = [...s.joined, from];
+  if (s.joined.length < 2) return;
+  out.push({ kind: "report", report: { what: "protection-on" } });
+  out.push({ kind: "startMigration" });
+}
+
+/** The source gave the migration up before switchover: its VM simply runs on. */
+function cancelled(s: Draft, out: Action[]): void {
+  if (s.config.role !== "target" || s.vm !== "incoming") return;
+  out.push({ kind: "stopQemu" });
+  s.vm = "none";
+}
+
+function packageCame(s: Draft, out: Action[], message: Extract<Message, { kind: "package" }>): void {
+  if (s.config.role !== "target" || s.vm !== "incoming" || s.persisting !== null) return;
+  if (s.promised.generation !== message.generation) return;
+  // The package leaves the source only when its own promise is on disk, after both others': the generation is open.
+  s.opened = SWITCHOVER;
+  s.vm = "loading";
+  s.phase = "switchover";
+  s.gate = { produced: message.mark, released: message.acked, acked: message.acked, committed: message.mark };
+  out.push({ kind: "loadPackage" });
+}
+
+function vmRunning(s: Draft, out: Action[]): void {
+  if (s.vm === "loading") {
+    s.vm = "running";
+    s.phase = "draining";
+    takeIfDue(s, out, true);
+    routePages(s, out);
+  } else if (s.vm === "ready") {
+    s.vm = "running";
+    s.phase = "completed";
+  }
+  openGate(s, out);
+}
+
+function qemuGone(s: Draft, out: Action[]): void {
+  if (s.vm === "none" || s.vm === "gone") return;
+  const was = s.vm;
+  s.vm = "gone";
+  s.tx = { ...s.tx, stage: "idle", record: null };
+  if (was === "restoring" || was === "ready") {
+    s.retryRestore_ms = s.now_ms + s.config.heartbeat_ms;
+    s.vm = "none";
+    return;
+  }
+  if (lettingOutFreely(s)) {
+    s.phase = "lost";
+    out.push({ kind: "report", report: { what: "lost", why: "the VM died while nothing protected it" } });
+  }
+}
+
+function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "restoreReady" }>): void {
+  if (s.vm !== "restoring" || !isOwner(s) || s.opened.generation !== event.generation) {
+    if (s.vm !== "restoring") out.push({ kind: "abortRestore" });
+    return;
+  }
+  const released = s.config.rules.letOutAgain ? event.acked : event.mark;
+  s.vm = "ready";
+  s.gate = {
+    produced: event.mark,
+    released,
+    acked: frameNumber(Math.min(released, event.acked)),
+    committed: event.mark,
+  };
+  s.tx = { ...s.tx, stage: "idle", record: null, next: transactionNumber(event.n + 1) };
+}
+
+function routePages(s: Draft, out: Action[]): void {
+  if (s.config.role !== "target" || s.allPages || (s.vm !== "running" && s.vm !== "loading")) return;
+  const route = pageRoute(s);
+  if (route === s.route || (route === "none" && inGrace(s))) return;
+  s.route = route;
+  out.push({ kind: "setPageRoute", route });
+  out.push({ kind: "report", report: { what: "page-route", route } });
+}

@@ -1,0 +1,106 @@
+import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
+import { isFree, isWell } from "./owner.ts";
+import type { Action, AgentState, Descriptor, Draft, Durable, LogState, Persisting, Refusal, Role } from "./types.ts";
+
+/**
+ * Votes. A generation is opened by the promises of two of three agents, its owner's among them. An agent promises a
+ * generation number at most once, so a generation has one owner; and two majorities share an agent, so whoever opens
+ * a generation hears of what must not be superseded:
+ *
+ * - a promise is on disk before it is sent, and refuses everything of lower generations for ever;
+ * - a promised `free` generation (unprotected, final) is bound to its owner for ever, because its owner may be letting
+ *   output out that no log contains;
+ * - protected generations and claims let out nothing but what the log contains, and may be superseded by whoever
+ *   starts from that log (or has never lost the state).
+ *
+ * Before it promises to itself a candidate asks whether it would be promised (`pre`), so that one that is merely cut
+ * off does not push the number up under a working owner.
+ */
+export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | null {
+  const d = s.promised;
+  const { rules, role } = s.config;
+  if (p.generation <= d.generation) return "promised-higher";
+  if (p.generation <= s.opened.generation) return "promised-higher";
+  if (s.persisting !== null || s.replyAfterStore !== null) return "busy";
+  if (isFree(d) && d.owner !== from && rules.freeBindsForEver) return "belongs-to-another";
+  if (isFree(s.opened) && s.opened.owner !== from && rules.freeBindsForEver) return "belongs-to-another";
+  if (rules.refuseWhileHearing && (p.mode === "claim" || from !== d.owner)) {
+    if (inGrace(s)) return "just-started";
+    if (isWell(s)) return "hears-owner";
+    for (const peer of peersOf(role)) {
+      if (peer !== from && hears(s, peer) && peerStatus(s, peer)?.well === true) return "hears-owner";
+    }
+  }
+  if (p.validFrom < d.validFrom && rules.logMustBeValid) return "stale";
+  if (role === "escrow" && p.mode === "claim" && !restorable(s.log, s, from)) return "log-cannot-restore";
+  return null;
+}
+
+/** The log holds what a restore needs. An empty log does, for the source, while nothing was ever committed. */
+export function restorable(log: LogState | null, s: AgentState, by: Role): boolean {
+  if (!s.config.rules.logMustBeValid) return true;
+  if (log === null) return s.promised.validFrom <= 1 && by === "source";
+  return log.generation >= s.promised.validFrom;
+}
+
+/** Promises `durable.descriptor` in memory at once, on disk next; `then` follows when it is there. */
+export function persist(s: Draft, out: Action[], durable: Durable, then: Persisting["then"]): void {
+  if (s.persisting !== null) throw new Error("txsync core: two promises are being written at once");
+  s.promised = durable.descriptor;
+  if (durable.descriptor.generation > s.seen) s.seen = durable.descriptor.generation;
+  out.push({ kind: "persistPromise", durable });
+  s.persisting = { durable, then };
+}
+
+export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: Descriptor): void {
+  if (p.generation > s.seen && !pre) s.seen = p.generation;
+  if (!pre && sameDescriptor(p, s.promised)) {
+    // Asked again: the first answer was lost. While the promise is being written the answer is still to come.
+    if (s.persisting === null && s.replyAfterStore === null) sendPromise(s, out, from, false);
+    return;
+  }
+  const why = refusal(s, from, p);
+  if (why !== null) {
+    if (!pre) out.push({ kind: "report", report: { what: "vote-refused", descriptor: p, to: from, why } });
+    out.push({
+      kind: "send",
+      to: from,
+      message: { kind: "refuse", pre, descriptor: p, promised: higher(s.promised, s.opened), why },
+    });
+    return;
+  }
+  if (pre) {
+    out.push({
+      kind: "send",
+      to: from,
+      message: { kind: "promise", pre, descriptor: p, log: s.log, committed: s.tx.committed },
+    });
+    return;
+  }
+  s.candidacy = null;
+  out.push({ kind: "report", report: { what: "vote-promised", descriptor: p, to: from } });
+  persist(s, out, { descriptor: p, opened: false }, { kind: "reply", to: from });
+  if (!s.config.rules.promiseDurable) sendPromise(s, out, from, false);
+}
+
+/** Tells `to` of the promise, unless a record is being stored: the promise has to name it. */
+export function replyPromise(s: Draft, out: Action[], to: Role): void {
+  if (s.storing !== null && s.config.rules.promiseWaitsForStore) s.replyAfterStore = to;
+  else sendPromise(s, out, to, false);
+}
+
+export function sendPromise(s: Draft, out: Action[], to: Role, pre: boolean): void {
+  out.push({
+    kind: "send",
+    to,
+    message: { kind: "promise", pre, descriptor: s.promised, log: s.log, committed: s.tx.committed },
+  });
+}
+
+export function sameDescriptor(a: Descriptor, b: Descriptor): boolean {
+  return a.generation === b.generation && a.owner === b.owner && a.mode === b.mode && a.validFrom === b.validFrom;
+}
+
+function higher(a: Descriptor, b: Descriptor): Descriptor {
+  return b.generation > a.generation ? b : a;
+}
