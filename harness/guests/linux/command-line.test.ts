@@ -48,9 +48,10 @@ describe("linuxCommandLine", () => {
     expect(linuxCommandLine({ ...good, extra: ["initcall_debug"] })).toContain("initcall_debug ");
   });
 
-  it("gives the pattern half of the guest's memory, and refuses a guest that would not boot", () => {
-    expect(patternBytesFor(128 * MIB)).toBe(64 * MIB);
-    expect(patternBytesFor(129 * MIB)).toBe(64 * MIB);
+  it("gives the pattern most of what the kernel leaves, and refuses a guest that would not boot", () => {
+    expect(patternBytesFor(128 * MIB)).toBe(32 * MIB);
+    expect(patternBytesFor(129 * MIB)).toBe(32 * MIB);
+    expect(patternBytesFor(256 * MIB)).toBe(117 * MIB);
     expect(() => patternBytesFor(64 * MIB)).toThrow(UserError);
     expect(() => patternBytesFor(Number.NaN)).toThrow(UserError);
   });

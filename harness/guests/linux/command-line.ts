@@ -40,11 +40,14 @@ const FIXED_PARAMETERS: readonly string[] = [
   "8250.nr_uarts=2",
 ];
 
-/** The least guest memory with which the kernel, its initramfs and a pattern of half of it come up, bytes. */
+/** The least guest memory with which the kernel, its initramfs and some pattern come up, bytes. */
 export const LINUX_GUEST_MEMORY_BYTES_MIN = 128 * MIB;
+/** What the kernel and the guest's other parts keep for themselves, bytes, with something to spare. */
+const KERNEL_BYTES = 80 * MIB;
 
 /**
- * How much of a guest's memory carries the pattern unless somebody asks for another amount: half, in whole MiB.
+ * How much of a guest's memory carries the pattern unless somebody asks for another amount: two thirds
+ * of what the kernel leaves, in whole MiB.
  * @throws UserError when the guest is too small to boot.
  */
 export function patternBytesFor(guest_bytes: number): number {
@@ -53,7 +56,7 @@ export function patternBytesFor(guest_bytes: number): number {
       `the Linux guest needs ${LINUX_GUEST_MEMORY_BYTES_MIN / MIB} MiB of memory, asked for were ${guest_bytes} bytes`,
     );
   }
-  return Math.floor(guest_bytes / 2 / MIB) * MIB;
+  return Math.floor(((guest_bytes - KERNEL_BYTES) * 2) / 3 / MIB) * MIB;
 }
 
 /**

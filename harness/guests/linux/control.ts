@@ -60,7 +60,7 @@ export class LinuxControl implements Disposable {
     };
   }
 
-  /** Takes about 20 ms per 1000 pages under TCG. @throws as `hello` */
+  /** Takes about 3 ms per 1000 pages under TCG. @throws as `hello` */
   async verify(options: LinuxControlOptions): Promise<LinuxGuestVerification> {
     const line = await this.#ask("verify", "verified", options);
     const fields = readFields(line);
