@@ -115,7 +115,7 @@ export function kvmProbeArgv(imagePath: string, accel: Accel = "kvm"): string[] 
   return argv;
 }
 
-/** The probe takes well under 0.2 s where KVM runs. */
+/** Bound on the probe, which took 0.1 to 0.5 s on emulating nested KVM. */
 export const PROBE_TIMEOUT_MS = 5000;
 
 /**
