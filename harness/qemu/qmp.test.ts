@@ -144,6 +144,13 @@ describe("a QMP connection that goes wrong", () => {
     expect(qemu.destroyed).toBe(true);
   });
 
+  test("a peer that is not QEMU is known by its first byte, newline or not", async () => {
+    const qemu = new ScriptedQemu(silent, `SSH-2.0-OpenSSH ${"x".repeat(100)}`);
+    const error = await QmpClient.connect(qemu, options).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(QmpConnectionError);
+    expect(String(error)).toMatch(/what came is not QMP: "SSH-2.0-OpenSSH x{64}"$/);
+  });
+
   test("a command without an answer is a wait that ran out; its late answer disturbs nobody", async () => {
     let late = "";
     const qemu = new ScriptedQemu((request, self) => {
