@@ -88,6 +88,7 @@ export function promiseCame(
 /** Two of three have promised: the generation begins. */
 function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: LogState | null): void {
   s.opened = d;
+  s.begun = d.generation;
   s.openedNoted = false;
   s.candidacy = null;
   out.push({ kind: "report", report: { what: "generation-opened", descriptor: d } });

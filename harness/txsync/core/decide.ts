@@ -73,7 +73,8 @@ function wishOfSource(s: AgentState): Wish | null {
   if (s.vm !== "none" && s.vm !== "gone") return null;
   if (!s.hasBase || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
   const target = s.peerTarget;
-  const dead = target !== null && (target.vm === "gone" || target.vm === "none");
+  // A target that still waits for the package of a source that has restarted meanwhile waits in vain.
+  const dead = target !== null && (target.vm === "gone" || (target.vm === "incoming" && s.phase !== "switchover"));
   if (t && !dead) return null;
   if (e) return ask("claim", validFrom(s), ["escrow"]);
   // Nothing was ever committed and the target itself says so: the package is the last transaction.

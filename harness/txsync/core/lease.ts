@@ -30,7 +30,10 @@ export function noteAnswer(s: Draft, peer: Role, sent_ms: number): void {
   else s.heardEscrow_ms = Math.max(s.heardEscrow_ms, sent_ms);
 }
 
+/** Keeps the newest status. One that is far older is not late: its sender's clock began again. */
 export function notePeer(s: Draft, peer: Role, status: Status): void {
+  const known = peerStatus(s, peer);
+  if (known !== null && status.at_ms < known.at_ms && known.at_ms - status.at_ms < 2 * s.config.lease_ms) return;
   if (peer === "source") s.peerSource = status;
   else if (peer === "target") s.peerTarget = status;
   else s.peerEscrow = status;

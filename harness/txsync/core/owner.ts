@@ -6,9 +6,11 @@ export function isFree(d: Descriptor): boolean {
   return d.mode === "unprotected" || d.mode === "final";
 }
 
-/** This agent owns the present generation: it was opened, and nothing newer was promised here. */
+/** This agent owns the present generation: it began it in this life, and promised nothing newer since. */
 export function isOwner(s: AgentState): boolean {
-  return s.opened.owner === s.config.role && s.opened.generation === s.promised.generation;
+  const { opened } = s;
+  if (opened.owner !== s.config.role || opened.generation !== s.promised.generation) return false;
+  return s.begun === opened.generation || !s.config.rules.restartOpensGeneration;
 }
 
 export function lettingOutFreely(s: AgentState): boolean {
@@ -29,6 +31,7 @@ export function isWell(s: AgentState): boolean {
 
 export function statusOf(s: AgentState): Status {
   return {
+    at_ms: s.now_ms,
     promised: s.promised,
     opened: s.opened,
     vm: s.vm,
@@ -63,6 +66,7 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
   s.opened = d;
   if (d.generation > s.seen) s.seen = d.generation;
   if (s.candidacy !== null && s.candidacy.descriptor.generation <= d.generation) s.candidacy = null;
+  if (d.owner === role && isFree(d)) s.begun = d.generation;
   if (role === "escrow" || d.owner === role) return;
   if (isFree(d) && d.mode === "final") closeOut(s, out);
   else if (s.vm === "restoring" || s.vm === "ready") {

@@ -19,7 +19,7 @@ import {
   type Step,
   transactionNumber,
 } from "./types.ts";
-import { handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
+import { becomeIncoming, handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
 
 /**
  * One step of an agent: a pure function of its state and of what happened. Nothing of `state` is changed.
@@ -70,7 +70,14 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       persisted(s, out);
       return;
     case "migrate":
-      if (s.config.role !== "source" || s.phase !== "idle" || s.promised.generation !== 0 || s.vm !== "running") return;
+      if (
+        s.config.role !== "source" ||
+        s.phase !== "idle" ||
+        s.migrating ||
+        s.promised.generation !== 0 ||
+        s.vm !== "running"
+      )
+        return;
       s.phase = "precopy";
       join(s, out);
       return;
@@ -138,6 +145,16 @@ function heartbeat(s: Draft, out: Action[]): void {
   routePages(s, out);
   resendIfSilent(s, out);
   if (s.config.role === "source") sourceHeartbeat(s, out);
+  // The word that it was cancelled may have been lost with the source's agent.
+  const waited_ms = s.now_ms - s.incomingSince_ms;
+  if (
+    s.vm === "incoming" &&
+    s.peerSource?.phase === "idle" &&
+    hears(s, "source") &&
+    waited_ms > 2 * s.config.lease_ms
+  ) {
+    cancelled(s, out);
+  }
 }
 
 function reportLeases(s: Draft, out: Action[]): void {
@@ -153,7 +170,7 @@ function reportLeases(s: Draft, out: Action[]): void {
 function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
     if (s.joined.length < 2) join(s, out);
-    else if (!inGrace(s) && !(hears(s, "target") && hears(s, "escrow"))) cancel(s, out);
+    else if (s.migrating && !inGrace(s) && !(hears(s, "target") && hears(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     if (s.peerTarget?.vm === "incoming") sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
@@ -214,10 +231,7 @@ function persisted(s: Draft, out: Action[]): void {
   const { then } = done;
   switch (then.kind) {
     case "reply":
-      // The target starts an empty QEMU when it joins; it waits for the package.
-      if (s.config.role === "target" && s.vm === "none" && s.promised.generation === SWITCHOVER.generation) {
-        s.vm = "incoming";
-      }
+      becomeIncoming(s);
       replyPromise(s, out, then.to);
       return;
     case "candidate":
@@ -240,12 +254,13 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
         to: from,
         message: { kind: "pong", echo_ms: message.sent_ms, status: statusOf(s) },
       });
-      gossip(s, out, from, message.status);
+      gossip(s, out, message.status);
       return;
     case "pong":
       noteAnswer(s, from, message.echo_ms);
       notePeer(s, from, message.status);
-      gossip(s, out, from, message.status);
+      gossip(s, out, message.status);
+      startWhenJoined(s, out);
       return;
     case "ask":
       handleAsk(s, out, from, message.pre, message.descriptor);
@@ -278,18 +293,23 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
   }
 }
 
-function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
+function gossip(s: Draft, out: Action[], status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
   learnOpened(s, out, status.opened);
   finishWhenSettled(s, out);
   routePages(s, out);
-  if (from === "source" && status.phase === "idle" && status.promised.generation === 0) cancelled(s, out);
 }
 
 function joinedBy(s: Draft, out: Action[], from: Role): void {
   if (s.joined.includes(from)) return;
   s.joined = [...s.joined, from];
-  if (s.joined.length < 2) return;
+  startWhenJoined(s, out);
+}
+
+function startWhenJoined(s: Draft, out: Action[]): void {
+  if (s.phase !== "precopy" || s.migrating || s.joined.length < 2) return;
+  if (!hears(s, "target") || !hears(s, "escrow")) return;
+  s.migrating = true;
   out.push({ kind: "report", report: { what: "protection-on" } });
   out.push({ kind: "startMigration" });
 }
@@ -306,6 +326,7 @@ function packageCame(s: Draft, out: Action[], message: Extract<Message, { kind: 
   if (s.promised.generation !== message.generation) return;
   // The package leaves the source only when its own promise is on disk, after both others': the generation is open.
   s.opened = SWITCHOVER;
+  s.begun = SWITCHOVER.generation;
   s.vm = "loading";
   s.phase = "switchover";
   s.gate = { produced: message.mark, released: message.acked, acked: message.acked, committed: message.mark };

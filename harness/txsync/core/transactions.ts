@@ -120,6 +120,8 @@ export function append(s: Draft, out: Action[], from: Role, header: RecordHeader
     return;
   }
   const last = s.log?.last ?? 0;
+  // A late repeat of what was long answered for.
+  if (s.log !== null && s.log.generation === generation && n < last) return;
   if (n <= last || (since !== "base" && since !== s.log?.last)) {
     refuse("gap");
     return;

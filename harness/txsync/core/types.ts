@@ -71,6 +71,8 @@ export type PageRoute = "direct" | "via-escrow" | "escrow" | "none";
 
 /** What every heartbeat carries. */
 export interface Status {
+  /** The sender's clock, to tell an older status that was overtaken. */
+  readonly at_ms: number;
   readonly promised: Descriptor;
   /** The highest generation known to have been opened; passed on to whoever has not heard. */
   readonly opened: Descriptor;
@@ -387,6 +389,11 @@ export interface AgentState {
   readonly replyAfterStore: Role | null;
   /** The highest generation known to have been opened, by whomever. */
   readonly opened: Descriptor;
+  /**
+   * The generation that this life of the agent began itself. A restarted owner has lost what was under way in its
+   * generation: it opens a new one before it appends again, even if others tell it that the old one is open.
+   */
+  readonly begun: Generation | null;
   /** Being opened is on disk (free generations of ours). */
   readonly openedNoted: boolean;
   /** The highest generation that anybody was heard to have promised or tried. */
@@ -399,6 +406,10 @@ export interface AgentState {
   readonly hasBase: boolean;
   readonly hasPackage: boolean;
   readonly joined: readonly Role[];
+  /** Target: when it began to wait for the package. */
+  readonly incomingSince_ms: number;
+  /** Source: QEMU's migration was started. */
+  readonly migrating: boolean;
   readonly allPages: boolean;
   readonly baseCovered: boolean;
   readonly baseComplete: boolean;

@@ -55,6 +55,7 @@ export function persist(s: Draft, out: Action[], durable: Durable, then: Persist
 export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: Descriptor): void {
   if (p.generation > s.seen && !pre) s.seen = p.generation;
   if (!pre && sameDescriptor(p, s.promised)) {
+    becomeIncoming(s);
     // Asked again: the first answer was lost. While the promise is being written the answer is still to come.
     if (s.persisting === null && s.replyAfterStore === null) sendPromise(s, out, from, false);
     return;
@@ -81,6 +82,15 @@ export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: 
   out.push({ kind: "report", report: { what: "vote-promised", descriptor: p, to: from } });
   persist(s, out, { descriptor: p, opened: false }, { kind: "reply", to: from });
   if (!s.config.rules.promiseDurable) sendPromise(s, out, from, false);
+}
+
+/** The target starts an empty QEMU when it joins; it waits for the package. */
+export function becomeIncoming(s: Draft): void {
+  const joining = s.promised.generation === 1 && s.opened.generation === 0 && s.persisting === null;
+  if (s.config.role === "target" && s.vm === "none" && joining) {
+    s.vm = "incoming";
+    s.incomingSince_ms = s.now_ms;
+  }
 }
 
 /** Tells `to` of the promise, unless a record is being stored: the promise has to name it. */

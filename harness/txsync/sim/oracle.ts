@@ -1,0 +1,117 @@
+import type { Action, AgentState, Descriptor, Role } from "../core/index.ts";
+import { isFree } from "../core/index.ts";
+
+/** A rule of DESIGN.md was broken. */
+export class Violation extends Error {
+  override readonly name = "Violation";
+  readonly invariant: number;
+
+  constructor(invariant: number, what: string) {
+    super(`invariant ${invariant}: ${what}`);
+    this.invariant = invariant;
+  }
+}
+
+/** A state of the model VM: a hash over all that it went through, and the frames that it has emitted (from 1). */
+export interface Snapshot {
+  readonly hash: number;
+  readonly frames: readonly number[];
+}
+
+/**
+ * Watches from outside, knows everything, and helps nobody: what was committed, what left the gates, what the
+ * receiving edge took.
+ */
+export class Oracle {
+  /** Content of frame f (index f-1) as the longest committed transaction has it. */
+  #committed: readonly number[] = [];
+  /** Content of every frame that ever left a gate, index f-1. */
+  readonly #out: (number | undefined)[] = [];
+  readonly #releasers = new Map<number, Role>();
+  #free: { readonly descriptor: Descriptor; readonly role: Role } | null = null;
+  #protectedAfterFree = 0;
+  /** Frames that the edge has taken, in order. */
+  readonly edge: number[] = [];
+
+  get edgeCount(): number {
+    return this.edge.length;
+  }
+
+  committed(snapshot: Snapshot): void {
+    for (let i = 0; i < Math.min(this.#out.length, snapshot.frames.length); i += 1) {
+      if (this.#out[i] !== undefined && this.#out[i] !== snapshot.frames[i]) {
+        throw new Violation(1, `a transaction was committed that differs in frame ${i + 1} from what was let out`);
+      }
+    }
+    if (snapshot.frames.length >= this.#committed.length) this.#committed = snapshot.frames;
+  }
+
+  opened(descriptor: Descriptor, role: Role, state: AgentState): void {
+    if (isFree(descriptor)) {
+      if (
+        this.#free !== null &&
+        this.#free.role !== role &&
+        this.#free.descriptor.generation > this.#protectedAfterFree
+      ) {
+        throw new Violation(
+          1,
+          `${role} opened generation ${descriptor.generation} over a free one of ${this.#free.role}`,
+        );
+      }
+      this.#free = { descriptor, role };
+    } else if (descriptor.mode === "protected" && state.config.role === role) {
+      this.#protectedAfterFree = descriptor.generation;
+    }
+  }
+
+  /** A gate lets out frames from..to of the VM `vm`. */
+  released(
+    role: Role,
+    action: Extract<Action, { kind: "releaseOutput" }>,
+    state: AgentState,
+    frames: readonly number[],
+  ): void {
+    const before = this.#releasers.get(action.generation);
+    // Generation 0 and 1 are one VM's in two places: the source's output ends where the target's begins.
+    if (before !== undefined && before !== role) {
+      throw new Violation(1, `${before} and ${role} both let output out in generation ${action.generation}`);
+    }
+    this.#releasers.set(action.generation, role);
+    const free = isFree(state.opened);
+    for (let f: number = action.from; f <= action.to; f += 1) {
+      const content = frames[f - 1];
+      if (content === undefined) throw new Violation(2, `${role} lets out frame ${f}, which the VM has not emitted`);
+      if (!free && this.#committed[f - 1] !== content) {
+        throw new Violation(
+          2,
+          `${role} lets out frame ${f} in generation ${action.generation}, no committed transaction has it`,
+        );
+      }
+      const known = this.#out[f - 1];
+      if (known !== undefined && known !== content) {
+        throw new Violation(1, `frame ${f} was let out twice with different content, now by ${role}`);
+      }
+      this.#out[f - 1] = content;
+    }
+  }
+
+  /** A restored VM is let go. It has to contain everything that anybody ever let out. */
+  runs(role: Role, vm: Snapshot): void {
+    for (let i = 0; i < this.#out.length; i += 1) {
+      if (this.#out[i] !== undefined && this.#out[i] !== vm.frames[i]) {
+        throw new Violation(1, `the VM restored on ${role} does not contain frame ${i + 1}, which was let out`);
+      }
+    }
+  }
+
+  /** A frame reaches the receiving edge: repeats are dropped, a gap is refused. Returns what became of it. */
+  arrives(f: number, content: number): "taken" | "repeat" | "gap" {
+    if (f <= this.edge.length) {
+      if (this.edge[f - 1] !== content) throw new Violation(1, `the edge got frame ${f} with two contents`);
+      return "repeat";
+    }
+    if (f > this.edge.length + 1) return "gap";
+    this.edge.push(content);
+    return "taken";
+  }
+}
