@@ -58,12 +58,7 @@ function parseMaps(text: string): Mapping[] {
     const found = /^([0-9a-f]+)-([0-9a-f]+) (\S{4}) [0-9a-f]+ \S+ (\d+)\s*(.*)$/.exec(line);
     if (!found) continue;
     const [, start = "", end = "", rights = "", inode = "", name = ""] = found;
-    const made = { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`), rights, inode: Number(inode), name };
-    const last = mappings.at(-1);
-    // userfaultfd splits a mapping where a block's used length ends: put together what was one.
-    const joins = last !== undefined && last.end === made.start && last.rights === rights && last.inode === made.inode;
-    if (joins && made.inode === 0 && last.name === name) mappings[mappings.length - 1] = { ...last, end: made.end };
-    else mappings.push(made);
+    mappings.push({ start: BigInt(`0x${start}`), end: BigInt(`0x${end}`), rights, inode: Number(inode), name });
   }
   return mappings;
 }
@@ -78,13 +73,21 @@ const RAM_ALIGN_BYTES = 2n << 20n;
  */
 function candidates(mappings: readonly Mapping[], total_bytes: number): bigint[] {
   const found: bigint[] = [];
-  mappings.forEach((mapping, index) => {
-    const guard = mappings[index + 1];
-    if (mapping.inode !== 0 || mapping.name !== "" || !mapping.rights.startsWith("rw")) return;
-    if (mapping.end - mapping.start !== BigInt(total_bytes) || mapping.start % RAM_ALIGN_BYTES !== 0n) return;
-    if (guard === undefined || guard.start !== mapping.end || !guard.rights.startsWith("---")) return;
-    if (guard.end - guard.start === BigInt(PAGE_BYTES)) found.push(mapping.start);
-  });
+  for (const [index, { start }] of mappings.entries()) {
+    const end = start + BigInt(total_bytes);
+    if (start % RAM_ALIGN_BYTES !== 0n) continue;
+    // userfaultfd splits a mapping where a block's used length ends.
+    let last = index;
+    let at = start;
+    for (; last < mappings.length && at < end; last++) {
+      const part = mappings[last];
+      if (part?.start !== at || part.inode !== 0 || part.name !== "" || !part.rights.startsWith("rw")) break;
+      at = part.end;
+    }
+    const guard = mappings[last];
+    if (at !== end || guard?.start !== end || !guard.rights.startsWith("---")) continue;
+    if (guard.end - guard.start === BigInt(PAGE_BYTES)) found.push(start);
+  }
   return found;
 }
 
@@ -110,10 +113,9 @@ export function locateBlocks(
   return lines.map(({ name, used_bytes, total_bytes, address }) => {
     const path = files[name];
     if (path !== undefined) return { name, bytes: used_bytes, where: { kind: "file", path } };
-    const mapped = mappings.filter((mapping) => mapping.rights.startsWith("rw"));
-    const inside = (at: bigint) =>
-      mapped.some((mapping) => mapping.start <= at && at + BigInt(used_bytes) <= mapping.end);
-    const places = address !== undefined ? [address].filter(inside) : candidates(mappings, total_bytes);
+    const mapped = (at: bigint) =>
+      mappings.some(({ start, end, rights }) => rights.startsWith("rw") && start <= at && at < end);
+    const places = address !== undefined ? [address].filter(mapped) : candidates(mappings, total_bytes);
     const [place] = places;
     if (place === undefined || places.length > 1 || taken.has(place)) {
       const what = places.length === 0 ? "nothing in the process looks like it" : "several places look like it";

@@ -91,7 +91,10 @@ export class Pagescan implements AsyncDisposable {
       }
       const line = this.#queue.takeLine(LINE_BYTES_MAX);
       if (line === undefined) return;
-      if (line === "too-long" || !this.#readLine(line)) return this.#fail("its answer is garbage");
+      if (line === "too-long" || !this.#readLine(line)) {
+        this.#fail("its answer is garbage");
+        return;
+      }
     }
   }
 

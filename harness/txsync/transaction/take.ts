@@ -20,7 +20,7 @@ export type TransactionMonitor = Pick<QmpClient, "execute">;
 
 export interface TakeOptions {
   readonly qmp: TransactionMonitor;
-  readonly tracker: DirtyTracker;
+  readonly tracker: Pick<DirtyTracker, "take" | "collect">;
   readonly generation: Generation;
   readonly n: TransactionNumber;
   /** The target's migration status as its events tell it, looked at right before `stop`. */

@@ -1,0 +1,41 @@
+import { pagesOf } from "../../dirty/pages.ts";
+import { PagescanError } from "../../dirty/pagescan.ts";
+import type { DirtyTracker, PagescanTracker } from "../../dirty/tracker.ts";
+
+/** What came of looking both ways. */
+export interface Comparison {
+  /** Pages that only the sure way found: writes that the quick way lost. */
+  missed: number;
+  /** Pages that only the quick way found: written with what was there. */
+  surplus: number;
+  compared: number;
+  readonly quick_ms: number[];
+  readonly sure_ms: number[];
+}
+
+/** How many of `all` are not among `some`. */
+function without(all: ReadonlySet<string>, some: ReadonlySet<string>): number {
+  return [...all].filter((page) => !some.has(page)).length;
+}
+
+/** A tracker that, while the guest is stopped, first looks both ways and notes where they differ. */
+export function comparing(tracker: PagescanTracker, into: Comparison): Pick<DirtyTracker, "take" | "collect"> {
+  return {
+    collect: () => tracker.collect(),
+    take: async () => {
+      const sure = await tracker.find("sure");
+      into.sure_ms.push(sure.find_ms);
+      try {
+        const quick = await tracker.find("quick");
+        into.quick_ms.push(quick.find_ms);
+        const [by_quick, by_sure] = [pagesOf(quick.runs), pagesOf(sure.runs)];
+        into.missed += without(by_sure, by_quick);
+        into.surplus += without(by_quick, by_sure);
+        into.compared++;
+      } catch (error) {
+        if (!(error instanceof PagescanError) || error.reason !== "untracked") throw error;
+      }
+      return await tracker.take();
+    },
+  };
+}

@@ -1,0 +1,249 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Accel } from "../../../base/run-record.ts";
+import { verifyRamFile } from "../../../guests/integrity/verify-ram.ts";
+import { RAM_BLOCK } from "../../../qemu/command-line.ts";
+import { type LocatedBlock, locateBlocks } from "../../dirty/locate.ts";
+import { PAGE_BYTES } from "../../dirty/pages.ts";
+import { openTracker, type PagescanTracker } from "../../dirty/tracker.ts";
+import { takeTransaction } from "../../transaction/take.ts";
+import { bytesOf, generation, type Transaction, transactionNumber } from "../../transaction/transaction.ts";
+import { feedRestore } from "../feed.ts";
+import { type Base, buildRamFile, type SmallBlock } from "../ram-file.ts";
+import { restoreStream } from "../restore-stream.ts";
+import { afterlifeOf } from "./afterlife.ts";
+import { type Comparison, comparing } from "./comparing.ts";
+import { steps, working } from "./guest.ts";
+import { DrillMachine } from "./machine.ts";
+import { migrate } from "./migrate.ts";
+import { type DrillReport, spread } from "./report.ts";
+
+/**
+ * A drill of the three parts on real QEMUs, all on this machine and without agents: migrate by post-copy, take
+ * transactions from the running target, kill both QEMUs, restore from base and transactions, and look whether the
+ * machine that comes back is whole. Nothing in it is pretended; it is run inside a host image by the tests.
+ */
+export interface DrillOptions {
+  readonly qemu: string;
+  readonly accel: Accel;
+  readonly memory_mib: number;
+  readonly kernel: string;
+  readonly pagescan: string;
+  /** Without the shim the kernel notes nothing. */
+  readonly shim: string | null;
+  readonly prefer: "auto" | "sure";
+  /** Look both ways in every transaction, and compare. */
+  readonly compare: boolean;
+  readonly epoch_ms: number;
+  readonly transactions: number;
+  readonly bandwidth_mib_s: number;
+  /** Steps of the guest per second: each rewrites a page. */
+  readonly rate: number;
+  /** Go on taking transactions until the target has all pages, and two more: tracking ends with the migration. */
+  readonly until_completed: boolean;
+  /** Migrate the restored VM once more, and reset it. */
+  readonly afterlife: boolean;
+  readonly seed: number;
+}
+
+async function blocksOf(machine: DrillMachine): Promise<readonly LocatedBlock[]> {
+  const table = (await machine.qmp.executeRaw("x-query-ramblock")) as { "human-readable-text": string };
+  const maps = await readFile(`/proc/${machine.pid}/maps`, "utf8");
+  return locateBlocks(table["human-readable-text"], maps, { [RAM_BLOCK]: machine.options.ram_path });
+}
+
+/** The small blocks of a QEMU whose guest is stopped. */
+async function smallBlocks(machine: DrillMachine, pagescan: string): Promise<SmallBlock[]> {
+  const located = (await blocksOf(machine)).filter((block) => block.where.kind === "process");
+  await using tracker = await openTracker({ pagescan, pid: machine.pid, blocks: located, prefer: "sure" });
+  await tracker.take();
+  const small = located.map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
+  for (const { block, page, bytes } of (await tracker.collect()).pages) {
+    if (bytes !== null) small.find(({ name }) => name === block)?.content.set(bytes, page * PAGE_BYTES);
+  }
+  return small;
+}
+
+/** Tells the tracker what the base holds, as the relay of a target's agent would. */
+async function learnBase(tracker: PagescanTracker, base: Base): Promise<void> {
+  const file = openSync(base.path, "r");
+  const chunk = Buffer.alloc(4 << 20);
+  try {
+    for (let at = 0; ; at += chunk.length) {
+      const length = readSync(file, chunk, 0, chunk.length, at);
+      if (length === 0) break;
+      await tracker.learn(base.block, at / PAGE_BYTES, chunk.subarray(0, length));
+    }
+  } finally {
+    closeSync(file);
+  }
+  for (const { name, content } of base.small) await tracker.learn(name, 0, content);
+}
+
+export async function drill(options: DrillOptions): Promise<DrillReport> {
+  const folder = await mkdtemp("/dev/shm/fd-");
+  await using opened = new AsyncDisposableStack();
+  opened.defer(() => rm(folder, { recursive: true, force: true }));
+  return await drillIn(folder, options, opened);
+}
+
+async function drillIn(folder: string, options: DrillOptions, opened: AsyncDisposableStack): Promise<DrillReport> {
+  const memory_bytes = options.memory_mib * 2 ** 20;
+  const shared = {
+    qemu: options.qemu,
+    accel: options.accel,
+    memory_bytes,
+    kernel: options.kernel,
+    append: `integrity.elf seed=${options.seed} rate=${options.rate}`,
+    folder,
+  };
+  const start = async (name: string, incoming: boolean, shim = false, ram_path = join(folder, `${name}.ram`)) =>
+    opened.use(
+      await DrillMachine.start({
+        ...shared,
+        name,
+        ram_path,
+        incoming,
+        ...(shim && options.shim !== null ? { shim: options.shim } : {}),
+      }),
+    );
+  const source = await start("source", false);
+  const target = await start("target", true, true);
+  await target.qmp.execute("cont"); // Runs as soon as it may.
+  await working(source, options.rate / 4);
+
+  await migrate(source, target, options.bandwidth_mib_s * 2 ** 20, true);
+  await target.untilMigration("postcopy-active");
+  const blocks = await blocksOf(target);
+  const tracker = await openTracker({ pagescan: options.pagescan, pid: target.pid, blocks, prefer: options.prefer });
+  opened.use(tracker);
+  const base: Base = {
+    block: RAM_BLOCK,
+    path: source.options.ram_path,
+    small: await smallBlocks(source, options.pagescan),
+  };
+  const base_verdict = await verifyRamFile(base.path);
+  if (options.compare || options.prefer === "sure") await learnBase(tracker, base);
+
+  const log: Transaction[] = [];
+  const found: Comparison = { missed: 0, surplus: 0, compared: 0, quick_ms: [], sure_ms: [] };
+  const compared = options.compare ? comparing(tracker, found) : tracker;
+  let in_postcopy = 0;
+  let after_completed = 0;
+  while (options.until_completed ? after_completed < 2 : log.length < options.transactions) {
+    const next_ms = performance.now() + options.epoch_ms;
+    if (target.migration === "completed") after_completed++;
+    const outcome = await takeTransaction({
+      qmp: target.qmp,
+      tracker: compared,
+      generation: generation(1),
+      n: transactionNumber(log.length + 1),
+      status: () => target.migration,
+      state_path: join(folder, "device-state"),
+    });
+    if (outcome.kind !== "taken") throw new Error(`transaction ${log.length + 1}: ${outcome.kind}`);
+    log.push(outcome.transaction);
+    if (target.migration === "postcopy-active") in_postcopy++;
+    await tracker.absorb(8192);
+    await delay(Math.max(0, next_ms - performance.now()));
+  }
+  const last = log.at(-1);
+  if (last === undefined) throw new Error("no transaction was taken");
+  const machine_type = String(await target.qmp.execute("qom-get", { path: "/machine", property: "type" })).replace(
+    /-machine$/,
+    "",
+  );
+  const { mode: _mode, why } = tracker;
+  await tracker[Symbol.asyncDispose]();
+  // The crash: both at once, in the middle of things.
+  await Promise.all([target.kill(), source.kill()]);
+
+  const restore_began_ms = performance.now();
+  const ram_path = join(folder, "restored.ram");
+  const built = await buildRamFile(
+    base,
+    log.map((transaction) => transaction.pages),
+    ram_path,
+  );
+  const built_ms = performance.now();
+  const restored = await start("restored", true, false, ram_path);
+  const started_ms = performance.now();
+  const fed = await feedRestore({
+    qmp: restored.qmp,
+    socket_path: join(folder, "restored.in"),
+    stream: restoreStream({
+      machine: machine_type,
+      blocks: blocks.map(({ name, bytes }) => ({ name, bytes })),
+      small: built.small,
+      device_state: last.device_state,
+    }),
+  });
+  const restored_ms = performance.now();
+  // A second file from the same log, to look at without a guest that writes to it.
+  const image_path = join(folder, "image.ram");
+  await buildRamFile(
+    base,
+    log.map((transaction) => transaction.pages),
+    image_path,
+  );
+  const image = await verifyRamFile(image_path);
+  await rm(image_path);
+
+  const after = await working(restored, steps(image.status) + options.rate / 2);
+  const restored_ledger = await restored.ledger();
+  const judged = await restored_ledger.verify({ timeout_ms: 30_000 });
+  await restored.qmp.execute("stop");
+  const after_verdict = await verifyRamFile(ram_path);
+  await restored.qmp.execute("cont");
+
+  const afterlife = options.afterlife ? await afterlifeOf(restored, await start("again", true)) : undefined;
+  const of = (pick: (transaction: Transaction) => number) => spread(log.map(pick));
+  const { major, minor, micro } = source.qmp.version;
+  return {
+    qemu_version: `${major}.${minor}.${micro}`,
+    transactions: log.length,
+    transactions_in_postcopy: in_postcopy,
+    modes: [...new Set(log.map((transaction) => transaction.mode))],
+    mode_why: why,
+    missed_pages: found.missed,
+    surplus_pages: found.surplus,
+    compared: found.compared,
+    small_block_pages_changed: log.reduce(
+      (sum, { pages }) => sum + [...pages].filter(({ block }) => block !== RAM_BLOCK).length,
+      0,
+    ),
+    pages: of(({ pages }) => pages.pages),
+    transaction_bytes: of(bytesOf),
+    stop_ms: of(({ timings }) => timings.stop_ms),
+    device_ms: of(({ timings }) => timings.device_ms),
+    find_ms: of(({ timings }) => timings.find_ms),
+    copy_ms: of(({ timings }) => timings.copy_ms),
+    cont_ms: of(({ timings }) => timings.cont_ms),
+    pause_ms: of(({ timings }) => timings.pause_ms),
+    pause_beyond_stop_ms: of(({ timings }) => timings.pause_ms - timings.stop_ms),
+    quick_find_ms: spread(found.quick_ms),
+    sure_find_ms: spread(found.sure_ms),
+    base_pages_ok: base_verdict.ok,
+    steps_at_switchover: steps(base_verdict.status),
+    steps_at_last_transaction: steps(image.status),
+    restored: {
+      build_ms: built_ms - restore_began_ms,
+      copy_ms: built.copy_ms,
+      apply_ms: built.apply_ms,
+      start_qemu_ms: started_ms - built_ms,
+      load_ms: fed.listen_ms + fed.load_ms,
+      cont_ms: fed.cont_ms,
+      total_ms: restored_ms - restore_began_ms,
+      ram_ok: image.ok,
+      ram_bad: image.bad_count,
+      steps: steps(image.status),
+      ram_ok_after_run: after_verdict.ok,
+      steps_after_run: steps(after),
+      guest_bad_pages: judged.bad_count,
+      guest_errors: after.errors,
+    },
+    ...(afterlife === undefined ? {} : { afterlife }),
+  };
+}

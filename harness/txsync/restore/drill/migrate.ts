@@ -1,0 +1,20 @@
+import type { DrillMachine } from "./machine.ts";
+
+/** Begins a migration; stock QEMU to stock QEMU over a local socket. */
+export async function migrate(
+  from: DrillMachine,
+  to: DrillMachine,
+  bandwidth: number,
+  postcopy: boolean,
+): Promise<void> {
+  const capabilities = [
+    { capability: "events", state: true },
+    { capability: "postcopy-ram", state: true },
+  ] as const;
+  await Promise.all([from, to].map(({ qmp }) => qmp.execute("migrate-set-capabilities", { capabilities })));
+  await from.qmp.execute("migrate-set-parameters", { "max-postcopy-bandwidth": bandwidth });
+  const uri = `unix:${to.options.folder}/${to.options.name}.in`;
+  await to.qmp.execute("migrate-incoming", { uri });
+  await from.qmp.execute("migrate", { uri });
+  if (postcopy) await from.qmp.execute("migrate-start-postcopy");
+}

@@ -1,0 +1,68 @@
+import type { FindMode } from "../../dirty/tracker.ts";
+
+export interface Spread {
+  readonly p50: number;
+  readonly p90: number;
+  readonly max: number;
+}
+
+export interface DrillReport {
+  readonly qemu_version: string;
+  readonly transactions: number;
+  readonly transactions_in_postcopy: number;
+  readonly modes: readonly FindMode[];
+  readonly mode_why: string;
+  /** Pages that the sure way found and the quick way did not: has to be 0. */
+  readonly missed_pages: number;
+  /** Pages that the quick way found and that hold what the log has already. */
+  readonly surplus_pages: number;
+  readonly compared: number;
+  readonly small_block_pages_changed: number;
+  readonly pages: Spread;
+  readonly transaction_bytes: Spread;
+  readonly stop_ms: Spread;
+  readonly device_ms: Spread;
+  readonly find_ms: Spread;
+  readonly copy_ms: Spread;
+  readonly cont_ms: Spread;
+  readonly pause_ms: Spread;
+  /** Pause without the wait for `stop`. */
+  readonly pause_beyond_stop_ms: Spread;
+  readonly quick_find_ms: Spread;
+  readonly sure_find_ms: Spread;
+  readonly base_pages_ok: boolean;
+  readonly steps_at_switchover: number;
+  readonly steps_at_last_transaction: number;
+  readonly restored: {
+    readonly build_ms: number;
+    readonly copy_ms: number;
+    readonly apply_ms: number;
+    readonly start_qemu_ms: number;
+    readonly load_ms: number;
+    readonly cont_ms: number;
+    /** From the decision to the running guest; building the file and starting QEMU overlap only where they may. */
+    readonly total_ms: number;
+    readonly ram_ok: boolean;
+    readonly ram_bad: number;
+    readonly steps: number;
+    readonly ram_ok_after_run: boolean;
+    readonly steps_after_run: number;
+    readonly guest_bad_pages: number;
+    readonly guest_errors: number;
+  };
+  readonly afterlife?: {
+    readonly migrated_again: boolean;
+    readonly ram_ok: boolean;
+    readonly boot_id_changed: boolean;
+    readonly ram_ok_after_reset: boolean;
+    readonly guest_bad_pages: number;
+  };
+}
+
+/** Percentiles, rounded to hundredths. */
+export function spread(values: readonly number[]): Spread {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (share: number) =>
+    Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 100) / 100;
+  return { p50: at(0.5), p90: at(0.9), max: at(1) };
+}
