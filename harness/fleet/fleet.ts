@@ -24,6 +24,8 @@ export interface FleetSpec {
 export interface StartedFleet extends AsyncDisposable {
   readonly host: (role: HostRole) => StartedHost;
   readonly link: (name: LinkName) => Link;
+  /** The link between two hosts, if its name is in this order. */
+  readonly findLink: (name: LinkName) => Link | undefined;
 }
 
 /** Starts the fleet of a run. Whatever was started is taken away again when any part of it fails. */
@@ -78,6 +80,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const kept = stack.move();
   return {
     host: (role) => found(hosts.get(role), role),
+    findLink: (name) => links.find((link) => link.name === name),
     link: (name) =>
       found(
         links.find((link) => link.name === name),

@@ -1,4 +1,4 @@
-import { Toxiproxy, type Proxy as ToxiproxyProxy } from "toxiproxy-node-client";
+import { type Toxic, Toxiproxy, type Proxy as ToxiproxyProxy } from "toxiproxy-node-client";
 import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
 import { HOST_ROLES } from "../base/timeline.ts";
 import { PORTS } from "./ports.ts";
@@ -37,7 +37,8 @@ export class Link {
   readonly ends: readonly [HostRole, HostRole];
   readonly #proxies: readonly OrderedProxy[];
   readonly #emit: Emit;
-  #toxics = 0;
+  readonly #toxics: Toxic<Record<string, number>>[] = [];
+  #toxics_made = 0;
 
   constructor(ends: readonly [HostRole, HostRole], proxies: readonly OrderedProxy[], emit: Emit) {
     this.ends = ends;
@@ -72,13 +73,9 @@ export class Link {
 
   /** Takes away everything that was done to the link. */
   async heal(): Promise<void> {
-    await Promise.all(
-      this.#proxies.map(async ({ proxy }) => {
-        const current = await proxy.toxiproxy.get(proxy.name);
-        await Promise.all(current.toJson().toxics.map(async ({ name }) => (await current.getToxic(name)).remove()));
-        await this.#enable(proxy, true);
-      }),
-    );
+    const toxics = this.#toxics.splice(0);
+    await Promise.all(toxics.map((toxic) => toxic.remove()));
+    await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, true)));
     this.#tell("both", "up", "healed");
   }
 
@@ -86,8 +83,8 @@ export class Link {
     directions: readonly ("forward" | "backward")[],
     toxic: { type: ToxicType; attributes: Record<string, number> },
   ): Promise<void> {
-    const number = ++this.#toxics;
-    await Promise.all(
+    const number = ++this.#toxics_made;
+    const added = await Promise.all(
       this.#proxies.flatMap(({ proxy, forward }) =>
         directions.map((direction) => {
           const stream = (direction === "forward") === (forward === "upstream") ? "upstream" : "downstream";
@@ -95,6 +92,7 @@ export class Link {
         }),
       ),
     );
+    this.#toxics.push(...added);
   }
 
   async #enable(proxy: ToxiproxyProxy, enabled: boolean): Promise<void> {

@@ -1,0 +1,79 @@
+import type { GuestKind } from "../base/run-record.ts";
+import type { HostRole } from "../base/timeline.ts";
+import type { HistoryVerdict } from "../guests/integrity/ledger-history.ts";
+
+/** What the run tried to find out: it got it, it tried and failed, or there was nothing to look at. */
+export type Gathered<T> =
+  | { readonly state: "got"; readonly value: T }
+  | { readonly state: "failed"; readonly why: string }
+  | { readonly state: "absent"; readonly why: string };
+
+/** Two looks at the step counter of the instance on a host; undefined: no instance, or none that could be read. */
+export interface ProgressSample {
+  readonly host: HostRole;
+  readonly before: number | undefined;
+  readonly after: number | undefined;
+  readonly watched_ms: number;
+}
+
+/** A page that is not what the rule says. Contents are described in words, such as "content of step 12". */
+export interface WrongPage {
+  readonly page: number;
+  readonly address: number;
+  readonly expected: string;
+  readonly found: string;
+}
+
+export interface MemoryFindings {
+  readonly step: number;
+  readonly pages_checked: number;
+  readonly bad_count: number;
+  readonly bad: readonly WrongPage[];
+}
+
+export interface GuestFindings {
+  readonly pages_checked: number;
+  readonly bad_count: number;
+  /** Errors the guest counted while it worked, and damage its console tells of (an oops, a panic). */
+  readonly errors: number;
+  readonly first: string;
+}
+
+export interface BlockDifference {
+  readonly block: string;
+  readonly page: number;
+  readonly source: string;
+  readonly target: string;
+}
+
+export interface StillFindings {
+  readonly blocks: readonly { readonly name: string; readonly pages: number; readonly differing: number }[];
+  readonly differing: readonly BlockDifference[];
+}
+
+export interface MigrateAgainFindings {
+  readonly from: HostRole;
+  readonly to: HostRole;
+  readonly steps_before: number;
+  readonly steps_after: number;
+}
+
+export interface LeftoverFindings {
+  readonly containers: readonly string[];
+  readonly networks: readonly string[];
+}
+
+/** All that a run found out, for the checks to judge. */
+export interface Evidence {
+  readonly guest_kind: GuestKind;
+  /** A target held still makes no progress, and must not. */
+  readonly held_still: boolean;
+  readonly owner: HostRole | "none";
+  readonly settled: string;
+  readonly progress: readonly ProgressSample[];
+  readonly memory: Gathered<MemoryFindings>;
+  readonly guest: Gathered<GuestFindings>;
+  readonly ledger: Gathered<HistoryVerdict>;
+  readonly still: Gathered<StillFindings>;
+  readonly again: Gathered<MigrateAgainFindings>;
+}

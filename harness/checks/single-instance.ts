@@ -1,0 +1,19 @@
+import { type Check, movers } from "./check.ts";
+
+/** Never two: at most one instance makes progress. (That there is one is vm-running's matter.) */
+export const singleInstance: Check = {
+  name: "single-instance",
+  false_means: "split-brain",
+  applies: () => true,
+  judge(evidence) {
+    const moving = movers(evidence);
+    if (evidence.progress.length === 0)
+      return { verdict: "unknown", summary: "nobody looked whether it makes progress" };
+    if (moving.length <= 1)
+      return {
+        verdict: true,
+        summary: moving.length === 1 ? `one instance, on ${moving[0]}` : "no instance makes progress",
+      };
+    return { verdict: false, summary: `${moving.length} instances make progress: ${moving.join(" and ")}` };
+  },
+};

@@ -1,0 +1,35 @@
+import type { CheckResult } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
+import { runCheck } from "./check.ts";
+import type { Evidence } from "./evidence.ts";
+import { CHECKS } from "./index.ts";
+
+export interface Judged {
+  readonly verdict: Verdict;
+  /** One sentence. */
+  readonly why: string;
+  readonly checks: readonly CheckResult[];
+}
+
+/** From worst to least: what is said when several checks say false. */
+const WORST_FIRST = ["split-brain", "lost", "corrupt"] as const;
+
+/**
+ * Judges a run. Two instances outweigh everything; a VM that does not run is lost, whatever else is wrong with it;
+ * anything wrong with a running one makes it corrupt. Intact is only what every check that applies calls true:
+ * unknown is never a pass.
+ */
+export function judge(evidence: Evidence): Judged {
+  const results = CHECKS.filter((check) => check.applies(evidence)).map((check) => ({
+    check,
+    result: runCheck(check, evidence),
+  }));
+  const checks = results.map(({ result }) => result);
+  for (const verdict of WORST_FIRST) {
+    const failed = results.find(({ check, result }) => result.verdict === false && check.false_means === verdict);
+    if (failed) return { verdict, why: failed.result.summary, checks };
+  }
+  const unknown = checks.find(({ verdict }) => verdict === "unknown");
+  if (unknown) return { verdict: "unknown", why: `${unknown.check}: ${unknown.summary}`, checks };
+  return { verdict: "intact", why: `all ${checks.length} checks hold`, checks };
+}

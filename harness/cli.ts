@@ -1,0 +1,33 @@
+import { Command, CommanderError } from "commander";
+import { messageOf, UserError } from "./base/errors.ts";
+import { registerClean } from "./cli/clean.ts";
+import { registerDemo } from "./cli/demo.ts";
+import { registerDoctor } from "./cli/doctor.ts";
+import { registerList } from "./cli/list.ts";
+import { registerRun } from "./cli/run.ts";
+import { registerSetup } from "./cli/setup.ts";
+
+const program = new Command()
+  .name("ferryman")
+  .description(
+    "Carries real VMs from host to host by QEMU post-copy, breaks things on the way, and judges what arrives.",
+  )
+  .exitOverride()
+  .showHelpAfterError("(ferryman --help tells what there is)");
+
+for (const register of [registerDoctor, registerList, registerRun, registerDemo, registerSetup, registerClean]) {
+  register(program);
+}
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    process.stderr.write(
+      `ferryman: ${error instanceof UserError ? error.message : ((error as Error).stack ?? messageOf(error))}\n`,
+    );
+    process.exitCode = 2;
+  }
+}

@@ -1,0 +1,132 @@
+import { statfsSync } from "node:fs";
+import { freemem, tmpdir } from "node:os";
+import type { Command } from "commander";
+import { messageOf } from "../base/errors.ts";
+import { findEngine } from "../fleet/engine.ts";
+import { DEFAULT_QEMU, imageState } from "../fleet/images.ts";
+import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
+import { textTable } from "../run/table.ts";
+
+interface Finding {
+  readonly what: string;
+  readonly state: "found" | "missing" | "unknown";
+  readonly detail: string;
+  /** What to do about it, where it is missing. */
+  readonly mend?: string;
+  /** Without it nothing can be run. */
+  readonly needed: boolean;
+}
+
+const MEMORY_NEEDED_BYTES = 1024 ** 3;
+const DISK_NEEDED_BYTES = 4 * 1024 ** 3;
+
+export function registerDoctor(program: Command): void {
+  program
+    .command("doctor")
+    .description("look whether everything is there: engine, KVM, userfaultfd, memory, disk, images")
+    .option("--qemu <name>", "QEMU version, or an image of your own", DEFAULT_QEMU)
+    .action(async ({ qemu }: { qemu: string }) => {
+      const findings = await examine(qemu);
+      const rows = findings.map(({ what, state, detail, mend }) => [
+        what,
+        state,
+        mend === undefined ? detail : `${detail}; ${mend}`,
+      ]);
+      console.log(textTable(["what", "", "detail"], rows));
+      process.exitCode = findings.some(({ state, needed }) => needed && state === "missing") ? 2 : 0;
+    });
+}
+
+/** Looks at everything and changes nothing. */
+export async function examine(qemu: string): Promise<readonly Finding[]> {
+  const findings: Finding[] = [memory(), disk()];
+  const docker = await findEngine();
+  if (!docker) {
+    findings.push({
+      what: "container engine",
+      state: "missing",
+      detail: "none answers",
+      mend: "`npm start` installs and starts one where it may (root, apt); otherwise install Docker and start it",
+      needed: false,
+    });
+    return findings;
+  }
+  const { Version, KernelVersion } = await docker.version();
+  findings.push({
+    what: "container engine",
+    state: "found",
+    detail: `${Version}, kernel ${KernelVersion ?? "unknown"}`,
+    needed: true,
+  });
+  const images = await imageState(docker, qemu);
+  for (const image of images) {
+    findings.push({
+      what: `image ${image.what}`,
+      state: image.found ? "found" : "missing",
+      detail: image.tag,
+      ...(image.mend === undefined ? {} : { mend: image.mend }),
+      needed: false,
+    });
+  }
+  const host = images.find(({ what, found }) => what === "host" && found);
+  if (!host) {
+    const detail = "can be looked at once the host image is there";
+    findings.push(
+      { what: "userfaultfd", state: "unknown", detail, needed: false },
+      { what: "KVM", state: "unknown", detail, needed: false },
+    );
+    return findings;
+  }
+  findings.push(await looked("userfaultfd", true, () => probeUserfaultfd(docker, host.tag)));
+  findings.push(
+    await looked("KVM", false, async () => {
+      const { ran, why } = await probeKvm(docker, host.tag);
+      return { ok: ran, detail: ran ? why : `${why}: guests run under TCG` };
+    }),
+  );
+  return findings;
+}
+
+async function looked(
+  what: string,
+  needed: boolean,
+  look: () => Promise<{ ok: boolean; detail: string; mend?: string }>,
+): Promise<Finding> {
+  try {
+    const { ok, detail, mend } = await look();
+    return { what, state: ok ? "found" : "missing", detail, needed, ...(mend === undefined ? {} : { mend }) };
+  } catch (error) {
+    return { what, state: "unknown", detail: messageOf(error), needed: false };
+  }
+}
+
+function memory(): Finding {
+  const free = freemem();
+  const detail = `${gib(free)} free`;
+  if (free >= MEMORY_NEEDED_BYTES) return { what: "memory", state: "found", detail, needed: true };
+  return {
+    what: "memory",
+    state: "missing",
+    detail,
+    mend: `a run takes about ${gib(MEMORY_NEEDED_BYTES)}`,
+    needed: true,
+  };
+}
+
+function disk(): Finding {
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const free = bavail * bsize;
+  const detail = `${gib(free)} free in ${tmpdir()}`;
+  if (free >= DISK_NEEDED_BYTES) return { what: "disk", state: "found", detail, needed: true };
+  return {
+    what: "disk",
+    state: "missing",
+    detail,
+    mend: `the images take about ${gib(DISK_NEEDED_BYTES)}`,
+    needed: true,
+  };
+}
+
+function gib(bytes: number): string {
+  return `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+}

@@ -1,0 +1,116 @@
+import { readFileSync } from "node:fs";
+import { freemem } from "node:os";
+import { join } from "node:path";
+import type Docker from "dockerode";
+import { UserError } from "../base/errors.ts";
+import type { GuestKind } from "../base/run-record.ts";
+import { clean } from "../fleet/clean.ts";
+import { ensureEngine } from "../fleet/engine.ts";
+import { ensureImages } from "../fleet/images.ts";
+import { probeKvm } from "../fleet/probe.ts";
+import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
+import type { RunEnvironment } from "../run/run.ts";
+import { RUNS_FOLDER } from "./options.ts";
+
+/** Says something about what goes on, on standard error: standard output belongs to results. */
+export function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+export interface Prepared {
+  readonly docker: Docker;
+  readonly host_image: string;
+  readonly toxiproxy_image: string;
+  readonly qemu_version: string;
+}
+
+const BAR_WIDTH = 30;
+
+/** Finds or installs the engine, removes what earlier runs left behind, and finds or builds the images. */
+export async function prepareImages(qemu: string): Promise<Prepared> {
+  const docker = await ensureEngine({ mayInstall: true, say });
+  const { containers, networks } = await clean(docker, { all: false });
+  if (containers.length + networks.length > 0) {
+    say(`removed what an earlier run left behind: ${[...containers, ...networks].join(", ")}`);
+  }
+  const tty = process.stderr.isTTY === true;
+  let shown = "";
+  const images = await ensureImages(docker, {
+    qemu,
+    say,
+    progress: ({ image, step, fraction }) => {
+      const full = Math.round(fraction * BAR_WIDTH);
+      const bar = `[${"#".repeat(full)}${".".repeat(BAR_WIDTH - full)}] ${image}: ${step}`;
+      if (tty) process.stderr.write(`\r\x1b[2K${bar}${fraction >= 1 ? "\n" : ""}`);
+      else if (bar !== shown) say(bar);
+      shown = bar;
+    },
+  });
+  return { docker, host_image: images.host, toxiproxy_image: images.toxiproxy, qemu_version: images.qemu_version };
+}
+
+/** Everything that runs of one command share. */
+export async function prepareRuns(qemu: string, signal: AbortSignal): Promise<RunEnvironment> {
+  const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu);
+  const engine = await docker.version();
+  return {
+    docker,
+    host_image,
+    toxiproxy_image,
+    qemu,
+    qemu_version,
+    qemu_binary: "qemu-system-x86_64",
+    versions: {
+      ferryman: packageVersion(),
+      node: process.version,
+      engine: engine.Version,
+      kernel: engine.KernelVersion ?? "unknown",
+      host_image,
+      toxiproxy_image,
+    },
+    runs_folder: RUNS_FOLDER,
+    signal,
+  };
+}
+
+/**
+ * The accelerator for a guest. The Linux guest runs under TCG unless KVM is asked for by name: nested KVM without
+ * hardware support passes the probe, which is bare metal, and yet boots no Linux kernel.
+ */
+export async function accelFor(environment: RunEnvironment, guest: GuestKind, asked: AccelAsked): Promise<AccelChoice> {
+  if (guest === "linux" && asked === "auto")
+    return { accel: "tcg", why: "the Linux guest runs under TCG unless KVM is asked for" };
+  return chooseAccel(asked, () => probeKvm(environment.docker, environment.host_image));
+}
+
+function packageVersion(): string {
+  const text = readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** What a run takes beside the guest's memory: QEMU itself twice, an agent on each host, Toxiproxy. */
+const RUN_SPARE_BYTES = 512 * 1024 ** 2;
+
+/**
+ * @throws UserError when the machine has not memory enough for so many runs at a time. A run holds the guest's memory on two hosts.
+ */
+export function checkMemory(memory_bytes: number, jobs: number): void {
+  const needed = jobs * (2 * memory_bytes + RUN_SPARE_BYTES);
+  const free = availableMemory();
+  if (needed > free) {
+    const mib = (bytes: number): string => `${Math.round(bytes / 1024 ** 2)} MiB`;
+    throw new UserError(
+      `${jobs} run(s) at a time with a guest of ${mib(memory_bytes)} need ${mib(needed)} of memory, and ${mib(free)} are available: ask for less with --memory or --jobs.`,
+    );
+  }
+}
+
+function availableMemory(): number {
+  try {
+    const found = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync("/proc/meminfo", "utf8"));
+    if (found) return Number(found[1]) * 1024;
+  } catch {
+    // Not a Linux machine: what the system calls free has to do.
+  }
+  return freemem();
+}

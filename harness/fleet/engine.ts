@@ -1,0 +1,135 @@
+import { spawn } from "node:child_process";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Docker from "dockerode";
+import { messageOf, UserError } from "../base/errors.ts";
+import { waitFor, within } from "../base/wait.ts";
+import { canInstall, installPackages } from "./images/apt.ts";
+import { runCommand } from "./images/command.ts";
+
+const ANSWER_TIMEOUT_MS = 3_000;
+const START_TIMEOUT_MS = 60_000;
+const PACKAGES = ["docker.io", "iptables", "ca-certificates"];
+
+export interface EngineOptions {
+  /** Whether packages may be installed and a daemon started where no engine answers. */
+  readonly mayInstall: boolean;
+  readonly say: (line: string) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The container engine that answers: at DOCKER_HOST, or on the usual sockets. Changes nothing; undefined: none does. */
+export async function findEngine(): Promise<Docker | undefined> {
+  for (const docker of candidates()) {
+    if ((await answerOf(docker)) === "yes") return docker;
+  }
+  return undefined;
+}
+
+/**
+ * A container engine that answers. Where none does and it may (root, apt-get, `mayInstall`), it installs Debian's
+ * docker.io and starts the daemon, and says so.
+ * @throws UserError with the exact commands to run, where it may not or where that did not help.
+ */
+export async function ensureEngine(options: EngineOptions): Promise<Docker> {
+  const found = await findEngine();
+  if (found) return found;
+  const host = process.env["DOCKER_HOST"];
+  if (host) throw new UserError(`no container engine answers at DOCKER_HOST=${host}: start it, or unset DOCKER_HOST`);
+  const complaint = (await Promise.all(candidates().map(answerOf))).find((answer) => /EACCES/.test(answer));
+  if (complaint) {
+    throw new UserError(
+      'the container engine runs, but this user may not talk to it. Run:\n  sudo usermod -aG docker "$USER"\nthen log in again',
+    );
+  }
+  const installed = onPath("dockerd") !== undefined;
+  if (!canInstall(options.mayInstall) && !(installed && options.mayInstall && process.getuid?.() === 0)) {
+    throw new UserError(`no container engine answers. Run:\n${commandsToRun(installed)}\nthen try again`);
+  }
+  if (!installed) {
+    // A machine may have a docker client in its PATH and no engine: only the daemon counts.
+    await installPackages(PACKAGES, "no container engine answers", options.say, options.signal);
+    const started = await answered(2_000);
+    if (started) return started;
+  }
+  return startDaemon(options);
+}
+
+/** What a person has to type where Ferryman may not do it. */
+export function commandsToRun(installed: boolean): string {
+  const sudo = process.getuid?.() === 0 ? "" : "sudo ";
+  const install = installed ? "" : `  ${sudo}apt-get update && ${sudo}apt-get install --yes ${PACKAGES.join(" ")}\n`;
+  const start = isSystemd()
+    ? `  ${sudo}systemctl start docker`
+    : `  ${sudo}sh -c 'setsid dockerd >/tmp/dockerd.log 2>&1 &'`;
+  const group = sudo ? `\n  sudo usermod -aG docker "$USER"   # and log in again` : "";
+  return `${install}${start}${group}`;
+}
+
+async function startDaemon({ say, signal }: EngineOptions): Promise<Docker> {
+  if (isSystemd()) {
+    say("starting the container engine: systemctl start docker");
+    await runCommand("systemctl", ["start", "docker"], { signal });
+    const docker = await answered(START_TIMEOUT_MS);
+    if (docker) return docker;
+    throw new UserError("the container engine was started, but does not answer: see `journalctl -u docker`");
+  }
+  const log = join(tmpdir(), "ferryman-dockerd.log");
+  say(`starting the container engine: dockerd (it stays when Ferryman ends; log: ${log})`);
+  const output = openSync(log, "w");
+  const daemon = spawn("dockerd", [], { detached: true, stdio: ["ignore", output, output] });
+  closeSync(output);
+  let ended: string | undefined;
+  daemon.once("error", (error) => {
+    ended = error.message;
+  });
+  daemon.once("exit", (code, killed) => {
+    ended = `ended with ${killed ?? `code ${code}`}`;
+  });
+  daemon.unref();
+  const lastLines = () => readFileSync(log, "utf8").trimEnd().split("\n").slice(-8);
+  try {
+    return await waitFor(
+      { what: "dockerd to answer", timeout_ms: START_TIMEOUT_MS, interval_ms: 100, signal, lastLines },
+      async () => {
+        if (ended !== undefined) throw new Error(`dockerd ${ended}\nlast lines:\n  ${lastLines().join("\n  ")}`);
+        return findEngine();
+      },
+    );
+  } catch (error) {
+    if (ended === undefined) daemon.kill("SIGTERM");
+    throw new UserError(`the container engine did not start on this machine: ${messageOf(error)}`);
+  }
+}
+
+async function answered(timeout_ms: number): Promise<Docker | undefined> {
+  return waitFor({ what: "the engine", timeout_ms, interval_ms: 100 }, findEngine).catch(() => undefined);
+}
+
+function candidates(): Docker[] {
+  if (process.env["DOCKER_HOST"]) return [new Docker()];
+  const sockets = ["/var/run/docker.sock"];
+  const runtime = process.env["XDG_RUNTIME_DIR"];
+  if (runtime) sockets.push(join(runtime, "docker.sock"));
+  return sockets.filter((path) => existsSync(path)).map((socketPath) => new Docker({ socketPath }));
+}
+
+/** "yes", or why not. */
+async function answerOf(docker: Docker): Promise<string> {
+  try {
+    await within({ what: "the engine", timeout_ms: ANSWER_TIMEOUT_MS }, docker.ping());
+    return "yes";
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function isSystemd(): boolean {
+  return existsSync("/run/systemd/system");
+}
+
+function onPath(program: string): string | undefined {
+  const folders = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
+  return folders.map((folder) => join(folder, program)).find((path) => existsSync(path));
+}

@@ -1,0 +1,178 @@
+import type Docker from "dockerode";
+import { messageOf, UserError } from "../base/errors.ts";
+import { agentBundle } from "./images/agent.ts";
+import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
+import { IMAGE_LABEL, IMAGE_LABEL_VALUE, inspectImage, type Making, pullImage } from "./images/docker.ts";
+import { type HostParts, hostTag, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
+import { lockBuilding } from "./images/lock.ts";
+import { lookForQemu } from "./images/qemu-image.ts";
+import { endOnSignals } from "./images/signals.ts";
+import { makeTools, toolsTag } from "./images/tools.ts";
+import { makeToxiproxy, toxiproxyTag } from "./images/toxiproxy.ts";
+
+/** The QEMU builds that `--qemu` takes by name; anything else is the name of an image of the user's. */
+export const QEMU_NAMES: readonly string[] = Object.keys(QEMU_RECIPES);
+export const DEFAULT_QEMU = "10.0";
+
+export interface ImageProgress {
+  readonly image: string;
+  readonly step: string;
+  /** Of this image, 0 to 1, coarse. */
+  readonly fraction: number;
+}
+
+export interface EnsureImagesOptions {
+  /** A name of QEMU_NAMES, or a user's image: see lookForQemu for what it must contain. */
+  readonly qemu: string;
+  readonly say: (line: string) => void;
+  readonly progress?: ((progress: ImageProgress) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Whether mmdebstrap and Go may be installed by apt where they are needed; default yes (root only). */
+  readonly mayInstall?: boolean | undefined;
+}
+
+export interface Images {
+  readonly host: string;
+  readonly toxiproxy: string;
+  readonly qemu_version: string;
+  /** Names of the images that had to be built, empty when all were there. */
+  readonly built: readonly string[];
+}
+
+/**
+ * Makes sure that the images of a run are there: looked for locally, else pulled, else built. Images are tagged by a
+ * hash of everything that goes in, so a second call builds nothing, and whatever changes makes a new image.
+ * SIGINT and SIGTERM in the middle take temporary files and containers away before the process ends.
+ * @throws UserError when an image cannot be had, or the user's image lacks something.
+ */
+export async function ensureImages(docker: Docker, options: EnsureImagesOptions): Promise<Images> {
+  const there = await imagesThere(docker, options.qemu);
+  if (there) return there;
+  if (process.arch !== "x64")
+    throw new UserError(`the host images are for x86-64, and this machine is ${process.arch}`);
+  using signals = endOnSignals(options.signal);
+  const built: string[] = [];
+  const making: Making = {
+    docker,
+    say: options.say,
+    signal: signals.signal,
+    mayInstall: options.mayInstall ?? true,
+    progress: (image, step, fraction) => options.progress?.({ image, step, fraction }),
+  };
+  using _lock = await lockBuilding(options.say, signals.signal);
+  const make = async (name: string, tag: string, how: () => Promise<void>): Promise<void> => {
+    if (await inspectImage(docker, tag)) return;
+    const started_ms = performance.now();
+    making.progress(name, "begin", 0);
+    await how();
+    built.push(name);
+    making.progress(name, "done", 1);
+    options.say(`image ${name} built in ${((performance.now() - started_ms) / 1000).toFixed(1)} s`);
+  };
+  const parts = await hostParts(docker, options.qemu, making);
+  await make("toxiproxy", toxiproxyTag(), () => makeToxiproxy(making));
+  await make("tools", parts.tools, async () => {
+    const builder = builderRecipe();
+    await make(builder.what, debianTag(builder), () => makeDebian(making, builder));
+    await makeTools(making);
+  });
+  const recipe = QEMU_RECIPES[options.qemu];
+  if (recipe) await make(recipe.what, parts.base, () => makeDebian(making, recipe));
+  await make("host", hostTag(parts), async () => makeHost(making, parts, await lookForQemu(docker, parts.base)));
+  const done = await imagesThere(docker, options.qemu);
+  if (!done) throw new UserError("the images were built and are gone again: is something removing them?");
+  return { ...done, built };
+}
+
+/** What `doctor` shows of the images for a QEMU. Changes nothing. */
+export interface ImageState {
+  readonly what: string;
+  readonly tag: string;
+  readonly found: boolean;
+  /** Only when missing. */
+  readonly mend?: string;
+}
+
+export async function imageState(docker: Docker, qemu: string): Promise<ImageState[]> {
+  const recipe = QEMU_RECIPES[qemu];
+  const mend = `built by itself when first needed, or now: npx tsx harness/cli.ts setup --qemu ${qemu}`;
+  const states: ImageState[] = [];
+  const look = async (what: string, tag: string, otherwise: string): Promise<boolean> => {
+    const found = (await inspectImage(docker, tag)) !== undefined;
+    states.push(found ? { what, tag, found } : { what, tag, found, mend: otherwise });
+    return found;
+  };
+  await look("toxiproxy", toxiproxyTag(), mend);
+  await look("tools", toolsTag(), mend);
+  const base = recipe ? debianTag(recipe) : qemu;
+  const has = await look(recipe?.what ?? "QEMU image", base, recipe ? mend : `docker pull ${qemu}, or build it`);
+  if (has || recipe) await look("host", hostTag(await hostParts(docker, qemu)), mend);
+  return states;
+}
+
+/** Removes every image that Ferryman made, dangling ones of its builds too; returns how many. What runs keeps its image. */
+export async function removeImages(docker: Docker, say: (line: string) => void = () => undefined): Promise<number> {
+  let removed = 0;
+  for (;;) {
+    const filters = { label: [`${IMAGE_LABEL}=${IMAGE_LABEL_VALUE}`] };
+    const images = await docker.listImages({ all: true, filters });
+    const borrowed = await inspectImage(docker, toxiproxyTag());
+    const names = [...images.flatMap((image) => usableTags(image)), ...(borrowed ? [toxiproxyTag()] : [])];
+    let gone = 0;
+    const reasons: string[] = [];
+    for (const name of new Set(names)) {
+      try {
+        await docker.getImage(name).remove();
+        gone++;
+      } catch (error) {
+        if ((error as { statusCode?: number }).statusCode !== 404) reasons.push(messageOf(error));
+      }
+    }
+    removed += gone;
+    // An image goes only after those that were built on it: so again, as long as something went.
+    if (gone === 0) {
+      for (const reason of reasons) say(`an image stays: ${reason}`);
+      return removed;
+    }
+  }
+}
+
+function usableTags(image: Docker.ImageInfo): string[] {
+  const tags = (image.RepoTags ?? []).filter((tag) => !tag.startsWith("<none>"));
+  return tags.length > 0 ? tags : [image.Id];
+}
+
+/** The quick way: everything there already. */
+async function imagesThere(docker: Docker, qemu: string): Promise<Images | undefined> {
+  if (!QEMU_RECIPES[qemu] && !(await inspectImage(docker, qemu))) return undefined;
+  const toxiproxy = toxiproxyTag();
+  const host = hostTag(await hostParts(docker, qemu));
+  const [proxy, found] = await Promise.all([inspectImage(docker, toxiproxy), inspectImage(docker, host)]);
+  const qemu_version = found?.Config.Labels?.[QEMU_VERSION_LABEL];
+  return proxy && qemu_version !== undefined ? { host, toxiproxy, qemu_version, built: [] } : undefined;
+}
+
+/** What a host image is made of; a user's image is pulled when it is not there and `making` is given. */
+async function hostParts(docker: Docker, qemu: string, making?: Making): Promise<HostParts> {
+  const tools = toolsTag();
+  const agent = await agentBundle();
+  const recipe = QEMU_RECIPES[qemu];
+  if (recipe) return { base: debianTag(recipe), base_content: debianTag(recipe), tools, agent };
+  let image = await inspectImage(docker, qemu);
+  if (!image && making) {
+    try {
+      await pullImage(making, qemu);
+    } catch (error) {
+      making.signal.throwIfAborted();
+      throw new UserError(
+        `no QEMU of that name and no image ${qemu}: not on this machine, and not to be pulled (${messageOf(error)}). Names: ${QEMU_NAMES.join(", ")}`,
+      );
+    }
+    image = await inspectImage(docker, qemu);
+  }
+  if (!image) throw new UserError(`no image ${qemu}`);
+  if (image.Architecture !== "amd64") {
+    throw new UserError(`image ${qemu} is for ${image.Architecture}, and a host must be linux/amd64`);
+  }
+  return { base: qemu, base_content: image.Id, tools, agent };
+}

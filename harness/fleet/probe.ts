@@ -1,0 +1,63 @@
+import type Docker from "dockerode";
+import { messageOf } from "../base/errors.ts";
+import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../qemu/accel.ts";
+import { runOnce } from "./once.ts";
+
+const IMAGE_PATH = "/tmp/ferryman-probe";
+
+/** Runs a tiny guest under KVM inside a host image: a /dev/kvm that opens may still run nothing. */
+export async function probeKvm(docker: Docker, host_image: string): Promise<ProbeResult> {
+  const image = Buffer.from(probeImage());
+  // Nearly all of the image is zeros: only what is not needs to be carried over.
+  const head = image.subarray(0, 4096).toString("base64");
+  const tail = image.subarray(-16).toString("base64");
+  const script = [
+    `truncate -s ${image.length} ${IMAGE_PATH}`,
+    `echo ${head} | base64 -d | dd of=${IMAGE_PATH} conv=notrunc status=none`,
+    `echo ${tail} | base64 -d | dd of=${IMAGE_PATH} conv=notrunc status=none oflag=seek_bytes seek=${image.length - 16}`,
+    `exec qemu-system-x86_64 ${kvmProbeArgv(IMAGE_PATH).join(" ")}`,
+  ].join(" && ");
+  try {
+    const { output, exit_code } = await runOnce(docker, {
+      image: host_image,
+      what: "kvm-probe",
+      script,
+      devices: ["/dev/kvm"],
+      timeout_ms: PROBE_TIMEOUT_MS,
+    });
+    return judgeProbe(output, exit_code);
+  } catch (error) {
+    return { ran: false, why: messageOf(error) };
+  }
+}
+
+/** Asks QEMU, with the rights that our hosts have, whether it can do post-copy: that needs userfaultfd. */
+export async function probeUserfaultfd(
+  docker: Docker,
+  host_image: string,
+): Promise<{ readonly ok: boolean; readonly detail: string; readonly mend?: string }> {
+  const commands = [
+    { execute: "qmp_capabilities" },
+    {
+      execute: "migrate-set-capabilities",
+      arguments: { capabilities: [{ capability: "postcopy-ram", state: true }] },
+    },
+    { execute: "quit" },
+  ].map((command) => JSON.stringify(command));
+  const { output } = await runOnce(docker, {
+    image: host_image,
+    what: "userfaultfd-probe",
+    script: `echo '${commands.join("\n")}' | qemu-system-x86_64 -M q35 -nodefaults -display none -qmp stdio -incoming defer`,
+    capabilities: ["SYS_PTRACE"],
+    unconfined: true,
+    timeout_ms: PROBE_TIMEOUT_MS,
+  });
+  const answers = output.split("\n").filter((line) => line.includes('"return"'));
+  const refused = /"desc": "([^"]*)"/.exec(output);
+  if (answers.length >= 2 && !refused) return { ok: true, detail: "QEMU can do post-copy in our hosts" };
+  return {
+    ok: false,
+    detail: `QEMU says: ${refused?.[1] ?? (output.trim() || "nothing")}`,
+    mend: "a kernel with userfaultfd is needed, and an engine that grants SYS_PTRACE and seccomp=unconfined",
+  };
+}

@@ -1,0 +1,157 @@
+import type { Emit } from "../base/timeline.ts";
+import { waitFor } from "../base/wait.ts";
+import { type MachineSpec, qemuArgv } from "../qemu/command-line.ts";
+import { QmpClient } from "../qemu/qmp.ts";
+import type { StartedHost } from "./host.ts";
+import { PORTS } from "./ports.ts";
+import type { HostProcess, OutputName } from "./process.ts";
+
+/** Where a VM's logs go: the name tells what it is ("qemu", "qmp", "console"). */
+export type LogSink = (name: string, line: string) => void;
+
+export interface VmSpec {
+  readonly accel: "tcg" | "kvm";
+  readonly memory_bytes: number;
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly append: string;
+  /** Waits for a migration instead of booting. */
+  readonly incoming: boolean;
+  /** Does not run until told to (-S). */
+  readonly paused: boolean;
+  readonly qemu_binary: string;
+  readonly version_text: string;
+  readonly emit: Emit;
+  readonly log: LogSink;
+  /** A line of the guest's console. */
+  readonly onConsole: (line: string) => void;
+}
+
+/** The file in a host's memory that is the guest's RAM. */
+export const RAM_PATH = "/dev/shm/ferryman-ram";
+
+type Monitor = "control" | "oob" | "watch";
+const MONITOR_PORTS: Record<Monitor, number> = {
+  control: PORTS.qmp_control,
+  oob: PORTS.qmp_oob,
+  watch: PORTS.qmp_watch,
+};
+
+/** A QEMU that the harness started on a host, with a monitor for commands, one for out-of-band ones, one to watch. */
+export class StartedVm implements AsyncDisposable {
+  readonly host: StartedHost;
+  readonly process: HostProcess;
+  readonly control: QmpClient;
+  readonly oob: QmpClient;
+  readonly watch: QmpClient;
+
+  private constructor(host: StartedHost, started: HostProcess, monitors: Record<Monitor, QmpClient>) {
+    this.host = host;
+    this.process = started;
+    this.control = monitors.control;
+    this.oob = monitors.oob;
+    this.watch = monitors.watch;
+  }
+
+  static async start(host: StartedHost, spec: VmSpec): Promise<StartedVm> {
+    await host.run(`rm -f ${RAM_PATH}`);
+    const argv = [spec.qemu_binary, ...qemuArgv(machineOf(host, spec))];
+    const started = await host.spawn(argv);
+    started.onLine((line, output: OutputName) => {
+      if (output === "stdout") spec.onConsole(line);
+      spec.log(output === "stdout" ? "console" : "qemu", line);
+      if (output === "stderr") spec.emit(host.role, { kind: "log", stream: "qemu", line });
+    });
+    spec.emit(host.role, { kind: "qemu.started", pid: started.pid, version: spec.version_text, argv });
+    void started.exited.then((code) =>
+      spec.emit(host.role, { kind: "qemu.exited", code, last_lines: started.lastLines(6) }),
+    );
+    const monitors: QmpClient[] = [];
+    try {
+      const open = async (monitor: Monitor): Promise<QmpClient> => {
+        const client = await connectMonitor(host, started, monitor, spec.log);
+        monitors.push(client);
+        return client;
+      };
+      const [control, oob, watch] = await Promise.all([open("control"), open("oob"), open("watch")]);
+      watch.on((event) => spec.emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
+      return new StartedVm(host, started, { control, oob, watch });
+    } catch (error) {
+      for (const monitor of monitors) await monitor[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Whether the process lives on a host that lives. */
+  get alive(): boolean {
+    return !this.process.gone && !this.host.gone;
+  }
+
+  /** Ends QEMU, politely or not, and forgets its RAM file. */
+  async quit(): Promise<void> {
+    if (this.alive && this.host.up) {
+      await this.host.run(
+        `kill -9 ${this.process.pid} 2>/dev/null; while kill -0 ${this.process.pid} 2>/dev/null; do :; done; rm -f ${RAM_PATH}`,
+      );
+    }
+    await this[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.control, this.oob, this.watch].map((client) => client[Symbol.asyncDispose]()));
+    this.process[Symbol.dispose]();
+  }
+}
+
+function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
+  const listen = (port: number) => ({ host: "0.0.0.0", port }) as const;
+  return {
+    name: `ferryman-${host.role}`,
+    accel: spec.accel,
+    machine: "q35",
+    memory_bytes: spec.memory_bytes,
+    ram_path: RAM_PATH,
+    smp: 1,
+    kernel: spec.kernel,
+    ...(spec.initrd === undefined ? {} : { initrd: spec.initrd }),
+    append: spec.append,
+    qmp: Object.values(MONITOR_PORTS).map(listen),
+    serials: [
+      { id: "com1", endpoint: "stdio" },
+      { id: "com2", endpoint: listen(PORTS.com2) },
+    ],
+    ...(spec.incoming ? { incoming: "defer" } : {}),
+    paused: spec.paused,
+  };
+}
+
+/** QEMU opens its monitors some time after it was started; until then a connection is closed without a greeting. */
+async function connectMonitor(
+  host: StartedHost,
+  started: HostProcess,
+  monitor: Monitor,
+  log: LogSink,
+): Promise<QmpClient> {
+  const name = `${host.role}/${monitor}`;
+  return waitFor(
+    {
+      what: `the ${monitor} monitor of QEMU on ${host.role}`,
+      timeout_ms: 15_000,
+      lastLines: () => started.lastLines(),
+    },
+    async () => {
+      if (started.gone) {
+        throw new Error(`QEMU on ${host.role} exited at once: ${started.lastLines().join(" | ") || "no output"}`);
+      }
+      try {
+        return await QmpClient.connect(await host.connect(MONITOR_PORTS[monitor]), {
+          name,
+          onTraffic: (direction, line) => log("qmp", `${direction === "out" ? "->" : "<-"} ${monitor} ${line}`),
+          lastLines: () => started.lastLines(),
+        });
+      } catch {
+        return undefined;
+      }
+    },
+  );
+}

@@ -1,0 +1,79 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../base/errors.ts";
+import type { HostRole } from "../base/timeline.ts";
+import type { Evidence, Gathered, ProgressSample } from "../checks/evidence.ts";
+import type { StartedVm } from "../fleet/vm.ts";
+import type { GuestUnderTest } from "./guests/guest.ts";
+import type { Settled } from "./stock.ts";
+
+/** How long an instance is watched before it is said to stand still. */
+const WATCH_MS = 1_500;
+const LOOK_EVERY_MS = 50;
+
+/**
+ * Watches every instance that is there for progress. One that moves is seen within a few looks; that one stands
+ * still is said only after the whole watch. The watch is as long for all, so that a slow second instance is seen.
+ */
+export async function watchProgress(
+  guest: GuestUnderTest,
+  instances: readonly { readonly host: HostRole; readonly vm: StartedVm | undefined }[],
+  owner: HostRole | "none",
+): Promise<readonly ProgressSample[]> {
+  return Promise.all(
+    instances.map(async ({ host, vm }): Promise<ProgressSample> => {
+      if (vm === undefined || !vm.alive) return { host, before: undefined, after: undefined, watched_ms: 0 };
+      const started_ms = performance.now();
+      const watched = (): number => Math.round(performance.now() - started_ms);
+      const before = await steps(guest, vm);
+      let after = before;
+      while (watched() < WATCH_MS) {
+        await delay(LOOK_EVERY_MS);
+        after = (await steps(guest, vm)) ?? after;
+        // The owner is expected to move: once it did, that is settled. Others are watched to the end.
+        if (host === owner && before !== undefined && after !== undefined && after > before) break;
+      }
+      return { host, before, after, watched_ms: watched() };
+    }),
+  );
+}
+
+async function steps(guest: GuestUnderTest, vm: StartedVm): Promise<number | undefined> {
+  try {
+    return await guest.steps(vm);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs one look at the VM; what goes wrong with the looking is evidence too. */
+export async function gather<T>(look: () => Promise<T | undefined>): Promise<Gathered<T>> {
+  try {
+    const value = await look();
+    return value === undefined ? { state: "absent", why: "this guest has no such thing" } : { state: "got", value };
+  } catch (error) {
+    if (process.env.V) console.log(error);
+    return { state: "failed", why: messageOf(error) };
+  }
+}
+
+/** Evidence of a run in which there is no VM to look at. */
+export function evidenceWithoutVm(
+  guest: GuestUnderTest,
+  settled: Settled,
+  progress: readonly ProgressSample[],
+  held_still: boolean,
+): Evidence {
+  const absent = { state: "absent", why: "there is no VM to look at" } as const;
+  return {
+    guest_kind: guest.kind,
+    held_still,
+    owner: settled.owner,
+    settled: settled.how,
+    progress,
+    memory: absent,
+    guest: absent,
+    ledger: absent,
+    still: absent,
+    again: absent,
+  };
+}

@@ -1,0 +1,39 @@
+import type { GuestKind } from "../../base/run-record.ts";
+import type { HostRole } from "../../base/timeline.ts";
+import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
+import type { HistoryVerdict } from "../../guests/integrity/ledger-history.ts";
+
+/** What QEMU is given to boot. */
+export interface GuestFiles {
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly append: string;
+}
+
+/** Work that goes on in the guest during the run, on behalf of somebody outside. */
+export interface Workload {
+  /** From now on the VM is reached there; "none" while nobody knows. */
+  moveTo(vm: StartedVm | undefined): void;
+  /** Waits until the guest has done enough to be worth migrating. */
+  warmedUp(): Promise<void>;
+  /** No more new work; what is under way ends, or is given up as unknown. */
+  stop(): Promise<void>;
+}
+
+/** A guest as a run deals with it: how it boots, how one sees that it goes on, and what it knows of itself. */
+export interface GuestUnderTest {
+  readonly kind: GuestKind;
+  readonly files: GuestFiles;
+  onConsole(host: HostRole, line: string): void;
+  /** Resolves when the guest works, and rejects when it does not within its time. */
+  booted(vm: StartedVm): Promise<void>;
+  workload(): Workload;
+  /** The step counter of the instance on this host, whether it is running or not; undefined where none can be read. */
+  steps(vm: StartedVm): Promise<number | undefined>;
+  /** The harness's own look at the guest's memory; the VM is stopped while it looks. */
+  memory(vm: StartedVm): Promise<MemoryFindings | undefined>;
+  selfCheck(vm: StartedVm): Promise<GuestFindings>;
+  /** What became of the clients' operations; call it after `memory`, which finds what the ledger holds at the end. */
+  ledger(): Promise<HistoryVerdict | undefined>;
+}

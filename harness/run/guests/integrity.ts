@@ -1,0 +1,239 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../base/errors.ts";
+import type { Accel } from "../../base/run-record.ts";
+import type { Emit, HostRole } from "../../base/timeline.ts";
+import { waitFor, within } from "../../base/wait.ts";
+import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
+import { PORTS } from "../../fleet/ports.ts";
+import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
+import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
+import { LedgerClient } from "../../guests/integrity/ledger-client.ts";
+import {
+  checkLedgerHistory,
+  type HistoryVerdict,
+  type LedgerOperation,
+} from "../../guests/integrity/ledger-history.ts";
+import { PAGE_BYTES } from "../../guests/integrity/rule.ts";
+import { decodeStatusPage, STATUS_ADDRESS } from "../../guests/integrity/status-page.ts";
+import { verifyRam } from "../../guests/integrity/verify-ram.ts";
+import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
+
+export interface GuestSettings {
+  readonly seed: number;
+  readonly memory_bytes: number;
+  readonly accel: Accel;
+  readonly emit: Emit;
+}
+
+/** Emulated KVM takes 4 to 6 s for the firmware alone. */
+const BOOT_MS = 60_000;
+/** The guest checks its pages in parts that grow while they are quick, for at most so long: emulated KVM is slow. */
+const VERIFY_PAGES_FIRST = 256;
+const VERIFY_QUICK_MS = 100;
+const VERIFY_BUDGET_MS = 2_000;
+const STEPS_PER_S = 2_000;
+const OPERATION_MS = 500;
+const APPENDS_TO_WARM_UP = 10;
+/** Every so many operations one reads what was written last: it must be there. */
+const READ_EVERY = 4;
+const CLIENT_ID = 1;
+
+/** The bare-metal guest: its memory is a pure function of seed and step, its ledger lies behind COM2. */
+export class IntegrityGuest implements GuestUnderTest {
+  readonly kind = "integrity";
+  readonly files: GuestFiles;
+  readonly #emit: Emit;
+  #on_boot: () => void = () => undefined;
+  readonly #boot_line: Promise<void>;
+  readonly #history: LedgerOperation[] = [];
+  /** The ledger as it was found in the guest's memory; nothing while nobody has looked. */
+  #entries: readonly LedgerEntry[] | undefined;
+  #next_seq = 1;
+
+  constructor({ seed, accel, emit }: GuestSettings) {
+    this.files = {
+      kernel: "/opt/ferryman/guests/integrity/integrity.elf",
+      // Filling every word of every page takes minutes where each instruction is emulated; three words of each do there.
+      append: `seed=${seed} rate=${STEPS_PER_S} fill=${accel === "kvm" ? "head" : "full"}`,
+    };
+    this.#emit = emit;
+    this.#boot_line = new Promise((resolve) => {
+      this.#on_boot = resolve;
+    });
+  }
+
+  onConsole(host: HostRole, line: string): void {
+    this.#emit(host, { kind: "guest.log", host, line });
+    if (line.startsWith("ferryman-integrity boot")) this.#on_boot();
+    const step = /^step cpu=(\d+) n=(\d+)/.exec(line);
+    if (step) this.#emit(host, { kind: "guest.progress", host, cpu: Number(step[1]), step: Number(step[2]) });
+  }
+
+  async booted(vm: StartedVm): Promise<void> {
+    const lastLines = (): readonly string[] => vm.process.lastLines();
+    const gone = vm.process.exited.then((code) => Promise.reject(new Error(`QEMU exited with code ${code}`)));
+    const what = "the integrity guest to boot";
+    await within({ what, timeout_ms: BOOT_MS, lastLines }, Promise.race([this.#boot_line, gone]));
+  }
+
+  async steps(vm: StartedVm): Promise<number | undefined> {
+    const page = STATUS_ADDRESS / PAGE_BYTES;
+    const text = await vm.host.run(
+      `dd if=${RAM_PATH} bs=${PAGE_BYTES} skip=${page} count=1 status=none | base64 -w0`,
+      1_000,
+    );
+    const bytes = Buffer.from(text.trim(), "base64");
+    if (bytes.length < PAGE_BYTES || bytes.every((byte) => byte === 0)) return undefined;
+    return decodeStatusPage(bytes).cpus.reduce((sum, cpu) => sum + cpu.step_done, 0);
+  }
+
+  async memory(vm: StartedVm): Promise<MemoryFindings> {
+    const { running } = await vm.control.execute("query-status");
+    if (running) await vm.control.execute("stop");
+    try {
+      const ram = await verifyRam(await vm.host.readFile(RAM_PATH));
+      this.#entries = ram.ledger;
+      const bad = ram.bad.map(({ page, address, expected_step, found }) => ({
+        page,
+        address,
+        expected: `content of step ${expected_step}`,
+        found,
+      }));
+      const ledger_bad = ram.ledger_bad.map((text) => ({
+        page: -1,
+        address: 0,
+        expected: "a whole ledger entry",
+        found: text,
+      }));
+      return {
+        step: ram.steps.reduce((sum, step) => sum + step, 0),
+        pages_checked: ram.pages_checked,
+        bad_count: ram.bad_count + ram.ledger_bad.length,
+        bad: [...bad, ...ledger_bad],
+      };
+    } finally {
+      if (running) await vm.control.execute("cont");
+    }
+  }
+
+  async selfCheck(vm: StartedVm): Promise<GuestFindings> {
+    return this.#asked(vm, async (client) => {
+      const { errors, pages } = await client.hello();
+      const started_ms = performance.now();
+      let [pages_checked, bad_count, first] = [0, 0, "see the console log"];
+      let part_pages = VERIFY_PAGES_FIRST;
+      while (pages_checked < pages && performance.now() - started_ms < VERIFY_BUDGET_MS) {
+        const range = { first_page: pages_checked, pages: Math.min(part_pages, pages - pages_checked) };
+        const began_ms = performance.now();
+        const part = await client.verify({ timeout_ms: 20_000, ...range });
+        if (part.first_bad && bad_count === 0) first = JSON.stringify(part.first_bad);
+        bad_count += part.bad_count;
+        pages_checked += part.pages_checked;
+        if (performance.now() - began_ms < VERIFY_QUICK_MS) part_pages *= 8;
+      }
+      return { pages_checked, bad_count, errors, first };
+    });
+  }
+
+  async ledger(): Promise<HistoryVerdict> {
+    return checkLedgerHistory(this.#history, this.#entries);
+  }
+
+  async #asked<T>(vm: StartedVm, ask: (client: LedgerClient) => Promise<T>): Promise<T> {
+    // The second client asks only; what it asks belongs to no history.
+    const client = new LedgerClient(await vm.host.connect(PORTS.com2), { client: CLIENT_ID + 1, timeout_ms: 5_000 });
+    try {
+      return await ask(client);
+    } finally {
+      client.close();
+    }
+  }
+
+  workload(): Workload {
+    const stopping = new AbortController();
+    let where: StartedVm | undefined;
+    let moved = 0;
+    let acknowledged = 0;
+    let last_index = -1;
+    const emit = this.#emit;
+    // An operation that fails to come back is unknown, whatever went wrong: nobody can know whether the guest did it.
+    const append = async (client: LedgerClient, host: HostRole): Promise<boolean> => {
+      const client_seq = this.#next_seq++;
+      const value = Math.imul(client_seq, 2654435761) >>> 0;
+      const base = { kind: "append", client: CLIENT_ID, client_seq, value, invoked_at: performance.now() } as const;
+      const tell = { kind: "client.op", op: client_seq, name: "append", host, value } as const;
+      emit("client", { ...tell, phase: "invoked" });
+      try {
+        const { index } = await client.append(value, { client_seq, timeout_ms: OPERATION_MS });
+        this.#history.push({ ...base, outcome: "acknowledged", ended_at: performance.now(), index });
+        emit("client", { ...tell, phase: "acknowledged", index });
+        last_index = index;
+        acknowledged += 1;
+        return true;
+      } catch (error) {
+        this.#history.push({ ...base, outcome: "unknown" });
+        emit("client", { ...tell, phase: "unknown", error: messageOf(error) });
+        return false;
+      }
+    };
+    const read = async (client: LedgerClient, host: HostRole, index: number): Promise<boolean> => {
+      const client_seq = this.#next_seq++;
+      const base = { kind: "read", index, invoked_at: performance.now() } as const;
+      const tell = { kind: "client.op", op: client_seq, name: "read", host, index } as const;
+      emit("client", { ...tell, phase: "invoked" });
+      try {
+        const answer = await client.read(index, { client_seq, timeout_ms: OPERATION_MS });
+        const found = answer.present ? answer.value : "absent";
+        this.#history.push({ ...base, outcome: "acknowledged", ended_at: performance.now(), found });
+        emit("client", { ...tell, phase: "acknowledged", ...(answer.present ? { value: answer.value } : {}) });
+        return true;
+      } catch (error) {
+        this.#history.push({ ...base, outcome: "unknown" });
+        emit("client", { ...tell, phase: "unknown", error: messageOf(error) });
+        return false;
+      }
+    };
+    let turns = 0;
+    const one = (client: LedgerClient, host: HostRole): Promise<boolean> => {
+      turns += 1;
+      return turns % READ_EVERY === 0 && last_index >= 0 ? read(client, host, last_index) : append(client, host);
+    };
+    const work = (async (): Promise<void> => {
+      while (!stopping.signal.aborted) {
+        const [vm, turn] = [where, moved];
+        if (vm === undefined || !vm.alive) {
+          await delay(20);
+          continue;
+        }
+        let client: LedgerClient;
+        try {
+          client = new LedgerClient(await vm.host.connect(PORTS.com2, OPERATION_MS), { client: CLIENT_ID });
+        } catch {
+          await delay(20);
+          continue;
+        }
+        while (!stopping.signal.aborted && turn === moved) {
+          if (!(await one(client, vm.host.role))) break;
+          await delay(10);
+        }
+        client.close();
+      }
+    })();
+    return {
+      moveTo(vm) {
+        where = vm;
+        moved += 1;
+      },
+      async warmedUp() {
+        await waitFor(
+          { what: `${APPENDS_TO_WARM_UP} acknowledged appends before the migration`, timeout_ms: 10_000 },
+          () => (acknowledged >= APPENDS_TO_WARM_UP ? true : undefined),
+        );
+      },
+      async stop() {
+        stopping.abort();
+        await work;
+      },
+    };
+  }
+}

@@ -1,0 +1,80 @@
+import type { RunRecord } from "../base/run-record.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+
+/** Shows how runs are going: lines on a terminal or in a log. */
+export interface Progress {
+  onEvent(run: string, event: TimelineEvent): void;
+  onFinished(record: RunRecord): void;
+  close(): void;
+}
+
+interface Live {
+  phase: string;
+  pages: string;
+  fault: string;
+  step: string;
+}
+
+const BAR_WIDTH = 20;
+
+/** On a terminal: one line a run, rewritten as it goes. Elsewhere: one line when a run ends. */
+export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progress {
+  const live = new Map<string, Live>();
+  let drawn = 0;
+  const tty = output.isTTY === true && !quiet;
+  const erase = (): void => {
+    if (drawn > 0) output.write(`\x1b[${drawn}A\x1b[0J`);
+    drawn = 0;
+  };
+  const draw = (): void => {
+    if (!tty) return;
+    erase();
+    for (const [run, { phase, pages, fault, step }] of live) {
+      const width = Math.max(40, (output.columns ?? 100) - 1);
+      output.write(`${`  ${run.padEnd(30)} ${phase.padEnd(8)} ${pages} ${step} ${fault}`.slice(0, width)}\n`);
+      drawn += 1;
+    }
+  };
+  return {
+    onEvent(run, event) {
+      if (quiet) return;
+      let state = live.get(run);
+      if (!state) {
+        state = { phase: "", pages: "", fault: "", step: "" };
+        live.set(run, state);
+      }
+      if (event.kind === "run.phase") state.phase = event.phase;
+      else if (event.kind === "migration.step") state.step = event.step;
+      else if (event.kind === "migration.progress") state.pages = bar(event.pages_arrived / event.pages_total);
+      else if (event.kind === "fault.injected") state.fault = `! ${event.what}`;
+      else if (event.kind === "fault.healed") state.fault = `healed ${event.fault}`;
+      else return;
+      draw();
+    },
+    onFinished(record) {
+      if (quiet) return;
+      const run = [...live.keys()].find((name) => name.startsWith(runName(record))) ?? runName(record);
+      erase();
+      live.delete(run);
+      output.write(`${finishedLine(record)}\n`);
+      draw();
+    },
+    close: () => erase(),
+  };
+}
+
+/** Name of a run on the screen. */
+export function runName(run: { readonly scenario: string; readonly recovery: string }): string {
+  return `${run.scenario} ${run.recovery}`;
+}
+
+function bar(fraction: number): string {
+  const full = Math.round(Math.min(1, Math.max(0, fraction)) * BAR_WIDTH);
+  return `[${"#".repeat(full)}${".".repeat(BAR_WIDTH - full)}] ${String(Math.floor(fraction * 100)).padStart(3)} %`;
+}
+
+function finishedLine(record: RunRecord): string {
+  const mark = record.as_expected ? "ok  " : "FAIL";
+  const time = `${(record.timings.total_ms / 1000).toFixed(1)} s`;
+  return `${mark} ${runName(record).padEnd(38)} ${record.verdict.padEnd(11)} ${time.padStart(7)}  ${record.why.split("\n")[0]}`;
+}

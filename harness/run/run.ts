@@ -1,0 +1,352 @@
+import { randomBytes } from "node:crypto";
+import { createWriteStream, mkdirSync, type WriteStream } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type Docker from "dockerode";
+import { messageOf } from "../base/errors.ts";
+import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
+import { RUN_RECORD_VERSION } from "../base/run-record.ts";
+import type { HostRole, RunPhase, TimelineEvent } from "../base/timeline.ts";
+import { movers } from "../checks/check.ts";
+import type { Evidence } from "../checks/evidence.ts";
+import { nothingLeft } from "../checks/nothing-left.ts";
+import { type Judged, judge } from "../checks/verdict.ts";
+import { whereOf } from "../faults/index.ts";
+import { findLeftovers } from "../fleet/clean.ts";
+import { type StartedFleet, startFleet } from "../fleet/fleet.ts";
+import type { LogSink } from "../fleet/vm.ts";
+import { StartedVm } from "../fleet/vm.ts";
+import { auditStill } from "./audit.ts";
+import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
+import type { GuestUnderTest } from "./guests/guest.ts";
+import { makeGuest } from "./guests/index.ts";
+import { migrateAgain } from "./migrate-again.ts";
+import { Nemesis } from "./nemesis.ts";
+import type { Scenario } from "./scenario.ts";
+import { type Settled, StockMigration } from "./stock.ts";
+import { Timeline } from "./timeline.ts";
+import { triggerText } from "./trigger.ts";
+
+/** What every run of one command shares. */
+export interface RunEnvironment {
+  readonly docker: Docker;
+  readonly host_image: string;
+  readonly toxiproxy_image: string;
+  /** As the user named it: "10.0", or an image. */
+  readonly qemu: string;
+  readonly qemu_version: string;
+  readonly qemu_binary: string;
+  readonly versions: Readonly<Record<string, string>>;
+  /** Folder in which each run makes its own. */
+  readonly runs_folder: string;
+  readonly signal: AbortSignal;
+}
+
+export interface RunRequest {
+  readonly scenario: Scenario;
+  readonly recovery: Recovery;
+  readonly guest: GuestKind;
+  readonly accel: Accel;
+  readonly accel_why: string;
+  readonly seed: number;
+  readonly memory_bytes: number;
+  /** Leaves the fleet standing after the run. */
+  readonly keep: boolean;
+  readonly onEvent?: (event: TimelineEvent) => void;
+}
+
+export interface FinishedRun {
+  readonly record: RunRecord;
+  readonly folder: string;
+}
+
+/** Room on /dev/shm beside the guest's memory: a second copy for what arrives there later, and the logs. */
+const SHM_SPARE_BYTES = 64 * 1024 * 1024;
+
+/** One run from start to verdict. It never throws for what happens in the run: that is in the record. */
+export async function runScenario(environment: RunEnvironment, request: RunRequest): Promise<FinishedRun> {
+  const { scenario, recovery, seed } = request;
+  const id = `${scenario.id}-${recovery}-${request.accel}-${randomBytes(4).toString("hex")}`;
+  const folder = join(environment.runs_folder, id);
+  mkdirSync(folder, { recursive: true });
+  const started_at = new Date().toISOString();
+  const timeline = new Timeline(join(folder, "timeline.ndjson"));
+  if (request.onEvent) timeline.onEvent(request.onEvent);
+  timeline.emit("run", { kind: "run.started", scenario: scenario.id, recovery, seed });
+  const clock = new PhaseClock(timeline);
+  let judged: Judged;
+  let error: string | undefined;
+  try {
+    const evidence = await new Run(environment, request, id, folder, timeline, clock).play();
+    judged = judge(evidence);
+  } catch (thrown) {
+    error = messageOf(thrown);
+    judged = { verdict: "unknown", why: `the harness failed: ${error.split("\n")[0]}`, checks: [] };
+  }
+  const checks: CheckResult[] = [...judged.checks];
+  if (!request.keep) checks.push(nothingLeft(await findLeftovers(environment.docker, id)));
+  for (const result of checks) {
+    timeline.emit("check", {
+      kind: "check.result",
+      check: result.check,
+      verdict: result.verdict,
+      summary: result.summary,
+    });
+  }
+  const expected = scenario.expect[recovery];
+  const tidy = checks.every(({ check, verdict }) => check !== "nothing-left" || verdict === true);
+  const as_expected = error === undefined && judged.verdict === expected && tidy;
+  timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
+  const record: RunRecord = {
+    version: RUN_RECORD_VERSION,
+    id,
+    started_at,
+    scenario: scenario.id,
+    title: scenario.title,
+    group: scenario.group,
+    recovery,
+    accel: request.accel,
+    accel_why: request.accel_why,
+    guest: request.guest,
+    qemu: environment.qemu,
+    qemu_version: environment.qemu_version,
+    seed,
+    memory_bytes: request.memory_bytes,
+    faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
+    expected,
+    verdict: judged.verdict,
+    as_expected,
+    why: judged.why,
+    checks,
+    timings: clock.timings(),
+    command: commandOf(environment, request),
+    versions: environment.versions,
+    ...(error === undefined ? {} : { error }),
+  };
+  await timeline.close();
+  await writeFile(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
+  return { record, folder };
+}
+
+/** The command that runs the same again. */
+function commandOf(environment: RunEnvironment, request: RunRequest): string {
+  const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
+  words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
+  words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
+  return words.join(" ");
+}
+
+/** Measures how long each phase took, and says on the timeline where the run is. */
+class PhaseClock {
+  readonly #timeline: Timeline;
+  readonly #spent_ms = new Map<RunPhase, number>();
+  #current: { phase: RunPhase; since_ms: number } | undefined;
+
+  constructor(timeline: Timeline) {
+    this.#timeline = timeline;
+  }
+
+  enter(phase: RunPhase): void {
+    this.#leave();
+    this.#current = { phase, since_ms: this.#timeline.now_ms };
+    this.#timeline.emit("run", { kind: "run.phase", phase });
+  }
+
+  #leave(): void {
+    if (!this.#current) return;
+    const { phase, since_ms } = this.#current;
+    this.#spent_ms.set(phase, (this.#spent_ms.get(phase) ?? 0) + this.#timeline.now_ms - since_ms);
+    this.#current = undefined;
+  }
+
+  timings(): RunTimings {
+    this.#leave();
+    const spent = (phase: RunPhase): number => Math.round(this.#spent_ms.get(phase) ?? 0);
+    return {
+      total_ms: Math.round(this.#timeline.now_ms),
+      fleet_ms: spent("fleet"),
+      boot_ms: spent("boot"),
+      migration_ms: spent("migrate") + spent("settle"),
+      check_ms: spent("check"),
+    };
+  }
+}
+
+/** The parts of one run while it goes on. */
+class Run {
+  readonly #environment: RunEnvironment;
+  readonly #request: RunRequest;
+  readonly #id: string;
+  readonly #folder: string;
+  readonly #timeline: Timeline;
+  readonly #clock: PhaseClock;
+  readonly #vms = new Map<HostRole, StartedVm>();
+  readonly #files = new Map<string, WriteStream>();
+
+  constructor(
+    environment: RunEnvironment,
+    request: RunRequest,
+    id: string,
+    folder: string,
+    timeline: Timeline,
+    clock: PhaseClock,
+  ) {
+    this.#environment = environment;
+    this.#request = request;
+    this.#id = id;
+    this.#folder = folder;
+    this.#timeline = timeline;
+    this.#clock = clock;
+  }
+
+  /** From nothing to evidence; whatever was started is gone afterwards, however it ended. */
+  async play(): Promise<Evidence> {
+    const { environment, request } = { environment: this.#environment, request: this.#request };
+    const guest = makeGuest(request.guest, {
+      seed: request.seed,
+      memory_bytes: request.memory_bytes,
+      accel: request.accel,
+      emit: this.#timeline.emit,
+    });
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => this.#closeLogs());
+    this.#clock.enter("fleet");
+    const fleet = await startFleet(environment.docker, {
+      run: this.#id,
+      host_image: environment.host_image,
+      toxiproxy_image: environment.toxiproxy_image,
+      shm_bytes: request.memory_bytes * 2 + SHM_SPARE_BYTES,
+      devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      emit: this.#timeline.emit,
+    });
+    stack.defer(async () => {
+      this.#clock.enter("teardown");
+      if (!request.keep) await fleet[Symbol.asyncDispose]();
+    });
+    stack.defer(async () => {
+      for (const vm of this.#vms.values()) await vm[Symbol.asyncDispose]();
+    });
+    // Taking the fleet away makes everything that waits fail: that is how an interrupted run ends at once.
+    const interrupt = (): void => void fleet[Symbol.asyncDispose]().then(undefined, () => undefined);
+    environment.signal.addEventListener("abort", interrupt, { once: true });
+    stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
+    environment.signal.throwIfAborted();
+    try {
+      return await this.#onFleet(fleet, guest);
+    } catch (error) {
+      environment.signal.throwIfAborted();
+      throw error;
+    }
+  }
+
+  async #onFleet(fleet: StartedFleet, guest: GuestUnderTest): Promise<Evidence> {
+    const { scenario } = this.#request;
+    const held_still = scenario.migration.hold_target === true;
+    this.#clock.enter("boot");
+    const [source, target] = await Promise.all([
+      this.#startVm(fleet, guest, "source", { incoming: false, paused: false }),
+      this.#startVm(fleet, guest, "target", { incoming: true, paused: held_still }),
+    ]);
+    await guest.booted(source);
+    this.#clock.enter("work");
+    const workload = guest.workload();
+    workload.moveTo(source);
+    await workload.warmedUp();
+    const nemesis = new Nemesis(scenario.faults, this.#timeline, {
+      fleet,
+      pid: (role, process) => {
+        const vm = this.#vms.get(role);
+        return process === "qemu" && vm?.alive ? vm.process.pid : undefined;
+      },
+    });
+    const stopFollowing = this.#timeline.onEvent((event) => {
+      if (event.kind === "migration.step" && event.step === "target-running") workload.moveTo(target);
+    });
+    this.#clock.enter("migrate");
+    let settled: Settled;
+    try {
+      settled = await new StockMigration(source, target, scenario.migration, this.#timeline).run();
+    } finally {
+      stopFollowing();
+      await nemesis.stop();
+    }
+    this.#timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
+    this.#clock.enter("check");
+    workload.moveTo(settled.owner === "none" ? undefined : this.#vms.get(settled.owner));
+    return this.#evidence(fleet, guest, settled, workload, held_still);
+  }
+
+  async #evidence(
+    fleet: StartedFleet,
+    guest: GuestUnderTest,
+    settled: Settled,
+    workload: { stop(): Promise<void> },
+    held_still: boolean,
+  ): Promise<Evidence> {
+    const progress = await watchProgress(
+      guest,
+      (["source", "target"] as const).map((host) => ({ host, vm: this.#vms.get(host) })),
+      held_still ? "none" : settled.owner,
+    );
+    await workload.stop();
+    const without = evidenceWithoutVm(guest, settled, progress, held_still);
+    // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
+    const moving = movers(without);
+    const found = settled.owner === "none" ? moving[0] : settled.owner;
+    const owner = found === undefined ? undefined : this.#vms.get(found);
+    if (owner === undefined || !owner.alive) return without;
+    if (held_still) {
+      const source = this.#vms.get("source");
+      const memory = await gather(() => guest.memory(owner));
+      return { ...without, memory, still: await gather(() => auditStill(source, owner)) };
+    }
+    const self = await gather(() => guest.selfCheck(owner));
+    const memory = await gather(() => guest.memory(owner));
+    const ledger = await gather(() => guest.ledger());
+    const again = await gather(() =>
+      migrateAgain(fleet, guest, owner, this.#vms, (role) =>
+        this.#startVm(fleet, guest, role, { incoming: true, paused: false }),
+      ),
+    );
+    return { ...without, memory, guest: self, ledger, again };
+  }
+
+  async #startVm(
+    fleet: StartedFleet,
+    guest: GuestUnderTest,
+    role: HostRole,
+    how: { readonly incoming: boolean; readonly paused: boolean },
+  ): Promise<StartedVm> {
+    const { qemu_binary, qemu_version } = this.#environment;
+    const { accel } = this.#request;
+    const vm = await StartedVm.start(fleet.host(role), {
+      ...guest.files,
+      ...how,
+      accel,
+      qemu_binary,
+      version_text: qemu_version,
+      memory_bytes: this.#request.memory_bytes,
+      emit: this.#timeline.emit,
+      log: this.#logOf(role),
+      onConsole: (line) => guest.onConsole(role, line),
+    });
+    this.#vms.set(role, vm);
+    return vm;
+  }
+
+  #logOf(role: HostRole): LogSink {
+    return (name, line) => {
+      const file = `${role}-${name}.log`;
+      let stream = this.#files.get(file);
+      if (!stream) {
+        stream = createWriteStream(join(this.#folder, file));
+        this.#files.set(file, stream);
+      }
+      stream.write(`${this.#timeline.now_ms.toFixed(3)} ${line}\n`);
+    };
+  }
+
+  async #closeLogs(): Promise<void> {
+    await Promise.all([...this.#files.values()].map((file) => new Promise((resolve) => file.end(resolve))));
+  }
+}

@@ -1,0 +1,44 @@
+import { createWriteStream, type WriteStream } from "node:fs";
+import { finished } from "node:stream/promises";
+import type { Emit, Lane, TimelineEvent, TimelineEventBody } from "../base/timeline.ts";
+
+/** The timeline of a run while it is being written: kept in memory for checks, and on disk line by line. */
+export class Timeline {
+  readonly #started_ms = performance.now();
+  readonly #file: WriteStream;
+  readonly #events: TimelineEvent[] = [];
+  readonly #listeners = new Set<(event: TimelineEvent) => void>();
+
+  constructor(path: string) {
+    this.#file = createWriteStream(path);
+  }
+
+  get now_ms(): number {
+    return performance.now() - this.#started_ms;
+  }
+
+  get events(): readonly TimelineEvent[] {
+    return this.#events;
+  }
+
+  readonly emit: Emit = (lane: Lane, body: TimelineEventBody): void => {
+    this.append({ at_ms: Math.round(this.now_ms * 1000) / 1000, lane, ...body });
+  };
+
+  append(event: TimelineEvent): void {
+    this.#events.push(event);
+    this.#file.write(`${JSON.stringify(event)}\n`);
+    for (const listener of [...this.#listeners]) listener(event);
+  }
+
+  /** Calls back for every event from now on. */
+  onEvent(listener: (event: TimelineEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async close(): Promise<void> {
+    this.#file.end();
+    await finished(this.#file);
+  }
+}

@@ -1,0 +1,11 @@
+import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
+
+export const targetKilledBeforeSwitchover: Scenario = {
+  id: "target-killed-before-switchover",
+  group: "target",
+  title: "the target's QEMU is killed in the pre-copy phase: the source simply runs on",
+  guests: ["integrity"],
+  migration: { ...PURE_POSTCOPY, switchover: "after-one-pass" },
+  faults: [{ fault: { fault: "kill-process", host: "target", process: "qemu" }, at: { on: "step", step: "precopy" } }],
+  expect: { stock: "intact", txsync: "intact" },
+};
