@@ -37,7 +37,7 @@ export function pursue(s: Draft, out: Action[]): void {
 
 function describe(s: Draft, want: Wish): Descriptor {
   const owner = s.config.role === "target" ? "target" : "source";
-  return { generation: nextGeneration(s), owner, mode: want.mode, validFrom: want.validFrom };
+  return { generation: nextGeneration(s), owner, mode: want.mode, validFrom: want.validFrom, basis: want.basis };
 }
 
 function askAll(s: Draft, out: Action[], descriptor: Descriptor, pre: boolean, roles: readonly Role[]): void {
@@ -145,7 +145,8 @@ export function workAsOwner(s: Draft, out: Action[]): void {
 
 /** What was opened elsewhere binds this agent too; and a promise below it would be void. */
 export function adoptOpened(s: Draft, out: Action[]): void {
-  if (s.opened.generation <= s.promised.generation || s.persisting !== null || s.replyAfterStore !== null) return;
+  if (s.opened.generation < s.promised.generation || sameDescriptor(s.opened, s.promised)) return;
+  if (s.persisting !== null || s.replyAfterStore !== null) return;
   s.candidacy = null;
   persist(s, out, { descriptor: s.opened, opened: false }, { kind: "nothing" });
 }

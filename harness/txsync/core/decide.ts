@@ -1,12 +1,13 @@
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
 import { isFree, isOwner, isWell } from "./owner.ts";
-import { type AgentState, type Generation, generation, type Mode, type PageRoute, type Role } from "./types.ts";
+import { type AgentState, type Basis, type Generation, generation, type Mode, type PageRoute, type Role } from "./types.ts";
 
 /** The generation that an agent would like to open, and whose promise it takes (any one of `ask`). */
 export interface Wish {
   readonly mode: Mode;
   readonly validFrom: Generation;
   readonly ask: readonly Role[];
+  readonly basis: Basis | null;
 }
 
 /**
@@ -35,7 +36,9 @@ function wishOfTarget(s: AgentState): Wish | null {
   const src = hears(s, "source");
   if (isFree(s.promised) && s.promised.owner !== "target") return null;
   if (s.vm === "running") {
-    if (s.opened.owner === "source" && src && s.peerSource?.well === true) return null;
+    // A claim of the source goes before ours, unless we have promised ourselves something newer: then it is too late.
+    const yields = s.opened.owner === "source" && s.promised.generation <= s.opened.generation;
+    if (yields && src && s.peerSource?.well === true) return null;
     if (isOwner(s) && s.opened.mode === "final") return null;
     // The restored VM that ran under a vote for `final`, or one that has all its pages: nobody else is needed for it.
     if (s.allPages) return ask("final", validFrom(s), heard(s));
@@ -73,8 +76,7 @@ function wishOfSource(s: AgentState): Wish | null {
   if (s.vm !== "none" && s.vm !== "gone") return null;
   if (!s.hasBase || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
   const target = s.peerTarget;
-  // A target that still waits for the package of a source that has restarted meanwhile waits in vain.
-  const dead = target !== null && (target.vm === "gone" || (target.vm === "incoming" && s.phase !== "switchover"));
+  const dead = target !== null && (target.vm === "gone" || (target.vm === "incoming" && waitsInVain(s)));
   if (t && !dead) return null;
   if (e) return ask("claim", validFrom(s), ["escrow"]);
   // Nothing was ever committed and the target itself says so: the package is the last transaction.
@@ -82,18 +84,23 @@ function wishOfSource(s: AgentState): Wish | null {
   return null;
 }
 
+/** The target's wait for the package is over: this source restarted meanwhile, or has promised itself a claim. */
+function waitsInVain(s: AgentState): boolean {
+  return s.phase !== "switchover" || s.promised.owner === "source";
+}
+
 /** The restored VM stands ready behind its claim: the second vote makes it the only one. */
 function readyWish(s: AgentState, from: readonly Role[]): Wish | null {
   if (isOwner(s) && isFree(s.opened)) return null;
-  return ask("final", validFrom(s), from);
+  return s.restored === null ? null : ask("final", validFrom(s), from, s.restored);
 }
 
 function claimedAlready(s: AgentState): boolean {
   return isOwner(s) && s.opened.mode === "claim";
 }
 
-function ask(mode: Mode, from: Generation, roles: readonly Role[]): Wish | null {
-  return roles.length === 0 ? null : { mode, validFrom: from, ask: roles };
+function ask(mode: Mode, from: Generation, roles: readonly Role[], basis: Basis | null = null): Wish | null {
+  return roles.length === 0 ? null : { mode, validFrom: from, ask: roles, basis };
 }
 
 function heard(s: AgentState): readonly Role[] {

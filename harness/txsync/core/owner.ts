@@ -21,7 +21,7 @@ export function lettingOutFreely(s: AgentState): boolean {
 export function isWell(s: AgentState): boolean {
   const { role } = s.config;
   // An owner that restarted does not know yet what it had opened; what it promised tells whose VM this is.
-  const latest = s.promised.generation >= s.opened.generation ? s.promised : s.opened;
+  const latest = s.promised.generation > s.opened.generation ? s.promised : s.opened;
   if (role === "escrow" || latest.owner !== role) return false;
   if (s.vm === "running" || s.vm === "loading") return true;
   if (s.vm === "ready" || s.vm === "restoring") return isOwner(s);
@@ -72,6 +72,7 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
   else if (s.vm === "restoring" || s.vm === "ready") {
     out.push({ kind: "abortRestore" });
     s.vm = "none";
+    s.restored = null;
     s.restoreFrom = null;
     if (role === "source") out.push({ kind: "startPageServer" });
   }

@@ -14,6 +14,7 @@ export const GENESIS: Descriptor = {
   owner: "source",
   mode: "final",
   validFrom: generation(0),
+  basis: null,
 };
 
 /** Generation 1: the target owns the VM from switchover on, under the escrow's protection. */
@@ -22,6 +23,7 @@ export const SWITCHOVER: Descriptor = {
   owner: "target",
   mode: "protected",
   validFrom: generation(1),
+  basis: null,
 };
 
 /** An agent that has not started yet; its first event is `started`. */
@@ -70,6 +72,7 @@ export function initialState(config: Config): AgentState {
     log: null,
     storing: null,
     restoreFrom: null,
+    restored: null,
     retryRestore_ms: 0,
     finished: false,
     silent: [],
@@ -103,6 +106,7 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
     hasBase: role === "source" && (memory?.hasBase ?? durable === null),
     hasPackage: memory?.hasPackage ?? false,
     allPages: memory?.allPages ?? false,
+    restored: memory?.restored ?? null,
     gate: {
       produced: memory?.produced ?? frameNumber(0),
       released: memory?.acked ?? frameNumber(0),

@@ -10,6 +10,7 @@ import {
   type Action,
   type AgentEvent,
   type AgentState,
+  type Descriptor,
   type Draft,
   type FrameNumber,
   frameNumber,
@@ -272,6 +273,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       return;
     case "refuse":
       if (message.promised.generation > s.seen) s.seen = message.promised.generation;
+      if (message.why === "restored-too-old") giveRestoredUp(s, out, message.descriptor);
       return;
     case "package":
       packageCame(s, out, message);
@@ -369,6 +371,7 @@ function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind
   }
   const released = s.config.rules.letOutAgain ? event.acked : event.mark;
   s.vm = "ready";
+  s.restored = { claim: event.generation, n: event.n };
   s.gate = {
     produced: event.mark,
     released,
@@ -376,6 +379,17 @@ function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind
     committed: event.mark,
   };
   s.tx = { ...s.tx, stage: "idle", record: null, next: transactionNumber(event.n + 1) };
+}
+
+/** More was committed since our claim: what we restored is not the VM any more. Claim again, if need be. */
+function giveRestoredUp(s: Draft, out: Action[], refused: Descriptor): void {
+  if (s.vm !== "ready" || s.ranFree || refused.basis === null || refused.basis.claim !== s.restored?.claim) return;
+  out.push({ kind: "abortRestore" });
+  s.vm = "none";
+  s.restored = null;
+  s.restoreFrom = null;
+  s.begun = null;
+  s.candidacy = null;
 }
 
 function routePages(s: Draft, out: Action[]): void {

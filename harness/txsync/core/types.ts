@@ -38,6 +38,17 @@ export interface Descriptor {
   readonly mode: Mode;
   /** The escrow's log restores the VM only if its last record is of this generation or a later one. */
   readonly validFrom: Generation;
+  /** What a `final` VM was restored from; `null` if it never lost its state. */
+  readonly basis: Basis | null;
+}
+
+/**
+ * A restored VM: the claim under which it was fetched, and the transaction. Between claim and second vote another
+ * generation may have come and committed more; who knows of that must refuse.
+ */
+export interface Basis {
+  readonly claim: Generation;
+  readonly n: TransactionNumber;
 }
 
 /** What an agent remembers on disk, synced before anything that rests on it is said. */
@@ -142,7 +153,8 @@ export type Refusal =
   | "just-started"
   | "hears-owner"
   | "stale"
-  | "log-cannot-restore";
+  | "log-cannot-restore"
+  | "restored-too-old";
 
 /** What a restarted agent finds in its host's memory (tmpfs); `null` when the memory is gone. */
 export interface HostMemory {
@@ -153,6 +165,8 @@ export interface HostMemory {
   readonly hasBase: boolean;
   readonly hasPackage: boolean;
   readonly allPages: boolean;
+  /** The VM stands ready, restored from this. */
+  readonly restored: Basis | null;
 }
 
 export type EventBody =
@@ -299,6 +313,8 @@ export interface Rules {
   readonly runAfterVote: boolean;
   /** The target seals its gate when it promises to another. */
   readonly sealOnPromise: boolean;
+  /** The second vote asks whether more was committed since the claim. */
+  readonly finalChecksBasis: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -315,6 +331,7 @@ export const ALL_RULES: Rules = {
   letOutAgain: true,
   runAfterVote: true,
   sealOnPromise: true,
+  finalChecksBasis: true,
 };
 
 export interface Config {
@@ -422,6 +439,7 @@ export interface AgentState {
   readonly storing: RecordHeader | null;
   /** What a claim restores from. */
   readonly restoreFrom: { readonly n: TransactionNumber; readonly from: "log" | "package" } | null;
+  readonly restored: Basis | null;
   readonly retryRestore_ms: number;
   readonly finished: boolean;
   /** Peers whose lease ran out, as last reported. */

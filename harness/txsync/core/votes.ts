@@ -1,6 +1,6 @@
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
 import { isFree, isWell } from "./owner.ts";
-import type { Action, AgentState, Descriptor, Draft, Durable, LogState, Persisting, Refusal, Role } from "./types.ts";
+import type { Action, AgentState, Basis, Descriptor, Draft, Durable, LogState, Persisting, Refusal, Role } from "./types.ts";
 
 /**
  * Votes. A generation is opened by the promises of two of three agents, its owner's among them. An agent promises a
@@ -17,13 +17,12 @@ import type { Action, AgentState, Descriptor, Draft, Durable, LogState, Persisti
  * off does not push the number up under a working owner.
  */
 export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | null {
-  const d = s.promised;
+  // What was opened elsewhere binds before it is on disk here.
+  const d = higher(s.promised, s.opened);
   const { rules, role } = s.config;
   if (p.generation <= d.generation) return "promised-higher";
-  if (p.generation <= s.opened.generation) return "promised-higher";
   if (s.persisting !== null || s.replyAfterStore !== null) return "busy";
   if (isFree(d) && d.owner !== from && rules.freeBindsForEver) return "belongs-to-another";
-  if (isFree(s.opened) && s.opened.owner !== from && rules.freeBindsForEver) return "belongs-to-another";
   if (rules.refuseWhileHearing && (p.mode === "claim" || from !== d.owner)) {
     if (inGrace(s)) return "just-started";
     if (isWell(s)) return "hears-owner";
@@ -33,7 +32,15 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   }
   if (p.validFrom < d.validFrom && rules.logMustBeValid) return "stale";
   if (role === "escrow" && p.mode === "claim" && !restorable(s.log, s, from)) return "log-cannot-restore";
+  if (p.basis !== null && rules.finalChecksBasis && !isLatest(s, d, p.basis)) return "restored-too-old";
   return null;
+}
+
+/** As far as this agent knows, nothing was committed beyond what the claimed VM was restored from. */
+function isLatest(s: AgentState, d: Descriptor, basis: Basis): boolean {
+  if (d.generation <= basis.claim) return true;
+  if (s.config.role === "escrow") return (s.log?.last ?? 0) === basis.n;
+  return s.tx.committed !== null && s.tx.committed <= basis.n;
 }
 
 /** The log holds what a restore needs. An empty log does, for the source, while nothing was ever committed. */
@@ -111,6 +118,7 @@ export function sameDescriptor(a: Descriptor, b: Descriptor): boolean {
   return a.generation === b.generation && a.owner === b.owner && a.mode === b.mode && a.validFrom === b.validFrom;
 }
 
-function higher(a: Descriptor, b: Descriptor): Descriptor {
-  return b.generation > a.generation ? b : a;
+/** Of equal numbers the opened one counts: a promise to oneself that lost against it is void. */
+function higher(promised: Descriptor, opened: Descriptor): Descriptor {
+  return opened.generation >= promised.generation ? opened : promised;
 }

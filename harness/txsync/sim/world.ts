@@ -268,6 +268,7 @@ export class World {
       committed: host.committed,
       hasBase: host.hasBase,
       hasPackage: host.package !== null,
+      restored: state.restored,
       allPages: host.role === "target" && host.vm !== null && this.#pagesTarget >= PAGES,
     };
   }
@@ -354,9 +355,10 @@ export class World {
       case "loadPackage": {
         const { life } = host;
         host.qemu += 1;
+        const { qemu } = host;
+        const from = this.#hosts.source.package;
         this.#at(10 + random.int(0, 40), () => {
-          const from = this.#hosts.source.package;
-          if (host.life !== life || !host.up || from === null || host.state.vm !== "loading") return;
+          if (host.life !== life || host.qemu !== qemu || !host.up || from === null || host.state.vm !== "loading") return;
           host.vm = { hash: from.hash, frames: from.frames.slice(), running: true };
           this.#event("target", { kind: "vmRunning" });
         });
