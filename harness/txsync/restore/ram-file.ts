@@ -1,5 +1,5 @@
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, rm } from "node:fs/promises";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES, type PageSet } from "../dirty/pages.ts";
 
@@ -33,47 +33,63 @@ const COPY_BYTES = 1 << 20;
 const COPIES = 4;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
+type Log = Iterable<PageSet> | AsyncIterable<PageSet>;
+
 /**
  * Writes base and transactions into a new RAM file, in one pass over the transactions, which have to come in order.
  * Never over a running QEMU's memory: the file must not exist. Removes it again when something fails.
  * @throws UserError when the file exists or the base cannot be read; RangeError for a page outside its block.
  */
-export async function buildRamFile(
-  base: Base,
-  transactions: Iterable<PageSet> | AsyncIterable<PageSet>,
-  path: string,
-): Promise<BuiltRam> {
+export async function buildRamFile(base: Base, transactions: Log, path: string): Promise<BuiltRam> {
   const began_ms = performance.now();
-  let from: FileHandle;
-  let to: FileHandle;
-  try {
-    from = await open(base.path, "r");
-  } catch (error) {
-    throw new UserError(`cannot read the base ${base.path}: ${messageOf(error)}`);
-  }
-  try {
-    to = await open(path, "wx");
-  } catch (error) {
-    await from.close();
-    throw new UserError(`the restored RAM needs a new file, ${path}: ${messageOf(error)}`);
-  }
+  await using from = await opened(base.path, "r", "cannot read the base");
+  await using to = await opened(path, "wx", "the restored RAM needs a new file");
   try {
     const { size: bytes } = await from.stat();
     await to.truncate(bytes);
     await copyWhole(from, to, bytes);
     const copied_ms = performance.now();
-    const small = base.small.map(({ name, content }) => ({ name, content: Buffer.from(content) }));
-    let pages_applied = 0;
-    for await (const set of transactions) pages_applied += await apply(set, base.block, to, bytes, small);
+    const applied = await applyAll(base, transactions, to, bytes);
     const done_ms = performance.now();
-    return { path, bytes, small, pages_applied, copy_ms: copied_ms - began_ms, apply_ms: done_ms - copied_ms };
+    return { path, bytes, ...applied, copy_ms: copied_ms - began_ms, apply_ms: done_ms - copied_ms };
   } catch (error) {
     await rm(path, { force: true });
     throw error;
-  } finally {
-    await from.close();
-    await to.close();
   }
+}
+
+/**
+ * As `buildRamFile`, but makes the base's own file the restored RAM, for where nobody else needs it: no copy, no second
+ * 256 MiB. No QEMU may have the base open. May be begun again after a crash in the middle, with the file where it then
+ * is, as long as no QEMU has run on it: a transaction's pages are whole, so applying them twice is applying them once.
+ */
+export async function consumeBase(base: Base, transactions: Log, path: string): Promise<BuiltRam> {
+  const began_ms = performance.now();
+  await using file = await opened(base.path, "r+", "cannot write the base");
+  const { size: bytes } = await file.stat();
+  const applied = await applyAll(base, transactions, file, bytes);
+  if (path !== base.path) await rename(base.path, path);
+  return { path, bytes, ...applied, copy_ms: 0, apply_ms: performance.now() - began_ms };
+}
+
+async function opened(path: string, flags: string, what: string): Promise<FileHandle> {
+  try {
+    return await open(path, flags);
+  } catch (error) {
+    throw new UserError(`${what}, ${path}: ${messageOf(error)}`);
+  }
+}
+
+async function applyAll(
+  base: Base,
+  transactions: Log,
+  to: FileHandle,
+  bytes: number,
+): Promise<Pick<BuiltRam, "small" | "pages_applied">> {
+  const small = base.small.map(({ name, content }) => ({ name, content: Buffer.from(content) }));
+  let pages_applied = 0;
+  for await (const set of transactions) pages_applied += await apply(set, base.block, to, bytes, small);
+  return { small, pages_applied };
 }
 
 /** Copies by `pread` and `pwrite`: what is all zeros stays a hole, and a hole of the base is never touched. */

@@ -9,6 +9,7 @@ import type { DrillReport } from "./report.ts";
 export async function afterlifeOf(
   from: DrillMachine,
   to: DrillMachine,
+  guest_checks_pages: number,
 ): Promise<NonNullable<DrillReport["afterlife"]>> {
   const before = await working(from, 0);
   await to.qmp.execute("cont");
@@ -28,7 +29,7 @@ export async function afterlifeOf(
     const again = status !== undefined && status.boot_id !== boot_id && status.phase === "working";
     return again && steps(status) > 100 ? status : undefined;
   });
-  const judged = await ledger.verify({ timeout_ms: 30_000 });
+  const judged = await ledger.verify({ pages: guest_checks_pages, timeout_ms: 30_000 });
   await to.qmp.execute("stop");
   const reset = await verifyRamFile(to.options.ram_path);
   return {

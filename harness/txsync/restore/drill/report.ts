@@ -49,6 +49,8 @@ export interface DrillReport {
     readonly steps_after_run: number;
     readonly guest_bad_pages: number;
     readonly guest_errors: number;
+    /** What was written into a small block before a transaction is there again. */
+    readonly small_block_ok: boolean;
   };
   readonly afterlife?: {
     readonly migrated_again: boolean;
