@@ -145,8 +145,12 @@ export function workAsOwner(s: Draft, out: Action[]): void {
 
 /** What was opened elsewhere binds this agent too; and a promise below it would be void. */
 export function adoptOpened(s: Draft, out: Action[]): void {
-  if (s.opened.generation < s.promised.generation || sameDescriptor(s.opened, s.promised)) return;
+  const { opened, promised } = s;
+  if (opened.generation < promised.generation) return;
+  if (opened.generation === promised.generation && opened.owner === promised.owner) return;
   if (s.persisting !== null || s.replyAfterStore !== null) return;
   s.candidacy = null;
-  persist(s, out, { descriptor: s.opened, opened: false }, { kind: "nothing" });
+  // Whoever lost records knows better than the owner from when on its log is good.
+  const validFrom = opened.validFrom > promised.validFrom ? opened.validFrom : promised.validFrom;
+  persist(s, out, { descriptor: { ...opened, validFrom }, opened: false }, { kind: "nothing" });
 }

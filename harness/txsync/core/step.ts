@@ -132,6 +132,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       if (s.vm !== "restoring" || event.generation !== s.opened.generation) return;
       s.vm = "none";
       s.retryRestore_ms = s.now_ms + s.config.heartbeat_ms;
+      giveClaimUp(s);
       return;
   }
 }
@@ -273,6 +274,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       return;
     case "refuse":
       if (message.promised.generation > s.seen) s.seen = message.promised.generation;
+      outvoted(s, message.descriptor, message.promised);
       if (message.why === "restored-too-old") giveRestoredUp(s, out, message.descriptor);
       return;
     case "package":
@@ -379,6 +381,22 @@ function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind
     committed: event.mark,
   };
   s.tx = { ...s.tx, stage: "idle", record: null, next: transactionNumber(event.n + 1) };
+}
+
+/** The escrow has lost the record that our claim is for: the claim is void, and somebody else may be better off. */
+function giveClaimUp(s: Draft): void {
+  const { restoreFrom } = s;
+  if (restoreFrom === null || restoreFrom.from !== "log" || !hears(s, "escrow")) return;
+  if (s.peerEscrow?.log?.last === restoreFrom.n) return;
+  s.restoreFrom = null;
+  s.begun = null;
+}
+
+/** Somebody else got this number: the next attempt takes a new one. */
+function outvoted(s: Draft, refused: Descriptor, promised: Descriptor): void {
+  const now = s.candidacy;
+  if (now === null || now.descriptor.generation !== refused.generation) return;
+  if (promised.generation >= refused.generation && promised.owner !== refused.owner) s.candidacy = null;
 }
 
 /** More was committed since our claim: what we restored is not the VM any more. Claim again, if need be. */

@@ -1,6 +1,6 @@
 import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
-import { isOwner } from "./owner.ts";
+import { isOwner, learnOpened } from "./owner.ts";
 import {
   type Action,
   type Draft,
@@ -137,6 +137,8 @@ export function stored(s: Draft, out: Action[], n: TransactionNumber, whole: boo
   s.storing = null;
   if (whole) {
     s.log = { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
+    // Only an owner that had opened its generation sends records of it: this is how the escrow knows.
+    if (s.promised.generation === header.generation) learnOpened(s, out, s.promised);
     // A newer promise may have come meanwhile; it has not been sent yet and will name this record.
     out.push({ kind: "send", to: "target", message: { kind: "appended", generation: header.generation, n } });
   }

@@ -30,7 +30,7 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
       if (peer !== from && hears(s, peer) && peerStatus(s, peer)?.well === true) return "hears-owner";
     }
   }
-  if (p.validFrom < d.validFrom && rules.logMustBeValid) return "stale";
+  if (p.validFrom < Math.max(d.validFrom, s.promised.validFrom) && rules.logMustBeValid) return "stale";
   if (role === "escrow" && p.mode === "claim" && !restorable(s.log, s, from)) return "log-cannot-restore";
   if (p.basis !== null && rules.finalChecksBasis && !isLatest(s, d, p.basis)) return "restored-too-old";
   return null;
