@@ -1,0 +1,65 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { DrillHost } from "./drill-host.ts";
+import type { DrillReport } from "./report.ts";
+
+/** What has to hold after every drill, however the pages were found. */
+function expectWhole(report: DrillReport): void {
+  expect(report.base_pages_ok).toBe(true);
+  expect(report.restored).toMatchObject({
+    ram_ok: true,
+    ram_bad: 0,
+    steps: report.steps_at_last_transaction,
+    ram_ok_after_run: true,
+    guest_bad_pages: 0,
+    guest_errors: 0,
+    small_block_ok: true,
+  });
+  expect(report.restored.steps_after_run).toBeGreaterThan(report.restored.steps);
+  expect(report.steps_at_last_transaction).toBeGreaterThan(report.steps_at_switchover);
+}
+
+/** The figures of a drill, for people: kept in the test's output. */
+function tell(what: string, report: DrillReport): void {
+  process.stdout.write(`${what} on QEMU ${report.qemu_version}: ${JSON.stringify(report)}\n`);
+}
+
+describe.each(["7.2", "10.0", "11.1"])("transactions on QEMU %s", (qemu) => {
+  let host: DrillHost;
+  beforeAll(async () => {
+    host = await DrillHost.start(qemu);
+  });
+  afterAll(async () => {
+    await host?.[Symbol.asyncDispose]();
+  });
+
+  test("the quick way finds every page that the sure way finds, and the machine comes back whole", async () => {
+    const report = await host.drill({ compare: true, afterlife: true });
+    tell("quick and compared", report);
+    expect(report.modes).toEqual(["quick"]);
+    expect(report.compared).toBe(report.transactions);
+    expect(report.missed_pages).toBe(0);
+    expect(report.small_block_pages_changed).toBeGreaterThan(0);
+    expectWhole(report);
+    expect(report.afterlife).toEqual({
+      migrated_again: true,
+      ram_ok: true,
+      boot_id_changed: true,
+      ram_ok_after_reset: true,
+      guest_bad_pages: 0,
+    });
+  });
+
+  test("tracking ends with the migration: the sure way goes on by itself, and nothing is lost", async () => {
+    const report = await host.drill({ until_completed: true, bandwidth_mib_s: 64, rate: 0, consume: true });
+    tell("beyond the end of the migration", report);
+    expect(report.modes).toEqual(["quick", "sure"]);
+    expectWhole(report);
+  });
+
+  test("without the shim the sure way is chosen, with the same result", async () => {
+    const report = await host.drill({ shim: null, bandwidth_mib_s: 64 });
+    tell("without the shim", report);
+    expect(report.modes).toEqual(["sure"]);
+    expectWhole(report);
+  });
+});
