@@ -37,7 +37,9 @@ export class Oracle {
     return this.edge.length;
   }
 
-  committed(snapshot: Snapshot): void {
+  /** The escrow has stored a record. One of a generation that was long superseded for good commits nothing. */
+  committed(snapshot: Snapshot, generation: number): void {
+    if (this.#free !== null && generation < this.#free.descriptor.generation) return;
     for (let i = 0; i < Math.min(this.#out.length, snapshot.frames.length); i += 1) {
       if (this.#out[i] !== undefined && this.#out[i] !== snapshot.frames[i]) {
         throw new Violation(1, `a transaction was committed that differs in frame ${i + 1} from what was let out`);

@@ -39,7 +39,8 @@ export interface Schedule {
   readonly faults: readonly Fault[];
 }
 
-const TRIGGERS: readonly (readonly [Action["kind"], Role])[] = [
+/** What faults may be tied to: the steps of the protocol, by who takes them. */
+export const TRIGGERS: readonly (readonly [Action["kind"], Role])[] = [
   ["persistPromise", "source"],
   ["persistPromise", "target"],
   ["persistPromise", "escrow"],

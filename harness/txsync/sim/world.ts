@@ -90,7 +90,8 @@ export class World {
   readonly #hosts: Record<Role, Host>;
   readonly #states: Set<number> | null;
   readonly #trace: string[] | null;
-  readonly #cut = new Map<string, number>();
+  /** How often each direction is cut, by `linkIndex()`. */
+  readonly #cut = new Uint8Array(9);
   readonly #armed: { fault: Fault; count: number }[] = [];
   readonly #codes: Record<Role, number> = { source: 0, target: 0, escrow: 0 };
   #now_ms = 0;
@@ -305,7 +306,9 @@ export class World {
   }
 
   #noteState(host: Host): void {
-    this.#codes[host.role] = stateCode(host.state);
+    const code = stateCode(host.state);
+    if (code === this.#codes[host.role]) return;
+    this.#codes[host.role] = code;
     const { source, target, escrow } = this.#codes;
     this.#states?.add((source * 65_536 + target) * 65_536 + escrow);
   }
@@ -440,26 +443,26 @@ export class World {
   // ---- links
 
   /** Is the direction from one host to another alive? */
-  #path_ok(from: Role, to: Role): boolean {
-    return (this.#cut.get(`${from}>${to}`) ?? 0) === 0;
+  #pathOk(from: Role, to: Role): boolean {
+    return this.#cut[linkIndex(from, to)] === 0;
   }
 
   #canTalk(a: Role, b: Role): boolean {
     const up = (role: Role): boolean => this.#hosts[role].up && this.#hosts[role].agentUp;
-    return up(a) && up(b) && this.#path_ok(a, b) && this.#path_ok(b, a);
+    return up(a) && up(b) && this.#pathOk(a, b) && this.#pathOk(b, a);
   }
 
   #send(host: Host, to: Role, message: Message): void {
     const random = this.#random;
     const from = host.role;
-    if (!this.#path_ok(from, to)) return;
+    if (!this.#pathOk(from, to)) return;
     const body = message.kind === "append" ? host.bodies.get(message.generation * 10_000 + message.n) : undefined;
     const times = random.chance(0.03) ? 2 : 1;
     for (let i = 0; i < times; i += 1) {
       const delay_ms = random.chance(0.04) ? 20 + random.real() * 180 : 0.3 + random.real() * 6;
       this.#at(delay_ms, () => {
         // What is under way when a link is cut is lost with it.
-        if (!this.#path_ok(from, to)) return;
+        if (!this.#pathOk(from, to)) return;
         if (body !== undefined) this.#hosts[to].bodies.set(body.header.generation * 10_000 + body.header.n, body);
         this.#event(to, { kind: "message", from, message });
       });
@@ -475,7 +478,7 @@ export class World {
       if (host.life !== life || !host.up || vm === null || host.state.phase !== "precopy") return;
       vm.running = false;
       host.package = { hash: vm.hash, frames: vm.frames.slice() };
-      this.oracle.committed(host.package);
+      this.oracle.committed(host.package, 0);
       const mark = frameNumber(vm.frames.length);
       this.#event("source", { kind: "packageReady", mark, acked: frameNumber(Math.min(host.acked, mark)) });
     });
@@ -552,7 +555,7 @@ export class World {
         return;
       }
       host.log.push({ header, snapshot: body.snapshot, synced: disk });
-      this.oracle.committed(body.snapshot);
+      this.oracle.committed(body.snapshot, header.generation);
       this.#event("escrow", { kind: "recordStored", generation: header.generation, n: header.n });
     });
   }
@@ -643,10 +646,10 @@ export class World {
     switch (fault.kind) {
       case "cut": {
         const keys = cutKeys(fault.pair, fault.direction);
-        for (const key of keys) this.#cut.set(key, (this.#cut.get(key) ?? 0) + 1);
+        for (const key of keys) this.#cut[key] = (this.#cut[key] ?? 0) + 1;
         if (fault.for_ms === null) return;
         this.#at(fault.for_ms, () => {
-          for (const key of keys) this.#cut.set(key, (this.#cut.get(key) ?? 0) - 1);
+          for (const key of keys) this.#cut[key] = (this.#cut[key] ?? 1) - 1;
         });
         return;
       }
@@ -784,11 +787,19 @@ function logState(header: RecordHeader): LogState {
   return { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
 }
 
-function cutKeys(pair: Pair, direction: "both" | "forward" | "backward"): readonly string[] {
+function cutKeys(pair: Pair, direction: "both" | "forward" | "backward"): readonly number[] {
   const [a, b] = pair.split("-") as [Role, Role];
-  if (direction === "forward") return [`${a}>${b}`];
-  if (direction === "backward") return [`${b}>${a}`];
-  return [`${a}>${b}`, `${b}>${a}`];
+  if (direction === "forward") return [linkIndex(a, b)];
+  if (direction === "backward") return [linkIndex(b, a)];
+  return [linkIndex(a, b), linkIndex(b, a)];
+}
+
+function linkIndex(from: Role, to: Role): number {
+  return indexOf(from) * 3 + indexOf(to);
+}
+
+function indexOf(role: Role): number {
+  return role === "source" ? 0 : role === "target" ? 1 : 2;
 }
 
 function isPing(message: Message): boolean {
