@@ -5,6 +5,7 @@ import { RAM_BLOCK } from "../qemu/command-line.ts";
 import { type LocatedBlock, locateBlocks } from "../txsync/dirty/locate.ts";
 
 const PAGE_BYTES = 4096;
+const PART_BYTES = 256 * PAGE_BYTES;
 const DIFFERENCES_NAMED = 16;
 
 /**
@@ -28,10 +29,20 @@ export async function auditStill(source: StartedVm | undefined, target: StartedV
       );
     }
     let count = 0;
-    for await (const { page, a, b } of pagePairs(await bytesOf(source, block), await bytesOf(target, other), block)) {
+    for await (const { first_page, a, b } of partPairs(
+      await bytesOf(source, block),
+      await bytesOf(target, other),
+      block,
+    )) {
       if (a.equals(b)) continue;
-      count += 1;
-      if (differing.length < DIFFERENCES_NAMED) differing.push({ block: block.name, page, ...describe(a, b) });
+      for (let at = 0; at < a.length; at += PAGE_BYTES) {
+        const [left_page, right_page] = [a.subarray(at, at + PAGE_BYTES), b.subarray(at, at + PAGE_BYTES)];
+        if (left_page.equals(right_page)) continue;
+        count += 1;
+        const page = first_page + at / PAGE_BYTES;
+        if (differing.length < DIFFERENCES_NAMED)
+          differing.push({ block: block.name, page, ...describe(left_page, right_page) });
+      }
     }
     blocks.push({ name: block.name, pages: Math.ceil(block.bytes / PAGE_BYTES), differing: count });
   }
@@ -56,28 +67,39 @@ function bytesOf(vm: StartedVm, { where, bytes }: LocatedBlock): Promise<Readabl
   return vm.host.readFile(`/proc/${vm.process.pid}/mem`, Number(where.address), bytes);
 }
 
-/** The pages of two streams side by side. @throws Error when either ends before the block does */
-async function* pagePairs(
+/** Two streams side by side, a part at a time. @throws Error when either ends before the block does */
+async function* partPairs(
   left: Readable,
   right: Readable,
   block: LocatedBlock,
-): AsyncGenerator<{ page: number; a: Buffer; b: Buffer }> {
-  const [as, bs] = [pages(left), pages(right)];
-  for (let page = 0; page * PAGE_BYTES < block.bytes; page++) {
+): AsyncGenerator<{ first_page: number; a: Buffer; b: Buffer }> {
+  const [as, bs] = [parts(left), parts(right)];
+  let at = 0;
+  while (at < block.bytes) {
     const [a, b] = await Promise.all([as.next(), bs.next()]);
-    if (a.done || b.done) throw new Error(`RAM block ${block.name} ended at page ${page}, before its end`);
-    yield { page, a: a.value, b: b.value };
+    if (a.done || b.done || a.value.length !== b.value.length) {
+      throw new Error(`RAM block ${block.name} of ${block.bytes} bytes ended early, after ${at} bytes`);
+    }
+    yield { first_page: at / PAGE_BYTES, a: a.value, b: b.value };
+    at += a.value.length;
   }
 }
 
-async function* pages(stream: Readable): AsyncGenerator<Buffer, undefined> {
-  let rest: Buffer = Buffer.alloc(0);
+/** A stream in parts of equal length; the last may be shorter. */
+async function* parts(stream: Readable): AsyncGenerator<Buffer, undefined> {
+  let waiting: Buffer[] = [];
+  let waiting_bytes = 0;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
-    rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    waiting.push(chunk);
+    waiting_bytes += chunk.length;
+    if (waiting_bytes < PART_BYTES) continue;
+    const whole = Buffer.concat(waiting);
     let at = 0;
-    for (; at + PAGE_BYTES <= rest.length; at += PAGE_BYTES) yield rest.subarray(at, at + PAGE_BYTES);
-    rest = rest.subarray(at);
+    for (; at + PART_BYTES <= whole.length; at += PART_BYTES) yield whole.subarray(at, at + PART_BYTES);
+    waiting = [whole.subarray(at)];
+    waiting_bytes = whole.length - at;
   }
+  if (waiting_bytes > 0) yield Buffer.concat(waiting);
   return undefined;
 }
 

@@ -283,11 +283,15 @@ class Run {
     workload: { stop(): Promise<void> },
     held_still: boolean,
   ): Promise<Evidence> {
-    const progress = await watchProgress(
+    const watching = watchProgress(
       guest,
       (["source", "target"] as const).map((host) => ({ host, vm: this.#vms.get(host) })),
       held_still ? "none" : settled.owner,
     );
+    // While it is watched whether a second instance moves, the owner can already be asked about itself.
+    const named = settled.owner === "none" ? undefined : this.#vms.get(settled.owner);
+    const asked = named?.alive && !held_still ? gather(() => guest.selfCheck(named)) : undefined;
+    const progress = await watching;
     await workload.stop();
     const without = evidenceWithoutVm(guest, settled, progress, held_still);
     // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
@@ -300,7 +304,7 @@ class Run {
       const memory = await gather(() => guest.memory(owner));
       return { ...without, memory, still: await gather(() => auditStill(source, owner)) };
     }
-    const self = await gather(() => guest.selfCheck(owner));
+    const self = await (asked ?? gather(() => guest.selfCheck(owner)));
     const memory = await gather(() => guest.memory(owner));
     const ledger = await gather(() => guest.ledger());
     const again = await gather(() =>
