@@ -59,7 +59,6 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     mayInstall: options.mayInstall ?? true,
     progress: (image, step, fraction) => options.progress?.({ image, step, fraction }),
   };
-  using _lock = await lockBuilding(options.say, signals.signal);
   const make = async (name: string, tag: string, how: () => Promise<void>): Promise<void> => {
     if (await inspectImage(docker, tag)) return;
     const started_ms = performance.now();
@@ -70,18 +69,26 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     options.say(`image ${name} built in ${((performance.now() - started_ms) / 1000).toFixed(1)} s`);
   };
   const parts = await hostParts(docker, options.qemu, making);
+  const recipe = QEMU_RECIPES[options.qemu];
+  // A user's image that cannot be a host is refused before anything is built or waited for.
+  const theirs = recipe ? undefined : await lookForQemu(docker, parts.base);
+  using _lock = await lockBuilding(options.say, signals.signal);
   await make("toxiproxy", toxiproxyTag(), () => makeToxiproxy(making));
   await make("tools", parts.tools, async () => {
     const builder = builderRecipe();
     await make(builder.what, debianTag(builder), () => makeDebian(making, builder));
-    await makeTools(making);
+    await makeTools(making, parts.tools);
   });
-  const recipe = QEMU_RECIPES[options.qemu];
   if (recipe) await make(recipe.what, parts.base, () => makeDebian(making, recipe));
-  await make("host", hostTag(parts), async () => makeHost(making, parts, await lookForQemu(docker, parts.base)));
-  const done = await imagesThere(docker, options.qemu);
-  if (!done) throw new UserError("the images were built and are gone again: is something removing them?");
-  return { ...done, built };
+  await make("host", hostTag(parts), async () =>
+    makeHost(making, parts, theirs ?? (await lookForQemu(docker, parts.base))),
+  );
+  const host = hostTag(parts);
+  const qemu_version = (await inspectImage(docker, host))?.Config.Labels?.[QEMU_VERSION_LABEL];
+  if (qemu_version === undefined) {
+    throw new UserError(`image ${host} was there a moment ago and is gone: is something removing images?`);
+  }
+  return { host, toxiproxy: toxiproxyTag(), qemu_version, built };
 }
 
 /** What `doctor` shows of the images for a QEMU. Changes nothing. */
