@@ -1,0 +1,86 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { WaitTimeoutError } from "../../base/errors.ts";
+import { PageSet } from "../dirty/pages.ts";
+import { isStoppable, type TakeOptions, type TransactionMonitor, takeTransaction } from "./take.ts";
+import { generation, transactionNumber } from "./transaction.ts";
+
+let folder: string;
+let said: string[];
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "ferryman-take-"));
+  said = [];
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+/** A monitor that notes what it was told. `answers` fail or delay a command. */
+function monitor(answers: Record<string, () => Promise<unknown>> = {}): TransactionMonitor {
+  const execute = async (command: string, args?: { filename?: string }): Promise<unknown> => {
+    said.push(command);
+    if (command === "xen-save-devices-state" && args?.filename) writeFileSync(args.filename, "state");
+    return (await answers[command]?.()) ?? {};
+  };
+  return { execute: execute as TransactionMonitor["execute"] };
+}
+
+function options(changes: Partial<TakeOptions>): TakeOptions {
+  return {
+    qmp: monitor(),
+    tracker: {
+      take: async () => {
+        said.push("take");
+        return { mode: "quick", pages: 1, find_ms: 1, copy_ms: 1 };
+      },
+      collect: async () => {
+        said.push("collect");
+        return { pages: PageSet.of([{ block: "ram0", page: 1, bytes: null }]), same_pages: 0 };
+      },
+    },
+    generation: generation(1),
+    n: transactionNumber(1),
+    status: () => "postcopy-active",
+    state_path: join(folder, "state"),
+    ...changes,
+  };
+}
+
+test("the guest is stopped for device state, finding and copying, and for nothing else", async () => {
+  const taken = await takeTransaction(options({ onResumed: () => void said.push("resumed") }));
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "cont", "resumed", "collect"]);
+  expect(taken).toMatchObject({ kind: "taken", transaction: { n: 1, generation: 1, mode: "quick" } });
+  if (taken.kind === "taken") expect(taken.transaction.device_state.toString()).toBe("state");
+  expect(existsSync(join(folder, "state"))).toBe(false);
+});
+
+test("nothing is sent to a target that is paused, or not there yet", async () => {
+  for (const status of ["postcopy-paused", "postcopy-recover", "setup", "active", "none", ""]) {
+    expect(isStoppable(status)).toBe(false);
+    expect(await takeTransaction(options({ status: () => status }))).toEqual({ kind: "refused", status });
+  }
+  expect(said).toEqual([]);
+});
+
+test("whatever fails while the guest is stopped, it runs again", async () => {
+  const broken = monitor({ "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
+  await expect(takeTransaction(options({ qmp: broken }))).rejects.toThrow("no space");
+  expect(said).toEqual(["stop", "xen-save-devices-state", "cont"]);
+  said = [];
+  const tracker = { ...options({}).tracker, take: () => Promise.reject(new Error("pagescan died")) };
+  await expect(takeTransaction(options({ tracker }))).rejects.toThrow("pagescan died");
+  expect(said.at(-1)).toBe("cont");
+});
+
+test("a stop that hangs leaves a cont behind it", async () => {
+  const release = Promise.withResolvers<void>();
+  const hanging = monitor({
+    stop: () => Promise.reject(new WaitTimeoutError("stop", 5)),
+    cont: () => release.promise,
+  });
+  const taken = await takeTransaction(options({ qmp: hanging, stop_timeout_ms: 5 }));
+  expect(taken).toMatchObject({ kind: "stop-hung", waited_ms: 5 });
+  expect(said).toEqual(["stop", "cont"]);
+  release.resolve();
+  if (taken.kind === "stop-hung") await taken.released;
+});
