@@ -1,6 +1,17 @@
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
 import { isFree, isWell } from "./owner.ts";
-import type { Action, AgentState, Basis, Descriptor, Draft, Durable, LogState, Persisting, Refusal, Role } from "./types.ts";
+import type {
+  Action,
+  AgentState,
+  Basis,
+  Descriptor,
+  Draft,
+  Durable,
+  LogState,
+  Persisting,
+  Refusal,
+  Role,
+} from "./types.ts";
 
 /**
  * Votes. A generation is opened by the promises of two of three agents, its owner's among them. An agent promises a
@@ -32,7 +43,11 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   }
   if (p.validFrom < Math.max(d.validFrom, s.promised.validFrom) && rules.logMustBeValid) return "stale";
   if (role === "escrow" && p.mode === "claim" && !restorable(s.log, s, from)) return "log-cannot-restore";
-  if (p.basis !== null && rules.finalChecksBasis && !isLatest(s, d, p.basis)) return "restored-too-old";
+  if (p.basis !== null && rules.finalChecksBasis) {
+    // A record under way will be answered for: whether the VM contains it is known when it is stored.
+    if (s.storing !== null) return "busy";
+    if (!isLatest(s, d, p.basis)) return "restored-too-old";
+  }
   return null;
 }
 

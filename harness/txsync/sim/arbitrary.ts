@@ -41,5 +41,6 @@ export const schedules: fc.Arbitrary<Schedule> = fc.record({
   durability: fc.constantFrom("host" as const, "process" as const),
   logSync: fc.constantFrom("memory" as const, "disk" as const),
   pageRate: fc.constantFrom(6, 12, 25),
+  nervous: fc.boolean(),
   faults: fc.array(fault, { maxLength: 4 }),
 });

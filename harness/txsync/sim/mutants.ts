@@ -11,17 +11,33 @@ export const MUTANTS: readonly Mutant[] = [
   { rule: "promiseDurable", what: "a promise is sent before it is on disk", schedules_max: 60_000 },
   { rule: "refuseOldRecords", what: "the escrow commits records of an old generation", schedules_max: 60_000 },
   { rule: "gateWaitsForCommit", what: "the gate opens one transaction early", schedules_max: 60_000 },
-  { rule: "unprotectedNeedsVote", what: "output leaves after the escrow's lease ran out, without a vote", schedules_max: 60_000 },
+  {
+    rule: "unprotectedNeedsVote",
+    what: "output leaves after the escrow's lease ran out, without a vote",
+    schedules_max: 60_000,
+  },
   { rule: "freeBindsForEver", what: "a promise of a free generation is given away again", schedules_max: 60_000 },
   { rule: "refuseWhileHearing", what: "an agent promises although it hears the owner", schedules_max: 60_000 },
   { rule: "restartOpensGeneration", what: "a restarted target goes on in its old generation", schedules_max: 60_000 },
-  { rule: "promiseWaitsForStore", what: "a promise does not name the record that is being stored", schedules_max: 60_000 },
+  {
+    rule: "promiseWaitsForStore",
+    what: "a promise does not name the record that is being stored",
+    schedules_max: 60_000,
+  },
   { rule: "logMustBeValid", what: "a log that missed an unprotected time is restored", schedules_max: 60_000 },
-  { rule: "packageAfterPromise", what: "the package leaves before the source's promise is on disk", schedules_max: 60_000 },
+  {
+    rule: "packageAfterPromise",
+    what: "the package leaves before the source's promise is on disk",
+    schedules_max: 60_000,
+  },
   { rule: "letOutAgain", what: "a new owner does not let out again what may not have arrived", schedules_max: 60_000 },
   { rule: "runAfterVote", what: "a claimed VM runs before the second vote", schedules_max: 60_000 },
   { rule: "sealOnPromise", what: "the target's gate stays open after it promised to another", schedules_max: 60_000 },
-  { rule: "finalChecksBasis", what: "the second vote does not ask what was committed since the claim", schedules_max: 60_000 },
+  {
+    rule: "finalChecksBasis",
+    what: "the second vote does not ask what was committed since the claim",
+    schedules_max: 60_000,
+  },
 ];
 
 export function without(rule: keyof Rules): Rules {

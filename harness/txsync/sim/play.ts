@@ -39,7 +39,8 @@ export function play(options: PlayOptions): Summary {
   let recovered = 0;
   let lost = 0;
   for (let seed = options.from; schedules < options.schedules; seed += 1) {
-    if (schedules % 256 === 0 && performance.now() - began_ms > (options.elapsed_ms_max ?? Number.POSITIVE_INFINITY)) break;
+    if (schedules % 256 === 0 && performance.now() - began_ms > (options.elapsed_ms_max ?? Number.POSITIVE_INFINITY))
+      break;
     const outcome = playOne(scheduleOf(seed), options.rules, states);
     schedules += 1;
     events += outcome.events;
@@ -50,7 +51,16 @@ export function play(options: PlayOptions): Summary {
     } else if (outcome.live) recovered += 1;
     else lost += 1;
   }
-  return { schedules, events, elapsed_ms: performance.now() - began_ms, states: states.size, paths, recovered, lost, failures };
+  return {
+    schedules,
+    events,
+    elapsed_ms: performance.now() - began_ms,
+    states: states.size,
+    paths,
+    recovered,
+    lost,
+    failures,
+  };
 }
 
 export function playOne(schedule: Schedule, rules?: Rules, states?: Set<number>): Outcome {

@@ -36,6 +36,11 @@ export interface Schedule {
   readonly logSync: "memory" | "disk";
   /** Pages that arrive in 60 ms, of 100. */
   readonly pageRate: number;
+  /**
+   * A lease shorter than many a delay: agents lose each other all the time and duel. Nothing is expected to get done,
+   * but nothing may go wrong: safety does not rest on leases.
+   */
+  readonly nervous: boolean;
   readonly faults: readonly Fault[];
 }
 
@@ -67,6 +72,7 @@ export function scheduleOf(seed: number): Schedule {
     durability: random.chance(0.5) ? "host" : "process",
     logSync: random.chance(0.5) ? "memory" : "disk",
     pageRate: random.pick([6, 12, 25]),
+    nervous: random.chance(0.12),
     faults,
   };
 }
