@@ -1,7 +1,9 @@
+import { readFile } from "node:fs/promises";
 import { UserError } from "../../base/errors.ts";
 import type { LocatedBlock } from "./locate.ts";
 import { PAGE_BYTES, type PageRun, PageSet } from "./pages.ts";
 import { Pagescan, PagescanError } from "./pagescan.ts";
+import { readShimStatus } from "./shim-status.ts";
 
 /** The two ways to find changed pages, with the same answer; `quick` needs the preloaded shim and Linux 6.7. */
 export type FindMode = "quick" | "sure";
@@ -57,6 +59,8 @@ export interface TrackerOptions {
   readonly prefer?: "auto" | "sure";
   /** Somebody else has taken transactions from this QEMU before: then the first one holds every page that is there. */
   readonly taken_before?: boolean;
+  /** Status file of the preloaded library: lets `why` say more than "not permitted". */
+  readonly shim_status_path?: string;
   /** Threads of the sure way. */
   readonly threads?: number;
 }
@@ -87,6 +91,7 @@ export class PagescanTracker implements DirtyTracker {
   readonly #scan: Pagescan;
   readonly #blocks: readonly LocatedBlock[];
   readonly #names: readonly string[];
+  readonly #shim_status_path: string | undefined;
   #mode: FindMode;
   #why: string;
   /** The next transaction has to hold every page that is there. */
@@ -97,6 +102,7 @@ export class PagescanTracker implements DirtyTracker {
     this.#scan = scan;
     this.#blocks = options.blocks;
     this.#names = options.blocks.map((block) => block.name);
+    this.#shim_status_path = options.shim_status_path;
     this.#mode = options.prefer === "sure" ? "sure" : "quick";
     this.#why = options.prefer === "sure" ? "asked for" : "not refused so far";
     this.#everything = options.taken_before ?? false;
@@ -122,7 +128,7 @@ export class PagescanTracker implements DirtyTracker {
       } catch (error) {
         if (!(error instanceof PagescanError) || error.reason === "gone") throw error;
         // The kernel may have forgotten some notes in the failed look. What pagescan knows by digest still holds.
-        this.#fallBack(error.message);
+        await this.#fallBack(error.message);
         lost_ms = performance.now() - began_ms;
       }
     }
@@ -136,10 +142,12 @@ export class PagescanTracker implements DirtyTracker {
     return { mode, pages, find_ms: find_us / 1000, copy_ms: copy_us / 1000 };
   }
 
-  #fallBack(why: string): void {
+  async #fallBack(message: string): Promise<void> {
+    const path = this.#shim_status_path;
+    const status = path === undefined ? undefined : readShimStatus(await readFile(path, "utf8").catch(() => undefined));
     this.#mode = "sure";
-    this.#why = why;
-    this.onModeChange?.("sure", why);
+    this.#why = status?.tracking === false ? `${message} (${status.why})` : message;
+    this.onModeChange?.("sure", this.#why);
   }
 
   async collect(): Promise<CollectedPages> {
@@ -174,6 +182,11 @@ export class PagescanTracker implements DirtyTracker {
   async find(mode: FindMode): Promise<{ readonly runs: readonly PageRun[]; readonly find_ms: number }> {
     const { fields, binary } = await this.#scan.request(`find ${mode}`);
     return { runs: this.#runs(binary), find_ms: (fields["find_us"] ?? 0) / 1000 };
+  }
+
+  /** Takes what the quick way finds and throws it away: what must never happen, for tests that show that it is seen. */
+  async discard(): Promise<void> {
+    await this.#scan.request("take quick");
   }
 
   #idOf(block: string): number {

@@ -70,6 +70,8 @@ export class DrillHost implements AsyncDisposable {
       rate: 5000,
       until_completed: false,
       consume: false,
+      lose_notes: false,
+      guest_pages: 0,
       guest_checks_pages: 1 << 14,
       afterlife: false,
       seed: 7,

@@ -56,6 +56,12 @@ describe.each(["7.2", "10.0", "11.1"])("transactions on QEMU %s", (qemu) => {
     expectWhole(report);
   });
 
+  test("a lost note of the kernel's is seen by the comparison: the comparison bites", async () => {
+    const report = await host.drill({ compare: true, lose_notes: true, transactions: 4 });
+    tell("with lost notes", report);
+    expect(report.missed_pages).toBeGreaterThan(0);
+  });
+
   test("without the shim the sure way is chosen, with the same result", async () => {
     const report = await host.drill({ shim: null, bandwidth_mib_s: 64 });
     tell("without the shim", report);

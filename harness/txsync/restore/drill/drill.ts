@@ -41,6 +41,10 @@ export interface DrillOptions {
   readonly bandwidth_mib_s: number;
   /** Build the restored RAM in the base's own file. */
   readonly consume: boolean;
+  /** Throw the kernel's notes away once: what a stray write-protect would do. Then pages have to be missed, and seen to be. */
+  readonly lose_notes: boolean;
+  /** Pages that the guest works on; 0 is all that it has. */
+  readonly guest_pages: number;
   /** How many pages the guest checks itself: under emulated KVM all of them take minutes. */
   readonly guest_checks_pages: number;
   /** Steps of the guest per second: each rewrites a page. */
@@ -135,7 +139,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     accel: options.accel,
     memory_bytes,
     kernel: options.kernel,
-    append: `seed=${options.seed} rate=${options.rate} fill=${options.accel === "kvm" ? "head" : "full"}`,
+    append: `${options.guest_pages > 0 ? `pages=${options.guest_pages} ` : ""}seed=${options.seed} rate=${options.rate} fill=${options.accel === "kvm" ? "head" : "full"}`,
     folder,
   };
   const start = async (name: string, incoming: boolean, shim = false, ram_path = join(folder, `${name}.ram`)) =>
@@ -156,7 +160,13 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   await migrate(source, target, options.bandwidth_mib_s * 2 ** 20, true);
   await target.untilMigration("postcopy-active");
   const blocks = await blocksOf(target);
-  const tracker = await openTracker({ pagescan: options.pagescan, pid: target.pid, blocks, prefer: options.prefer });
+  const tracker = await openTracker({
+    pagescan: options.pagescan,
+    pid: target.pid,
+    blocks,
+    prefer: options.prefer,
+    shim_status_path: join(folder, "target.uffd"),
+  });
   opened.use(tracker);
   const base: Base = {
     block: RAM_BLOCK,
@@ -186,7 +196,12 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     if (outcome.kind !== "taken") throw new Error(`transaction ${log.length + 1}: ${outcome.kind}`);
     log.push(outcome.transaction);
     if (target.migration === "postcopy-active") in_postcopy++;
-    await tracker.absorb(8192);
+    if (options.lose_notes) {
+      await working(target, steps(await working(target, 0)) + 3);
+      await tracker.discard();
+    } else {
+      await tracker.absorb(8192);
+    }
     await delay(Math.max(0, next_ms - performance.now()));
   }
   const last = log.at(-1);
