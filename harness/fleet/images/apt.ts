@@ -19,7 +19,10 @@ export function hasProgram(name: string): boolean {
   });
 }
 
-/** Installs packages and says so first. The caller has asked `canInstall`. */
+/**
+ * Installs packages and says so first. The caller has asked `canInstall`. The installation itself is not broken off
+ * in the middle, which would leave the machine with half of it: an abort takes effect after it.
+ */
 export async function installPackages(
   packages: readonly string[],
   why: string,
@@ -33,5 +36,6 @@ export async function installPackages(
     signal?.throwIfAborted();
     say(`apt-get update complained, going on: ${String(error).split("\n")[0]}`);
   });
-  await runCommand("apt-get", ["install", "--yes", "--no-install-recommends", ...packages], { signal, environment });
+  await runCommand("apt-get", ["install", "--yes", "--no-install-recommends", ...packages], { environment });
+  signal?.throwIfAborted();
 }

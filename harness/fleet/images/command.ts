@@ -14,8 +14,9 @@ export interface CommandOptions {
 const END_TIMEOUT_MS = 15_000;
 
 /**
- * Runs a program to its end. When the signal aborts, the program gets SIGTERM, so that it can take away its own
- * temporary files, and the call ends when it has; SIGKILL if it does not.
+ * Runs a program to its end, in a process group of its own. When the signal aborts, the whole group gets SIGTERM, so
+ * that it can take away its own temporary files, and the call ends when it has; SIGKILL if it does not. A signal to
+ * the program alone is not enough: mmdebstrap goes on until the child that it waits for has ended.
  * @throws Error with the last lines of its output when it cannot be started or ends with another code than 0.
  */
 export async function runCommand(
@@ -26,6 +27,7 @@ export async function runCommand(
   options.signal?.throwIfAborted();
   const child = spawn(program, argv, {
     stdio: ["ignore", "pipe", "pipe"],
+    detached: true,
     env: { ...process.env, ...options.environment },
   });
   const last: string[] = [];
@@ -46,8 +48,8 @@ export async function runCommand(
   else listen(child.stdout);
   let harder: NodeJS.Timeout | undefined;
   const stop = (): void => {
-    child.kill("SIGTERM");
-    harder = setTimeout(() => child.kill("SIGKILL"), END_TIMEOUT_MS);
+    killGroup(child.pid, "SIGTERM");
+    harder = setTimeout(() => killGroup(child.pid, "SIGKILL"), END_TIMEOUT_MS);
   };
   options.signal?.addEventListener("abort", stop, { once: true });
   try {
@@ -62,5 +64,14 @@ export async function runCommand(
   } finally {
     clearTimeout(harder);
     options.signal?.removeEventListener("abort", stop);
+  }
+}
+
+function killGroup(pid: number | undefined, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // It has ended in the meantime.
   }
 }

@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { copyFileSync } from "node:fs";
+import { chmodSync, copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { PassThrough, type Readable } from "node:stream";
 import { promisify } from "node:util";
@@ -154,12 +154,18 @@ async function byMmdebstrap(making: Making, recipe: DebianRecipe): Promise<void>
     "-",
     ...(mirror === undefined && recipe.backported.length === 0 ? [] : sources(recipe, mirror)),
   ];
+  // Should mmdebstrap have to be killed, its chroot goes with this folder; apt's own user must be able to enter it.
+  // Others than root keep their own choice: a chroot in a user namespace has owners that only mmdebstrap can remove.
+  using folder = temporaryFolder();
+  chmodSync(folder.path, 0o755);
+  const environment: Record<string, string> = process.getuid?.() === 0 ? { TMPDIR: folder.path } : {};
   const tar = new PassThrough();
   const imported = importTar(making, recipe, tar);
   imported.catch(() => undefined);
   try {
     await runCommand("mmdebstrap", argv, {
       signal: making.signal,
+      environment,
       onOutput: (output) => output.pipe(tar, { end: false }),
       onLine: (line) => {
         const at = STEPS.findIndex((step) => line.startsWith(`I: ${step}`));

@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
@@ -171,9 +171,15 @@ export function temporaryFolder(): Disposable & { readonly path: string } {
     const [pid, started] = owner ?? [];
     if (pid === undefined || started === undefined) continue;
     const mine = (ownerOf(process.pid) ?? "").split("/")[0] ?? "";
-    if (!ownerLives(`${mine}/${pid}/${started}`)) rmSync(join(tmpdir(), name), { recursive: true, force: true });
+    if (!ownerLives(`${mine}/${pid}/${started}`)) removeTree(join(tmpdir(), name));
   }
   const [, pid, started] = (ownerOf(process.pid) ?? `/${process.pid}/0`).split("/");
   const path = mkdtempSync(join(tmpdir(), `${prefix}${pid}-${started}-`));
-  return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) };
+  return { path, [Symbol.dispose]: () => removeTree(path) };
+}
+
+/** Removes a folder, unless something is mounted in it: /dev of a chroot is the machine's own. */
+function removeTree(path: string): void {
+  if (readFileSync("/proc/self/mounts", "utf8").includes(` ${path}/`)) return;
+  rmSync(path, { recursive: true, force: true });
 }
