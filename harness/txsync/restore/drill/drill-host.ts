@@ -70,6 +70,7 @@ export class DrillHost implements AsyncDisposable {
       rate: 5000,
       until_completed: false,
       consume: false,
+      reopen: false,
       lose_notes: false,
       guest_pages: 0,
       guest_checks_pages: 1 << 14,

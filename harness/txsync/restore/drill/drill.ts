@@ -41,6 +41,8 @@ export interface DrillOptions {
   readonly bandwidth_mib_s: number;
   /** Build the restored RAM in the base's own file. */
   readonly consume: boolean;
+  /** After some transactions end the tracker and open another, as an agent does that was killed and adopts its QEMU. */
+  readonly reopen: boolean;
   /** Throw the kernel's notes away once: what a stray write-protect would do. Then pages have to be missed, and seen to be. */
   readonly lose_notes: boolean;
   /** Pages that the guest works on; 0 is all that it has. */
@@ -88,6 +90,7 @@ async function stoppedSmallBlocks(machine: DrillMachine, pagescan: string): Prom
  * missing on the target: looking at it through the monitor first makes QEMU ask the source for it.
  */
 const POKED_IN = 3;
+const REOPENED_AFTER = 5;
 const POKED_BLOCK = "pc.bios";
 const POKED_ADDRESS = 0xfffc0000;
 const POKED_TEXT = Buffer.from("ferryman was here");
@@ -160,14 +163,18 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   await migrate(source, target, options.bandwidth_mib_s * 2 ** 20, true);
   await target.untilMigration("postcopy-active");
   const blocks = await blocksOf(target);
-  const tracker = await openTracker({
-    pagescan: options.pagescan,
-    pid: target.pid,
-    blocks,
-    prefer: options.prefer,
-    shim_status_path: join(folder, "target.uffd"),
-  });
-  opened.use(tracker);
+  const track = async (taken_before: boolean): Promise<PagescanTracker> =>
+    opened.use(
+      await openTracker({
+        pagescan: options.pagescan,
+        pid: target.pid,
+        blocks,
+        prefer: options.prefer,
+        taken_before,
+        shim_status_path: join(folder, "target.uffd"),
+      }),
+    );
+  let tracker = await track(false);
   const base: Base = {
     block: RAM_BLOCK,
     path: source.options.ram_path,
@@ -178,16 +185,19 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
 
   const log: Transaction[] = [];
   const found: Comparison = { missed: 0, surplus: 0, compared: 0, quick_ms: [], sure_ms: [] };
-  const compared = options.compare ? comparing(tracker, found) : tracker;
   let in_postcopy = 0;
   let after_completed = 0;
   while (options.until_completed ? after_completed < 2 : log.length < options.transactions) {
     const next_ms = performance.now() + options.epoch_ms;
+    if (options.reopen && log.length === REOPENED_AFTER) {
+      await tracker[Symbol.asyncDispose]();
+      tracker = await track(true);
+    }
     if (log.length === POKED_IN - 1) await poke(target, blocks);
     if (target.migration === "completed") after_completed++;
     const outcome = await takeTransaction({
       qmp: target.qmp,
-      tracker: compared,
+      tracker: options.compare ? comparing(tracker, found) : tracker,
       generation: generation(1),
       n: transactionNumber(log.length + 1),
       status: () => target.migration,
