@@ -2,7 +2,7 @@ import { nextGeneration, type Wish, wish } from "./decide.ts";
 import { openGate } from "./gate.ts";
 import { isFree, isOwner } from "./owner.ts";
 import { beginGeneration, takeIfDue } from "./transactions.ts";
-import { type Action, type Descriptor, type Draft, type LogState, type Role, transactionNumber } from "./types.ts";
+import { type Action, type Descriptor, type Draft, generation, type LogState, type Role, transactionNumber } from "./types.ts";
 import { persist, sameDescriptor } from "./votes.ts";
 
 /**
@@ -151,6 +151,6 @@ export function adoptOpened(s: Draft, out: Action[]): void {
   if (s.persisting !== null || s.replyAfterStore !== null) return;
   s.candidacy = null;
   // Whoever lost records knows better than the owner from when on its log is good.
-  const validFrom = opened.validFrom > promised.validFrom ? opened.validFrom : promised.validFrom;
+  const validFrom = generation(Math.max(opened.validFrom, promised.validFrom));
   persist(s, out, { descriptor: { ...opened, validFrom }, opened: false }, { kind: "nothing" });
 }
