@@ -4,7 +4,7 @@ import type { GuestFindings } from "../../checks/evidence.ts";
 import { PORTS } from "../../fleet/ports.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
-import { LinuxConsoleParser } from "../../guests/linux/console.ts";
+import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
 import { LinuxControl } from "../../guests/linux/control.ts";
 import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
 import type { GuestSettings } from "./integrity.ts";
@@ -42,7 +42,7 @@ export class LinuxGuest implements GuestUnderTest {
         this.#steps.set(host, event.n);
         this.#emit(host, { kind: "guest.progress", host, cpu: 0, step: event.n });
         if (event.errors > 0) this.#trouble.push(line);
-      } else if (event.kind !== "boot") {
+      } else if (isDamage(event)) {
         this.#trouble.push(line);
       }
     }
@@ -98,4 +98,10 @@ export class LinuxGuest implements GuestUnderTest {
       stop: async () => undefined,
     };
   }
+}
+
+/** Whether the console tells of something that a guest which arrived whole does not have. A kernel warning is not one. */
+function isDamage(event: LinuxConsoleEvent): boolean {
+  if (event.kind === "trouble") return event.severity !== "warning";
+  return event.kind === "bad-page" || event.kind === "bad-part" || event.kind === "fail";
 }
