@@ -133,7 +133,6 @@ const STEPS = [
 /** mmdebstrap's tar goes straight into the engine: no file to clean up, and nothing is tagged unless all of it came. */
 async function byMmdebstrap(making: Making, recipe: DebianRecipe): Promise<void> {
   const mirror = await machineMirror();
-  const backports = `${recipe.suite}-backports`;
   const argv = [
     "--variant=minbase",
     // Root may build as root; others need user namespaces, which mmdebstrap finds out by itself.
@@ -143,16 +142,11 @@ async function byMmdebstrap(making: Making, recipe: DebianRecipe): Promise<void>
     '--aptopt=APT::Install-Recommends "false"',
     ...LEFT_OUT.map((path) => `--dpkgopt=path-exclude=${path}`),
     `--include=${recipe.packages.join(",")}`,
-    ...(recipe.backported.length === 0
-      ? []
-      : [
-          `--customize-hook=APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get --yes --target-release ${backports} ` +
-            `-oDPkg::Chroot-Directory="$1" install ${recipe.backported.join(" ")}`,
-        ]),
+    ...(recipe.backported.length === 0 ? [] : backportHooks(recipe)),
     '--customize-hook=rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*',
     recipe.suite,
     "-",
-    ...(mirror === undefined && recipe.backported.length === 0 ? [] : sources(recipe, mirror)),
+    ...(mirror === undefined ? [] : [`deb ${mirror} ${recipe.suite} main`]),
   ];
   // Should mmdebstrap have to be killed, its chroot goes with this folder; apt's own user must be able to enter it.
   // Others than root keep their own choice: a chroot in a user namespace has owners that only mmdebstrap can remove.
@@ -182,16 +176,16 @@ async function byMmdebstrap(making: Making, recipe: DebianRecipe): Promise<void>
   await imported;
 }
 
-function sources(recipe: DebianRecipe, mirror: string | undefined): string[] {
-  if (mirror === undefined) {
-    // mmdebstrap knows its default mirror for a suite only; a second suite has to be spelled out.
-    throw new UserError(
-      `${recipe.what} needs a Debian mirror for ${recipe.suite}-backports, and this machine's apt knows none: ` +
-        `add one to its sources, or make debian:${recipe.suite}-slim available`,
-    );
-  }
-  const suites = [recipe.suite, ...(recipe.backported.length > 0 ? [`${recipe.suite}-backports`] : [])];
-  return suites.map((suite) => `deb ${mirror} ${suite} main`);
+/** The second step, with the mirror of the first, which may be mmdebstrap's own choice. */
+function backportHooks(recipe: DebianRecipe): string[] {
+  const backports = `${recipe.suite}-backports`;
+  const apt = 'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get --yes -oDPkg::Chroot-Directory="$1"';
+  return [
+    `--customize-hook=find "$1"/etc/apt/sources.list* -name "*.list" -exec sed -n "s/ ${recipe.suite} / ${backports} /p" {} + ` +
+      `>"$1"/tmp/backports && mv "$1"/tmp/backports "$1"/etc/apt/sources.list.d/backports.list`,
+    `--customize-hook=${apt} update`,
+    `--customize-hook=${apt} --target-release ${backports} install ${recipe.backported.join(" ")}`,
+  ];
 }
 
 async function importTar(making: Making, recipe: DebianRecipe, tar: Readable): Promise<void> {

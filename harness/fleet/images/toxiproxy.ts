@@ -4,30 +4,28 @@ import { messageOf, UserError } from "../../base/errors.ts";
 import { canInstall, hasProgram, installPackages } from "./apt.ts";
 import { runCommand } from "./command.ts";
 import { contentHash } from "./content.ts";
-import { debianTag, makeDebian, QEMU_RECIPES } from "./debian.ts";
 import { buildImage, inspectImage, type Making, pullImage, tagImage, temporaryFolder } from "./docker.ts";
 import { FIXTURES, imageFixture } from "./paths.ts";
 
 const VERSION = "2.12.0";
 const PUBLISHED = `ghcr.io/shopify/toxiproxy:${VERSION}`;
 const MODULE = `github.com/Shopify/toxiproxy/v2/cmd/server@v${VERSION}`;
-const NOXIOUS = { crate: "noxious-server", version: "1.0.5" };
 
 export function toxiproxyTag(): string {
-  return `ferryman/toxiproxy:${contentHash([PUBLISHED, MODULE, JSON.stringify(NOXIOUS), imageFixture("toxiproxy.Dockerfile"), imageFixture("noxious.Dockerfile")])}`;
+  return `ferryman/toxiproxy:${contentHash([PUBLISHED, MODULE, imageFixture("toxiproxy.Dockerfile")])}`;
 }
 
 /**
- * Makes the image of the proxy that carries the links: its published image, or its server built from its Go module, or
- * noxious-server from crates.io. In each the API listens on port 8474 of all addresses.
- * @throws UserError when none of the three can be had.
+ * Makes the image of the proxy that carries the links: its published image, or its server built from its Go module. In
+ * both the API listens on port 8474 of all addresses. (noxious-server, which speaks the same API, would be a third way,
+ * but crates.io has only its core library: `cargo install noxious-server` finds no such crate.)
+ * @throws UserError when neither can be had.
  */
 export async function makeToxiproxy(making: Making): Promise<void> {
   const reasons: string[] = [];
   for (const [how, make] of [
-    [`the published image`, published],
-    [`go install of its module`, byGo],
-    [`cargo install of ${NOXIOUS.crate}`, byCargo],
+    ["the published image", published],
+    ["go install of its module", byGo],
   ] as const) {
     try {
       await make(making);
@@ -67,24 +65,4 @@ async function byGo(making: Making): Promise<void> {
   renameSync(join(folder.path, "server"), join(folder.path, "toxiproxy"));
   copyFileSync(join(FIXTURES, "images/toxiproxy.Dockerfile"), join(folder.path, "Dockerfile"));
   await buildImage(making, { image: "toxiproxy", tag: toxiproxyTag(), context: folder.path });
-}
-
-async function byCargo(making: Making): Promise<void> {
-  if (!hasProgram("cargo")) throw new Error("there is no Cargo");
-  const recipe = QEMU_RECIPES["7.2"];
-  if (recipe === undefined) throw new Error("no base for it");
-  using folder = temporaryFolder();
-  making.say(`toxiproxy: building ${NOXIOUS.crate} ${NOXIOUS.version} instead, which takes a minute or two`);
-  making.progress("toxiproxy", "cargo install", 0.1);
-  const root = join(folder.path, "cargo");
-  await runCommand("cargo", ["install", NOXIOUS.crate, "--version", NOXIOUS.version, "--locked", "--root", root], {
-    signal: making.signal,
-    environment: { CARGO_TARGET_DIR: join(folder.path, "target") },
-  });
-  using context = temporaryFolder();
-  copyFileSync(join(root, "bin/noxious-server"), join(context.path, "noxious-server"));
-  copyFileSync(join(FIXTURES, "images/noxious.Dockerfile"), join(context.path, "Dockerfile"));
-  const base = debianTag(recipe);
-  if (!(await inspectImage(making.docker, base))) await makeDebian(making, recipe);
-  await buildImage(making, { image: "toxiproxy", tag: toxiproxyTag(), context: context.path, args: { BASE: base } });
 }
