@@ -2,7 +2,15 @@ import { nextGeneration, type Wish, wish } from "./decide.ts";
 import { openGate } from "./gate.ts";
 import { isFree, isOwner } from "./owner.ts";
 import { beginGeneration, takeIfDue } from "./transactions.ts";
-import { type Action, type Descriptor, type Draft, generation, type LogState, type Role, transactionNumber } from "./types.ts";
+import {
+  type Action,
+  type Descriptor,
+  type Draft,
+  generation,
+  type LogState,
+  type Role,
+  transactionNumber,
+} from "./types.ts";
 import { persist, sameDescriptor } from "./votes.ts";
 
 /**
@@ -102,6 +110,7 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
       break;
     case "unprotected":
       beginGeneration(s, out, null);
+      s.tx = { ...s.tx, committed: null };
       out.push({ kind: "report", report: { what: "protection-off", why: "the escrow is not heard" } });
       openGate(s, out);
       break;

@@ -54,7 +54,8 @@ function wishOfTarget(s: AgentState): Wish | null {
       return e ? ask("protected", validFrom(s), ["escrow"]) : null;
     }
     if (isOwner(s) && e) {
-      const pushed = (s.peerEscrow?.promised.generation ?? 0) > s.promised.generation;
+      const there = s.peerEscrow?.promised;
+      const pushed = (there?.generation ?? 0) > s.promised.generation || (there?.validFrom ?? 0) > s.opened.generation;
       return s.reassert || pushed ? ask("protected", validFrom(s), ["escrow"]) : null;
     }
     if (e) return ask("protected", validFrom(s), ["escrow"]);
@@ -88,7 +89,8 @@ function wishOfSource(s: AgentState): Wish | null {
   if (t && !dead) return null;
   if (e) return ask("claim", validFrom(s), ["escrow"]);
   // Nothing was ever committed and the target itself says so: the package is the last transaction.
-  if (t && s.hasPackage && target?.committed === -1) return ask("claim", validFrom(s), ["target"]);
+  if (t && s.hasPackage && s.promised.validFrom <= 1 && target?.committed === -1)
+    return ask("claim", validFrom(s), ["target"]);
   return null;
 }
 

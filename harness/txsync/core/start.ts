@@ -113,7 +113,7 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
       acked: memory?.acked ?? frameNumber(0),
       committed: memory?.acked ?? frameNumber(0),
     },
-    tx: { ...fresh.tx, committed: durable === null ? -1 : (memory?.committed ?? null) },
+    tx: { ...fresh.tx, committed: durable === null ? -1 : memory === null ? null : memory.committed },
     log,
   };
 }

@@ -15,6 +15,7 @@ import {
   type FrameNumber,
   frameNumber,
   type Message,
+  type Refusal,
   type Role,
   type Status,
   type Step,
@@ -274,7 +275,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       return;
     case "refuse":
       if (message.promised.generation > s.seen) s.seen = message.promised.generation;
-      outvoted(s, message.descriptor, message.promised);
+      outvoted(s, message.descriptor, message.promised, message.why);
       if (message.why === "restored-too-old") giveRestoredUp(s, out, message.descriptor);
       return;
     case "package":
@@ -392,11 +393,12 @@ function giveClaimUp(s: Draft): void {
   s.begun = null;
 }
 
-/** Somebody else got this number: the next attempt takes a new one. */
-function outvoted(s: Draft, refused: Descriptor, promised: Descriptor): void {
+/** Somebody else got this number, or we said something outdated: the next attempt is a new one. */
+function outvoted(s: Draft, refused: Descriptor, promised: Descriptor, why: Refusal): void {
   const now = s.candidacy;
   if (now === null || now.descriptor.generation !== refused.generation) return;
-  if (promised.generation >= refused.generation && promised.owner !== refused.owner) s.candidacy = null;
+  const stale = why === "stale";
+  if (stale || (promised.generation >= refused.generation && promised.owner !== refused.owner)) s.candidacy = null;
 }
 
 /** More was committed since our claim: what we restored is not the VM any more. Claim again, if need be. */

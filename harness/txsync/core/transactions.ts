@@ -92,7 +92,8 @@ export function beginGeneration(s: Draft, out: Action[], log: LogState | null): 
     record: null,
     cumulative: true,
     next: transactionNumber(Math.max(s.tx.next, (log?.last ?? 0) + 1)),
-    committed: log === null ? s.tx.committed : Math.max(log.last, s.tx.committed ?? -1),
+    // After a time without protection only a record of the new generation holds all that was let out.
+    committed: stored && log !== null ? Math.max(log.last, s.tx.committed ?? -1) : s.tx.committed,
   };
   if (stored && log !== null) {
     s.gate = { ...s.gate, committed: frameNumber(Math.min(s.gate.produced, Math.max(s.gate.committed, log.mark))) };

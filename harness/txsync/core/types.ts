@@ -161,7 +161,8 @@ export interface HostMemory {
   readonly vm: VmState;
   readonly produced: FrameNumber;
   readonly acked: FrameNumber;
-  readonly committed: number;
+  /** As `Transactions.committed`. */
+  readonly committed: number | null;
   readonly hasBase: boolean;
   readonly hasPackage: boolean;
   readonly allPages: boolean;
@@ -384,7 +385,7 @@ export interface Transactions {
   readonly lastTaken_ms: number;
   /** The next record holds all that differs from the base, because the last one's fate is unknown. */
   readonly cumulative: boolean;
-  /** Last transaction known to be committed, -1 none, `null` unknown. */
+  /** Last transaction known to be committed and to hold all that was let out; -1 none, `null` unknown. */
   readonly committed: number | null;
 }
 

@@ -62,7 +62,7 @@ interface Host {
   frames: readonly number[];
   package: Snapshot | null;
   hasBase: boolean;
-  committed: number;
+  committed: number | null;
   acked: number;
   log: StoredRecord[];
   bodies: Map<number, { header: RecordHeader; snapshot: Snapshot }>;
@@ -298,7 +298,7 @@ export class World {
     const event = { ...body, now_ms: this.#clock(host) } as AgentEvent;
     const { state, actions } = step(host.state, event);
     host.state = state;
-    host.committed = state.tx.committed ?? -1;
+    host.committed = state.tx.committed;
     if (this.#trace !== null && body.kind !== "timer" && !isHeartbeat(body)) {
       this.#trace.push(`${this.#now_ms.toFixed(1)} ${role} <- ${describe(body)}`);
     }
@@ -727,7 +727,7 @@ export class World {
     host.package = host.role === "source" ? null : host.package;
     host.hasBase = false;
     host.memoryKept = false;
-    host.committed = -1;
+    host.committed = null;
     host.acked = 0;
     host.bodies.clear();
     if (host.role === "escrow") {
