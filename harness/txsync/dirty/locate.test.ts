@@ -46,6 +46,24 @@ test("a block that cannot be told from another is an error, not a guess", () => 
   expect(() => locateBlocks(TABLE_7_2, "", RAM_FILE)).toThrow(/nothing in the process looks like it/);
 });
 
+test("blocks of equal length are told apart by the order in which QEMU registered them", () => {
+  const other = BIOS + 0x40000000;
+  const two = `${MAPS}\n${line(other, other + 0x40000, "rw-p")}\n${line(other + 0x40000, other + 0x41000, "---p")}`;
+  const table = `${TABLE_7_2}${TABLE_7_2.split("\n")[3]?.replace("pc.bios", "net.rom")}\n`;
+  const registered = [
+    { start: 0x7f0000000000n, bytes: 0x4000000 },
+    { start: BigInt(TABLES), bytes: 0x20000 },
+    { start: BigInt(other), bytes: 0x40000 },
+    { start: BigInt(BIOS), bytes: 0x40000 },
+  ];
+  const found = locateBlocks(table, two, RAM_FILE, registered);
+  expect(found.map(({ name, where }) => [name, where.kind === "process" ? where.address : null]).slice(2)).toEqual([
+    ["pc.bios", BigInt(other)],
+    ["net.rom", BigInt(BIOS)],
+  ]);
+  expect(() => locateBlocks(table, two, RAM_FILE, registered.slice(1))).toThrow(/several places look like it/);
+});
+
 test("a table without blocks, or without the block of the RAM file, is refused", () => {
   expect(() => locateBlocks("", MAPS, RAM_FILE)).toThrow(/table of RAM blocks is empty/);
   expect(() => locateBlocks(TABLE_7_2, MAPS, { mem0: "/x" })).toThrow(/no RAM block mem0/);

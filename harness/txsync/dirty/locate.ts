@@ -1,5 +1,6 @@
 import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "./pages.ts";
+import type { RegisteredRange } from "./shim-status.ts";
 
 /** A RAM block of a running QEMU, and where its bytes can be read from outside. */
 export interface LocatedBlock {
@@ -96,12 +97,15 @@ function candidates(mappings: readonly Mapping[], total_bytes: number): bigint[]
  * @param table text of `x-query-ramblock` of that QEMU.
  * @param maps /proc/PID/maps of that QEMU.
  * @param files RAM file by block name: `{ ram0: "/dev/shm/…" }`.
+ * @param registered ranges that the preloaded library saw QEMU register, in order: QEMU goes through its blocks in the
+ *   same order there (migration/postcopy-ram.c, ram_block_enable_notify). Tells blocks of equal length apart.
  * @throws UserError when a block cannot be told from others: then no transaction would be whole.
  */
 export function locateBlocks(
   table: string,
   maps: string,
   files: Readonly<Record<string, string>>,
+  registered: readonly RegisteredRange[] = [],
 ): readonly LocatedBlock[] {
   const lines = parseRamBlocks(table);
   if (lines.length === 0) throw new UserError(`QEMU's table of RAM blocks is empty: ${table.slice(0, 200)}`);
@@ -110,7 +114,10 @@ export function locateBlocks(
   }
   const mappings = parseMaps(maps);
   const taken = new Set<bigint>();
-  return lines.map(({ name, used_bytes, total_bytes, address }) => {
+  const in_order =
+    registered.length === lines.length && lines.every((line, index) => registered[index]?.bytes === line.used_bytes);
+  return lines.map(({ name, used_bytes, total_bytes, address: told }, index) => {
+    const address = told ?? (in_order ? registered[index]?.start : undefined);
     const path = files[name];
     if (path !== undefined) return { name, bytes: used_bytes, where: { kind: "file", path } };
     const mapped = (at: bigint) =>

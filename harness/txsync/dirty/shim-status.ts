@@ -1,6 +1,12 @@
+/** A stretch of QEMU's memory that it registered, in the order in which it did: that of its RAM blocks. */
+export interface RegisteredRange {
+  readonly start: bigint;
+  readonly bytes: number;
+}
+
 /** What the preloaded library (fixtures/native/uffd-shim.c) says of the tracking that it set up. */
 export type ShimStatus =
-  | { readonly tracking: true; readonly ranges: number; readonly bytes: number }
+  | { readonly tracking: true; readonly ranges: readonly RegisteredRange[] }
   | { readonly tracking: false; readonly why: string };
 
 /**
@@ -12,14 +18,16 @@ export function readShimStatus(text: string | undefined): ShimStatus {
   if (text === undefined || text === "") {
     return { tracking: false, why: "QEMU runs without the preloaded library, or has not begun to receive" };
   }
-  const ranges = new Map<string, { readonly bytes: number; readonly protected: boolean; readonly error: number }>();
+  const ranges = new Map<string, RegisteredRange & { readonly protected: boolean; readonly error: number }>();
   let api_error: number | undefined;
   for (const line of text.split("\n")) {
     const [what, fd = "", third = "", length = "", how = "", error = "0"] = line.split(" ");
     if (what === "api") api_error = third === "wp" ? undefined : Number(length);
     const range = `${fd} ${third} ${length}`;
-    const bytes = Number.parseInt(length, 16);
-    if (what === "register") ranges.set(range, { bytes, protected: how === "wp", error: Number(error) });
+    if (what === "register") {
+      const [start, bytes] = [BigInt(`0x${third || "0"}`), Number.parseInt(length, 16)];
+      ranges.set(range, { start, bytes, protected: how === "wp", error: Number(error) });
+    }
     if (what === "unregister") ranges.delete(range);
   }
   if (api_error !== undefined) {
@@ -38,5 +46,5 @@ export function readShimStatus(text: string | undefined): ShimStatus {
       why: `the kernel refused to protect ${refused.length} of ${all.length} ranges (error ${first.error})`,
     };
   }
-  return { tracking: true, ranges: all.length, bytes: all.reduce((sum, range) => sum + range.bytes, 0) };
+  return { tracking: true, ranges: all.map(({ start, bytes }) => ({ start, bytes })) };
 }

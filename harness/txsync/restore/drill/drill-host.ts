@@ -54,6 +54,13 @@ export class DrillHost implements AsyncDisposable {
     return new DrillHost(container, images.qemu_version);
   }
 
+  /** Whether this host's kernel is one that can note changed pages: asynchronous write-protection came with Linux 6.7. */
+  async kernelTracks(): Promise<boolean> {
+    const { output } = await this.#container.exec(["uname", "-r"]);
+    const [major = 0, minor = 0] = output.split(".").map(Number);
+    return major > 6 || (major === 6 && minor >= 7);
+  }
+
   async drill(options: Partial<DrillOptions>): Promise<DrillReport> {
     const all: DrillOptions = {
       qemu: "qemu-system-x86_64",

@@ -26,8 +26,11 @@ function tell(what: string, report: DrillReport): void {
 
 describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
   let host: DrillHost;
+  /** What `auto` has to choose here as long as the migration goes on. */
+  let quick: "quick" | "sure";
   beforeAll(async () => {
     host = await DrillHost.start(qemu);
+    quick = (await host.kernelTracks()) ? "quick" : "sure";
   });
   afterAll(async () => {
     await host?.[Symbol.asyncDispose]();
@@ -36,8 +39,8 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
   test("the quick way finds every page that the sure way finds, and the machine comes back whole", async () => {
     const report = await host.drill({ compare: true, afterlife: true });
     tell("quick and compared", report);
-    expect(report.modes).toEqual(["quick"]);
-    expect(report.compared).toBe(report.transactions);
+    expect(report.modes).toEqual([quick]);
+    expect(report.compared).toBe(quick === "quick" ? report.transactions : 0);
     expect(report.missed_pages).toBe(0);
     expect(report.small_block_pages_changed).toBeGreaterThan(0);
     expectWhole(report);
@@ -53,7 +56,7 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
   test("tracking ends with the migration: the sure way goes on by itself, and nothing is lost", async () => {
     const report = await host.drill({ until_completed: true, bandwidth_mib_s: 64, rate: 0, consume: true });
     tell("beyond the end of the migration", report);
-    expect(report.modes).toEqual(["quick", "sure"]);
+    expect(report.modes).toEqual([...new Set([quick, "sure"])]);
     expectWhole(report);
   });
 
@@ -69,7 +72,7 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
   test("an agent that comes back takes everything once, and goes on from there", async () => {
     const report = await host.drill({ reopen: true, bandwidth_mib_s: 24 });
     tell("after a restart of the agent", report);
-    expect(report.modes).toEqual(["quick"]);
+    expect(report.modes).toEqual([quick]);
     expectWhole(report);
   });
 

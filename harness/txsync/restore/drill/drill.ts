@@ -7,6 +7,7 @@ import { verifyRamFile } from "../../../guests/integrity/verify-ram.ts";
 import { RAM_BLOCK } from "../../../qemu/command-line.ts";
 import { type LocatedBlock, locateBlocks } from "../../dirty/locate.ts";
 import { PAGE_BYTES } from "../../dirty/pages.ts";
+import { readShimStatus } from "../../dirty/shim-status.ts";
 import { openTracker, type PagescanTracker } from "../../dirty/tracker.ts";
 import { takeTransaction } from "../../transaction/take.ts";
 import { bytesOf, generation, type Transaction, transactionNumber } from "../../transaction/transaction.ts";
@@ -61,7 +62,9 @@ export interface DrillOptions {
 async function blocksOf(machine: DrillMachine): Promise<readonly LocatedBlock[]> {
   const table = (await machine.qmp.executeRaw("x-query-ramblock")) as { "human-readable-text": string };
   const maps = await readFile(`/proc/${machine.pid}/maps`, "utf8");
-  return locateBlocks(table["human-readable-text"], maps, { [RAM_BLOCK]: machine.options.ram_path });
+  const status = readShimStatus(await readFile(machine.uffd_status_path, "utf8").catch(() => undefined));
+  const files = { [RAM_BLOCK]: machine.options.ram_path };
+  return locateBlocks(table["human-readable-text"], maps, files, status.tracking ? status.ranges : []);
 }
 
 /** The small blocks of a QEMU whose guest is stopped. */
@@ -171,7 +174,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
         blocks,
         prefer: options.prefer,
         taken_before,
-        shim_status_path: join(folder, "target.uffd"),
+        shim_status_path: target.uffd_status_path,
       }),
     );
   let tracker = await track(false);

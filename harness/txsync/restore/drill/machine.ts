@@ -23,6 +23,10 @@ export interface DrillMachineOptions {
   readonly shim?: string;
 }
 
+function uffdStatusPath(options: DrillMachineOptions): string {
+  return `${options.folder}/${options.name}.uffd`;
+}
+
 /** A QEMU of the drill, started here, with its monitor. Its RAM file goes with it. */
 export class DrillMachine implements AsyncDisposable {
   readonly options: DrillMachineOptions;
@@ -65,7 +69,7 @@ export class DrillMachine implements AsyncDisposable {
         ...process.env,
         ...(options.shim === undefined
           ? {}
-          : { LD_PRELOAD: options.shim, FERRYMAN_UFFD_STATUS: `${options.folder}/${options.name}.uffd` }),
+          : { LD_PRELOAD: options.shim, FERRYMAN_UFFD_STATUS: uffdStatusPath(options) }),
       },
     });
     child.stderr?.on("data", (chunk: Buffer) => {
@@ -93,6 +97,11 @@ export class DrillMachine implements AsyncDisposable {
       if (event.kind === "migration") machine.migration = event.status;
     });
     return machine;
+  }
+
+  /** Written by the preloaded library, where there is one. */
+  get uffd_status_path(): string {
+    return uffdStatusPath(this.options);
   }
 
   async ledger(): Promise<LedgerClient> {
