@@ -1,6 +1,6 @@
 import type { HostRole, LinkName } from "../../harness/base/timeline.ts";
 import { HOST_ROLES } from "../../harness/base/timeline.ts";
-import { describe, shortLabel } from "./describe.ts";
+import { shortLabel } from "./describe.ts";
 import { isSample, type ReportEvent } from "./event.ts";
 
 /** How serious a thing is. It chooses the colour, never alone: shape, pattern and text say the same. */
@@ -384,10 +384,4 @@ function linksOf(events: readonly ReportEvent[]): LinkName[] {
 
 function capitalised(role: HostRole): string {
   return `${role.charAt(0).toUpperCase()}${role.slice(1)}`;
-}
-
-/** What a mark or bar says when it is pointed at. */
-export function describeAt(events: readonly ReportEvent[], index: number): string {
-  const event = events[index];
-  return event === undefined ? "" : describe(event);
 }

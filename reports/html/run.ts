@@ -1,0 +1,183 @@
+import { readdir, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { CheckResult, RunRecord } from "../../harness/base/run-record.ts";
+import { verdictWord } from "../model/describe.ts";
+import { formatAt, formatBytes, formatCount, formatMs, plural } from "../model/format.ts";
+import { buildPlots } from "../model/series.ts";
+import { sinceFault, storyOf } from "../model/story.ts";
+import { wrongPagesOf } from "../model/wrong-pages.ts";
+import { type ReadRun, readRun } from "../read.ts";
+import { renderPage } from "./page.ts";
+import { SYMBOLS, verdictBadge } from "./verdict.ts";
+
+const WRONG_PAGES_MAX = 50;
+const EVIDENCE_MAX = 20_000;
+
+/**
+ * Writes `index.html` of a run beside its `run.json`, from what lies in its folder.
+ * @returns the path of the file.
+ * @throws UserError when the folder holds no run.
+ */
+export async function writeRunReport(runFolder: string): Promise<string> {
+  const path = join(runFolder, "index.html");
+  await writeFile(path, await renderRun(await readRun(runFolder)));
+  return path;
+}
+
+/** The report of a run as one HTML file. */
+export async function renderRun(run: ReadRun): Promise<string> {
+  const { record } = run;
+  return renderPage({
+    title: `${record.verdict}: ${record.scenario} (${record.recovery})`,
+    template: "run",
+    view: await viewOf(run),
+    client: "run",
+    data: { "run-data": { events: run.events } },
+  });
+}
+
+async function viewOf(run: ReadRun): Promise<object> {
+  const { record, events, partial } = run;
+  const failing = record.checks.filter((check) => check.verdict === false);
+  const unknown = record.checks.filter((check) => check.verdict === "unknown");
+  const passed = record.checks.filter((check) => check.verdict === true);
+  const wrongPages = wrongPagesOf(record.checks);
+  return {
+    suiteLink: await suiteLinkOf(run.folder),
+    title: record.title === record.scenario ? record.scenario : `${record.scenario}: ${record.title}`,
+    verdict: verdictBadge(record.verdict),
+    expectation: expectationOf(record, partial),
+    why: record.why,
+    chips: chipsOf(record, partial),
+    error: record.error,
+    problems: run.problems,
+    checksTitle: titleOf(failing.length, unknown.length, passed.length),
+    checks: [...failing, ...unknown].map(checkView),
+    passed: passed.map(checkView),
+    passedTitle: `${plural(passed.length, "check")} ${passed.length === 1 ? "holds" : "hold"}`,
+    wrongPages: wrongPages.slice(0, WRONG_PAGES_MAX),
+    wrongPagesMore:
+      wrongPages.length > WRONG_PAGES_MAX ? `${wrongPages.length - WRONG_PAGES_MAX} more are named in run.json.` : "",
+    command: record.command,
+    story: storyOf(events).map((line) => ({
+      ...line,
+      at: formatAt(line.at_ms),
+      since: sinceFault(line),
+      symbol: SYMBOLS[line.tone],
+    })),
+    hasEvents: events.length > 0,
+    hasPlots: buildPlots(events).length > 0,
+    timings: timingRows(record),
+    facts: factRows(record, partial),
+    files: (await readdir(run.folder).catch(() => [])).filter((name) => name !== "index.html").sort(),
+    logs: run.logs.map((log) => ({
+      name: log.name,
+      text: log.text,
+      note: log.cut
+        ? `its last ${formatBytes(Buffer.byteLength(log.text))} of ${formatBytes(log.size_bytes)}`
+        : formatBytes(log.size_bytes),
+    })),
+    footer: `Run ${record.id}${record.started_at === "" ? "" : `, started ${record.started_at}`}. ${plural(events.length, "event")}. Made from run.json and timeline.ndjson by ferryman report.`,
+  };
+}
+
+function expectationOf(record: RunRecord, partial: boolean): { tone: string; symbol: string; text: string } {
+  if (record.as_expected) return { tone: "good", symbol: "✓", text: "As expected." };
+  if (partial) return { tone: "warn", symbol: "?", text: "What was expected is not known." };
+  return { tone: "bad", symbol: "✕", text: `Not as expected: ${record.expected} was.` };
+}
+
+function chipsOf(record: RunRecord, partial: boolean): { name: string; value: string }[] {
+  const known = [
+    { name: "recovery", value: record.recovery },
+    { name: "seed", value: String(record.seed) },
+  ];
+  if (partial) return known;
+  return [
+    ...known,
+    { name: "QEMU", value: record.qemu_version === "" ? record.qemu : record.qemu_version },
+    { name: "accel", value: record.accel },
+    { name: "guest", value: `${record.guest}, ${formatBytes(record.memory_bytes)}` },
+    { name: "fault", value: record.faults.length === 0 ? "none" : record.faults.map(faultText).join(", then ") },
+    { name: "took", value: formatMs(record.timings.total_ms) },
+  ];
+}
+
+function faultText({ fault, on, at }: RunRecord["faults"][number]): string {
+  return `${fault}${on === "" ? "" : ` on ${on}`}${at === "" ? "" : ` at ${at}`}`;
+}
+
+function titleOf(failing: number, unknown: number, passed: number): string {
+  if (failing > 0) return `${plural(failing, "check")} ${failing === 1 ? "fails" : "fail"}`;
+  if (unknown > 0) return `${plural(unknown, "check")} could not tell`;
+  return passed > 0 ? "Every check holds" : "No check was made";
+}
+
+function checkView(check: CheckResult): object {
+  const { verdict } = check;
+  const evidence = check.evidence === undefined ? "" : JSON.stringify(check.evidence, undefined, 2);
+  return {
+    name: check.check,
+    summary: check.summary,
+    word: verdictWord(verdict),
+    tone: verdict === true ? "good" : verdict === false ? "bad" : "warn",
+    symbol: verdict === true ? "✓" : verdict === false ? "✕" : "?",
+    evidence:
+      evidence.length > EVIDENCE_MAX
+        ? `${evidence.slice(0, EVIDENCE_MAX)}\n… cut here, run.json has all of it`
+        : evidence,
+  };
+}
+
+const TIMING_NAMES: Readonly<Record<string, string>> = {
+  total_ms: "whole run",
+  fleet_ms: "hosts started in",
+  boot_ms: "guest booted in",
+  migration_ms: "migration",
+  check_ms: "checks",
+  detect_ms: "fault to detection",
+  recover_ms: "detection to guest running",
+  downtime_ms: "guest stood still",
+  pause_p50_ms: "pause per transaction, median",
+  pause_p90_ms: "pause per transaction, 90th percentile",
+  pause_max_ms: "pause per transaction, longest",
+};
+
+function timingRows(record: RunRecord): [string, string][] {
+  return Object.entries(record.timings).flatMap(([name, value]): [string, string][] => {
+    if (typeof value !== "number") return [];
+    return [
+      [TIMING_NAMES[name] ?? name.replaceAll("_", " "), name.endsWith("_ms") ? formatMs(value) : formatCount(value)],
+    ];
+  });
+}
+
+function factRows(record: RunRecord, partial: boolean): [string, string][] {
+  const rows: [string, string][] = [
+    ["scenario", record.scenario],
+    ["group", record.group],
+    ["recovery", record.recovery],
+    ["seed", String(record.seed)],
+    ["expected", partial ? "not known" : record.expected],
+    ["verdict", record.verdict],
+  ];
+  if (partial) return rows;
+  return [
+    ...rows,
+    ["accelerator", `${record.accel}${record.accel_why === "" ? "" : `: ${record.accel_why}`}`],
+    ["guest", record.guest],
+    ["memory", formatBytes(record.memory_bytes)],
+    ["QEMU asked for", record.qemu],
+    ["QEMU answered", record.qemu_version],
+    ...Object.entries(record.versions),
+  ];
+}
+
+/** Link to the report of the suite that the run lies in or beside, where there is one. */
+async function suiteLinkOf(folder: string): Promise<string> {
+  for (const up of ["..", "../.."]) {
+    const found = await stat(join(folder, up, "suite.json")).catch(() => undefined);
+    if (found !== undefined && dirname(folder) !== folder) return `${up}/index.html`;
+  }
+  return "";
+}
