@@ -1,20 +1,21 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
-import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
+import type { StartedTestContainer } from "testcontainers";
+import { startContainer } from "../../../fleet/container.ts";
 import { ensureEngine } from "../../../fleet/engine.ts";
 import { ensureImages } from "../../../fleet/images.ts";
-import { runLabels } from "../../../fleet/labels.ts";
 import { ownerOf } from "../../../fleet/owner.ts";
+import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../../../qemu/accel.ts";
 import type { DrillOptions } from "./drill.ts";
 import type { DrillReport } from "./report.ts";
-
-// The reaper's image cannot be counted on without a registry; leftovers are found by label instead.
-process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
 
 const BINARIES = "/opt/ferryman/bin";
 const PROGRAM = "/opt/drill.mjs";
 const SHM_BYTES = 2 ** 30;
+const KVM_DEVICE = "/dev/kvm";
+let started = 0;
 
 /** A container of a host image in which drills run; for tests. */
 export class DrillHost implements AsyncDisposable {
@@ -40,25 +41,45 @@ export class DrillHost implements AsyncDisposable {
       format: "esm",
       logLevel: "silent",
     });
-    const container = await new GenericContainer(images.host)
-      .withLabels(runLabels("drill", ownerOf(process.pid) ?? ""))
-      .withNetworkMode("none")
-      .withEntrypoint([`${BINARIES}/tini`, "--"])
-      .withCommand(["sh", "-c", "echo ready; exec sleep 3600"])
-      .withWaitStrategy(Wait.forLogMessage("ready"))
-      .withAddedCapabilities("SYS_PTRACE")
-      .withSecurityOpt("seccomp=unconfined")
-      .withSharedMemorySize(SHM_BYTES)
-      .withCopyContentToContainer([{ content: bundle.outputFiles[0]?.text ?? "", target: PROGRAM }])
-      .start();
+    const container = await startContainer({
+      image: images.host,
+      name: `ferryman-drill-${process.pid}-${qemu.replace(/[^\w.]/g, "-")}-${started++}`,
+      run: "drill",
+      owner: ownerOf(process.pid) ?? "",
+      network: "none",
+      ports: [],
+      entrypoint: [`${BINARIES}/tini`, "--"],
+      command: ["sh", "-c", "echo ready; exec sleep 3600"],
+      ready: /ready/,
+      capabilities: ["SYS_PTRACE"],
+      unconfined: true,
+      shm_bytes: SHM_BYTES,
+      devices: existsSync(KVM_DEVICE) ? [KVM_DEVICE] : [],
+    });
+    await container.copyContentToContainer([{ content: bundle.outputFiles[0]?.text ?? "", target: PROGRAM }]);
     return new DrillHost(container, images.qemu_version);
   }
 
   /** Whether this host's kernel is one that can note changed pages: asynchronous write-protection came with Linux 6.7. */
   async kernelTracks(): Promise<boolean> {
-    const { output } = await this.#container.exec(["uname", "-r"]);
-    const [major = 0, minor = 0] = output.split(".").map(Number);
+    const { stdout } = await this.sh("uname -r");
+    const [major = 0, minor = 0] = stdout.split(".").map(Number);
     return major > 6 || (major === 6 && minor >= 7);
+  }
+
+  /** Whether a guest runs under KVM here: a device that opens may run nothing. */
+  async kvm(): Promise<ProbeResult> {
+    if (!existsSync(KVM_DEVICE)) return { ran: false, why: `there is no ${KVM_DEVICE}` };
+    const path = "/tmp/probe.bin";
+    await this.#container.copyContentToContainer([{ content: Buffer.from(probeImage()), target: path }]);
+    const ran = await this.sh(
+      `timeout ${PROBE_TIMEOUT_MS / 1000} qemu-system-x86_64 ${kvmProbeArgv(path).join(" ")} 2>&1`,
+    );
+    return judgeProbe(ran.stdout, ran.exitCode);
+  }
+
+  async sh(script: string): Promise<{ readonly stdout: string; readonly exitCode: number }> {
+    return await this.#container.exec(["sh", "-c", script]);
   }
 
   async drill(options: Partial<DrillOptions>): Promise<DrillReport> {

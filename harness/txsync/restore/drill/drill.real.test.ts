@@ -82,4 +82,28 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
     expect(report.modes).toEqual(["sure"]);
     expectWhole(report);
   });
+
+  test.runIf(qemu === DEFAULT_QEMU)("the same under real KVM, where a guest runs there", async ({ skip }) => {
+    const kvm = await host.kvm();
+    if (!kvm.ran) skip(`no guest runs under KVM: ${kvm.why}`);
+    // KVM may have to emulate this guest, at about a microsecond an instruction: little work, slowly carried over.
+    const small = { rate: 400, guest_pages: 2048, guest_checks_pages: 16, bandwidth_mib_s: 3 };
+    const report = await host.drill({ accel: "kvm", compare: true, consume: true, afterlife: true, ...small });
+    tell("under KVM", report);
+    expect(report.missed_pages).toBe(0);
+    expectWhole(report);
+    expect(report.afterlife?.ram_ok).toBe(true);
+    expect(report.afterlife?.ram_ok_after_reset).toBe(true);
+  });
+
+  test.runIf(qemu === DEFAULT_QEMU)("looking for changed pages fills no hole of the RAM file", async () => {
+    const { stdout } = await host.sh(`
+      cd /dev/shm && truncate -s 64M holes && printf x | dd of=holes bs=4096 seek=77 conv=notrunc 2>/dev/null
+      stat -c %b holes
+      printf '%s\\n' "attach $$" "block 0 file /dev/shm/holes" "take sure" fetch "find sure" "absorb 9" "present 0" quit |
+        /opt/ferryman/bin/pagescan | grep -a -o ok | wc -l
+      stat -c %b holes
+      rm holes`);
+    expect(stdout.trim().split("\n")).toEqual(["8", "8", "8"]);
+  });
 });
