@@ -24,9 +24,10 @@ export function isWell(s: AgentState): boolean {
   const latest = s.promised.generation > s.opened.generation ? s.promised : s.opened;
   if (role === "escrow" || latest.owner !== role) return false;
   if (s.vm === "running" || s.vm === "loading") return true;
-  if (s.vm === "ready" || s.vm === "restoring") return isOwner(s);
-  // A claim that has nothing yet goes on as long as it can still reach the log.
-  return s.opened.mode === "claim" && isOwner(s) && hears(s, "escrow");
+  if (!isOwner(s)) return false;
+  if (isFree(s.opened)) return s.vm === "ready" || s.vm === "restoring";
+  // Without the escrow a claim gives way to a target that still has the VM: that loses nothing.
+  return s.opened.mode === "claim" && hears(s, "escrow");
 }
 
 export function statusOf(s: AgentState): Status {

@@ -33,7 +33,7 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   const { rules, role } = s.config;
   if (p.generation <= d.generation) return "promised-higher";
   if (s.persisting !== null || s.replyAfterStore !== null) return "busy";
-  if (isFree(d) && d.owner !== from && rules.freeBindsForEver) return "belongs-to-another";
+  if (isFree(d) && d.owner !== from && rules.freeBindsForEver && !mayYield(s, d)) return "belongs-to-another";
   if (rules.refuseWhileHearing && (p.mode === "claim" || from !== d.owner)) {
     if (inGrace(s)) return "just-started";
     if (isWell(s)) return "hears-owner";
@@ -49,6 +49,15 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
     if (!isLatest(s, d, p.basis)) return "restored-too-old";
   }
   return null;
+}
+
+/**
+ * Our own free generation that we have asked for in this life and not been given: only we could open it, so nobody has.
+ * What others promised for it is void once we promise something newer.
+ */
+function mayYield(s: AgentState, d: Descriptor): boolean {
+  const now = s.candidacy;
+  return d.owner === s.config.role && now !== null && now.stage === "asking" && sameDescriptor(now.descriptor, d);
 }
 
 /** As far as this agent knows, nothing was committed beyond what the claimed VM was restored from. */

@@ -1,0 +1,5 @@
+/** The transaction log and the promise, on disk. */
+export { type Files, folder, type LogFile } from "./files.ts";
+export { type LogEntry, type LogOptions, type Restored, scan, TransactionLog } from "./log.ts";
+export { loadPromise, savePromise } from "./promise-store.ts";
+export { decodeRecord, encodeRecord, RecordError, type TransactionRecord } from "./record.ts";
