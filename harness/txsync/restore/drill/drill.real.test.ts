@@ -101,9 +101,9 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
       cd /dev/shm && truncate -s 64M holes && printf x | dd of=holes bs=4096 seek=77 conv=notrunc 2>/dev/null
       stat -c %b holes
       printf '%s\\n' "attach $$" "block 0 file /dev/shm/holes" "take sure" fetch "find sure" "absorb 9" "present 0" quit |
-        /opt/ferryman/bin/pagescan | grep -a -o ok | wc -l
+        /opt/ferryman/bin/pagescan | grep -a -o -E "ok (pages|runs)=" | wc -l
       stat -c %b holes
       rm holes`);
-    expect(stdout.trim().split("\n")).toEqual(["8", "8", "8"]);
+    expect(stdout.trim().split("\n")).toEqual(["8", "6", "8"]);
   });
 });
