@@ -6,7 +6,8 @@ export type LineStyle = "solid" | "dashed" | "dotted" | "points";
 export interface PlotSeries {
   readonly label: string;
   readonly style: LineStyle;
-  readonly points: readonly { readonly at_ms: number; readonly value: number }[];
+  /** A value of null breaks the line: nothing was measured there. */
+  readonly points: readonly { readonly at_ms: number; readonly value: number | null }[];
 }
 
 export interface Plot {
@@ -19,6 +20,8 @@ export interface Plot {
 
 /** Shorter spans than this make a rate of steps that is mostly noise. */
 const RATE_SPAN_MS = 20;
+/** A guest that says nothing for so long has stood still, or runs elsewhere: its line is broken there. */
+const RATE_SILENT_MS = 400;
 
 /** The plots of a run, from its samples; a plot without any value is left out. */
 export function buildPlots(events: readonly ReportEvent[]): Plot[] {
@@ -34,7 +37,7 @@ export function buildPlots(events: readonly ReportEvent[]): Plot[] {
     .filter((plot) => plot.series.length > 0);
 }
 
-type Points = { at_ms: number; value: number }[];
+type Points = { at_ms: number; value: number | null }[];
 
 function pageSeries(events: readonly ReportEvent[]): PlotSeries[] {
   const arrived: Points = [];
@@ -97,7 +100,8 @@ function stepRates(events: readonly ReportEvent[]): PlotSeries[] {
     if (span_ms < RATE_SPAN_MS) continue;
     // A guest that went back (a restore) has no rate for that span.
     const steps = event.step - before.step;
-    if (steps >= 0) rates.get(key)?.push({ at_ms: event.at_ms, value: (steps / span_ms) * 1_000 });
+    if (span_ms > RATE_SILENT_MS) rates.get(key)?.push({ at_ms: before.at_ms + 1, value: null });
+    else if (steps >= 0) rates.get(key)?.push({ at_ms: event.at_ms, value: (steps / span_ms) * 1_000 });
     last.set(key, { at_ms: event.at_ms, step: event.step });
   }
   return [...rates].map(([label, points], index) => ({

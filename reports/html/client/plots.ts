@@ -9,6 +9,8 @@ import type { PageState } from "./state.ts";
 
 const HEIGHT = 170;
 const AXIS_WIDTH = 76;
+/** Steps of an axis of bytes: powers of two, so that its labels are round. */
+const BYTE_STEPS = Array.from({ length: 40 }, (_, power) => 2 ** power);
 const DASHES: Readonly<Record<LineStyle, number[]>> = { solid: [], dashed: [8, 4], dotted: [2, 3], points: [] };
 
 /**
@@ -110,7 +112,12 @@ function optionsOf(
         space: 95,
         values: (_self, splits) => splits.map((at_ms) => formatTick(at_ms, (splits[1] ?? 1) - (splits[0] ?? 0))),
       },
-      { ...axis, size: AXIS_WIDTH, values: (_self, splits) => splits.map((value) => short(value, plot.unit)) },
+      {
+        ...axis,
+        size: AXIS_WIDTH,
+        ...(plot.unit === "bytes" ? { incrs: BYTE_STEPS } : {}),
+        values: (_self, splits) => splits.map((value) => short(value, plot.unit)),
+      },
     ],
     series: [
       { label: "at", value: (_self, at_ms) => (at_ms === null ? "–" : `${(at_ms / 1_000).toFixed(3)} s`) },
@@ -121,7 +128,7 @@ function optionsOf(
           stroke,
           width: 1.6,
           dash: DASHES[series.style],
-          spanGaps: true,
+          spanGaps: false,
           value: (_self, value) => (value === null ? "–" : long(value, plot.unit)),
           ...(series.style === "points"
             ? { paths: () => null, points: { show: true, size: 6, fill: () => palette().surface, stroke } }
