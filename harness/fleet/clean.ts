@@ -1,6 +1,7 @@
 import type Docker from "dockerode";
+import { removeContainer } from "./container.ts";
 import { LABEL_OWNER, LABEL_RUN } from "./labels.ts";
-import { isNotFound, removeNetwork } from "./networks.ts";
+import { removeNetwork } from "./networks.ts";
 import { ownerLives } from "./owner.ts";
 
 export interface Leftovers {
@@ -19,15 +20,7 @@ export async function findLeftovers(docker: Docker, run?: string): Promise<Lefto
  */
 export async function clean(docker: Docker, options: { readonly all: boolean }): Promise<Leftovers> {
   const left = await find(docker, undefined, (owner) => options.all || !ownerLives(owner));
-  await Promise.all(
-    left.containers.map(async (name) => {
-      try {
-        await docker.getContainer(name).remove({ force: true, v: true });
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-      }
-    }),
-  );
+  await Promise.all(left.containers.map((name) => removeContainer(docker.getContainer(name))));
   await Promise.all(left.networks.map((name) => removeNetwork(docker, name)));
   return left;
 }

@@ -1,5 +1,7 @@
+import type Docker from "dockerode";
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
 import { runLabels } from "./labels.ts";
+import { isNotFound } from "./networks.ts";
 
 // The reaper's image cannot be counted on without a registry; leftovers are found by label instead (clean.ts).
 process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
@@ -61,4 +63,13 @@ export async function startContainer(spec: ContainerSpec): Promise<StartedTestCo
   if (spec.unconfined) container.withSecurityOpt("seccomp=unconfined");
   if (spec.tmpfs) container.withTmpFs(spec.tmpfs);
   return container.start();
+}
+
+/** Kills and removes a container with its volumes; one that is not there is not an error. */
+export async function removeContainer(container: Docker.Container): Promise<void> {
+  try {
+    await container.remove({ force: true, v: true });
+  } catch (error) {
+    if (!isNotFound(error)) throw error;
+  }
 }

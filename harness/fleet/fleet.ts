@@ -2,7 +2,7 @@ import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
 import { type Emit, HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
-import { startContainer } from "./container.ts";
+import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
 import { LINKS_ALIAS, type Link, openLinks } from "./links.ts";
 import { createNetworks } from "./networks.ts";
@@ -34,6 +34,11 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const owner = ownerOf(process.pid) ?? String(process.pid);
   const networks = await createNetworks(docker, spec.run, owner);
   stack.use(networks);
+  // Containers go all at once: one after the other would take four times as long. Their networks go after them.
+  const removals: (() => Promise<void>)[] = [];
+  stack.defer(async () => {
+    await Promise.all(removals.map((remove) => remove()));
+  });
   const hosts = new Map<HostRole, StartedHost>();
   let links: readonly Link[] = [];
   const starting = [
@@ -49,7 +54,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         devices: spec.devices,
         emit: spec.emit,
       });
-      stack.use(started);
+      removals.push(() => started[Symbol.asyncDispose]());
       hosts.set(role, started);
     }),
     (async () => {
@@ -63,7 +68,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         command: [],
         ready: /Starting Toxiproxy|Starting HTTP server|Listening on/i,
       });
-      stack.defer(() => started.stop({ timeout: 0, remove: true, removeVolumes: true }).then(() => undefined));
+      removals.push(() => removeContainer(docker.getContainer(started.getId())));
       await connectTo(docker, networks.fabric, started.getId(), LINKS_ALIAS);
       const url = `http://${started.getHost()}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
       await waitFor({ what: "Toxiproxy to answer", timeout_ms: 10_000 }, () =>

@@ -4,8 +4,7 @@ import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
 import type { Emit, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
-import { startContainer } from "./container.ts";
-import { isNotFound } from "./networks.ts";
+import { removeContainer, startContainer } from "./container.ts";
 import { MANAGEMENT_PORTS } from "./ports.ts";
 import { HostProcess } from "./process.ts";
 import { HostShell } from "./shell.ts";
@@ -179,11 +178,7 @@ export class StartedHost implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#shell[Symbol.dispose]();
     for (const started of this.#processes) started[Symbol.dispose]();
-    try {
-      await this.#container.remove({ force: true, v: true });
-    } catch (error) {
-      if (!isNotFound(error)) throw error;
-    }
+    await removeContainer(this.#container);
     this.#state = "gone";
   }
 }

@@ -8,8 +8,6 @@ import type { Settled } from "./stock.ts";
 
 /** How long the owner is watched before it is said to stand still; it is left as soon as it has moved. */
 const WATCH_OWNER_MS = 6_000;
-/** How long any other instance is watched: it ought not to move, so this is time that every run takes. */
-const WATCH_OTHER_MS = 1_500;
 const LOOK_EVERY_MS = 50;
 
 /**
@@ -26,7 +24,7 @@ export async function watchProgress(
       if (vm === undefined || !vm.alive) return { host, before: undefined, after: undefined, watched_ms: 0 };
       const started_ms = performance.now();
       const watched = (): number => Math.round(performance.now() - started_ms);
-      const watch_ms = host === owner ? WATCH_OWNER_MS : WATCH_OTHER_MS;
+      const watch_ms = host === owner ? WATCH_OWNER_MS : guest.still_after_ms;
       let before = await steps(guest, vm);
       let after = before;
       while (watched() < watch_ms) {

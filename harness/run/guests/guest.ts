@@ -25,6 +25,8 @@ export interface Workload {
 export interface GuestUnderTest {
   readonly kind: GuestKind;
   readonly files: GuestFiles;
+  /** An instance that shows no progress for so long stands still. Every run takes this time, so it is not generous. */
+  readonly still_after_ms: number;
   onConsole(host: HostRole, line: string): void;
   /** Resolves when the guest works, and rejects when it does not within its time. */
   booted(vm: StartedVm): Promise<void>;

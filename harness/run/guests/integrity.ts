@@ -41,6 +41,8 @@ const CLIENT_ID = 1;
 /** The bare-metal guest: its memory is a pure function of seed and step, its ledger lies behind COM2. */
 export class IntegrityGuest implements GuestUnderTest {
   readonly kind = "integrity";
+  /** Hundreds of steps, even where each takes milliseconds. */
+  readonly still_after_ms = 500;
   readonly files: GuestFiles;
   readonly #emit: Emit;
   #on_boot: () => void = () => undefined;

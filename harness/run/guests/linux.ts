@@ -15,6 +15,8 @@ const STEPS_TO_WARM_UP = 500;
 /** A Debian kernel with our memory worker: interrupts, page tables, stacks. It checks itself and tells on its console. */
 export class LinuxGuest implements GuestUnderTest {
   readonly kind = "linux";
+  /** It tells its steps every half second. */
+  readonly still_after_ms = 1_500;
   readonly files: GuestFiles;
   readonly #emit: Emit;
   readonly #parsers = new Map<HostRole, LinuxConsoleParser>();
