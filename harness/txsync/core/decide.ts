@@ -67,7 +67,7 @@ function wishOfTarget(s: AgentState): Wish | null {
   if (s.vm !== "none" && s.vm !== "gone") return null;
   // Our VM is dead and so is the source's host: only the escrow's copy of the base can bring it back.
   if (s.ranFree || inGrace(s) || !e || src || isWell(s)) return null;
-  if (isFree(s.promised) && s.promised.owner === "target" && s.promised.mode === "unprotected") return null;
+  if (isFree(s.promised) && s.promised.basis === null) return null;
   const escrow = s.peerEscrow;
   if (escrow === null || escrow.hearsSource || !escrow.baseComplete || escrow.log === null) return null;
   return claimedAlready(s) ? null : ask("claim", validFrom(s), ["escrow"]);

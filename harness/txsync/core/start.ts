@@ -102,7 +102,8 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
     seen: promised.generation,
     phase: phaseAfterRestart(config, promised, opened, vm),
     vm,
-    ranFree: vm === "running" && promised.generation > 0 && promised.owner === role && promised.mode === "final",
+    // Unless it still stands ready, nobody can say any more that it never ran.
+    ranFree: vm !== "ready" && promised.generation > 0 && promised.owner === role && promised.mode === "final",
     hasBase: role === "source" && (memory?.hasBase ?? durable === null),
     hasPackage: memory?.hasPackage ?? false,
     allPages: memory?.allPages ?? false,

@@ -31,7 +31,7 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   // What was opened elsewhere binds before it is on disk here.
   const d = higher(s.promised, s.opened);
   const { rules, role } = s.config;
-  if (p.generation <= d.generation) return "promised-higher";
+  if (p.generation <= d.generation) return sameDescriptor(p, d) ? "stale" : "promised-higher";
   if (s.persisting !== null || s.replyAfterStore !== null) return "busy";
   if (isFree(d) && d.owner !== from && rules.freeBindsForEver && !mayYield(s, d)) return "belongs-to-another";
   if (rules.refuseWhileHearing && (p.mode === "claim" || from !== d.owner)) {
@@ -42,6 +42,8 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
     }
   }
   if (p.validFrom < Math.max(d.validFrom, s.promised.validFrom) && rules.logMustBeValid) return "stale";
+  // What went out freely is in no log; only a restored VM that never ran may be claimed anew, by its owner.
+  if (p.mode === "claim" && isFree(d) && d.basis === null && rules.freeBindsForEver) return "log-cannot-restore";
   if (role === "escrow" && p.mode === "claim" && !restorable(s.log, s, from)) return "log-cannot-restore";
   if (p.basis !== null && rules.finalChecksBasis) {
     // A record under way will be answered for: whether the VM contains it is known when it is stored.
@@ -85,7 +87,9 @@ export function persist(s: Draft, out: Action[], durable: Durable, then: Persist
 
 export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: Descriptor): void {
   if (p.generation > s.seen && !pre) s.seen = p.generation;
-  if (!pre && sameDescriptor(p, s.promised)) {
+  // A claim that was promised before this escrow lost records is no good any more: it goes the long way.
+  const outdated = !isFree(p) && p.validFrom < s.promised.validFrom;
+  if (!pre && sameDescriptor(p, s.promised) && !outdated) {
     becomeIncoming(s);
     // Asked again: the first answer was lost. While the promise is being written the answer is still to come.
     if (s.persisting === null && s.replyAfterStore === null) sendPromise(s, out, from, false);
