@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { SCENARIOS } from "../../scenarios/index.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
+import { examine, findingsTable } from "./doctor.ts";
 import { interruptible } from "./interrupt.ts";
 import { say } from "./prepare.ts";
 import { runScenarios } from "./run.ts";
@@ -16,6 +17,7 @@ export function registerDemo(program: Command): void {
     .action(({ qemu }: { qemu: string }) =>
       interruptible(async (signal) => {
         say("Ferryman carries a VM over by post-copy, breaks something on the way, and judges what arrives.");
+        say(`${findingsTable(await examine(qemu))}\n`);
         const scenarios = SHOWN.flatMap((id) => SCENARIOS.filter((scenario) => scenario.id === id));
         const options = { recovery: "stock", accel: "auto", qemu, memory: 128, repeat: 1, jobs: 1 } as const;
         const records = await runScenarios(scenarios, options, signal);

@@ -6,6 +6,7 @@ import { findEngine } from "../fleet/engine.ts";
 import { DEFAULT_QEMU, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { textTable } from "../run/table.ts";
+import { DISK_NEEDED_BYTES } from "./prepare.ts";
 
 interface Finding {
   readonly what: string;
@@ -18,7 +19,6 @@ interface Finding {
 }
 
 const MEMORY_NEEDED_BYTES = 1024 ** 3;
-const DISK_NEEDED_BYTES = 4 * 1024 ** 3;
 
 export function registerDoctor(program: Command): void {
   program
@@ -27,14 +27,18 @@ export function registerDoctor(program: Command): void {
     .option("--qemu <name>", "QEMU version, or an image of your own", DEFAULT_QEMU)
     .action(async ({ qemu }: { qemu: string }) => {
       const findings = await examine(qemu);
-      const rows = findings.map(({ what, state, detail, mend }) => [
-        what,
-        state,
-        mend === undefined ? detail : `${detail}; ${mend}`,
-      ]);
-      console.log(textTable(["what", "", "detail"], rows));
+      console.log(findingsTable(findings));
       process.exitCode = findings.some(({ state, needed }) => needed && state === "missing") ? 2 : 0;
     });
+}
+
+export function findingsTable(findings: readonly Finding[]): string {
+  const rows = findings.map(({ what, state, detail, mend }) => [
+    what,
+    state,
+    mend === undefined ? detail : `${detail}; ${mend}`,
+  ]);
+  return textTable(["what", "", "detail"], rows);
 }
 
 /** Looks at everything and changes nothing. */

@@ -1,13 +1,13 @@
-import { readFileSync } from "node:fs";
-import { freemem } from "node:os";
+import { readFileSync, statfsSync } from "node:fs";
+import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { UserError } from "../base/errors.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
-import { ensureImages } from "../fleet/images.ts";
-import { probeKvm } from "../fleet/probe.ts";
+import { ensureImages, imageState } from "../fleet/images.ts";
+import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
 import type { RunEnvironment } from "../run/run.ts";
 import { RUNS_FOLDER } from "./options.ts";
@@ -33,6 +33,7 @@ export async function prepareImages(qemu: string): Promise<Prepared> {
   if (containers.length + networks.length > 0) {
     say(`removed what an earlier run left behind: ${[...containers, ...networks].join(", ")}`);
   }
+  if ((await imageState(docker, qemu)).some(({ found }) => !found)) checkDisk();
   const tty = process.stderr.isTTY === true;
   let shown = "";
   const images = await ensureImages(docker, {
@@ -52,6 +53,12 @@ export async function prepareImages(qemu: string): Promise<Prepared> {
 /** Everything that runs of one command share. */
 export async function prepareRuns(qemu: string, signal: AbortSignal): Promise<RunEnvironment> {
   const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu);
+  const userfaultfd = await probeUserfaultfd(docker, host_image);
+  if (!userfaultfd.ok) {
+    throw new UserError(
+      `QEMU cannot do post-copy on this machine. ${userfaultfd.detail}; ${userfaultfd.mend ?? "see doctor"}.`,
+    );
+  }
   const engine = await docker.version();
   return {
     docker,
@@ -103,6 +110,19 @@ export function checkMemory(memory_bytes: number, jobs: number): void {
       `${jobs} run(s) at a time with a guest of ${mib(memory_bytes)} need ${mib(needed)} of memory, and ${mib(free)} are available: ask for less with --memory or --jobs.`,
     );
   }
+}
+
+/** What building the images takes at its height. */
+export const DISK_NEEDED_BYTES = 3 * 1024 ** 3;
+
+function checkDisk(): void {
+  const { bavail, bsize } = statfsSync(tmpdir());
+  const free = bavail * bsize;
+  if (free >= DISK_NEEDED_BYTES) return;
+  const gib = (bytes: number): string => `${(bytes / 1024 ** 3).toFixed(1)} GiB`;
+  throw new UserError(
+    `Building the images takes about ${gib(DISK_NEEDED_BYTES)}, and ${tmpdir()} has ${gib(free)} free: make room there.`,
+  );
 }
 
 function availableMemory(): number {

@@ -1,3 +1,4 @@
+import { UserError } from "../base/errors.ts";
 import type { Emit } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
 import { type MachineSpec, qemuArgv } from "../qemu/command-line.ts";
@@ -54,7 +55,7 @@ export class StartedVm implements AsyncDisposable {
   }
 
   static async start(host: StartedHost, spec: VmSpec): Promise<StartedVm> {
-    await host.run(`rm -f ${RAM_PATH}`);
+    await makeRoom(host, spec.memory_bytes);
     const argv = [spec.qemu_binary, ...qemuArgv(machineOf(host, spec))];
     const started = await host.spawn(argv);
     started.onLine((line, output: OutputName) => {
@@ -101,6 +102,19 @@ export class StartedVm implements AsyncDisposable {
     await Promise.all([this.control, this.oob, this.watch].map((client) => client[Symbol.asyncDispose]()));
     this.process[Symbol.dispose]();
   }
+}
+
+/**
+ * Removes the RAM file of an earlier VM and looks whether there is room for the next one.
+ * @throws UserError where there is not: QEMU would start, and die with a bus error when the guest touches its memory.
+ */
+async function makeRoom(host: StartedHost, memory_bytes: number): Promise<void> {
+  const free = Number(await host.run(`rm -f ${RAM_PATH} && df --output=avail -B1 /dev/shm | tail -1`));
+  if (free >= memory_bytes) return;
+  const mib = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;
+  throw new UserError(
+    `/dev/shm on ${host.role} has ${mib(free)} free, and the guest's memory takes ${mib(memory_bytes)}: ask for less with --memory.`,
+  );
 }
 
 function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
