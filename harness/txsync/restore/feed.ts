@@ -58,3 +58,13 @@ export async function feedRestore(options: FeedOptions): Promise<FedTimings> {
     socket.destroy();
   }
 }
+
+/**
+ * The machine type of a running QEMU, as its migration stream names it: `pc-q35-7.2`, whatever alias it was started with.
+ * QEMU: hw/core/machine.c, the suffix TYPE_MACHINE_SUFFIX of the type's name.
+ */
+export async function machineType(qmp: Pick<QmpClient, "execute">): Promise<string> {
+  const type = await qmp.execute("qom-get", { path: "/machine", property: "type" });
+  if (typeof type !== "string") throw new UserError(`QEMU does not tell its machine type: ${JSON.stringify(type)}`);
+  return type.replace(/-machine$/, "");
+}

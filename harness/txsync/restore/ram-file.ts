@@ -2,12 +2,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES, type PageSet } from "../dirty/pages.ts";
-
-/** A RAM block that is in no file: its name, and its content as it stands. */
-export interface SmallBlock {
-  readonly name: string;
-  readonly content: Buffer;
-}
+import type { SmallBlock } from "../dirty/small-blocks.ts";
 
 /** All guest RAM as it stood at switchover (B0). */
 export interface Base {

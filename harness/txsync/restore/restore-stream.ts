@@ -1,6 +1,6 @@
 import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../dirty/pages.ts";
-import type { SmallBlock } from "./ram-file.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
 
 /** Constants of the migration stream (QEMU: migration/savevm.h, migration/ram.c). */
 const MAGIC = Buffer.from("5145564d00000003", "hex");

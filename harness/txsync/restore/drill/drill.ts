@@ -1,18 +1,19 @@
 import { closeSync, openSync, readSync } from "node:fs";
-import { mkdtemp, open, readFile, rm } from "node:fs/promises";
+import { mkdtemp, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Accel } from "../../../base/run-record.ts";
 import { verifyRamFile } from "../../../guests/integrity/verify-ram.ts";
 import { RAM_BLOCK } from "../../../qemu/command-line.ts";
-import { type LocatedBlock, locateBlocks } from "../../dirty/locate.ts";
+import { findBlocks } from "../../dirty/find-blocks.ts";
+import type { LocatedBlock } from "../../dirty/locate.ts";
 import { PAGE_BYTES } from "../../dirty/pages.ts";
-import { readShimStatus } from "../../dirty/shim-status.ts";
+import { readSmallBlocks, type SmallBlock } from "../../dirty/small-blocks.ts";
 import { openTracker, type PagescanTracker } from "../../dirty/tracker.ts";
 import { takeTransaction } from "../../transaction/take.ts";
 import { bytesOf, generation, type Transaction, transactionNumber } from "../../transaction/transaction.ts";
-import { feedRestore } from "../feed.ts";
-import { type Base, buildRamFile, consumeBase, type SmallBlock } from "../ram-file.ts";
+import { feedRestore, machineType } from "../feed.ts";
+import { type Base, buildRamFile, consumeBase } from "../ram-file.ts";
 import { restoreStream } from "../restore-stream.ts";
 import { afterlifeOf } from "./afterlife.ts";
 import { type Comparison, comparing } from "./comparing.ts";
@@ -60,23 +61,16 @@ export interface DrillOptions {
 }
 
 async function blocksOf(machine: DrillMachine): Promise<readonly LocatedBlock[]> {
-  const table = (await machine.qmp.executeRaw("x-query-ramblock")) as { "human-readable-text": string };
-  const maps = await readFile(`/proc/${machine.pid}/maps`, "utf8");
-  const status = readShimStatus(await readFile(machine.uffd_status_path, "utf8").catch(() => undefined));
-  const files = { [RAM_BLOCK]: machine.options.ram_path };
-  return locateBlocks(table["human-readable-text"], maps, files, status.tracking ? status.ranges : []);
+  return await findBlocks({
+    qmp: machine.qmp,
+    pid: machine.pid,
+    files: { [RAM_BLOCK]: machine.options.ram_path },
+    shim_status_path: machine.uffd_status_path,
+  });
 }
 
-/** The small blocks of a QEMU whose guest is stopped. */
 async function smallBlocks(machine: DrillMachine, pagescan: string): Promise<SmallBlock[]> {
-  const located = (await blocksOf(machine)).filter((block) => block.where.kind === "process");
-  await using tracker = await openTracker({ pagescan, pid: machine.pid, blocks: located, prefer: "sure" });
-  await tracker.take();
-  const small = located.map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
-  for (const { block, page, bytes } of (await tracker.collect()).pages) {
-    if (bytes !== null) small.find(({ name }) => name === block)?.content.set(bytes, page * PAGE_BYTES);
-  }
-  return small;
+  return await readSmallBlocks({ pagescan, pid: machine.pid, blocks: await blocksOf(machine) });
 }
 
 async function stoppedSmallBlocks(machine: DrillMachine, pagescan: string): Promise<SmallBlock[]> {
@@ -219,10 +213,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   }
   const last = log.at(-1);
   if (last === undefined) throw new Error("no transaction was taken");
-  const machine_type = String(await target.qmp.execute("qom-get", { path: "/machine", property: "type" })).replace(
-    /-machine$/,
-    "",
-  );
+  const machine_type = await machineType(target.qmp);
   const { mode: _mode, why } = tracker;
   await tracker[Symbol.asyncDispose]();
   // The crash: both at once, in the middle of things.
