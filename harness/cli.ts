@@ -4,6 +4,7 @@ import { registerClean } from "./cli/clean.ts";
 import { registerDemo } from "./cli/demo.ts";
 import { registerDoctor } from "./cli/doctor.ts";
 import { registerList } from "./cli/list.ts";
+import { registerReport } from "./cli/report.ts";
 import { registerRun } from "./cli/run.ts";
 import { registerSetup } from "./cli/setup.ts";
 
@@ -15,7 +16,15 @@ const program = new Command()
   .exitOverride()
   .showHelpAfterError("(ferryman --help tells what there is)");
 
-for (const register of [registerDoctor, registerList, registerRun, registerDemo, registerSetup, registerClean]) {
+for (const register of [
+  registerDoctor,
+  registerList,
+  registerRun,
+  registerDemo,
+  registerReport,
+  registerSetup,
+  registerClean,
+]) {
   register(program);
 }
 

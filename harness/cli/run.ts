@@ -1,17 +1,20 @@
-import { randomInt } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
+import { join } from "node:path";
 import { Argument, type Command } from "commander";
+import { writeSuite } from "../../reports/suite.ts";
+import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
-import { UserError } from "../base/errors.ts";
+import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { makeProgress, runName } from "../run/progress.ts";
-import type { RunRequest } from "../run/run.ts";
+import type { FinishedRun, RunRequest } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { verdictTable } from "../run/table.ts";
 import { interruptible } from "./interrupt.ts";
-import { oneOf, wholeNumber } from "./options.ts";
+import { oneOf, RUNS_FOLDER, wholeNumber } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
 
 export interface RunOptions {
@@ -68,7 +71,8 @@ export async function runScenarios(
   }
   const memory_bytes = options.memory * 1024 ** 2;
   checkMemory(memory_bytes, options.jobs);
-  const environment = await prepareRuns(options.qemu, signal);
+  const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
+  const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
   const accels = new Map<GuestKind, AccelChoice>();
   for (const guest of new Set(scenarios.map((scenario) => guestOf(scenario, options)))) {
     const choice = await accelFor(environment, guest, options.accel);
@@ -99,14 +103,36 @@ export async function runScenarios(
     if (options.json) console.log(JSON.stringify(jsonLine(record, folder)));
   });
   progress.close();
+  const page = await writeStory(folder, finished);
   signal.throwIfAborted();
   const records = finished.map(({ record }) => record);
   if (!options.json) {
     console.log(`\n${verdictTable(records)}`);
+    if (page !== undefined) console.log(`\nreport: ${page}`);
     for (const { record, folder } of finished)
       if (!record.as_expected) console.log(`\n${record.why}\n  see ${folder}\n  again: ${record.command}`);
   }
   return records;
+}
+
+/** Writes the report of each run and of all together; a report that cannot be written does not change a verdict. */
+async function writeStory(folder: string, finished: readonly FinishedRun[]): Promise<string | undefined> {
+  if (finished.length === 0) return undefined;
+  try {
+    await writeSuite(
+      folder,
+      finished.map((run) => run.folder),
+    );
+    return (await writeReports(folder, { stepSummary: true })).index;
+  } catch (error) {
+    say(`the reports could not be written: ${messageOf(error)}`);
+    return undefined;
+  }
+}
+
+/** A time as a folder name that sorts: 20261122-233015. */
+function stamp(time: Date): string {
+  return time.toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
 }
 
 function jsonLine(record: RunRecord, folder: string): object {
