@@ -3,7 +3,7 @@ import { basename, join, relative, resolve, sep } from "node:path";
 import { messageOf, UserError } from "../harness/base/errors.ts";
 import type { RunRecord } from "../harness/base/run-record.ts";
 import { RUN_RECORD_VERSION } from "../harness/base/run-record.ts";
-import type { TimelineEvent } from "../harness/base/timeline.ts";
+import { HOST_ROLES, type TimelineEvent } from "../harness/base/timeline.ts";
 import type { ReportEvent } from "./model/event.ts";
 import { runRecordSchema, SUITE_VERSION, type SuiteRecord, suiteRecordSchema, timelineEventSchema } from "./schema.ts";
 
@@ -76,9 +76,10 @@ export async function readRun(folder: string): Promise<ReadRun> {
     events = parsed.events;
     problems.push(...parsed.problems);
   } else problems.push("timeline.ndjson is missing: the report shows run.json alone");
+  const logs = await readLogs(folder);
   const { record, problem } = await recordOrSubstitute(folder, events);
   if (problem !== undefined) problems.push(problem);
-  return { folder, record, partial: problem !== undefined, events, logs: await readLogs(folder), problems };
+  return { folder, record, partial: problem !== undefined, events: withLogLines(events, logs), logs, problems };
 }
 
 /**
@@ -139,6 +140,26 @@ export function parseTimeline(text: string): { events: ReportEvent[]; problems: 
   // Several writers may hand in their events a little late: time decides, and lines of the same time keep their order.
   if (!sorted) events.sort((a, b) => a.at_ms - b.at_ms);
   return { events, problems };
+}
+
+/**
+ * The timeline with the lines of the log files in their places: those that begin with the time in milliseconds, as the
+ * harness writes them, and that do not stand on the timeline already.
+ */
+export function withLogLines(events: readonly ReportEvent[], logs: readonly LogFile[]): ReportEvent[] {
+  const known = new Set(
+    events.flatMap((event) => (event.kind === "log" || event.kind === "guest.log" ? [event.line.trim()] : [])),
+  );
+  const lines = logs.flatMap(({ name, text }) => {
+    const role = HOST_ROLES.find((host) => name.startsWith(`${host}-`));
+    return text.split("\n").flatMap((line): ReportEvent[] => {
+      const parts = /^(\d+(?:\.\d+)?) (.*)$/.exec(line);
+      const said = parts?.[2]?.trim();
+      if (said === undefined || known.has(said)) return [];
+      return [{ kind: "file.line", at_ms: Number(parts?.[1]), lane: role ?? "run", file: name, line: said }];
+    });
+  });
+  return lines.length === 0 ? [...events] : [...events, ...lines].sort((a, b) => a.at_ms - b.at_ms);
 }
 
 /**

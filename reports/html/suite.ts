@@ -132,7 +132,7 @@ function matrixView(matrix: Matrix): object {
             scenarios: [...new Set(cell.runs.map((run) => run.record.scenario))].join(", "),
             badges: cell.verdicts.map(({ verdict, count }) => ({
               badge: verdictBadge(verdict),
-              times: cell.runs.length === 1 ? "" : `${count} of ${cell.runs.length}`,
+              times: cell.runs.length === 1 ? "" : `${count}/${cell.runs.length}`,
             })),
           };
         }),

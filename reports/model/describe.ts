@@ -31,7 +31,7 @@ export function describe(event: ReportEvent): string {
     case "migration.progress":
       return `${formatCount(event.pages_arrived)} of ${plural(event.pages_total, "page")} arrived, ${formatCount(event.pages_requested)} requested`;
     case "fault.injected":
-      return `fault ${event.fault} injected: ${event.what}`;
+      return `fault injected: ${faultName(event)}`;
     case "fault.healed":
       return `fault ${event.fault} healed`;
     case "fault.failed":
@@ -79,6 +79,7 @@ export function describe(event: ReportEvent): string {
     case "check.result":
       return `check ${event.check}: ${verdictWord(event.verdict)}. ${event.summary}`;
     case "log":
+    case "file.line":
       return event.line;
     case "unread":
       return `${event.claimed === "" ? "unreadable line" : `event ${event.claimed}, not known to this report`}: ${event.raw}`;
@@ -145,6 +146,11 @@ export function shortLabel(event: ReportEvent): string {
     default:
       return "";
   }
+}
+
+/** A fault with what it hit; its kind is not said twice where the description begins with it. */
+export function faultName({ fault, what }: { readonly fault: string; readonly what: string }): string {
+  return what === "" || what.startsWith(fault) ? what || fault : `${fault}: ${what}`;
 }
 
 /** How a three-valued check reads. */

@@ -13,7 +13,16 @@ export interface UnreadEvent {
   readonly raw: string;
 }
 
-export type ReportEvent = TimelineEvent | UnreadEvent;
+/** A line of a log file beside the timeline, at the time that it begins with. It is on no timeline, only in reports. */
+export interface FileLine {
+  readonly kind: "file.line";
+  readonly at_ms: number;
+  readonly lane: Lane;
+  readonly file: string;
+  readonly line: string;
+}
+
+export type ReportEvent = TimelineEvent | UnreadEvent | FileLine;
 
 /** One kind of event, with its own fields. */
 export type EventOf<Kind extends ReportEvent["kind"]> = Extract<ReportEvent, { readonly kind: Kind }>;
@@ -25,5 +34,5 @@ export function isSample(event: ReportEvent): boolean {
 
 /** Lines of text that a program wrote. */
 export function isLogLine(event: ReportEvent): boolean {
-  return event.kind === "log" || event.kind === "guest.log";
+  return event.kind === "log" || event.kind === "guest.log" || event.kind === "file.line";
 }

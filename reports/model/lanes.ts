@@ -1,6 +1,6 @@
 import type { HostRole, LinkName } from "../../harness/base/timeline.ts";
 import { HOST_ROLES } from "../../harness/base/timeline.ts";
-import { shortLabel } from "./describe.ts";
+import { faultName, shortLabel } from "./describe.ts";
 import { isSample, type ReportEvent } from "./event.ts";
 
 /** How serious a thing is. It chooses the colour, never alone: shape, pattern and text say the same. */
@@ -198,10 +198,7 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
       mark(lane("migration", "Migration"), event.side === "source" ? "up" : "down", toneOfStatus(event.status));
       return;
     case "fault.injected":
-      lane("fault", "Faults").open(
-        event.id,
-        bar(event.what === "" ? event.fault : `${event.fault}: ${event.what}`, "bad", "hatched"),
-      );
+      lane("fault", "Faults").open(event.id, bar(faultName(event), "bad", "hatched"));
       return;
     case "fault.healed":
       if (!lane("fault", "Faults").close(event.id, index, at_ms)) mark(lane("fault", "Faults"), "ring", "good");
@@ -245,6 +242,7 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
       mark(home(), event.event === "STOP" ? "square" : "dot", toneOfQmp(event.event));
       return;
     case "log":
+    case "file.line":
     case "guest.log":
       home().mark(
         index,

@@ -157,7 +157,7 @@ export class EventList {
 function wantedBy(choice: string): (event: ReportEvent) => boolean {
   if (choice === "logs") return isLogLine;
   if (choice === "events") return (event) => !isLogLine(event) && !isSample(event);
-  if (choice === "both") return (event) => !isSample(event);
+  if (choice === "both") return (event) => !isSample(event) && event.kind !== "file.line";
   return () => true;
 }
 
@@ -169,5 +169,6 @@ function whereOf(event: ReportEvent | undefined): string {
   if (event === undefined) return "";
   if (event.kind === "log") return `${event.lane} ${event.stream}`;
   if (event.kind === "guest.log") return `${event.lane} guest`;
+  if (event.kind === "file.line") return event.file;
   return event.lane.replace("link:", "");
 }

@@ -50,7 +50,7 @@ function drawDistribution({ id, series }: Distribution): void {
     ticks: { stroke: () => palette.line, width: 1 },
     font: "11px system-ui, sans-serif",
   };
-  const colours = [() => palette.tones.warn, () => palette.tones.info];
+  const colour = (label: string): string => (label === "stock" ? palette.tones.warn : palette.tones.info);
   const plot = new uPlot(
     {
       width: holder.clientWidth,
@@ -69,12 +69,12 @@ function drawDistribution({ id, series }: Distribution): void {
       series: [
         { label: "at most", value: (_self, value) => (value === null ? "–" : formatMs(value)) },
         ...series.map(
-          ({ label }, index): uPlot.Series => ({
+          ({ label }): uPlot.Series => ({
             label,
             paths,
-            stroke: colours[index % colours.length] ?? (() => palette.text),
+            stroke: () => colour(label),
             width: 2,
-            dash: index === 0 ? [8, 4] : [],
+            dash: label === "stock" ? [8, 4] : [],
             points: { show: false },
             spanGaps: false,
             value: (_self, value) => (value === null ? "–" : `${Math.round(value * 100)} %`),
