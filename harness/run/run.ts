@@ -22,6 +22,7 @@ import type { GuestUnderTest } from "./guests/guest.ts";
 import { makeGuest } from "./guests/index.ts";
 import { migrateAgain } from "./migrate-again.ts";
 import { Nemesis } from "./nemesis.ts";
+import { ProgressSampler } from "./sampler.ts";
 import type { Scenario } from "./scenario.ts";
 import { type Settled, StockMigration } from "./stock.ts";
 import { Timeline } from "./timeline.ts";
@@ -118,7 +119,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     as_expected,
     why: judged.why,
     checks,
-    timings: clock.timings(),
+    timings: clock.timings(judged.verdict !== "lost"),
     command: commandOf(environment, request),
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),
@@ -141,6 +142,8 @@ class PhaseClock {
   readonly #timeline: Timeline;
   readonly #spent_ms = new Map<RunPhase, number>();
   #current: { phase: RunPhase; since_ms: number } | undefined;
+  /** The longest time in which the guest was not seen to move while it was carried over, to 50 ms or so. */
+  downtime_ms: number | undefined;
 
   constructor(timeline: Timeline) {
     this.#timeline = timeline;
@@ -159,7 +162,8 @@ class PhaseClock {
     this.#current = undefined;
   }
 
-  timings(): RunTimings {
+  /** @param arrived whether there is a VM at the end: one that never came back was not down, it is lost */
+  timings(arrived: boolean): RunTimings {
     this.#leave();
     const spent = (phase: RunPhase): number => Math.round(this.#spent_ms.get(phase) ?? 0);
     return {
@@ -168,6 +172,7 @@ class PhaseClock {
       boot_ms: spent("boot"),
       migration_ms: spent("migrate") + spent("settle"),
       check_ms: spent("check"),
+      ...(this.downtime_ms === undefined || !arrived ? {} : { downtime_ms: this.downtime_ms }),
     };
   }
 }
@@ -263,6 +268,7 @@ class Run {
       if (event.kind === "migration.step" && event.step === "target-running") workload.moveTo(target);
     });
     this.#clock.enter("migrate");
+    await using sampler = new ProgressSampler(guest, this.#vms, this.#timeline);
     let settled: Settled;
     try {
       settled = await new StockMigration(source, target, scenario.migration, this.#timeline).run();
@@ -270,6 +276,8 @@ class Run {
       stopFollowing();
       await nemesis.stop();
     }
+    await sampler[Symbol.asyncDispose]();
+    this.#clock.downtime_ms = sampler.downtime_ms;
     this.#timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#clock.enter("check");
     workload.moveTo(settled.owner === "none" ? undefined : this.#vms.get(settled.owner));
