@@ -97,6 +97,7 @@ export function promiseCame(
 function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: LogState | null): void {
   s.opened = d;
   s.begun = d.generation;
+  if (isFree(d)) s.everFree = true;
   s.openedNoted = false;
   s.candidacy = null;
   out.push({ kind: "report", report: { what: "generation-opened", descriptor: d } });

@@ -85,7 +85,9 @@ function wishOfSource(s: AgentState): Wish | null {
   if (s.vm !== "none" && s.vm !== "gone") return null;
   if (!s.hasBase || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
   const target = s.peerTarget;
-  const dead = target !== null && (target.vm === "gone" || (target.vm === "incoming" && waitsInVain(s)));
+  const helpless =
+    target?.well === false && (target.vm === "none" || target.vm === "restoring") && target.promised.generation > 0;
+  const dead = helpless || (target !== null && (target.vm === "gone" || (target.vm === "incoming" && waitsInVain(s))));
   if (t && !dead) return null;
   if (e) return ask("claim", validFrom(s), ["escrow"]);
   // Nothing was ever committed and the target itself says so: the package is the last transaction.

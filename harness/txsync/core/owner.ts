@@ -67,7 +67,10 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
   s.opened = d;
   if (d.generation > s.seen) s.seen = d.generation;
   if (s.candidacy !== null && s.candidacy.descriptor.generation <= d.generation) s.candidacy = null;
-  if (d.owner === role && isFree(d)) s.begun = d.generation;
+  if (d.owner === role && isFree(d)) {
+    s.begun = d.generation;
+    s.everFree = true;
+  }
   if (role === "escrow" || d.owner === role) return;
   if (isFree(d) && d.mode === "final") closeOut(s, out);
   else if (s.vm === "restoring" || s.vm === "ready") {

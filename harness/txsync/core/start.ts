@@ -49,6 +49,7 @@ export function initialState(config: Config): AgentState {
     phase: "idle",
     vm: config.role === "source" ? "running" : "none",
     ranFree: false,
+    everFree: false,
     hasBase: config.role === "source",
     hasPackage: false,
     joined: [],
@@ -104,6 +105,7 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
     vm,
     // Unless it still stands ready, nobody can say any more that it never ran.
     ranFree: vm !== "ready" && promised.generation > 0 && promised.owner === role && promised.mode === "final",
+    everFree: memory === null ? durable !== null : memory.everFree || (durable?.opened ?? false),
     hasBase: role === "source" && (memory?.hasBase ?? durable === null),
     hasPackage: memory?.hasPackage ?? false,
     allPages: memory?.allPages ?? false,

@@ -168,6 +168,8 @@ export interface HostMemory {
   readonly allPages: boolean;
   /** The VM stands ready, restored from this. */
   readonly restored: Basis | null;
+  /** As `AgentState.everFree`. To be written before any action of the step that set it is carried out. */
+  readonly everFree: boolean;
 }
 
 export type EventBody =
@@ -421,6 +423,8 @@ export interface AgentState {
   readonly vm: VmState;
   /** The VM of the present `final` generation has run here: it must not be restored from the log any more. */
   readonly ranFree: boolean;
+  /** A free generation of ours (after 0) was opened, in this life or an earlier one, as far as can be known. */
+  readonly everFree: boolean;
   readonly hasBase: boolean;
   readonly hasPackage: boolean;
   readonly joined: readonly Role[];

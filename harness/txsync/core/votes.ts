@@ -54,12 +54,11 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
 }
 
 /**
- * Our own free generation that we have asked for in this life and not been given: only we could open it, so nobody has.
- * What others promised for it is void once we promise something newer.
+ * Our own free generation, promised to ourselves and never opened: only we could have, so nobody has. What others
+ * promised for it is void once we promise something newer.
  */
 function mayYield(s: AgentState, d: Descriptor): boolean {
-  const now = s.candidacy;
-  return d.owner === s.config.role && now !== null && now.stage === "asking" && sameDescriptor(now.descriptor, d);
+  return d.owner === s.config.role && d.generation > 0 && !s.everFree;
 }
 
 /** As far as this agent knows, nothing was committed beyond what the claimed VM was restored from. */

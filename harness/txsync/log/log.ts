@@ -169,6 +169,30 @@ export class TransactionLog {
     });
   }
 
+  /**
+   * Where the pages of a block lie after these records, from the first: page number to offset in the file, -1 for all
+   * zeros. `null` when no record knows the block.
+   */
+  static pagesAt(
+    records: readonly { readonly entry: LogEntry; readonly tables: RecordTables }[],
+    block: string,
+  ): { readonly size: number; readonly offsets: Map<number, number> } | null {
+    const offsets = new Map<number, number>();
+    let size: number | null = null;
+    for (const { entry, tables } of records) {
+      const wanted = tables.blocks.findIndex(({ name }) => name === block);
+      size = tables.blocks[wanted]?.size ?? size;
+      if (entry.since === "base") offsets.clear();
+      let offset = entry.offset + HEADER_BYTES + entry.tableBytes + entry.deviceBytes;
+      for (const { length } of tables.frames) offset += length;
+      for (const { block: number, page, zero } of tables.pages) {
+        if (number === wanted) offsets.set(page, zero ? -1 : offset);
+        if (!zero) offset += PAGE_BYTES;
+      }
+    }
+    return size === null ? null : { size, offsets };
+  }
+
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
     const turn = this.#queue.then(work);
     this.#queue = turn.catch(() => undefined);

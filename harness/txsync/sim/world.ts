@@ -275,6 +275,7 @@ export class World {
       hasBase: host.hasBase,
       hasPackage: host.package !== null,
       restored: state.restored,
+      everFree: state.everFree,
       allPages: host.role === "target" && host.vm !== null && this.#pagesTarget >= PAGES,
     };
   }
