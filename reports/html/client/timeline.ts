@@ -74,6 +74,10 @@ export class Timeline {
 
   /** Shows a span of time; it is kept within the run. */
   show(from_ms: number, to_ms: number): void {
+    if (from_ms <= 0 && to_ms >= this.#state.end_ms) {
+      select(this.#surface).call(this.#zoom.transform, zoomIdentity);
+      return;
+    }
     const span_ms = Math.max(SPAN_MIN_MS, to_ms - from_ms);
     const middle_ms = (from_ms + to_ms) / 2;
     const pixels = Math.abs(this.#whole(span_ms) - this.#whole(0));
