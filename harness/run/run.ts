@@ -206,7 +206,7 @@ class Run {
 
   /** From nothing to evidence; whatever was started is gone afterwards, however it ended. */
   async play(): Promise<Evidence> {
-    const { environment, request } = { environment: this.#environment, request: this.#request };
+    const [environment, request] = [this.#environment, this.#request];
     const guest = makeGuest(request.guest, {
       seed: request.seed,
       memory_bytes: request.memory_bytes,
@@ -255,6 +255,8 @@ class Run {
     await guest.booted(source);
     this.#clock.enter("work");
     const workload = guest.workload();
+    await using atWork = new AsyncDisposableStack();
+    atWork.defer(() => workload.stop());
     workload.moveTo(source);
     await workload.warmedUp();
     const nemesis = new Nemesis(scenario.faults, this.#timeline, {

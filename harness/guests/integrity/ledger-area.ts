@@ -1,3 +1,4 @@
+import { mix } from "./rule.ts";
 import type { StatusPage } from "./status-page.ts";
 
 const ENTRY_BYTES = 16;
@@ -8,15 +9,6 @@ export interface LedgerEntry {
   readonly value: number;
   readonly client: number;
   readonly client_seq: number;
-}
-
-function mix(value: number): number {
-  let h = value;
-  h ^= h >>> 16;
-  h = Math.imul(h, 0x85ebca6b);
-  h ^= h >>> 13;
-  h = Math.imul(h, 0xc2b2ae35);
-  return (h ^ (h >>> 16)) >>> 0;
 }
 
 /** The word that ties an entry to its place (fixtures/guests/integrity/ledger.c, check_of). */

@@ -27,7 +27,7 @@ export interface Round {
 }
 
 /** MurmurHash3's 32-bit finalizer; unsigned in, unsigned out. */
-function mix(value: number): number {
+export function mix(value: number): number {
   let h = value;
   h ^= h >>> 16;
   h = Math.imul(h, 0x85ebca6b);
