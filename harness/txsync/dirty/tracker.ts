@@ -116,6 +116,11 @@ export class PagescanTracker implements DirtyTracker {
     return this.#why;
   }
 
+  /** Names of the blocks that are in no file. */
+  get small_blocks(): readonly string[] {
+    return this.#blocks.filter(({ where }) => where.kind === "process").map(({ name }) => name);
+  }
+
   async take(): Promise<TakenPages> {
     let lost_ms = 0;
     if (this.#mode === "quick") {

@@ -9,6 +9,8 @@ export interface Comparison {
   /** Pages that only the quick way found: written with what was there. */
   surplus: number;
   compared: number;
+  /** Pages of small blocks that were there after the first look: a look must not fetch any. */
+  small_present: number | undefined;
   readonly quick_ms: number[];
   readonly sure_ms: number[];
 }
@@ -18,6 +20,11 @@ function without(all: ReadonlySet<string>, some: ReadonlySet<string>): number {
   return [...all].filter((page) => !some.has(page)).length;
 }
 
+async function smallPresent(tracker: PagescanTracker): Promise<number> {
+  const runs = await Promise.all(tracker.small_blocks.map((block) => tracker.present(block)));
+  return runs.flat().reduce((sum, run) => sum + run.count, 0);
+}
+
 /** A tracker that, while the guest is stopped, first looks both ways and notes where they differ. */
 export function comparing(tracker: PagescanTracker, into: Comparison): Pick<DirtyTracker, "take" | "collect"> {
   return {
@@ -25,6 +32,7 @@ export function comparing(tracker: PagescanTracker, into: Comparison): Pick<Dirt
     take: async () => {
       const sure = await tracker.find("sure");
       into.sure_ms.push(sure.find_ms);
+      into.small_present ??= await smallPresent(tracker);
       try {
         const quick = await tracker.find("quick");
         into.quick_ms.push(quick.find_ms);

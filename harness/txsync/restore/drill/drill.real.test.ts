@@ -42,6 +42,7 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
     expect(report.modes).toEqual([quick]);
     expect(report.compared).toBe(quick === "quick" ? report.transactions : 0);
     expect(report.missed_pages).toBe(0);
+    expect(report.small_block_pages_after_first_look).toBe(0);
     expect(report.small_block_pages_changed).toBeGreaterThan(0);
     expectWhole(report);
     expect(report.afterlife).toEqual({

@@ -181,7 +181,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   if (options.compare || options.prefer === "sure") await learnBase(tracker, base);
 
   const log: Transaction[] = [];
-  const found: Comparison = { missed: 0, surplus: 0, compared: 0, quick_ms: [], sure_ms: [] };
+  const found: Comparison = { missed: 0, surplus: 0, compared: 0, small_present: undefined, quick_ms: [], sure_ms: [] };
   let in_postcopy = 0;
   let after_completed = 0;
   while (options.until_completed ? after_completed < 2 : log.length < options.transactions) {
@@ -265,6 +265,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     missed_pages: found.missed,
     surplus_pages: found.surplus,
     compared: found.compared,
+    small_block_pages_after_first_look: found.small_present ?? null,
     small_block_pages_changed: log.reduce(
       (sum, { pages }) => sum + [...pages].filter(({ block }) => block !== RAM_BLOCK).length,
       0,

@@ -17,6 +17,8 @@ export interface DrillReport {
   /** Pages that the quick way found and that hold what the log has already. */
   readonly surplus_pages: number;
   readonly compared: number;
+  /** Pages of small blocks on the target after the first look both ways: QEMU sends them last, so there is none. */
+  readonly small_block_pages_after_first_look: number | null;
   readonly small_block_pages_changed: number;
   readonly pages: Spread;
   readonly transaction_bytes: Spread;
