@@ -57,6 +57,22 @@ describe("story", () => {
     expect(story.every((line, index) => line.at_ms >= (story[index - 1]?.at_ms ?? 0))).toBe(true);
   });
 
+  it("tells a loop of pausing and recovering by its number", () => {
+    const events = Array.from(
+      { length: 40 },
+      (_, at_ms) =>
+        ({
+          at_ms,
+          lane: "migration",
+          kind: "migration.step",
+          step: at_ms % 2 === 0 ? "postcopy-paused" : "recovering",
+        }) as const,
+    );
+    const story = storyOf(events);
+    expect(story).toHaveLength(7);
+    expect(story.at(-1)?.text).toBe("… 34 more changes of step like these, until 0.039 s");
+  });
+
   it("stays short, and says what it left out", () => {
     const events = Array.from(
       { length: 500 },

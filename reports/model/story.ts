@@ -15,6 +15,8 @@ export interface StoryLine {
 }
 
 const LINES_MAX = 40;
+/** A migration that pauses and recovers in a loop is told this often by its steps, then by their number. */
+const STEP_TIMES_MAX = 3;
 
 /**
  * What broke, when, and what the system did about it: the few events of the timeline that a person would tell, in
@@ -25,12 +27,30 @@ export function storyOf(events: readonly ReportEvent[]): StoryLine[] {
   let fault_ms: number | undefined;
   let repeated = 0;
   let ended = false;
+  const steps = new Map<string, number>();
+  let rounds = 0;
+  let inRounds = false;
   events.forEach((event, index) => {
     if (event.kind === "run.phase" && (event.phase === "teardown" || event.phase === "check")) ended = true;
     if (event.kind === "fault.injected") fault_ms ??= event.at_ms;
     const tone = toneInStory(event, ended);
     if (tone === undefined) return;
     const text = sentence(event);
+    if (event.kind === "migration.step") {
+      const times = (steps.get(event.step) ?? 0) + 1;
+      steps.set(event.step, times);
+      if (times > STEP_TIMES_MAX) {
+        rounds += 1;
+        const said = `… ${rounds} more changes of step like these, until ${(event.at_ms / 1_000).toFixed(3)} s`;
+        const line: StoryLine = { at_ms: event.at_ms, tone: "neutral", text: said, event: index };
+        if (inRounds) lines[lines.length - 1] = { ...(lines.at(-1) ?? line), text: said };
+        else lines.push(line);
+        inRounds = true;
+        return;
+      }
+    }
+    if (inRounds) rounds = 0;
+    inRounds = false;
     const before = lines.at(-1);
     if (before !== undefined && before.text.replace(/ \(\d+ times\)$/, "") === text) {
       repeated += 1;
