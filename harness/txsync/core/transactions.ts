@@ -68,7 +68,8 @@ export function resendIfSilent(s: Draft, out: Action[]): void {
 export function committed(s: Draft, out: Action[], generation: Generation, n: TransactionNumber): void {
   const { record } = s.tx;
   if (record === null || record.n !== n || record.generation !== generation) return;
-  if (s.config.rules.sealOnPromise && !(isOwner(s) && s.opened.generation === generation)) return;
+  // Promised to another: sealed, even for what it is told late.
+  if (!isOwner(s) || s.opened.generation !== generation) return;
   s.tx = { ...s.tx, stage: "idle", record: null, cumulative: false, committed: n };
   s.gate = { ...s.gate, committed: frameNumber(Math.max(s.gate.committed, record.mark)) };
   out.push({ kind: "report", report: { what: "committed", generation, n } });

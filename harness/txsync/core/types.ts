@@ -314,8 +314,6 @@ export interface Rules {
   readonly letOutAgain: boolean;
   /** A claimed VM runs only after the second vote. */
   readonly runAfterVote: boolean;
-  /** The target seals its gate when it promises to another. */
-  readonly sealOnPromise: boolean;
   /** The second vote asks whether more was committed since the claim. */
   readonly finalChecksBasis: boolean;
 }
@@ -333,7 +331,6 @@ export const ALL_RULES: Rules = {
   packageAfterPromise: true,
   letOutAgain: true,
   runAfterVote: true,
-  sealOnPromise: true,
   finalChecksBasis: true,
 };
 

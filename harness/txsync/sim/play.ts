@@ -22,6 +22,8 @@ export interface PlayOptions {
   readonly from: number;
   readonly schedules: number;
   readonly rules?: Rules;
+  /** Makes another schedule of each, for example with given faults. */
+  readonly shape?: (schedule: Schedule) => Schedule;
   /** Stop at so many failures, default 5. */
   readonly failures_max?: number;
   /** Stop when so much real time has passed, looked at every 256 schedules. */
@@ -41,7 +43,7 @@ export function play(options: PlayOptions): Summary {
   for (let seed = options.from; schedules < options.schedules; seed += 1) {
     if (schedules % 256 === 0 && performance.now() - began_ms > (options.elapsed_ms_max ?? Number.POSITIVE_INFINITY))
       break;
-    const outcome = playOne(scheduleOf(seed), options.rules, states);
+    const outcome = playOne(options.shape?.(scheduleOf(seed)) ?? scheduleOf(seed), options.rules, states);
     schedules += 1;
     events += outcome.events;
     paths.set(outcome.path, (paths.get(outcome.path) ?? 0) + 1);

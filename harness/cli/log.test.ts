@@ -1,0 +1,96 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { frameNumber, generation, transactionNumber } from "../txsync/core/index.ts";
+import { encodeRecord, folder, TransactionLog } from "../txsync/log/index.ts";
+import { registerLog } from "./log.ts";
+
+const PAGE = 4096;
+
+describe("ferryman log", () => {
+  let path = "";
+  let lines: string[] = [];
+
+  beforeEach(async () => {
+    path = await mkdtemp(join(tmpdir(), "ferryman-log-"));
+    lines = [];
+    vi.spyOn(console, "log").mockImplementation((line: string) => void lines.push(line));
+    const log = await TransactionLog.open({ files: folder(path), sync: "memory" });
+    for (let n = 1; n <= 3; n += 1) {
+      const record = encodeRecord({
+        generation: generation(1),
+        n: transactionNumber(n),
+        since: n === 1 ? "base" : transactionNumber(n - 1),
+        mark: frameNumber(n),
+        acked: frameNumber(0),
+        blocks: [{ name: "ram0", size: 4 * PAGE }],
+        pages: [
+          { block: 0, page: n, bytes: Buffer.alloc(PAGE, n) },
+          ...(n === 3 ? [{ block: 0, page: 1, bytes: null }] : []),
+        ],
+        device_state: Buffer.from("device"),
+        frames: [{ number: frameNumber(n), channel: 2, bytes: Buffer.from("x") }],
+      });
+      await log.append(Buffer.concat(record));
+    }
+    await log.close();
+  });
+
+  afterEach(async () => {
+    vi.restoreAllMocks();
+    process.exitCode = undefined;
+    await rm(path, { recursive: true, force: true });
+  });
+
+  async function run(...args: string[]): Promise<void> {
+    const program = new Command().exitOverride();
+    registerLog(program);
+    await program.parseAsync(["log", ...args], { from: "user" });
+  }
+
+  it("lists the transactions", async () => {
+    await run("list", path, "--json");
+    const listed = lines.map((line) => JSON.parse(line) as { n: number; pages: number; mark: number });
+    expect(listed).toMatchObject([
+      { n: 1, pages: 1, mark: 1 },
+      { n: 2, pages: 1, mark: 2 },
+      { n: 3, pages: 2, mark: 3 },
+    ]);
+  });
+
+  it("verifies a sound log, and says where a broken one ends", async () => {
+    await run("verify", path);
+    expect(lines.join()).toContain("3 whole transactions");
+    expect(process.exitCode).toBeUndefined();
+    const file = join(path, "txlog-00000000");
+    const bytes = await readFile(file);
+    bytes[bytes.length - 100] = (bytes[bytes.length - 100] ?? 0) ^ 1;
+    await writeFile(file, bytes);
+    await run("verify", path);
+    expect(lines.at(-1)).toContain("2 whole transactions");
+    expect(process.exitCode).toBe(1);
+  });
+
+  it("extracts the RAM image of a transaction over the base", async () => {
+    const base = join(path, "base");
+    const out = join(path, "image");
+    await writeFile(base, Buffer.alloc(4 * PAGE, 9));
+    await run("extract", path, "--base", base, "--out", out, "--transaction", "2");
+    const two = await readFile(out);
+    expect([0, 1, 2, 3].map((page) => two[page * PAGE])).toEqual([9, 1, 2, 9]);
+    await run("extract", path, "--base", base, "--out", out);
+    const three = await readFile(out);
+    expect([0, 1, 2, 3].map((page) => three[page * PAGE])).toEqual([9, 0, 2, 3]);
+    expect(three.length).toBe(4 * PAGE);
+  });
+
+  it("says in one sentence what is missing", async () => {
+    await expect(run("list", join(path, "nowhere"))).rejects.toThrow(/no transaction log in/);
+    await expect(run("extract", path, "--out", join(path, "x"), "--transaction", "7")).rejects.toThrow(
+      /there are 1 to 3/,
+    );
+    await expect(run("extract", path, "--out", join(path, "x"), "--block", "vga")).rejects.toThrow(/there are ram0/);
+  });
+});
