@@ -77,6 +77,12 @@ class LaneBuilder {
     this.#events.add(event);
   }
 
+  /** A line of text at the foot of the lane; those of log files are too many for the arrow keys to walk. */
+  tick(event: number, at_ms: number, tone: Tone, walked: boolean): void {
+    this.#marks.push({ event, at_ms, shape: "tick", tone, label: "" });
+    if (walked) this.#events.add(event);
+  }
+
   open(key: string, bar: OpenBar): void {
     this.#open.set(key, bar);
     this.#events.add(bar.event);
@@ -244,12 +250,11 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
     case "log":
     case "file.line":
     case "guest.log":
-      home().mark(
+      home().tick(
         index,
         at_ms,
-        "tick",
         /\b(error|fail(ed|ure)?|panic|oops|fatal|corrupt)/i.test(event.line) ? "warn" : "neutral",
-        "",
+        event.kind !== "file.line",
       );
       return;
     case "tx.taken": {

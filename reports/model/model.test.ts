@@ -112,6 +112,29 @@ describe("plots and tables", () => {
     expect(quantile([], 0.5)).toBeUndefined();
   });
 
+  it("wrong pages are read as the memory and still checks name them", () => {
+    const failed = (check: string, evidence: Parameters<typeof wrongPagesOf>[0][number]["evidence"]) => ({
+      check,
+      verdict: false as const,
+      summary: "",
+      ...(evidence === undefined ? {} : { evidence }),
+    });
+    const pages = wrongPagesOf([
+      failed("memory-model", {
+        step: 9,
+        wrong_pages: [{ page: 3, address: 4_206_592, expected: "step 9", found: "step 8" }],
+      }),
+      failed("still-audit", {
+        blocks: [{ block: "ram0", pages: 2, differing: 1 }],
+        differing: [{ block: "pc.bios", page: 1, source: "a", target: "b" }],
+      }),
+    ]);
+    expect(pages.map((page) => [page.block, page.page, page.expected, page.found])).toEqual([
+      ["", "3", "step 9", "step 8"],
+      ["pc.bios", "1", "a", "b"],
+    ]);
+  });
+
   it("wrong pages are taken from the evidence of failing checks, and only from those", () => {
     const { record } = sampleRun({ outcome: "corrupt" });
     expect(wrongPagesOf(record.checks)).toHaveLength(12);
