@@ -9,7 +9,7 @@ import type { Schedule } from "./schedule.ts";
 function search(mutant: Mutant, rules: Rules, schedules: number): Summary {
   const { faults } = mutant;
   const shape = (schedule: Schedule): Schedule =>
-    faults === undefined ? schedule : { ...schedule, nervous: false, faults };
+    faults === undefined ? schedule : { ...schedule, nervous: false, durability: "process", faults };
   return play({ from: mutant.from ?? 0, schedules, rules, shape, failures_max: 1 });
 }
 

@@ -1,0 +1,161 @@
+import { describe, expect, it } from "vitest";
+import { decodeMessage, encodeMessage } from "../wire/index.ts";
+import {
+  type Action,
+  type AgentEvent,
+  type AgentState,
+  ALL_RULES,
+  DEFAULT_TIMING,
+  type EventBody,
+  frameNumber,
+  initialState,
+  type Role,
+  step,
+  transactionNumber,
+} from "./index.ts";
+
+const ROLES: readonly Role[] = ["source", "target", "escrow"];
+
+/** Three agents whose messages arrive at once and whose disks are quick; enough to walk through a migration by hand. */
+class Trio {
+  readonly states: Record<Role, AgentState>;
+  readonly done: { role: Role; action: Action }[] = [];
+  readonly deaf = new Set<Role>();
+  now_ms = 0;
+
+  constructor() {
+    const make = (role: Role): AgentState =>
+      initialState({ role, ...DEFAULT_TIMING, durability: "process", logSync: "disk", rules: ALL_RULES });
+    this.states = { source: make("source"), target: make("target"), escrow: make("escrow") };
+    for (const role of ROLES) this.event(role, { kind: "started", durable: null, memory: null, log: null });
+  }
+
+  event(role: Role, body: EventBody): void {
+    const { state, actions } = step(freeze(this.states[role]), { ...body, now_ms: this.now_ms } as AgentEvent);
+    this.states[role] = state;
+    for (const action of actions) this.act(role, action);
+  }
+
+  act(role: Role, action: Action): void {
+    this.done.push({ role, action });
+    if (action.kind === "persistPromise") {
+      this.event(role, { kind: "promisePersisted", generation: action.durable.descriptor.generation });
+    } else if (action.kind === "send" && !this.deaf.has(role) && !this.deaf.has(action.to)) {
+      // Everything that is said passes through the wire format and back.
+      const { message } = decodeMessage(Buffer.concat(encodeMessage(action.message)));
+      this.event(action.to, { kind: "message", from: role, message });
+    } else if (action.kind === "storeRecord") {
+      this.event(role, { kind: "recordStored", generation: action.header.generation, n: action.header.n });
+    } else if (action.kind === "takeTransaction") {
+      const mark = this.states[role].gate.produced;
+      this.event(role, { kind: "transactionTaken", generation: action.generation, n: action.n, mark });
+    } else if (action.kind === "loadPackage" || action.kind === "runQemu") this.event(role, { kind: "vmRunning" });
+  }
+
+  beat(times: number): void {
+    for (let i = 0; i < times; i += 1) {
+      this.now_ms += 100;
+      for (const role of ROLES) if (!this.deaf.has(role)) this.event(role, { kind: "timer", timer: "heartbeat" });
+    }
+  }
+
+  /** Up to the point where the target runs. */
+  switchOver(): this {
+    this.beat(1);
+    this.event("source", { kind: "migrate" });
+    this.beat(6);
+    this.event("source", { kind: "packageReady", mark: frameNumber(0), acked: frameNumber(0) });
+    return this;
+  }
+
+  of(role: Role, kind: Action["kind"]): Action[] {
+    return this.done.filter((entry) => entry.role === role && entry.action.kind === kind).map(({ action }) => action);
+  }
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) freeze(inner);
+  }
+  return value;
+}
+
+describe("the core", () => {
+  it("hands the VM over, lets output out once it is committed, and ends with one owner", () => {
+    const trio = new Trio().switchOver();
+    expect(trio.states.target).toMatchObject({ vm: "running", phase: "draining" });
+    expect(trio.of("source", "sendPackage")).toHaveLength(1);
+    trio.event("target", { kind: "output", upTo: frameNumber(2) });
+    expect(trio.of("target", "releaseOutput")).toMatchObject([{ generation: 1, from: 1, to: 2 }]);
+    expect(trio.states.escrow.log?.mark).toBe(2);
+    trio.event("target", { kind: "allPagesArrived" });
+    trio.beat(3);
+    expect(trio.states.target).toMatchObject({ phase: "completed", opened: { owner: "target", mode: "final" } });
+    expect(trio.of("source", "finish")).toHaveLength(1);
+    expect(trio.of("escrow", "finish")).toHaveLength(1);
+  });
+
+  it("keeps the gate shut when the escrow does not answer, until the source has promised", () => {
+    const trio = new Trio().switchOver();
+    trio.deaf.add("escrow");
+    trio.event("target", { kind: "output", upTo: frameNumber(1) });
+    expect(trio.of("target", "releaseOutput")).toEqual([]);
+    trio.beat(8);
+    expect(trio.states.target.opened).toMatchObject({ generation: 2, mode: "unprotected" });
+    expect(trio.of("target", "releaseOutput")).toMatchObject([{ generation: 2, from: 1, to: 1 }]);
+    expect(trio.states.source.promised).toMatchObject({ generation: 2, owner: "target" });
+  });
+
+  it("restores a dead target's VM on the source, and lets it run only after the second vote", () => {
+    const trio = new Trio().switchOver();
+    trio.event("target", { kind: "output", upTo: frameNumber(3) });
+    trio.event("target", { kind: "qemuGone" });
+    trio.beat(2);
+    const [restore] = trio.of("source", "startRestore");
+    expect(restore).toMatchObject({ generation: 2, from: "log" });
+    expect(trio.of("source", "runQemu")).toEqual([]);
+    const n = transactionNumber(trio.states.escrow.log?.last ?? 0);
+    trio.event("source", {
+      kind: "restoreReady",
+      generation: trio.states.source.opened.generation,
+      n,
+      mark: frameNumber(3),
+      acked: frameNumber(1),
+    });
+    trio.beat(1);
+    expect(trio.of("source", "runQemu")).toHaveLength(1);
+    expect(trio.of("source", "releaseOutput").at(-1)).toMatchObject({ generation: 3, from: 2, to: 3 });
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "completed" });
+  });
+
+  it("does nothing to a VM whose owner is still heard by the escrow", () => {
+    const trio = new Trio().switchOver();
+    for (let i = 0; i < 10; i += 1) {
+      trio.now_ms += 100;
+      for (const role of ["target", "escrow"] as const) trio.event(role, { kind: "timer", timer: "heartbeat" });
+    }
+    trio.event("source", { kind: "timer", timer: "heartbeat" });
+    expect(trio.of("source", "startRestore")).toEqual([]);
+    expect(trio.states.target.opened.generation).toBe(1);
+  });
+
+  it("promises a number once, and never below", () => {
+    const trio = new Trio().switchOver();
+    const before = trio.states.escrow.promised;
+    for (const g of [0, 1]) {
+      const descriptor = { ...before, generation: before.generation, owner: "source" as const, mode: "claim" as const };
+      trio.event("escrow", {
+        kind: "message",
+        from: "source",
+        message: {
+          kind: "ask",
+          pre: false,
+          descriptor: { ...descriptor, generation: g as unknown as typeof before.generation },
+        },
+      });
+    }
+    expect(trio.states.escrow.promised).toEqual(before);
+    expect(trio.of("escrow", "send").at(-1)).toMatchObject({ message: { kind: "refuse" } });
+  });
+});
