@@ -36,4 +36,9 @@ if (events.length > 0) {
     });
   }
 }
-document.documentElement.dataset["ready"] = `${Math.round(performance.now())}`;
+// Ready means drawn: the lanes are painted in the next frame.
+requestAnimationFrame(() =>
+  setTimeout(() => {
+    document.documentElement.dataset["ready"] = `${Math.round(performance.now())}`;
+  }),
+);
