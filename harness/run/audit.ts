@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import type { BlockDifference, StillFindings } from "../checks/evidence.ts";
 import { RAM_PATH, type StartedVm } from "../fleet/vm.ts";
 import { RAM_BLOCK } from "../qemu/command-line.ts";
-import { type LocatedBlock, locateBlocks } from "../txsync/dirty/locate.ts";
+import { type LocatedBlock, locateBlocks } from "../qemu/ram-blocks.ts";
 
 const PAGE_BYTES = 4096;
 const PART_BYTES = 256 * PAGE_BYTES;

@@ -25,26 +25,31 @@ export async function watchProgress(
       const started_ms = performance.now();
       const watched = (): number => Math.round(performance.now() - started_ms);
       const watch_ms = host === owner ? WATCH_OWNER_MS : guest.still_after_ms;
-      let before = await steps(guest, vm);
+      let failed: string | undefined;
+      let seen = false;
+      const look = async (): Promise<number | undefined> => {
+        try {
+          const step = await guest.steps(vm);
+          seen = true;
+          return step;
+        } catch (error) {
+          failed = messageOf(error).split("\n")[0];
+          return undefined;
+        }
+      };
+      let before = await look();
       let after = before;
       while (watched() < watch_ms) {
         await delay(LOOK_EVERY_MS);
-        after = (await steps(guest, vm)) ?? after;
+        after = (await look()) ?? after;
         // A guest that tells its steps now and then may have told none yet when the watch began.
         before ??= after;
         if (host === owner && before !== undefined && after !== undefined && after > before) break;
       }
-      return { host, before, after, watched_ms: watched() };
+      const hidden = seen || failed === undefined || !vm.alive ? {} : { failed };
+      return { host, before, after, watched_ms: watched(), ...hidden };
     }),
   );
-}
-
-async function steps(guest: GuestUnderTest, vm: StartedVm): Promise<number | undefined> {
-  try {
-    return await guest.steps(vm);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Runs one look at the VM; what goes wrong with the looking is evidence too. */

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { UserError } from "../../base/errors.ts";
 import type { QmpClient } from "../../qemu/qmp.ts";
-import { type LocatedBlock, locateBlocks } from "./locate.ts";
+import { type LocatedBlock, locateBlocks } from "../../qemu/ram-blocks.ts";
 import { readShimStatus } from "./shim-status.ts";
 
 export interface FindBlocksOptions {

@@ -1,8 +1,4 @@
-/** A stretch of QEMU's memory that it registered, in the order in which it did: that of its RAM blocks. */
-export interface RegisteredRange {
-  readonly start: bigint;
-  readonly bytes: number;
-}
+import type { RegisteredRange } from "../../qemu/ram-blocks.ts";
 
 /** What the preloaded library (fixtures/native/uffd-shim.c) says of the tracking that it set up. */
 export type ShimStatus =

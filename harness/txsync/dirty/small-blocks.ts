@@ -1,4 +1,4 @@
-import type { LocatedBlock } from "./locate.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { PAGE_BYTES } from "./pages.ts";
 import { openTracker } from "./tracker.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { locateBlocks, parseRamBlocks } from "./locate.ts";
+import { locateBlocks, parseRamBlocks } from "./ram-blocks.ts";
 
 /** As QEMU 7.2.22 printed it. */
 const TABLE_7_2 = `              Block Name    PSize              Offset               Used              Total

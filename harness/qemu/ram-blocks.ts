@@ -1,6 +1,13 @@
-import { UserError } from "../../base/errors.ts";
-import { PAGE_BYTES } from "./pages.ts";
-import type { RegisteredRange } from "./shim-status.ts";
+import { UserError } from "../base/errors.ts";
+
+/** A guest page on x86, and the guard page behind each block. */
+const PAGE_BYTES = 4096;
+
+/** A stretch of memory that a QEMU registered for userfaultfd, in the order in which it did: that of its RAM blocks. */
+export interface RegisteredRange {
+  readonly start: bigint;
+  readonly bytes: number;
+}
 
 /** A RAM block of a running QEMU, and where its bytes can be read from outside. */
 export interface LocatedBlock {
