@@ -760,7 +760,8 @@ export class World {
     for (const host of [source, target, escrow]) {
       const d = promisedBy(host);
       if (!isFree(d) || d.generation === 0) continue;
-      if (d.owner === host.role && !host.agentUp) continue;
+      // Promised to itself alone, and never opened: it binds nobody else.
+      if (d.owner === host.role && (!host.agentUp || !host.state.everFree)) continue;
       if (free === null || d.generation > free.generation) free = d;
     }
     for (const host of [source, target, escrow]) {
