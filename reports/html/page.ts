@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { Eta } from "eta";
 
@@ -27,10 +28,18 @@ export interface Page {
  */
 export async function renderPage(page: Page): Promise<string> {
   const [script, style] = await Promise.all([bundle(page.client), styles()]);
-  const data = Object.entries(page.data).map(([id, value]) => ({ id, json: embeddable(value) }));
+  const data = Object.entries(page.data).map(([id, value]) => packIfLong(id, embeddable(value)));
   const body = eta.render(`./${page.template}`, { view: page.view });
   const hash = createHash("sha256").update(script).digest("base64");
   return eta.render("./layout", { title: page.title, body, script, style, data, hash });
+}
+
+/** Above this the data is packed: a tenth of the size for a CI artifact, at the same time to open. */
+const PLAIN_MAX = 1_000_000;
+
+function packIfLong(id: string, json: string): { id: string; type: string; json: string } {
+  if (json.length <= PLAIN_MAX) return { id, type: "application/json", json };
+  return { id, type: "application/octet-stream", json: gzipSync(json).toString("base64") };
 }
 
 /** JSON that can stand in a script element: no `<` in it, so neither a closing tag nor a comment can begin. */

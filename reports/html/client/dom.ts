@@ -25,6 +25,15 @@ export function embedded<T>(id: string): T {
   return JSON.parse(byId(id).textContent ?? "null") as T;
 }
 
+/** The same, also where the page carries the data packed (type application/octet-stream, base64 of gzip). */
+export async function embeddedOrPacked<T>(id: string): Promise<T> {
+  const element = byId(id);
+  if (element.getAttribute("type") === "application/json") return embedded<T>(id);
+  const packed = Uint8Array.from(atob((element.textContent ?? "").trim()), (character) => character.charCodeAt(0));
+  const text = new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip")));
+  return (await text.json()) as T;
+}
+
 /** Runs `work` at most once a frame, however often it is asked for. */
 export function oncePerFrame(work: () => void): () => void {
   let asked = false;
