@@ -19,9 +19,13 @@ export interface Judgement {
   readonly evidence?: JsonValue;
 }
 
-/** Runs a check. One that crashes says unknown: it has proved nothing. */
-export function runCheck(check: Check, evidence: Evidence): CheckResult {
+/**
+ * Runs a check. One that crashes says unknown: it has proved nothing.
+ * @returns undefined where it has nothing to say about this run
+ */
+export function runCheck(check: Check, evidence: Evidence): CheckResult | undefined {
   try {
+    if (!check.applies(evidence)) return undefined;
     return { check: check.name, ...check.judge(evidence) };
   } catch (error) {
     return { check: check.name, verdict: "unknown", summary: `the check crashed: ${String(error)}` };
@@ -42,4 +46,9 @@ export function movers(evidence: Evidence): readonly HostRole[] {
   return evidence.progress
     .filter(({ before, after }) => before !== undefined && after !== undefined && after > before)
     .map(({ host }) => host);
+}
+
+/** The hosts whose instance is there and could not be looked at: each may be one that moves. */
+export function unread(evidence: Evidence): readonly string[] {
+  return evidence.progress.flatMap(({ host, failed }) => (failed === undefined ? [] : [`${host} (${failed})`]));
 }

@@ -14,6 +14,8 @@ export interface ProgressSample {
   readonly before: number | undefined;
   readonly after: number | undefined;
   readonly watched_ms: number;
+  /** Why the instance that is there could not be looked at even once. */
+  readonly failed?: string;
 }
 
 /** A page that is not what the rule says. Contents are described in words, such as "content of step 12". */

@@ -1,4 +1,4 @@
-import { type Check, movers } from "./check.ts";
+import { type Check, movers, unread } from "./check.ts";
 
 /** Never two: at most one instance makes progress. (That there is one is vm-running's matter.) */
 export const singleInstance: Check = {
@@ -9,6 +9,9 @@ export const singleInstance: Check = {
     const moving = movers(evidence);
     if (evidence.progress.length === 0)
       return { verdict: "unknown", summary: "nobody looked whether it makes progress" };
+    const hidden = unread(evidence);
+    if (moving.length <= 1 && hidden.length > 0)
+      return { verdict: "unknown", summary: `could not see whether a second one moves: ${hidden.join(", ")}` };
     if (moving.length <= 1)
       return {
         verdict: true,

@@ -1,4 +1,4 @@
-import { type Check, movers } from "./check.ts";
+import { type Check, movers, unread } from "./check.ts";
 
 /**
  * A VM runs. That it is the one its owner takes it for is not enough: an old instance that came back to life runs too,
@@ -31,6 +31,13 @@ export const vmRunning: Check = {
     }
     if (evidence.progress.length === 0)
       return { verdict: "unknown", summary: "nobody looked whether it makes progress" };
+    const hidden = unread(evidence);
+    if (hidden.length > 0)
+      return {
+        verdict: "unknown",
+        summary: `could not see whether it moves: ${hidden.join(", ")}; ${settled}`,
+        evidence: samples,
+      };
     return { verdict: false, summary: `no instance makes progress: ${settled}`, evidence: samples };
   },
 };
