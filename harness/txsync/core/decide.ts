@@ -67,7 +67,8 @@ function wishOfTarget(s: AgentState): Wish | null {
   if (s.vm !== "none" && s.vm !== "gone") return null;
   // Our VM is dead and so is the source's host: only the escrow's copy of the base can bring it back.
   if (s.ranFree || inGrace(s) || !e || src || isWell(s)) return null;
-  if (isFree(s.promised) && s.promised.basis === null) return null;
+  // What went out freely is in no log. A free generation that we never opened let nothing out.
+  if (isFree(s.promised) && s.promised.basis === null && s.everFree) return null;
   const escrow = s.peerEscrow;
   if (escrow === null || escrow.hearsSource || !escrow.baseComplete || escrow.log === null) return null;
   return claimedAlready(s) ? null : ask("claim", validFrom(s), ["escrow"]);
@@ -124,7 +125,8 @@ function heard(s: AgentState): readonly Role[] {
  * may have been: we promised it to ourselves) only records of the new generation count.
  */
 function validFrom(s: AgentState): Generation {
-  const own = s.config.role === "target" && s.promised.owner === "target" && s.promised.mode === "unprotected";
+  const own =
+    s.config.role === "target" && s.everFree && s.promised.owner === "target" && s.promised.mode === "unprotected";
   if (own) return nextGeneration(s);
   const escrow = s.peerEscrow?.promised.validFrom ?? 0;
   return generation(Math.max(s.promised.validFrom, escrow));
