@@ -70,7 +70,7 @@ export async function runScenarios(
     throw new UserError("txsync cannot be run yet: this version knows --recovery stock only.");
   }
   const memory_bytes = options.memory * 1024 ** 2;
-  checkMemory(memory_bytes, options.jobs);
+  checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * options.repeat));
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
   const accels = new Map<GuestKind, AccelChoice>();
@@ -80,12 +80,13 @@ export async function runScenarios(
     say(`QEMU ${environment.qemu_version}, ${guest} guest, ${choice.accel}: ${choice.why}`);
   }
   const progress = makeProgress(process.stderr, options.json === true);
+  const names = new Map<RunRequest, string>();
   const requests = scenarios.flatMap((scenario) =>
     Array.from({ length: options.repeat }, (_, turn): RunRequest => {
       const name = `${runName({ scenario: scenario.id, recovery: options.recovery })}${options.repeat > 1 ? ` ${turn + 1}` : ""}`;
       const guest = guestOf(scenario, options);
       const { accel, why } = accels.get(guest) ?? { accel: "tcg", why: "nothing was chosen" };
-      return {
+      const request: RunRequest = {
         scenario,
         recovery: options.recovery,
         guest,
@@ -96,10 +97,12 @@ export async function runScenarios(
         keep: options.keep === true,
         onEvent: (event) => progress.onEvent(name, event),
       };
+      names.set(request, name);
+      return request;
     }),
   );
-  const finished = await runSuite(environment, requests, options.jobs, ({ record, folder }) => {
-    progress.onFinished(record);
+  const finished = await runSuite(environment, requests, options.jobs, ({ record, folder }, request) => {
+    progress.onFinished(names.get(request) ?? record.id, record);
     if (options.json) console.log(JSON.stringify(jsonLine(record, folder)));
   });
   progress.close();

@@ -4,7 +4,8 @@ import type { TimelineEvent } from "../base/timeline.ts";
 /** Shows how runs are going: lines on a terminal or in a log. */
 export interface Progress {
   onEvent(run: string, event: TimelineEvent): void;
-  onFinished(record: RunRecord): void;
+  /** `run` is the name under which its events came: several runs of one scenario may go on at a time. */
+  onFinished(run: string, record: RunRecord): void;
   close(): void;
 }
 
@@ -30,7 +31,7 @@ export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progre
     if (!tty) return;
     erase();
     for (const [run, { phase, pages, fault, step }] of live) {
-      const width = Math.max(40, (output.columns ?? 100) - 1);
+      const width = (output.columns || 100) - 1;
       output.write(`${`  ${run.padEnd(30)} ${phase.padEnd(8)} ${pages} ${step} ${fault}`.slice(0, width)}\n`);
       drawn += 1;
     }
@@ -45,18 +46,17 @@ export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progre
       }
       if (event.kind === "run.phase") state.phase = event.phase;
       else if (event.kind === "migration.step") state.step = event.step;
-      else if (event.kind === "migration.progress") state.pages = bar(event.pages_arrived / event.pages_total);
+      else if (event.kind === "migration.progress") state.pages = bar(event.pages_arrived, event.pages_total);
       else if (event.kind === "fault.injected") state.fault = `! ${event.what}`;
       else if (event.kind === "fault.healed") state.fault = `healed ${event.fault}`;
       else return;
       draw();
     },
-    onFinished(record) {
+    onFinished(run, record) {
       if (quiet) return;
-      const run = [...live.keys()].find((name) => name.startsWith(runName(record))) ?? runName(record);
       erase();
       live.delete(run);
-      output.write(`${finishedLine(record)}\n`);
+      output.write(`${finishedLine(run, record)}\n`);
       draw();
     },
     close: () => erase(),
@@ -68,13 +68,15 @@ export function runName(run: { readonly scenario: string; readonly recovery: str
   return `${run.scenario} ${run.recovery}`;
 }
 
-function bar(fraction: number): string {
-  const full = Math.round(Math.min(1, Math.max(0, fraction)) * BAR_WIDTH);
+/** QEMU counts a page that it sends again once more, so more may seem to have arrived than there are. */
+function bar(arrived: number, total: number): string {
+  const fraction = total > 0 ? Math.min(1, arrived / total) : 0;
+  const full = Math.round(fraction * BAR_WIDTH);
   return `[${"#".repeat(full)}${".".repeat(BAR_WIDTH - full)}] ${String(Math.floor(fraction * 100)).padStart(3)} %`;
 }
 
-function finishedLine(record: RunRecord): string {
+function finishedLine(run: string, record: RunRecord): string {
   const mark = record.as_expected ? "ok  " : "FAIL";
   const time = `${(record.timings.total_ms / 1000).toFixed(1)} s`;
-  return `${mark} ${runName(record).padEnd(38)} ${record.verdict.padEnd(11)} ${time.padStart(7)}  ${record.why.split("\n")[0]}`;
+  return `${mark} ${run.padEnd(38)} ${record.verdict.padEnd(11)} ${time.padStart(7)}  ${record.why.split("\n")[0]}`;
 }

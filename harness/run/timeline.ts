@@ -7,6 +7,7 @@ export class Timeline {
   readonly #started_ms = performance.now();
   readonly #file: WriteStream;
   readonly #events: TimelineEvent[] = [];
+  #closed = false;
   readonly #listeners = new Set<(event: TimelineEvent) => void>();
 
   constructor(path: string) {
@@ -26,6 +27,8 @@ export class Timeline {
   };
 
   append(event: TimelineEvent): void {
+    // A process on a host that was taken down may be seen to exit after the run is over: too late to be part of it.
+    if (this.#closed) return;
     this.#events.push(event);
     this.#file.write(`${JSON.stringify(event)}\n`);
     for (const listener of [...this.#listeners]) listener(event);
@@ -38,6 +41,7 @@ export class Timeline {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     this.#file.end();
     await finished(this.#file);
   }

@@ -1,0 +1,121 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import type { HostRole, ProtocolStep, TimelineEvent } from "../base/timeline.ts";
+import { waitFor } from "../base/wait.ts";
+import type { FaultContext } from "../faults/index.ts";
+import { Nemesis } from "./nemesis.ts";
+import type { FaultPlan, Trigger } from "./scenario.ts";
+import { Timeline } from "./timeline.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "ferryman-nemesis-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const KILL = { fault: "kill-process", host: "source", process: "qemu" } as const;
+const FREEZE = { fault: "freeze-process", host: "target", process: "qemu" } as const;
+const at = (step: ProtocolStep): Trigger => ({ on: "step", step });
+
+let files = 0;
+const running: { readonly nemesis: Nemesis; readonly timeline: Timeline }[] = [];
+afterEach(async () => {
+  for (const { nemesis, timeline } of running.splice(0)) {
+    await nemesis.stop();
+    await timeline.close();
+  }
+});
+
+/** A nemesis over hosts that only write down what they are told to run. */
+function unleash(plans: readonly FaultPlan[], without: readonly HostRole[] = []) {
+  const timeline = new Timeline(join(folder, `${files++}.ndjson`));
+  const commands: string[] = [];
+  const host = (role: HostRole) => ({ run: async (command: string) => commands.push(`${role}: ${command}`) });
+  const context = { fleet: { host }, pid: (role: HostRole) => (without.includes(role) ? undefined : 42) };
+  const nemesis = new Nemesis(plans, timeline, context as unknown as FaultContext);
+  running.push({ nemesis, timeline });
+  const faults = (): string[] =>
+    timeline.events.filter(({ lane }) => lane === "fault").map((event) => `${event.kind} ${idOf(event)}`);
+  const step = (name: ProtocolStep): void => timeline.emit("migration", { kind: "migration.step", step: name });
+  const done = (): Promise<unknown> =>
+    waitFor({ what: "the nemesis to be done", timeout_ms: 5_000 }, () => (nemesis.done ? true : undefined));
+  return { nemesis, timeline, commands, faults, step, done };
+}
+
+function idOf(event: TimelineEvent): string {
+  return "id" in event ? event.id : "";
+}
+
+describe("nemesis", () => {
+  it("strikes when the trigger fires, not before", async () => {
+    const { commands, faults, step, done } = unleash([{ fault: KILL, at: at("switchover") }]);
+    step("precopy");
+    expect(faults()).toEqual([]);
+    step("switchover");
+    await done();
+    expect(commands).toEqual(["source: kill -9 42"]);
+    expect(faults()).toEqual(["fault.injected fault-0"]);
+  });
+
+  it("strikes once though its trigger fires again and again", async () => {
+    const { commands, step, done } = unleash([{ fault: KILL, at: at("postcopy-paused") }]);
+    step("postcopy-paused");
+    step("postcopy-paused");
+    await done();
+    step("postcopy-paused");
+    expect(commands).toHaveLength(1);
+  });
+
+  it("heals when the trigger for that fires, after it was broken", async () => {
+    const plan = { fault: FREEZE, at: at("switchover"), heal: { on: "fault", index: 0, after_ms: 1 } } as const;
+    const { commands, faults, step, done } = unleash([plan]);
+    step("switchover");
+    await done();
+    expect(commands).toEqual(["target: kill -STOP 42", "target: kill -CONT 42"]);
+    expect(faults()).toEqual(["fault.injected fault-0", "fault.healed fault-0"]);
+  });
+
+  it("lets one fault wait for another: double failures", async () => {
+    const { commands, faults, step, done } = unleash([
+      { fault: FREEZE, at: at("switchover") },
+      { fault: KILL, at: { on: "fault", index: 0, after_ms: 1 } },
+    ]);
+    step("switchover");
+    await done();
+    expect(commands).toEqual(["target: kill -STOP 42", "source: kill -9 42"]);
+    expect(faults()).toEqual(["fault.injected fault-0", "fault.injected fault-1"]);
+  });
+
+  it("says so when a fault cannot be injected, and goes on with the others", async () => {
+    const { timeline, commands, step, done } = unleash(
+      [
+        { fault: KILL, at: at("switchover") },
+        { fault: FREEZE, at: at("switchover") },
+      ],
+      ["source"],
+    );
+    step("switchover");
+    await done();
+    expect(commands).toEqual(["target: kill -STOP 42"]);
+    const failed = timeline.events.filter(({ kind }) => kind === "fault.failed");
+    expect(failed).toMatchObject([{ id: "fault-0", error: "there is no qemu on source that could be hit" }]);
+  });
+
+  it("once stopped, strikes no more, and does not call what never struck a failure", async () => {
+    const { nemesis, commands, faults, step } = unleash([
+      { fault: KILL, at: at("completed") },
+      { fault: FREEZE, at: { ...at("switchover"), after_ms: 60_000 } },
+    ]);
+    step("switchover");
+    await nemesis.stop();
+    step("completed");
+    expect(nemesis.done).toBe(true);
+    expect([commands, faults()]).toEqual([[], []]);
+  });
+
+  it("bears to be stopped twice, and to have nothing to do", async () => {
+    const { nemesis } = unleash([]);
+    expect(nemesis.done).toBe(true);
+    await nemesis.stop();
+    await nemesis.stop();
+  });
+});

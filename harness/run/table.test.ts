@@ -1,0 +1,37 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { makeRecord } from "./make-record.ts";
+import { textTable, verdictTable } from "./table.ts";
+
+describe("table", () => {
+  it("keeps every cell, one row a line, the columns under their headings", () => {
+    const word = fc.stringMatching(/^[a-z0-9]{1,12}$/);
+    const row = fc.tuple(word, word, word);
+    fc.assert(
+      fc.property(row, fc.array(row, { maxLength: 6 }), (heading, rows) => {
+        const lines = textTable(heading, rows).split("\n");
+        expect(lines).toHaveLength(rows.length + 2);
+        const starts = [...(lines[1] ?? "").matchAll(/-+/g)].map(({ index }) => index);
+        for (const [i, cells] of [heading, null, ...rows].entries()) {
+          const line = lines[i] ?? "";
+          expect(line).toBe(line.trimEnd());
+          for (const [column, cell] of (cells ?? []).entries())
+            expect(line.startsWith(cell, starts[column])).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it("is a heading and its rule where there are no rows", () => {
+    expect(textTable(["a", "bc"], [])).toBe("a  bc\n-  --");
+  });
+
+  it("says of a run what came out, and what was expected where that differs", () => {
+    const table = verdictTable([
+      makeRecord({ scenario: "no-fault", verdict: "intact" }),
+      makeRecord({ scenario: "link-slow", verdict: "corrupt", as_expected: false }),
+    ]);
+    expect(table).toMatch(/no-fault +stock +integrity\/tcg +10\.0\.13 +intact +as expected +4\.2 s/);
+    expect(table).toMatch(/link-slow .* corrupt +expected intact/);
+  });
+});
