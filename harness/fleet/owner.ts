@@ -20,7 +20,9 @@ export function ownerLives(owner: string): boolean {
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    // A zombie (Z) or dead (X) process only waits for its parent to take note.
+    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19];
   } catch {
     return isAlive(pid) ? "0" : undefined;
   }
@@ -30,7 +32,8 @@ function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
     return true;
-  } catch {
-    return false;
+  } catch (error) {
+    // Another user's process lives, though it may not be signalled.
+    return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }
