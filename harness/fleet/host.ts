@@ -1,10 +1,12 @@
 import { createConnection, type Socket } from "node:net";
-import { PassThrough, type Readable } from "node:stream";
+import { pipeline, type Readable, Transform } from "node:stream";
 import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
+import { messageOf } from "../base/errors.ts";
 import type { Emit, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
+import { Demultiplexer } from "./demultiplexer.ts";
 import { MANAGEMENT_PORTS } from "./ports.ts";
 import { HostProcess } from "./process.ts";
 import { HostShell } from "./shell.ts";
@@ -48,7 +50,7 @@ export class StartedHost implements AsyncDisposable {
 
   static async start(docker: Docker, spec: HostSpec): Promise<StartedHost> {
     const name = `ferryman-${spec.run}-${spec.role}`;
-    const started = await startContainer({
+    const started = await startContainer(docker, {
       image: spec.image,
       name,
       run: spec.run,
@@ -70,7 +72,7 @@ export class StartedHost implements AsyncDisposable {
       spec.emit(spec.role, { kind: "host.started", container: name });
       return new StartedHost(spec, docker, started, shell, name);
     } catch (error) {
-      await container.remove({ force: true });
+      await removeContainer(container);
       throw error;
     }
   }
@@ -113,18 +115,26 @@ export class StartedHost implements AsyncDisposable {
       AttachStderr: true,
     });
     const stream = await exec.start({ hijack: true, stdin: false });
-    const output = new PassThrough();
     let complaint = "";
-    const errors = new PassThrough().setEncoding("utf8").on("data", (text: string) => {
+    const output = new Demultiplexer((text) => {
       complaint += text;
     });
-    this.#docker.modem.demuxStream(stream, output, errors);
-    stream.on("error", (error: Error) => output.destroy(error));
-    stream.on("end", () => {
-      if (complaint === "") output.end();
-      else output.destroy(new Error(`reading ${path} on ${this.role}: ${complaint.trim()}`));
+    // The end of the output alone does not mean that all was read: the host may have died, or the file ended in an error.
+    const output_checked = new Transform({
+      transform: (chunk, _encoding, done) => done(null, chunk),
+      flush: (done) => {
+        exec.inspect().then(
+          ({ ExitCode }) =>
+            ExitCode === 0
+              ? done()
+              : done(new Error(`reading ${path} on ${this.role}: ${complaint.trim() || "the host is gone"}`)),
+          (error: unknown) => done(new Error(`reading ${path} on ${this.role}: ${messageOf(error)}`)),
+        );
+      },
     });
-    return output;
+    // An error of any part reaches the reader; a reader that leaves ends the others.
+    pipeline(stream, output, output_checked, () => undefined);
+    return output_checked;
   }
 
   /**

@@ -1,9 +1,15 @@
 import { PassThrough } from "node:stream";
+import { finished } from "node:stream/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import type Docker from "dockerode";
 import { within } from "../base/wait.ts";
 
 const LINES_KEPT = 200;
 const LINE_BYTES_MAX = 8_192;
+/** Lines kept for a listener that has not come yet. */
+const BACKLOG_LINES_MAX = 10_000;
+/** How often the engine is asked about a process that closed its output. */
+const ASK_INTERVAL_MS = 100;
 
 export type OutputName = "stdout" | "stderr";
 
@@ -18,6 +24,7 @@ export class HostProcess implements Disposable {
   readonly #listeners = new Set<(line: string, output: OutputName) => void>();
   readonly #backlog: { line: string; output: OutputName }[];
   #gone = false;
+  #disposed = false;
 
   private constructor(
     pid: number,
@@ -62,18 +69,22 @@ export class HostProcess implements Disposable {
         if (told) return onPid(Number(told[1]));
         kept.push(line);
         if (kept.length > LINES_KEPT) kept.shift();
-        if (self === undefined || self.#listeners.size === 0) backlog.push({ line, output });
-        else for (const listener of self.#listeners) listener(line, output);
+        if (self !== undefined && self.#listeners.size > 0) {
+          for (const listener of self.#listeners) listener(line, output);
+          return;
+        }
+        backlog.push({ line, output });
+        if (backlog.length > BACKLOG_LINES_MAX) backlog.shift();
       });
-    docker.modem.demuxStream(stream, sink("stdout"), sink("stderr"));
-    const exited = new Promise<number | null>((resolve) => {
-      const close = (): void => {
-        exec.inspect().then(
-          (info) => resolve(info.ExitCode ?? null),
-          () => resolve(null),
-        );
-      };
-      stream.once("end", close).once("close", close).once("error", close);
+    const sinks = [sink("stdout"), sink("stderr")] as const;
+    docker.modem.demuxStream(stream, ...sinks);
+    const closed = new Promise<void>((resolve) => {
+      stream.once("end", resolve).once("close", resolve).once("error", resolve);
+    });
+    const exited = closed.then(async () => {
+      for (const output of sinks) output.end();
+      await Promise.all(sinks.map((output) => finished(output)));
+      return exitCode(exec, () => self?.abandoned === true);
     });
     const known = await within(
       { what: `${argv[0] ?? "a process"} to start`, timeout_ms: 10_000, lastLines: () => kept },
@@ -83,11 +94,16 @@ export class HostProcess implements Disposable {
     return self;
   }
 
+  /** Whether the harness has stopped listening to it. */
+  get abandoned(): boolean {
+    return this.#disposed;
+  }
+
   get gone(): boolean {
     return this.#gone;
   }
 
-  /** Calls back for every line of output, those already written included. */
+  /** Calls back for every line of output, those already written included (of very many the last 10,000). */
   onLine(listener: (line: string, output: OutputName) => void): void {
     for (const { line, output } of this.#backlog.splice(0)) listener(line, output);
     this.#listeners.add(listener);
@@ -100,11 +116,29 @@ export class HostProcess implements Disposable {
 
   /** Stops listening to the process; it is not killed by that. */
   [Symbol.dispose](): void {
+    this.#disposed = true;
     this.#stream.destroy();
   }
 }
 
-/** Cuts a byte stream into lines; a line longer than 8 KiB comes in pieces. */
+/**
+ * The exit code of a process whose output has ended. That alone does not mean that it has: a process may close its
+ * output and live on, and the engine notes the end of a process a little after that of its output.
+ */
+async function exitCode(exec: Docker.Exec, abandoned: () => boolean): Promise<number | null> {
+  for (;;) {
+    try {
+      const { Running, ExitCode } = await exec.inspect();
+      if (!Running || abandoned()) return ExitCode ?? null;
+    } catch {
+      return null;
+    }
+    // Unreferenced: a process that runs on for ever does not keep the harness from ending.
+    await delay(ASK_INTERVAL_MS, undefined, { ref: false });
+  }
+}
+
+/** Cuts a byte stream into lines; a line longer than 8 KiB comes in pieces, the last one may do without an end. */
 function lines(onLine: (line: string) => void): PassThrough {
   let rest = "";
   const output = new PassThrough();
@@ -117,6 +151,9 @@ function lines(onLine: (line: string) => void): PassThrough {
       onLine(rest);
       rest = "";
     }
+  });
+  output.on("end", () => {
+    if (rest !== "") onLine(rest.replace(/\r$/, ""));
   });
   return output;
 }

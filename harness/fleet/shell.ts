@@ -45,7 +45,7 @@ export class HostShell implements Disposable {
   }
 
   /**
-   * Runs one command line and returns what it printed (both streams).
+   * Runs one command line, in a subshell of its own, and returns what it printed (both streams).
    * @throws Error when it exits non-zero, with its output; WaitTimeoutError when the host does not answer.
    */
   async run(command: string, timeout_ms = 5_000): Promise<string> {
@@ -62,7 +62,9 @@ export class HostShell implements Disposable {
     const reply = new Promise<{ code: number; output: string }>((resolve, reject) => {
       this.#waiting = { turn, resolve, reject };
     });
-    this.#stream.write(`{ ${command}\n} </dev/null 2>&1; echo "${MARK}${turn} $?"\n`);
+    // Quoted whole and evaluated in a subshell, so that neither `exit` nor a quote left open costs the shell itself.
+    const quoted = `'${command.replaceAll("'", "'\\''")}'`;
+    this.#stream.write(`( eval ${quoted} ) </dev/null 2>&1; echo "${MARK}${turn} $?"\n`);
     return within({ what: `the shell on ${this.#name} to run "${command}"`, timeout_ms }, reply);
   }
 
