@@ -1,5 +1,6 @@
 import type Docker from "dockerode";
 import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
+import { waitFor } from "../base/wait.ts";
 import { runLabels } from "./labels.ts";
 import { isNotFound } from "./networks.ts";
 
@@ -29,6 +30,8 @@ export interface ContainerSpec {
 /** A testcontainers container with what its interface does not offer: devices, and ports on loopback only. */
 class FerrymanContainer extends GenericContainer {
   readonly #devices: readonly string[];
+  /** Id of the container once the engine has made it, whether or not it then starts. */
+  created: string | undefined;
 
   constructor(image: string, devices: readonly string[]) {
     super(image);
@@ -43,11 +46,18 @@ class FerrymanContainer extends GenericContainer {
     }));
     const bindings = (this.hostConfig.PortBindings ?? {}) as Record<string, { HostIp?: string; HostPort: string }[]>;
     for (const binding of Object.values(bindings).flat()) binding.HostIp = "127.0.0.1";
+    // The engine's own name server, which knows the aliases, asks this one for all else, from inside the container,
+    // where nobody answers: else it would ask the machine's name servers, in part from outside the container's network.
+    this.hostConfig.Dns = ["127.0.0.1"];
+  }
+
+  protected override async containerCreated(id: string): Promise<void> {
+    this.created = id;
   }
 }
 
-/** Starts a container and waits until it says that it is ready. */
-export async function startContainer(spec: ContainerSpec): Promise<StartedTestContainer> {
+/** Starts a container and waits until it says that it is ready. One that does not start is taken away again. */
+export async function startContainer(docker: Docker, spec: ContainerSpec): Promise<StartedTestContainer> {
   const container = new FerrymanContainer(spec.image, spec.devices ?? [])
     .withName(spec.name)
     .withLabels(runLabels(spec.run, spec.owner))
@@ -62,14 +72,44 @@ export async function startContainer(spec: ContainerSpec): Promise<StartedTestCo
   if (spec.capabilities) container.withAddedCapabilities(...spec.capabilities);
   if (spec.unconfined) container.withSecurityOpt("seccomp=unconfined");
   if (spec.tmpfs) container.withTmpFs(spec.tmpfs);
-  return container.start();
+  try {
+    return await container.start();
+  } catch (error) {
+    if (container.created !== undefined) await removeContainer(docker.getContainer(container.created));
+    throw error;
+  }
 }
 
-/** Kills and removes a container with its volumes; one that is not there is not an error. */
+const REMOVE_TIMEOUT_MS = 30_000;
+
+/**
+ * Kills and removes a container with its volumes, and returns when it is gone. One that is not there is not an error,
+ * nor is one that somebody else is removing.
+ */
 export async function removeContainer(container: Docker.Container): Promise<void> {
   try {
     await container.remove({ force: true, v: true });
   } catch (error) {
-    if (!isNotFound(error)) throw error;
+    if (isNotFound(error)) return;
+    if (!isRemovalUnderWay(error)) throw error;
+    const gone = (): Promise<true | undefined> =>
+      container.inspect().then(
+        () => undefined,
+        (refused: unknown) => {
+          if (isNotFound(refused)) return true;
+          throw refused;
+        },
+      );
+    await waitFor({ what: `container ${container.id} to be removed`, timeout_ms: REMOVE_TIMEOUT_MS }, gone);
   }
+}
+
+/** Code 409 (conflict) has other reasons too. */
+function isRemovalUnderWay(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    "statusCode" in error &&
+    error.statusCode === 409 &&
+    /already in progress/.test(error.message)
+  );
 }

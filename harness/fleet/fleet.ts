@@ -58,7 +58,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       hosts.set(role, started);
     }),
     (async () => {
-      const started = await startContainer({
+      const started = await startContainer(docker, {
         image: spec.toxiproxy_image,
         name: `ferryman-${spec.run}-links`,
         run: spec.run,

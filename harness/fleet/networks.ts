@@ -1,4 +1,5 @@
 import type Docker from "dockerode";
+import { messageOf, UserError } from "../base/errors.ts";
 import { runLabels } from "./labels.ts";
 
 /** The two networks of a run. */
@@ -16,25 +17,28 @@ export async function createNetworks(docker: Docker, run: string, owner: string)
   const Labels = runLabels(run, owner);
   const fabric = `ferryman-${run}-fabric`;
   const management = `ferryman-${run}-management`;
+  const settled = await Promise.allSettled([
+    docker.createNetwork({ Name: fabric, CheckDuplicate: true, Driver: "bridge", Internal: true, Labels }),
+    docker.createNetwork({
+      Name: management,
+      CheckDuplicate: true,
+      Driver: "bridge",
+      Labels,
+      Options: {
+        "com.docker.network.bridge.enable_icc": "false",
+        "com.docker.network.bridge.enable_ip_masquerade": "false",
+      },
+    }),
+  ]);
+  // By id: a network of the same name may be that of another run.
+  const made = settled.flatMap((result) => (result.status === "fulfilled" ? [result.value.id] : []));
   const remove = async (): Promise<void> => {
-    await Promise.all([fabric, management].map((name) => removeNetwork(docker, name)));
+    await Promise.all(made.map((id) => removeNetwork(docker, id)));
   };
-  try {
-    await Promise.all([
-      docker.createNetwork({ Name: fabric, Driver: "bridge", Internal: true, Labels }),
-      docker.createNetwork({
-        Name: management,
-        Driver: "bridge",
-        Labels,
-        Options: {
-          "com.docker.network.bridge.enable_icc": "false",
-          "com.docker.network.bridge.enable_ip_masquerade": "false",
-        },
-      }),
-    ]);
-  } catch (error) {
+  const failed = settled.find((result) => result.status === "rejected");
+  if (failed) {
     await remove();
-    throw error;
+    throw new UserError(`the networks of run ${run} could not be made: ${messageOf(failed.reason)}`);
   }
   return { fabric, management, [Symbol.asyncDispose]: remove };
 }
