@@ -4,6 +4,7 @@ import { registerClean } from "./cli/clean.ts";
 import { registerDemo } from "./cli/demo.ts";
 import { registerDoctor } from "./cli/doctor.ts";
 import { registerList } from "./cli/list.ts";
+import { registerLog } from "./cli/log.ts";
 import { registerReport } from "./cli/report.ts";
 import { registerRun } from "./cli/run.ts";
 import { registerSetup } from "./cli/setup.ts";
