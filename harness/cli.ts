@@ -23,6 +23,7 @@ for (const register of [
   registerRun,
   registerDemo,
   registerReport,
+  registerLog,
   registerSetup,
   registerClean,
 ]) {
