@@ -7,7 +7,6 @@ export const bandwidth: Fault<Bandwidth> = {
   name: "bandwidth",
   where: ({ link }) => `link ${link}`,
   async inject({ link, ...spec }, { fleet }) {
-    await fleet.link(link).shape({ shape: "bandwidth", bytes_per_s: spec.bytes_per_s });
-    return () => fleet.link(link).heal();
+    return fleet.link(link).shape({ shape: "bandwidth", bytes_per_s: spec.bytes_per_s });
   },
 };

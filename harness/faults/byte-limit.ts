@@ -7,7 +7,6 @@ export const byteLimit: Fault<ByteLimit> = {
   name: "byte-limit",
   where: ({ link }) => `link ${link}`,
   async inject({ link, ...spec }, { fleet }) {
-    await fleet.link(link).shape({ shape: "byte-limit", bytes: spec.bytes });
-    return () => fleet.link(link).heal();
+    return fleet.link(link).shape({ shape: "byte-limit", bytes: spec.bytes });
   },
 };

@@ -7,7 +7,6 @@ export const cutReset: Fault<CutReset> = {
   name: "cut-reset",
   where: ({ link }) => `link ${link}`,
   async inject({ link }, { fleet }) {
-    await fleet.link(link).cutWithReset();
-    return () => fleet.link(link).heal();
+    return fleet.link(link).cutWithReset();
   },
 };

@@ -9,7 +9,6 @@ export const cutSilent: Fault<CutSilent> = {
   name: "cut-silent",
   where: ({ link, direction }) => `link ${link}${direction === "both" ? "" : `, ${direction}`}`,
   async inject({ link, direction }, { fleet }) {
-    await fleet.link(link).cutSilently(direction);
-    return () => fleet.link(link).heal();
+    return fleet.link(link).cutSilently(direction);
   },
 };

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import type { Fault, OnHost } from "./fault.ts";
 
 /** What is filled: the host's /dev/shm (where guest RAM lies), or as much of its disk as `bytes` says. */
@@ -12,12 +13,14 @@ export const fill: Fault<Fill> = {
   where: ({ host, what }) => `${what} of ${host}`,
   async inject({ host, what, bytes }, { fleet }) {
     const target = fleet.host(host);
-    const path = what === "shm" ? "/dev/shm/ferryman-ballast" : "/run/ferryman/ballast";
+    // A file of its own for each: two may be in force at once, and each takes away its own.
+    const path = `${what === "shm" ? "/dev/shm/ferryman-ballast" : "/run/ferryman/ballast"}-${randomBytes(4).toString("hex")}`;
     if (what === "disk" && bytes === undefined) throw new Error("filling a disk needs a number of bytes");
     const size = bytes === undefined ? "$(df --output=avail -B1 /dev/shm | tail -1)" : String(bytes);
-    await target.run(`fallocate -l ${size} ${path}`, 30_000);
+    // fallocate refuses a length of nothing, which is what is left when it is full already.
+    await target.run(`size=${size}; [ "$size" -eq 0 ] || fallocate -l "$size" ${path}`, 30_000);
     return async () => {
-      await target.run(`rm -f ${path}`);
+      if (!target.gone) await target.run(`rm -f ${path}`);
     };
   },
 };

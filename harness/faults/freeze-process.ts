@@ -10,7 +10,9 @@ export const freezeProcess: Fault<FreezeProcess> = {
     const pid = pidOf(spec, context);
     await context.fleet.host(spec.host).run(`kill -STOP ${pid}`);
     return async () => {
-      await context.fleet.host(spec.host).run(`kill -CONT ${pid}`);
+      const host = context.fleet.host(spec.host);
+      // What was killed meanwhile needs no thawing.
+      if (!host.gone) await host.run(`kill -CONT ${pid} 2>/dev/null || ! kill -0 ${pid} 2>/dev/null`);
     };
   },
 };

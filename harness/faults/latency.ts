@@ -7,7 +7,6 @@ export const latency: Fault<Latency> = {
   name: "latency",
   where: ({ link }) => `link ${link}`,
   async inject({ link, ...spec }, { fleet }) {
-    await fleet.link(link).shape({ shape: "latency", latency_ms: spec.latency_ms, jitter_ms: spec.jitter_ms });
-    return () => fleet.link(link).heal();
+    return fleet.link(link).shape({ shape: "latency", latency_ms: spec.latency_ms, jitter_ms: spec.jitter_ms });
   },
 };

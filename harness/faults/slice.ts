@@ -12,14 +12,11 @@ export const slice: Fault<Slice> = {
   name: "slice",
   where: ({ link }) => `link ${link}`,
   async inject({ link, ...spec }, { fleet }) {
-    await fleet
-      .link(link)
-      .shape({
-        shape: "sliced",
-        bytes_mean: spec.bytes_mean,
-        bytes_variation: spec.bytes_variation,
-        delay_us: spec.delay_us,
-      });
-    return () => fleet.link(link).heal();
+    return fleet.link(link).shape({
+      shape: "sliced",
+      bytes_mean: spec.bytes_mean,
+      bytes_variation: spec.bytes_variation,
+      delay_us: spec.delay_us,
+    });
   },
 };

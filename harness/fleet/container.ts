@@ -1,5 +1,5 @@
 import type Docker from "dockerode";
-import { GenericContainer, type StartedTestContainer, Wait } from "testcontainers";
+import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from "testcontainers";
 import { waitFor } from "../base/wait.ts";
 import { runLabels } from "./labels.ts";
 import { isNotFound } from "./networks.ts";
@@ -49,6 +49,8 @@ class FerrymanContainer extends GenericContainer {
     // The engine's own name server, which knows the aliases, asks this one for all else, from inside the container,
     // where nobody answers: else it would ask the machine's name servers, in part from outside the container's network.
     this.hostConfig.Dns = ["127.0.0.1"];
+    // The name of a host that is off the fabric has no answer: Toxiproxy takes no connection while it waits for one.
+    this.hostConfig.DnsOptions = ["timeout:1", "attempts:2"];
   }
 
   protected override async containerCreated(id: string): Promise<void> {
@@ -57,7 +59,7 @@ class FerrymanContainer extends GenericContainer {
 }
 
 /** Starts a container and waits until it says that it is ready. One that does not start is taken away again. */
-export async function startContainer(docker: Docker, spec: ContainerSpec): Promise<StartedTestContainer> {
+export async function startContainer(spec: ContainerSpec): Promise<StartedTestContainer> {
   const container = new FerrymanContainer(spec.image, spec.devices ?? [])
     .withName(spec.name)
     .withLabels(runLabels(spec.run, spec.owner))
@@ -75,7 +77,8 @@ export async function startContainer(docker: Docker, spec: ContainerSpec): Promi
   try {
     return await container.start();
   } catch (error) {
-    if (container.created !== undefined) await removeContainer(docker.getContainer(container.created));
+    const engine = await getContainerRuntimeClient();
+    if (container.created !== undefined) await removeContainer(engine.container.getById(container.created));
     throw error;
   }
 }

@@ -58,7 +58,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       hosts.set(role, started);
     }),
     (async () => {
-      const started = await startContainer(docker, {
+      const started = await startContainer({
         image: spec.toxiproxy_image,
         name: `ferryman-${spec.run}-links`,
         run: spec.run,

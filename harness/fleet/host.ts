@@ -50,7 +50,7 @@ export class StartedHost implements AsyncDisposable {
 
   static async start(docker: Docker, spec: HostSpec): Promise<StartedHost> {
     const name = `ferryman-${spec.run}-${spec.role}`;
-    const started = await startContainer(docker, {
+    const started = await startContainer({
       image: spec.image,
       name,
       run: spec.run,
@@ -172,7 +172,9 @@ export class StartedHost implements AsyncDisposable {
     this.#state = "frozen";
   }
 
+  /** A host that was killed meanwhile stays what it is. */
   async thaw(): Promise<void> {
+    if (this.gone) return;
     await this.#container.unpause();
     this.#state = "up";
   }
@@ -181,7 +183,9 @@ export class StartedHost implements AsyncDisposable {
     await this.#docker.getNetwork(this.#fabric).disconnect({ Container: this.#container.id, Force: true });
   }
 
+  /** A host that was killed meanwhile stays where it is. */
   async attachToFabric(): Promise<void> {
+    if (this.gone) return;
     await connectTo(this.#docker, this.#fabric, this.#container.id, this.role);
   }
 

@@ -1,6 +1,7 @@
 import { type Toxic, Toxiproxy, type Proxy as ToxiproxyProxy } from "toxiproxy-node-client";
 import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
 import { HOST_ROLES } from "../base/timeline.ts";
+import { within } from "../base/wait.ts";
 import { PORTS } from "./ports.ts";
 
 /** Alias of the Toxiproxy container on the fabric. */
@@ -8,6 +9,8 @@ export const LINKS_ALIAS = "links";
 
 /** A latency that no run outlives: what waits behind it neither arrives nor breaks the connection. */
 const FOREVER_MS = 24 * 3_600_000;
+
+const CHANGE_TIMEOUT_MS = 15_000;
 
 /** One shape of a link; several may be in force at once. */
 export type LinkShape =
@@ -21,6 +24,22 @@ export type LinkShape =
     }
   /** After so many bytes in one direction the connection dies. */
   | { readonly shape: "byte-limit"; readonly bytes: number };
+
+/** Takes away what one call did to a link, and leaves the rest. Does nothing the second time. */
+export type Undo = () => Promise<void>;
+
+type LinkToxic = Toxic<Record<string, number>>;
+
+interface Told {
+  readonly direction: LinkDirection;
+  readonly state: "up" | "reset" | "silent" | "shaped";
+  readonly detail: string;
+}
+
+/** One thing that was done to a link, and how it is undone. */
+interface Doing extends Told {
+  readonly remedies: (() => Promise<unknown>)[];
+}
 
 interface OrderedProxy {
   readonly proxy: ToxiproxyProxy;
@@ -37,7 +56,7 @@ export class Link {
   readonly ends: readonly [HostRole, HostRole];
   readonly #proxies: readonly OrderedProxy[];
   readonly #emit: Emit;
-  readonly #toxics: Toxic<Record<string, number>>[] = [];
+  readonly #in_force: Doing[] = [];
   #toxics_made = 0;
 
   constructor(ends: readonly [HostRole, HostRole], proxies: readonly OrderedProxy[], emit: Emit) {
@@ -47,64 +66,114 @@ export class Link {
     this.#emit = emit;
   }
 
-  /** Resets every connection (RST) and refuses new ones until healed. */
-  async cutWithReset(): Promise<void> {
-    await this.#each(["forward", "backward"], { type: "reset_peer", attributes: { timeout: 0 } });
-    await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, false)));
-    this.#tell("both", "reset", "connections reset, new ones refused");
+  /**
+   * Ends every connection and refuses new ones until healed. Whoever still sends gets an RST; whoever only listens
+   * gets a FIN, because Toxiproxy closes its sockets and nothing more (proxy.go, stop; a `reset_peer` toxic makes a
+   * difference only to connections that begin after it: link.go, ToxicLink.Start).
+   */
+  async cutWithReset(): Promise<Undo> {
+    return this.#do({ direction: "both", state: "reset", detail: "connections ended, new ones refused" }, async () => {
+      await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, false)));
+    });
   }
 
   /**
    * Nothing comes through any more, and nobody is told: no FIN, no RST. What is under way waits, as it does in a
    * sender's retransmission queue, and arrives after healing. (Toxiproxy's `timeout` toxic would drop it and leave a
-   * hole in the stream, which no network does; so this is a latency without end, whose queue is let go at once when
-   * the toxic is removed: toxiproxy toxics/latency.go, Pipe.)
+   * hole in the stream, which no network does; so this is a latency without end, and behind it a slow close without
+   * end, for a latency lets the end of a stream pass: toxics/latency.go, toxics/slow_close.go. Healing sets both to
+   * nothing; taking them away would drop what a receiver that stands still has not taken within 5 s: link.go,
+   * RemoveToxic.) A connection that is opened meanwhile is accepted, and stays silent.
    */
-  async cutSilently(direction: LinkDirection): Promise<void> {
-    await this.#each(sides(direction), { type: "latency", attributes: { latency: FOREVER_MS, jitter: 0 } });
-    this.#tell(direction, "silent", "nothing comes through, no reset");
+  async cutSilently(direction: LinkDirection): Promise<Undo> {
+    return this.#do({ direction, state: "silent", detail: "nothing comes through, no reset" }, async (doing) => {
+      await this.#add(doing, { type: "latency", attributes: { latency: FOREVER_MS, jitter: 0 } }, (toxic) =>
+        this.#update(toxic, { latency: 0, jitter: 0 }),
+      );
+      await this.#add(doing, { type: "slow_close", attributes: { delay: FOREVER_MS } }, (toxic) =>
+        this.#update(toxic, { delay: 0 }),
+      );
+    });
   }
 
-  async shape(shape: LinkShape, direction: LinkDirection = "both"): Promise<void> {
-    await this.#each(sides(direction), toxicOf(shape));
+  async shape(shape: LinkShape, direction: LinkDirection = "both"): Promise<Undo> {
     const { shape: name, ...settings } = shape;
-    this.#tell(direction, "shaped", `${name} ${JSON.stringify(settings)}`);
+    const detail = `${name} ${JSON.stringify(settings)}`;
+    return this.#do({ direction, state: "shaped", detail }, (doing) =>
+      this.#add(doing, toxicOf(shape), (toxic) => toxic.remove()),
+    );
   }
 
   /** Takes away everything that was done to the link. */
   async heal(): Promise<void> {
-    const toxics = this.#toxics.splice(0);
-    await Promise.all(toxics.map((toxic) => toxic.remove()));
-    await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, true)));
-    this.#tell("both", "up", "healed");
+    await this.#undo([...this.#in_force]);
   }
 
-  async #each(
-    directions: readonly ("forward" | "backward")[],
+  async #do(what: Pick<Doing, "direction" | "state" | "detail">, how: (doing: Doing) => Promise<void>): Promise<Undo> {
+    const doing: Doing = { ...what, remedies: [] };
+    this.#in_force.push(doing);
+    try {
+      await this.#bounded(`link ${this.name} to be broken`, how(doing));
+    } catch (error) {
+      await this.#undo([doing]).catch(() => undefined);
+      throw error;
+    }
+    this.#tell(doing);
+    return () => this.#undo([doing]);
+  }
+
+  async #undo(doings: readonly Doing[]): Promise<void> {
+    const undone = doings.filter((doing) => this.#in_force.includes(doing));
+    for (const doing of undone) this.#in_force.splice(this.#in_force.indexOf(doing), 1);
+    const undoing = (async () => {
+      await Promise.all(undone.flatMap(({ remedies }) => remedies.map((remedy) => remedy())));
+      if (this.#in_force.some(({ state }) => state === "reset")) return;
+      await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, true)));
+    })();
+    await this.#bounded(`link ${this.name} to heal`, undoing);
+    this.#tell({ direction: "both", state: "up", detail: "healed" });
+    // What else was done to the link is in force still.
+    for (const doing of this.#in_force) this.#tell(doing);
+  }
+
+  async #add(
+    doing: Doing,
     toxic: { type: ToxicType; attributes: Record<string, number> },
+    remedy: (toxic: LinkToxic) => Promise<unknown>,
   ): Promise<void> {
     const number = ++this.#toxics_made;
-    const added = await Promise.all(
+    await Promise.all(
       this.#proxies.flatMap(({ proxy, forward }) =>
-        directions.map((direction) => {
+        sides(doing.direction).map(async (direction) => {
           const stream = (direction === "forward") === (forward === "upstream") ? "upstream" : "downstream";
-          return proxy.addToxic({ ...toxic, name: `${toxic.type}-${number}-${stream}`, stream, toxicity: 1 });
+          const name = `${toxic.type}-${number}-${stream}`;
+          const added = await proxy.addToxic({ ...toxic, name, stream, toxicity: 1 });
+          doing.remedies.push(() => remedy(added));
         }),
       ),
     );
-    this.#toxics.push(...added);
+  }
+
+  async #update(toxic: LinkToxic, attributes: Record<string, number>): Promise<void> {
+    const { name, type, stream, toxicity } = toxic;
+    await toxic.update({ name, type, stream, toxicity, attributes });
   }
 
   async #enable(proxy: ToxiproxyProxy, enabled: boolean): Promise<void> {
     await proxy.update({ enabled, listen: proxy.listen, upstream: proxy.upstream });
   }
 
-  #tell(direction: LinkDirection, state: "up" | "reset" | "silent" | "shaped", detail: string): void {
+  /** Toxiproxy may keep its caller waiting for as long as a receiver takes nothing (toxics/toxic.go, InterruptToxic). */
+  #bounded<T>(what: string, asked: Promise<T>): Promise<T> {
+    return within({ what, timeout_ms: CHANGE_TIMEOUT_MS }, asked);
+  }
+
+  #tell({ direction, state, detail }: Told): void {
     this.#emit(`link:${this.name}`, { kind: "link.state", link: this.name, direction, state, detail });
   }
 }
 
-type ToxicType = "latency" | "bandwidth" | "slicer" | "limit_data" | "reset_peer";
+type ToxicType = "latency" | "bandwidth" | "slicer" | "limit_data" | "slow_close";
 
 function toxicOf(shape: LinkShape): { type: ToxicType; attributes: Record<string, number> } {
   switch (shape.shape) {
