@@ -5,7 +5,9 @@ export function quantile(values: readonly number[], p: number): number | undefin
   const rank = Math.min(1, Math.max(0, p)) * (sorted.length - 1);
   const below = sorted[Math.floor(rank)] ?? Number.NaN;
   const above = sorted[Math.ceil(rank)] ?? below;
-  return below + (above - below) * (rank - Math.floor(rank));
+  const part = rank - Math.floor(rank);
+  // Rounding must not carry the value past its neighbour.
+  return part === 0 ? below : Math.min(above, below + (above - below) * part);
 }
 
 /** What a table says about a set of measurements. */
