@@ -96,10 +96,10 @@ describe("faults", () => {
     });
 
     it("resets whoever is sending at that moment", async () => {
-      const { near } = await connect(source, target);
-      const { far } = { far: near };
+      const { near, far } = await connect(source, target);
       // More than all buffers on the way hold, to a reader that stands still: there is something left to send.
-      await source.call("send", { id: far, bytes: 60_000_000 });
+      await target.call("pause", { id: far });
+      await source.call("send", { id: near, bytes: 60_000_000 });
       await strike({ fault: "cut-reset", link: "source-target" });
       const { error } = await source.until(near, "an error", (state) => state.error !== null);
       expect(["ECONNRESET", "EPIPE"]).toContain(error);
@@ -170,17 +170,17 @@ describe("faults", () => {
 
   it("heals what it did and not what another fault did to the same link", async () => {
     const { near, far } = await connect(source, target);
-    const slow = await strike({ fault: "cut-silent", link: "source-target", direction: "forward" });
-    const reset = await strike({ fault: "cut-silent", link: "source-target", direction: "both" });
-    await reset();
+    const forward = await strike({ fault: "cut-silent", link: "source-target", direction: "forward" });
+    const both = await strike({ fault: "cut-silent", link: "source-target", direction: "both" });
+    await both();
     await carry(target, far, source, near, 1_000);
     await source.call("send", { id: near, bytes: 1_000 });
     await aWhile();
     expect((await target.state(far)).received).toBe(0);
-    await slow();
+    await forward();
     await expectWhole(source, near, target, far);
     // Healing once more does nothing.
-    await slow();
+    await forward();
     await carry(source, near, target, far, 1_000);
     expect(bed.events.filter(({ kind }) => kind === "link.state").at(-1)).toMatchObject({ state: "up" });
   });
@@ -240,7 +240,7 @@ describe("faults", () => {
 
   it("detach-host takes the host off the fabric, and back under its name", async () => {
     const heal = await strike({ fault: "detach-host", host: "target" });
-    const { near } = { near: await source.dial("target").catch(() => undefined) };
+    const near = await source.dial("target").catch(() => undefined);
     if (near !== undefined) {
       // Toxiproxy took the connection and finds nobody behind it.
       await source.until(near, "the end", ({ ended, closed }) => ended || closed);
