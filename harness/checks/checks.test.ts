@@ -263,10 +263,13 @@ describe("nothing-left", () => {
   it("is true only where neither container nor network is left, and names what is", () => {
     fc.assert(
       fc.property(fc.array(fc.string()), fc.array(fc.string()), (containers, networks) => {
-        const { verdict, evidence } = nothingLeft({ containers, networks });
+        const { verdict, evidence } = nothingLeft(got({ containers, networks }));
         expect(verdict).toBe(containers.length + networks.length === 0);
         if (verdict === false) expect(evidence).toEqual([...containers, ...networks]);
       }),
     );
+  });
+  it("is unknown where the engine could not be asked", () => {
+    expect(nothingLeft({ state: "failed", why: "no answer" }).verdict).toBe("unknown");
   });
 });

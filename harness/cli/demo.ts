@@ -3,6 +3,7 @@ import { SCENARIOS } from "../../scenarios/index.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import { examine, findingsTable } from "./doctor.ts";
 import { interruptible } from "./interrupt.ts";
+import { qemuName } from "./options.ts";
 import { say } from "./prepare.ts";
 import { runScenarios } from "./run.ts";
 
@@ -13,7 +14,7 @@ export function registerDemo(program: Command): void {
   program
     .command("demo")
     .description("the demonstration: a migration that works, then the source, the target and the network fail")
-    .option("--qemu <name>", "QEMU version, or an image of your own", DEFAULT_QEMU)
+    .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
     .action(({ qemu }: { qemu: string }) =>
       interruptible(async (signal) => {
         say("Ferryman carries a VM over by post-copy, breaks something on the way, and judges what arrives.");

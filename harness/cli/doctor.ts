@@ -3,9 +3,11 @@ import { freemem, tmpdir } from "node:os";
 import type { Command } from "commander";
 import { messageOf } from "../base/errors.ts";
 import { findEngine } from "../fleet/engine.ts";
+import { canInstall } from "../fleet/images/apt.ts";
 import { DEFAULT_QEMU, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { textTable } from "../run/table.ts";
+import { qemuName } from "./options.ts";
 import { DISK_NEEDED_BYTES } from "./prepare.ts";
 
 interface Finding {
@@ -24,7 +26,7 @@ export function registerDoctor(program: Command): void {
   program
     .command("doctor")
     .description("look whether everything is there: engine, KVM, userfaultfd, memory, disk, images")
-    .option("--qemu <name>", "QEMU version, or an image of your own", DEFAULT_QEMU)
+    .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
     .action(async ({ qemu }: { qemu: string }) => {
       const findings = await examine(qemu);
       console.log(findingsTable(findings));
@@ -46,13 +48,7 @@ export async function examine(qemu: string): Promise<readonly Finding[]> {
   const findings: Finding[] = [memory(), disk()];
   const docker = await findEngine();
   if (!docker) {
-    findings.push({
-      what: "container engine",
-      state: "missing",
-      detail: "none answers",
-      mend: "`npm start` installs and starts one where it may (root, apt); otherwise install Docker and start it",
-      needed: false,
-    });
+    findings.push({ what: "container engine", state: "missing", ...engineMissing() });
     return findings;
   }
   const { Version, KernelVersion } = await docker.version();
@@ -89,6 +85,16 @@ export async function examine(qemu: string): Promise<readonly Finding[]> {
     }),
   );
   return findings;
+}
+
+/** A named engine is not replaced by another; without a name Ferryman can help itself on some machines. */
+function engineMissing(): Pick<Finding, "detail" | "mend" | "needed"> {
+  const host = process.env["DOCKER_HOST"];
+  if (host) {
+    return { detail: `none answers at DOCKER_HOST=${host}`, mend: "start it, or unset DOCKER_HOST", needed: true };
+  }
+  const mend = "`npm start` installs and starts one where it may (root, apt); otherwise install Docker and start it";
+  return { detail: "none answers", mend, needed: !canInstall(true) };
 }
 
 async function looked(

@@ -8,7 +8,7 @@ export const RUNS_FOLDER = join(import.meta.dirname, "..", "..", "reports", "run
 export function wholeNumber(least: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (text.trim() === "" || !Number.isSafeInteger(value) || value < least) {
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
       throw new InvalidArgumentError(`A whole number of at least ${least} is needed.`);
     }
     return value;
@@ -22,4 +22,16 @@ export function oneOf<T extends string>(...words: readonly T[]): (text: string) 
     if (word === undefined) throw new InvalidArgumentError(`It is one of ${words.join(", ")}.`);
     return word;
   };
+}
+
+const PATH_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
+/** A reference as the engine takes it: registry, path, tag, digest (distribution/reference, regexp.go). */
+const IMAGE = new RegExp(
+  `^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?${PATH_PART}(?:/${PATH_PART})*(?::\\w[\\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$`,
+);
+
+/** The name of a QEMU of ours or of an image, for commander: `10.0`, `registry/name:tag`. */
+export function qemuName(text: string): string {
+  if (!IMAGE.test(text)) throw new InvalidArgumentError("It is a QEMU version or the name of an image.");
+  return text;
 }

@@ -14,7 +14,7 @@ import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { verdictTable } from "../run/table.ts";
 import { interruptible } from "./interrupt.ts";
-import { oneOf, RUNS_FOLDER, wholeNumber } from "./options.ts";
+import { oneOf, qemuName, RUNS_FOLDER, wholeNumber } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
 
 export interface RunOptions {
@@ -39,7 +39,7 @@ export function registerRun(program: Command): void {
     .addArgument(new Argument("<scenario...>", "scenarios by name (see list), or all"))
     .option("--recovery <kind>", "whose recovery is under test: stock", oneOf<Recovery>("stock", "txsync"), "stock")
     .option("--accel <kind>", "auto, kvm or tcg", oneOf("auto", "kvm", "tcg"), "auto")
-    .option("--qemu <name>", "QEMU version, or an image of your own", DEFAULT_QEMU)
+    .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
     .option(
       "--guest <kind>",
       "integrity or linux; default is the scenario's own",
@@ -71,10 +71,11 @@ export async function runScenarios(
   }
   const memory_bytes = options.memory * 1024 ** 2;
   checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * options.repeat));
+  const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
   const accels = new Map<GuestKind, AccelChoice>();
-  for (const guest of new Set(scenarios.map((scenario) => guestOf(scenario, options)))) {
+  for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
     accels.set(guest, choice);
     say(`QEMU ${environment.qemu_version}, ${guest} guest, ${choice.accel}: ${choice.why}`);
@@ -170,8 +171,8 @@ function guestOf(scenario: Scenario, { guest }: RunOptions): GuestKind {
 }
 
 function chosen(names: readonly string[]): readonly Scenario[] {
-  if (names.includes("all")) return SCENARIOS;
-  return names.map((name) => {
+  return names.flatMap((name) => {
+    if (name === "all") return SCENARIOS;
     const scenario = SCENARIOS.find(({ id }) => id === name);
     if (scenario) return scenario;
     throw new UserError(`There is no scenario "${name}". There are: ${SCENARIOS.map(({ id }) => id).join(", ")}.`);

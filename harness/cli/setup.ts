@@ -1,12 +1,13 @@
 import type { Command } from "commander";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
+import { qemuName } from "./options.ts";
 import { prepareImages } from "./prepare.ts";
 
 export function registerSetup(program: Command): void {
   program
     .command("setup")
     .description("install and start what is missing and build the images, without running anything")
-    .option("--qemu <name>", "QEMU version, or an image of your own", DEFAULT_QEMU)
+    .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
     .option("--all", "the images of all QEMU versions")
     .action(async ({ qemu, all }: { qemu: string; all?: boolean }) => {
       for (const name of all ? QEMU_NAMES : [qemu]) await prepareImages(name);

@@ -85,7 +85,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     judged = { verdict: "unknown", why: `the harness failed: ${error.split("\n")[0]}`, checks: [] };
   }
   const checks: CheckResult[] = [...judged.checks];
-  if (!request.keep) checks.push(nothingLeft(await findLeftovers(environment.docker, id)));
+  if (!request.keep) checks.push(nothingLeft(await gather(() => findLeftovers(environment.docker, id))));
   for (const result of checks) {
     timeline.emit("check", {
       kind: "check.result",
@@ -224,15 +224,21 @@ class Run {
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       emit: this.#timeline.emit,
     });
+    // Once, whoever asks first: the run's end then waits for what an interrupt has begun.
+    let takenDown: Promise<void> | undefined;
+    const takeDown = (): Promise<void> => {
+      takenDown ??= Promise.resolve(fleet[Symbol.asyncDispose]());
+      return takenDown;
+    };
     stack.defer(async () => {
       this.#clock.enter("teardown");
-      if (!request.keep) await fleet[Symbol.asyncDispose]();
+      if (!request.keep || environment.signal.aborted) await takeDown();
     });
     stack.defer(async () => {
       for (const vm of this.#vms.values()) await vm[Symbol.asyncDispose]();
     });
     // Taking the fleet away makes everything that waits fail: that is how an interrupted run ends at once.
-    const interrupt = (): void => void fleet[Symbol.asyncDispose]().then(undefined, () => undefined);
+    const interrupt = (): void => void takeDown().catch(() => undefined);
     environment.signal.addEventListener("abort", interrupt, { once: true });
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
