@@ -27,7 +27,7 @@ export function oneOf<T extends string>(...words: readonly T[]): (text: string) 
 const PATH_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
 /** A reference as the engine takes it: registry, path, tag, digest (distribution/reference, regexp.go). */
 const IMAGE = new RegExp(
-  `^(?:[A-Za-z0-9.-]+(?::[0-9]+)?/)?${PATH_PART}(?:/${PATH_PART})*(?::\\w[\\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$`,
+  `^(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?${PATH_PART}(?:/${PATH_PART})*(?::\\w[\\w.-]{0,127})?(?:@sha256:[a-f0-9]{64})?$`,
 );
 
 /** The name of a QEMU of ours or of an image, for commander: `10.0`, `registry/name:tag`. */
