@@ -26,7 +26,12 @@ export async function waitFor<T>(options: WaitOptions, look: () => T | undefined
     if (performance.now() >= deadline_ms) {
       throw new WaitTimeoutError(options.what, options.timeout_ms, (await options.lastLines?.()) ?? []);
     }
-    await delay(options.interval_ms ?? 10, undefined, options.signal ? { signal: options.signal } : undefined);
+    try {
+      await delay(options.interval_ms ?? 10, undefined, options.signal ? { signal: options.signal } : undefined);
+    } catch (error) {
+      options.signal?.throwIfAborted();
+      throw error;
+    }
   }
 }
 
@@ -42,6 +47,9 @@ export async function within<T>(options: Omit<WaitOptions, "interval_ms">, promi
   try {
     const first = await Promise.race([promise.then((value) => ({ value })), expired]);
     if (first !== "expired") return first.value;
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    throw error;
   } finally {
     done.abort();
   }
