@@ -51,7 +51,18 @@ export function registerRun(program: Command): void {
     .option("--jobs <number>", "how many runs go on at a time", wholeNumber(1), 2)
     .option("--keep", "leave the hosts standing after the run, for a look (clean --all removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
-    .action((names: string[], options: RunOptions) => interruptible((signal) => runCommand(names, options, signal)));
+    .action(async (names: string[], options: RunOptions) => {
+      await interruptible((signal) => runCommand(names, options, signal));
+      if (options.keep) await leave();
+    });
+}
+
+/** Ends the process though its connections to the hosts that it kept are open: they would hold it as long as those stand. */
+async function leave(): Promise<void> {
+  for (const output of [process.stdout, process.stderr]) {
+    await new Promise((resolve) => output.write("", resolve));
+  }
+  process.exit();
 }
 
 async function runCommand(names: readonly string[], options: RunOptions, signal: AbortSignal): Promise<void> {
