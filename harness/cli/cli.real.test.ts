@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunRecord } from "../base/run-record.ts";
 import type { RunPhase } from "../base/timeline.ts";
+import { findLeftovers } from "../fleet/clean.ts";
 import { imageState } from "../fleet/images.ts";
 import { runLabels } from "../fleet/labels.ts";
 import { ownerOf } from "../fleet/owner.ts";
@@ -214,22 +215,19 @@ describe.concurrent("a run", () => {
     expect(await command.things(docker)).toEqual([]);
   });
 
-  test("with --keep leaves its hosts standing", async () => {
+  test("with --keep leaves its hosts standing, also for the next clean, until that run is named", async () => {
     const command = new Spawned([...RUN, "--keep"]);
-    const events = await docker.getEvents({ filters: { label: [`ferryman.owner=${command.owner}`] } });
-    const destroyed: string[] = [];
-    events.setEncoding("utf8").on("data", (text: string) => {
-      // One JSON object an event, and the short-lived containers that look at the machine are no hosts.
-      const host = /"status":"(?:die|destroy)".*"name":"(ferryman-no-fault-[^"]*)"/.exec(text);
-      if (host?.[1] !== undefined) destroyed.push(host[1]);
-    });
     const { code, stdout } = await command.ended();
-    // From its end on another command that starts anywhere on this machine may take the hosts for leftovers.
-    const destroyed_by_itself = [...destroyed];
-    (events as unknown as { destroy(): void }).destroy();
-    expect(onlyLine(stdout)).toMatchObject({ verdict: "intact", asExpected: true });
-    expect([code, destroyed_by_itself]).toEqual([0, []]);
-    expect((await new Spawned(["clean"]).ended()).code).toBe(0);
-    expect(await command.things(docker)).toEqual([]);
+    const line = onlyLine(stdout);
+    const run = basename(String(line["run"]));
+    try {
+      expect(line).toMatchObject({ verdict: "intact", asExpected: true });
+      expect(code).toBe(0);
+      expect((await new Spawned(["clean"]).ended()).code).toBe(0);
+      expect((await findLeftovers(docker, run)).containers).toHaveLength(4);
+    } finally {
+      expect((await new Spawned(["clean", "--run", run]).ended()).code).toBe(0);
+    }
+    expect(await findLeftovers(docker, run)).toEqual({ containers: [], networks: [] });
   });
 });

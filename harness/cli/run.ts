@@ -49,7 +49,7 @@ export function registerRun(program: Command): void {
     .option("--seed <number>", "seed of the guest's memory; default is a new one each run", wholeNumber(0))
     .option("--repeat <times>", "how often each scenario is run", wholeNumber(1), 1)
     .option("--jobs <number>", "how many runs go on at a time", wholeNumber(1), 2)
-    .option("--keep", "leave the hosts standing after the run, for a look (clean --all removes them)")
+    .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
     .action(async (names: string[], options: RunOptions) => {
       await interruptible((signal) => runCommand(names, options, signal));

@@ -15,11 +15,16 @@ export async function findLeftovers(docker: Docker, run?: string): Promise<Lefto
 }
 
 /**
- * Removes what runs whose harness is gone have left behind; with `all` also what belongs to runs that are going on.
+ * Removes what runs whose harness is gone have left behind; with `all` also what was kept and what belongs to runs that
+ * are going on, with `run` whatever belongs to that one run.
  * @returns the names of what was removed
  */
-export async function clean(docker: Docker, options: { readonly all: boolean }): Promise<Leftovers> {
-  const left = await find(docker, undefined, (owner) => options.all || !ownerLives(owner));
+export async function clean(
+  docker: Docker,
+  options: { readonly all: boolean; readonly run?: string },
+): Promise<Leftovers> {
+  const every = options.all || options.run !== undefined;
+  const left = await find(docker, options.run, (owner) => every || !ownerLives(owner));
   await Promise.all(left.containers.map((name) => removeContainer(docker.getContainer(name))));
   await Promise.all(left.networks.map((name) => removeNetwork(docker, name)));
   return left;

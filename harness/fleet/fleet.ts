@@ -6,7 +6,7 @@ import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
 import { LINKS_ALIAS, type Link, openLinks } from "./links.ts";
 import { createNetworks } from "./networks.ts";
-import { ownerOf } from "./owner.ts";
+import { keptBy, ownerOf } from "./owner.ts";
 import { TOXIPROXY_API_PORT } from "./ports.ts";
 
 export interface FleetSpec {
@@ -17,6 +17,8 @@ export interface FleetSpec {
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
+  /** Stays after the process that made it is gone, and is no leftover then. */
+  readonly kept?: boolean;
   readonly emit: Emit;
 }
 
@@ -31,7 +33,8 @@ export interface StartedFleet extends AsyncDisposable {
 /** Starts the fleet of a run. Whatever was started is taken away again when any part of it fails. */
 export async function startFleet(docker: Docker, spec: FleetSpec): Promise<StartedFleet> {
   await using stack = new AsyncDisposableStack();
-  const owner = ownerOf(process.pid) ?? String(process.pid);
+  const self = ownerOf(process.pid) ?? String(process.pid);
+  const owner = spec.kept ? keptBy(self) : self;
   const networks = await createNetworks(docker, spec.run, owner);
   stack.use(networks);
   // Containers go all at once: one after the other would take four times as long. Their networks go after them.

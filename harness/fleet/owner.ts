@@ -10,7 +10,12 @@ export function ownerOf(pid: number): string | undefined {
   return started === undefined ? undefined : `${hostname()}/${pid}/${started}`;
 }
 
-/** Whether the process that `owner` names is still there. A process of another machine is taken to live. */
+/** The owner of what is to outlive its process: nobody takes it for a leftover, only who asks for it by name removes it. */
+export function keptBy(owner: string): string {
+  return `kept/${owner}`;
+}
+
+/** Whether the process that `owner` names is still there. A process of another machine is taken to live, and so is what is kept. */
 export function ownerLives(owner: string): boolean {
   const [machine, pid] = owner.split("/");
   if (machine !== hostname()) return true;

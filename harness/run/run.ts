@@ -222,6 +222,7 @@ class Run {
       toxiproxy_image: environment.toxiproxy_image,
       shm_bytes: request.memory_bytes * 2 + SHM_SPARE_BYTES,
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      kept: request.keep,
       emit: this.#timeline.emit,
     });
     // Once, whoever asks first: the run's end then waits for what an interrupt has begun.
