@@ -1,6 +1,7 @@
 import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
+import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
@@ -30,4 +31,5 @@ export const SCENARIOS: readonly Scenario[] = [
   linkCutSilentHealed,
   linkCutForGood,
   linkSlow,
+  linkCutTwiceHealed,
 ];
