@@ -3,6 +3,7 @@ import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer,
 import { waitFor } from "../base/wait.ts";
 import { runLabels } from "./labels.ts";
 import { isNotFound } from "./networks.ts";
+import { PUBLISHED_ON } from "./ports.ts";
 
 // The reaper's image cannot be counted on without a registry; leftovers are found by label instead (clean.ts).
 process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
@@ -45,7 +46,7 @@ class FerrymanContainer extends GenericContainer {
       CgroupPermissions: "rwm",
     }));
     const bindings = (this.hostConfig.PortBindings ?? {}) as Record<string, { HostIp?: string; HostPort: string }[]>;
-    for (const binding of Object.values(bindings).flat()) binding.HostIp = "127.0.0.1";
+    for (const binding of Object.values(bindings).flat()) binding.HostIp = PUBLISHED_ON;
     // The engine's own name server, which knows the aliases, asks this one for all else, from inside the container,
     // where nobody answers: else it would ask the machine's name servers, in part from outside the container's network.
     this.hostConfig.Dns = ["127.0.0.1"];

@@ -7,7 +7,7 @@ import { connectTo, StartedHost } from "./host.ts";
 import { LINKS_ALIAS, type Link, openLinks } from "./links.ts";
 import { createNetworks } from "./networks.ts";
 import { keptBy, ownerOf } from "./owner.ts";
-import { TOXIPROXY_API_PORT } from "./ports.ts";
+import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
 
 export interface FleetSpec {
   /** Names the run; part of every container's and network's name. */
@@ -73,7 +73,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       });
       removals.push(() => removeContainer(docker.getContainer(started.getId())));
       await connectTo(docker, networks.fabric, started.getId(), LINKS_ALIAS);
-      const url = `http://${started.getHost()}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
+      const url = `http://${PUBLISHED_ON}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
       await waitFor({ what: "Toxiproxy to answer", timeout_ms: 10_000 }, () =>
         fetch(`${url}/version`).then(
           (answer) => (answer.ok ? true : undefined),

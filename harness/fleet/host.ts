@@ -7,7 +7,7 @@ import type { Emit, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
-import { MANAGEMENT_PORTS } from "./ports.ts";
+import { MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
 import { HostProcess } from "./process.ts";
 import { HostShell } from "./shell.ts";
 
@@ -143,7 +143,7 @@ export class StartedHost implements AsyncDisposable {
    */
   async connect(port: number, timeout_ms = 5_000): Promise<Socket> {
     const socket = createConnection({
-      host: this.#started.getHost(),
+      host: PUBLISHED_ON,
       port: this.#started.getMappedPort(port),
       noDelay: true,
     });

@@ -21,3 +21,9 @@ export const MANAGEMENT_PORTS: readonly number[] = [
 ];
 
 export const TOXIPROXY_API_PORT = 8474;
+
+/**
+ * Where published ports are, and the only address to which they are bound. Not what testcontainers takes for the
+ * engine's host: with a /.dockerenv on the machine that is the bridge's gateway, where nothing of ours listens.
+ */
+export const PUBLISHED_ON = "127.0.0.1";
