@@ -4,11 +4,14 @@ import type { Accel } from "../base/run-record.ts";
 /** Where QEMU listens: a Unix socket, or an address. */
 export type Endpoint = { readonly unix: string } | { readonly host: string; readonly port: number };
 
-/** Where a serial line goes: a socket on which QEMU listens, a file that it writes, QEMU's own output, or nowhere. */
+/**
+ * Where a serial line goes: a socket on which QEMU listens, a file that it writes, a pair PATH.in and PATH.out that it
+ * reads and writes (a FIFO and a file, say: both have to be there), QEMU's own output, or nowhere.
+ */
 export interface SerialSpec {
   /** Name of the chardev, for `query-chardev` and `chardev-change`: `com1`. */
   readonly id: string;
-  readonly endpoint: Endpoint | { readonly file: string } | "stdio" | null;
+  readonly endpoint: Endpoint | { readonly file: string } | { readonly pipe: string } | "stdio" | null;
 }
 
 /** A VM, as both sides of a migration have to describe it. Only accel, endpoints, paused and incoming may differ. */
@@ -57,6 +60,7 @@ function chardevArgs(id: string, endpoint: SerialSpec["endpoint"]): string {
   if (endpoint === null) return `null,${head}`;
   if (endpoint === "stdio") return `stdio,${head},signal=off`;
   if ("file" in endpoint) return `file,${head},path=${optionValue(endpoint.file)}`;
+  if ("pipe" in endpoint) return `pipe,${head},path=${optionValue(endpoint.pipe)}`;
   return `socket,${head},${endpointOptions(endpoint)},server=on,wait=off`;
 }
 

@@ -12,6 +12,8 @@ export interface FeedOptions {
   /** Where QEMU listens for the stream: a path for a Unix socket. */
   readonly socket_path: string;
   readonly stream: Iterable<Buffer>;
+  /** Whether the VM runs at the end, default true. */
+  readonly run?: boolean;
   /** Bounds each step, default 10 s. */
   readonly timeout_ms?: number;
 }
@@ -26,7 +28,7 @@ export interface FedTimings {
 }
 
 /**
- * Feeds a stream to a QEMU that waits for one, and lets the VM run.
+ * Feeds a stream to a QEMU that waits for one, and lets the VM run unless told not to.
  * @throws UserError when QEMU refuses the stream; WaitTimeoutError; QmpConnectionError when QEMU exits.
  */
 export async function feedRestore(options: FeedOptions): Promise<FedTimings> {
@@ -48,7 +50,7 @@ export async function feedRestore(options: FeedOptions): Promise<FedTimings> {
       return status === "completed" ? status : undefined;
     });
     const loaded_ms = performance.now();
-    await qmp.execute("cont");
+    if (options.run ?? true) await qmp.execute("cont");
     return {
       listen_ms: listening_ms - began_ms,
       load_ms: loaded_ms - listening_ms,

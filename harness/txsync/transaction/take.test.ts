@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WaitTimeoutError } from "../../base/errors.ts";
+import { generation, transactionNumber } from "../core/index.ts";
 import { PageSet } from "../dirty/pages.ts";
 import { isStoppable, type TakeOptions, type TransactionMonitor, takeTransaction } from "./take.ts";
-import { generation, transactionNumber } from "./transaction.ts";
 
 let folder: string;
 let said: string[];

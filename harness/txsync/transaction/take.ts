@@ -1,8 +1,9 @@
 import { readFile, rm } from "node:fs/promises";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import type { QmpClient } from "../../qemu/qmp.ts";
+import type { Generation, TransactionNumber } from "../core/index.ts";
 import type { DirtyTracker } from "../dirty/tracker.ts";
-import type { Generation, Transaction, TransactionNumber } from "./transaction.ts";
+import type { Transaction } from "./transaction.ts";
 
 /**
  * Migration states of the target in which `stop` is safe. In `postcopy-paused` it hangs as long as a vCPU waits for a
@@ -29,6 +30,8 @@ export interface TakeOptions {
   readonly state_path: string;
   /** Bounds `stop`, default 2 s: the page that a vCPU waits for may never come. */
   readonly stop_timeout_ms?: number;
+  /** Called while the guest stands still, right before it goes on: what it has put out by then belongs to the transaction. */
+  readonly onStill?: () => void;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -79,6 +82,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     saved_ms = performance.now();
     // After the device state: saving it may write to guest memory.
     taken = await tracker.take();
+    options.onStill?.();
   } finally {
     copied_ms = performance.now();
     await qmp.execute("cont");

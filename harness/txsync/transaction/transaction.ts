@@ -1,23 +1,6 @@
+import type { Generation, TransactionNumber } from "../core/index.ts";
 import type { PageSet } from "../dirty/pages.ts";
 import type { FindMode } from "../dirty/tracker.ts";
-
-declare const transactionBrand: unique symbol;
-declare const generationBrand: unique symbol;
-/** Number of a transaction; 0 is the package of the switchover. */
-export type TransactionNumber = number & { readonly [transactionBrand]: true };
-/** Number of the VM's incarnation. */
-export type Generation = number & { readonly [generationBrand]: true };
-
-function natural(value: number, what: string): number {
-  if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${value} is no ${what}`);
-  return value;
-}
-export function transactionNumber(value: number): TransactionNumber {
-  return natural(value, "transaction number") as TransactionNumber;
-}
-export function generation(value: number): Generation {
-  return natural(value, "generation") as Generation;
-}
 
 /** How long the parts of a transaction took, ms. The guest does not run in `pause_ms`, and may run in `collect_ms`. */
 export interface TransactionTimings {

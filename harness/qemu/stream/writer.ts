@@ -1,0 +1,91 @@
+import { COMMAND, PAGE_BYTES, RAM_FLAG, RECORD } from "./format.ts";
+
+/** Pieces of a migration stream, as QEMU writes them. */
+export interface PageToWrite {
+  readonly block: string;
+  /** Number of the page in its block. */
+  readonly page: number;
+  /** 4096 bytes; null for a page of zeros. */
+  readonly bytes: Uint8Array | null;
+}
+
+export function command(number: number, data: Uint8Array = Buffer.alloc(0)): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt8(RECORD.command, 0);
+  head.writeUInt16BE(number, 1);
+  head.writeUInt16BE(data.length, 3);
+  return Buffer.concat([head, data]);
+}
+
+/** The target answers with a pong of the same number when it has read everything before. */
+export function ping(value: number): Buffer {
+  return command(COMMAND.ping, be32(value));
+}
+
+/** Device state as one piece, so that the target has it all before it begins to load (savevm.c, qemu_savevm_send_packaged). */
+export function packaged(content: Uint8Array): Buffer {
+  return Buffer.concat([command(COMMAND.packaged, be32(content.length)), content]);
+}
+
+/** Asks a paused target which pages of a block it has. */
+export function askReceived(block: string): Buffer {
+  return command(COMMAND.receivedBitmap, counted(block));
+}
+
+/** Ends the recovery handshake; the target answers with a resume-ack. */
+export function resume(): Buffer {
+  return command(COMMAND.postcopyResume);
+}
+
+/** A part of the RAM section with these pages: whole in itself, so that a stream may go on or end behind it. */
+export function ramPart(section_id: number, pages: readonly PageToWrite[]): Uint8Array[] {
+  const pieces: Uint8Array[] = [sectionHead(RECORD.sectionPart, section_id)];
+  let block: string | null = null;
+  for (const { block: name, page, bytes } of pages) {
+    const same = name === block;
+    block = name;
+    const word = page * PAGE_BYTES + (bytes === null ? RAM_FLAG.zero : RAM_FLAG.page) + (same ? RAM_FLAG.sameBlock : 0);
+    pieces.push(be64(word));
+    if (!same) pieces.push(counted(name));
+    if (bytes !== null && bytes.length !== PAGE_BYTES) throw new RangeError(`a page of ${bytes.length} bytes`);
+    pieces.push(bytes ?? Buffer.alloc(1));
+  }
+  pieces.push(be64(RAM_FLAG.endOfPart), sectionHead(RECORD.footer, section_id));
+  return pieces;
+}
+
+/** The end of a migration: an empty last part of the RAM section, and the stream's end mark. */
+export function endOfMigration(section_id: number): Buffer {
+  return Buffer.concat([
+    sectionHead(RECORD.sectionEnd, section_id),
+    be64(RAM_FLAG.endOfPart),
+    sectionHead(RECORD.footer, section_id),
+    Buffer.from([RECORD.eof]),
+  ]);
+}
+
+function sectionHead(type: number, id: number): Buffer {
+  const bytes = Buffer.alloc(5);
+  bytes.writeUInt8(type, 0);
+  bytes.writeUInt32BE(id, 1);
+  return bytes;
+}
+
+export function be32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+export function be64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64BE(BigInt(value));
+  return bytes;
+}
+
+/** A name with its length before it. @throws RangeError for one longer than 255 bytes. */
+export function counted(text: string): Buffer {
+  const bytes = Buffer.from(text, "latin1");
+  if (bytes.length > 255) throw new RangeError(`a name of ${bytes.length} bytes`);
+  return Buffer.concat([Buffer.of(bytes.length), bytes]);
+}

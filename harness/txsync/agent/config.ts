@@ -1,0 +1,51 @@
+import { readFile } from "node:fs/promises";
+import * as z from "zod";
+import { messageOf, UserError } from "../../base/errors.ts";
+
+const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
+
+const schema = z.strictObject({
+  role: z.enum(["source", "target", "escrow"]),
+  /** 32 bytes that only the three agents of this migration know, in hex. */
+  secret: z.string().regex(/^[0-9a-f]{64}$/),
+  /** 16 bytes that name the migration, in hex. */
+  migration: z.string().regex(/^[0-9a-f]{32}$/),
+  /** Where the other two agents are reached. */
+  peers: z.partialRecord(z.enum(["source", "target", "escrow"]), address),
+  /** Where the other agents reach this one. */
+  listen: address,
+  /** Where whoever manages the agent reaches it; and the receiving edge of the VM's output. */
+  control: address,
+  /** On a disk: what was promised. */
+  state_folder: z.string(),
+  /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */
+  memory_folder: z.string(),
+  /** The file that is the guest's RAM while it runs here. */
+  ram_path: z.string(),
+  qemu: z.string(),
+  pagescan: z.string(),
+  /** The library that makes QEMU's userfaultfd note written pages; without it pages are compared. */
+  shim: z.string().nullable(),
+  lease_ms: z.int().min(50).max(60_000),
+  heartbeat_ms: z.int().min(10).max(10_000),
+  epoch_ms: z.int().min(10).max(5_000),
+  durability: z.enum(["host", "process"]),
+  log_sync: z.enum(["memory", "disk"]),
+  /** Keep the log when the migration is over, for a look at it. */
+  keep_log: z.boolean(),
+  /** How changed pages are found: the quick way where the kernel offers it, or always by comparison. */
+  find: z.enum(["auto", "sure"]),
+});
+
+/** What an agent is told when it is started. Sizes are bytes, times milliseconds. */
+export type AgentConfig = z.infer<typeof schema>;
+
+/** @throws UserError that says what is wrong with the file. */
+export async function loadConfig(path: string): Promise<AgentConfig> {
+  try {
+    return schema.parse(JSON.parse(await readFile(path, "utf8")));
+  } catch (error) {
+    const why = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
+    throw new UserError(`the agent's configuration ${path} cannot be used: ${why}`);
+  }
+}

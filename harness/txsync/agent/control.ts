@@ -1,0 +1,128 @@
+import { createServer, type Socket } from "node:net";
+import * as z from "zod";
+import { messageOf, UserError } from "../../base/errors.ts";
+import type { TimelineEventBody } from "../../base/timeline.ts";
+import type { OutputFrame } from "../log/index.ts";
+import { machineSchema } from "./machine.ts";
+
+/**
+ * The agent's port for whoever manages the host: one JSON object a line, `{"id":1,"do":"status"}` answered by
+ * `{"id":1,"ok":...}` or `{"id":1,"error":"..."}`; `{"event":...}` in between. And the receiving edge of the VM's output:
+ *
+ *     -> {"do":"edge","upTo":N}             the edge has all frames up to N
+ *     <- {"frame":n,"generation":g,"channel":c,"bytes":base64}
+ *     -> {"ack":n}   {"type":base64,"channel":c}
+ */
+const requestSchema = z.discriminatedUnion("do", [
+  z.strictObject({
+    id: z.int(),
+    do: z.literal("prepare"),
+    machine: machineSchema,
+    start: z.enum(["boot", "incoming", "nothing"]),
+  }),
+  z.strictObject({ id: z.int(), do: z.literal("migrate"), bytes_per_s: z.number().min(0) }),
+  z.strictObject({ id: z.int(), do: z.literal("status") }),
+  z.strictObject({ id: z.int(), do: z.literal("watch") }),
+  z.strictObject({ id: z.int(), do: z.literal("edge"), upTo: z.int().min(0) }),
+]);
+export type ControlRequest = z.infer<typeof requestSchema>;
+
+const edgeSchema = z.union([
+  z.strictObject({ ack: z.int().min(0) }),
+  z.strictObject({ type: z.string().max(1 << 20), channel: z.int().min(0).max(7) }),
+]);
+
+export interface ControlOptions {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly answer: (request: ControlRequest) => Promise<unknown>;
+  readonly onEdge: (upTo: number) => void;
+  readonly onAck: (upTo: number) => void;
+  readonly onType: (channel: number, bytes: Buffer) => void;
+}
+
+const LINE_BYTES_MAX = 4 * 2 ** 20;
+
+export class Control {
+  readonly #options: ControlOptions;
+  readonly #watching = new Set<Socket>();
+  #edge: Socket | undefined;
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    const { listen } = this.#options;
+    const server = createServer((socket) => this.#accept(socket));
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject).listen(listen.port, listen.host, resolve);
+    });
+  }
+
+  emit(event: TimelineEventBody): void {
+    const line = `${JSON.stringify({ event })}\n`;
+    for (const socket of this.#watching) socket.write(line);
+  }
+
+  /** Lets frames out; where nobody receives, they are asked for again when somebody does. */
+  letOut(generation: number, frames: readonly OutputFrame[]): void {
+    for (const { number, channel, bytes } of frames) {
+      const line = { frame: number, generation, channel, bytes: Buffer.from(bytes).toString("base64") };
+      this.#edge?.write(`${JSON.stringify(line)}\n`);
+    }
+  }
+
+  #accept(socket: Socket): void {
+    socket.setNoDelay(true);
+    let rest = "";
+    socket.setEncoding("utf8");
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      this.#watching.delete(socket);
+      if (this.#edge === socket) this.#edge = undefined;
+    });
+    socket.on("data", (text: string) => {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop() ?? "";
+      if (rest.length > LINE_BYTES_MAX) socket.destroy();
+      for (const line of lines) void this.#line(socket, line);
+    });
+  }
+
+  async #line(socket: Socket, line: string): Promise<void> {
+    let json: unknown;
+    try {
+      json = JSON.parse(line);
+    } catch (error) {
+      socket.write(`${JSON.stringify({ error: `no JSON: ${messageOf(error)}` })}\n`);
+      return;
+    }
+    if (this.#edge === socket) {
+      const parsed = edgeSchema.safeParse(json);
+      if (!parsed.success) return void socket.destroy();
+      if ("ack" in parsed.data) this.#options.onAck(parsed.data.ack);
+      else this.#options.onType(parsed.data.channel, Buffer.from(parsed.data.type, "base64"));
+      return;
+    }
+    const parsed = requestSchema.safeParse(json);
+    const id = typeof json === "object" && json !== null && "id" in json ? json.id : null;
+    if (!parsed.success) {
+      socket.write(`${JSON.stringify({ id, error: z.prettifyError(parsed.error) })}\n`);
+      return;
+    }
+    const request = parsed.data;
+    if (request.do === "watch") this.#watching.add(socket);
+    if (request.do === "edge") {
+      this.#edge?.destroy();
+      this.#edge = socket;
+      this.#options.onEdge(request.upTo);
+      return;
+    }
+    try {
+      socket.write(`${JSON.stringify({ id, ok: (await this.#options.answer(request)) ?? null })}\n`);
+    } catch (error) {
+      const kind = error instanceof UserError ? "" : `${(error as Error).name}: `;
+      socket.write(`${JSON.stringify({ id, error: kind + messageOf(error) })}\n`);
+    }
+  }
+}

@@ -1,0 +1,169 @@
+import { join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
+import type { RecordHeader, Role } from "../core/index.ts";
+import { encodeRecord, type RecordPage, type TransactionLog } from "../log/index.ts";
+import { encodeNote, type Note, parts } from "../pages/notes.ts";
+import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
+import { BaseCopy } from "./base-copy.ts";
+import type { Shell } from "./shell.ts";
+
+const PEERS: readonly Role[] = ["source", "target"];
+const TELL_EVERY_MS = 20;
+
+/** The escrow's part: keeps the log and a copy of the base, answers for both, and passes on for those who are cut off. */
+export class EscrowSide {
+  readonly #shell: Shell;
+  readonly #log: TransactionLog;
+  readonly #bodies = new Map<string, Buffer>();
+  #base: string | undefined;
+  #copy: BaseCopy | undefined;
+  #beginning = false;
+  #told_complete = false;
+  #told_ms = 0;
+
+  constructor(shell: Shell, log: TransactionLog) {
+    this.#shell = shell;
+    this.#log = log;
+  }
+
+  // ---- the log
+
+  recordCame(header: RecordHeader, body: Buffer): void {
+    // At most one is under way: what came before and was not stored is not wanted any more.
+    this.#bodies.clear();
+    this.#bodies.set(`${header.generation}:${header.n}`, body);
+  }
+
+  async store({ generation, n }: RecordHeader): Promise<void> {
+    const { dispatch, emit } = this.#shell;
+    const body = this.#bodies.get(`${generation}:${n}`);
+    this.#bodies.delete(`${generation}:${n}`);
+    try {
+      if (body === undefined) throw new Error("its body did not come");
+      await this.#log.append(body);
+      emit({ kind: "tx.stored", generation, n, bytes: body.length });
+      dispatch({ kind: "recordStored", generation, n });
+    } catch (error) {
+      emit({ kind: "log", stream: "agent", line: `record ${n} was not stored: ${messageOf(error)}` });
+      dispatch({ kind: "recordFailed", generation, n });
+    }
+  }
+
+  async #sendLog(to: Role, question: number, n: number): Promise<void> {
+    const { peers } = this.#shell;
+    try {
+      const pages: RecordPage[] = [];
+      const names: string[] = [];
+      const restored = await this.#log.restore((block, page, bytes) => {
+        let number = names.indexOf(block);
+        if (number < 0) number = names.push(block) - 1;
+        pages.push({ block: number, page, bytes });
+      });
+      if (restored === null || restored.head.n !== n) {
+        throw new Error(`the log's last transaction is ${restored?.head.n ?? "none"}, not ${n}`);
+      }
+      const { head, device_state, blocks, frames } = restored;
+      const { generation, mark, acked } = head;
+      const sizes = names.map((name) => ({ name, size: blocks.find((block) => block.name === name)?.size ?? 0 }));
+      const record = encodeRecord({
+        generation,
+        n: head.n,
+        since: "base",
+        mark,
+        acked,
+        blocks: sizes,
+        pages,
+        device_state,
+        frames,
+      });
+      for (const part of parts(question, Buffer.concat(record))) peers.sendData(to, part);
+    } catch (error) {
+      peers.sendData(to, encodeNote({ kind: "log-refused", question, why: messageOf(error) }));
+    }
+  }
+
+  // ---- the base
+
+  async note(from: Role, note: Note): Promise<void> {
+    if (note.kind === "log-wanted") await this.#sendLog(from, note.question, note.n);
+    if (note.kind !== "base-offered" || from !== "source") return;
+    if (this.#base === note.base || this.#beginning) {
+      this.#tell();
+      return;
+    }
+    this.#beginning = true;
+    await this.#copy?.close();
+    this.#base = note.base;
+    this.#copy = await BaseCopy.begin({
+      path: join(this.#shell.config.memory_folder, "base-copy"),
+      blocks: note.blocks,
+      ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
+      onProgress: () => this.#progress(),
+    });
+    this.#beginning = false;
+  }
+
+  #progress(): void {
+    const complete = this.#copy?.complete === true;
+    if (complete && !this.#told_complete) {
+      this.#told_complete = true;
+      this.#shell.emit({ kind: "run.note", text: "the escrow's copy of the base is complete" });
+      this.#shell.dispatch({ kind: "baseComplete", complete: true });
+      this.#tell();
+    } else if (performance.now() - this.#told_ms >= TELL_EVERY_MS) this.#tell();
+  }
+
+  #tell(): void {
+    const copy = this.#copy;
+    if (copy === undefined || this.#base === undefined) return;
+    this.#told_ms = performance.now();
+    const note = encodeNote({ kind: "base-held", base: this.#base, complete: copy.complete, from: copy.heldFrom() });
+    for (const to of PEERS) this.#shell.peers.sendData(to, note);
+  }
+
+  // ---- pages
+
+  /** A request for pages: from our own copy, or passed on to the source for a target that does not reach it. */
+  async requested(from: Role, payload: Buffer): Promise<void> {
+    const { by, of, runs } = decodeRequest(payload);
+    const { peers } = this.#shell;
+    if (of === "source" && from !== "source") {
+      peers.sendData("source", [payload]);
+      return;
+    }
+    if (of !== "escrow") return;
+    for (const run of runs) {
+      const pages = (await this.#copy?.read(run)) ?? [];
+      // What is not here splits the answer.
+      for (let i = 0; i < pages.length; ) {
+        const whole: (Uint8Array | null)[] = [];
+        const first = run.first + i;
+        for (let page = pages[i]; page !== undefined; page = pages[i]) {
+          whole.push(page);
+          i += 1;
+        }
+        if (whole.length > 0) peers.sendData(from, encodePages({ by, block: run.block, first, pages: whole }));
+        else i += 1;
+      }
+    }
+  }
+
+  pagesCame(payload: Buffer): void {
+    this.#copy?.answered(decodePages(payload));
+  }
+
+  /** At every heartbeat: what was told may have been lost. */
+  beat(): void {
+    this.#tell();
+  }
+
+  askAgain(): void {
+    this.#copy?.askAgain();
+  }
+
+  async forget(): Promise<void> {
+    const copy = this.#copy;
+    this.#copy = undefined;
+    await copy?.close();
+  }
+}

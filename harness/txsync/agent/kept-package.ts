@@ -1,0 +1,81 @@
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { deserialize, serialize } from "node:v8";
+import * as z from "zod";
+import { UserError } from "../../base/errors.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
+
+/** What the package brings, and what has to be known of the migration it belongs to. */
+export interface Package {
+  /** Names the base that belongs to it. */
+  readonly base: string;
+  readonly machine: string;
+  readonly ram_section_id: number;
+  readonly blocks: readonly { readonly name: string; readonly bytes: number }[];
+  /** Bound of the background push, bytes per second; 0 for none. */
+  readonly bytes_per_s: number;
+  readonly preamble: Buffer;
+  readonly packaged: Buffer;
+}
+
+const LENGTHS_MAX = 128 * 2 ** 20;
+const headSchema = z.strictObject({
+  base: z.string().max(64),
+  machine: z.string().max(256),
+  ram_section_id: z.int(),
+  blocks: z.array(z.strictObject({ name: z.string().max(255), bytes: z.int().min(0) })).max(4096),
+  bytes_per_s: z.number().min(0),
+  preamble_bytes: z.int().min(0).max(LENGTHS_MAX),
+});
+
+/** As the body of a `package` message: u32 length, JSON, preamble, package. */
+export function encodePackage(what: Package): Uint8Array[] {
+  const { preamble, packaged, ...head } = what;
+  const json = Buffer.from(JSON.stringify({ ...head, preamble_bytes: preamble.length }));
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(json.length);
+  return [length, json, preamble, packaged];
+}
+
+/** @throws UserError when it is not what `encodePackage` makes. */
+export function decodePackage(bytes: Buffer): Package {
+  try {
+    const json_bytes = bytes.readUInt32BE(0);
+    const { preamble_bytes, ...head } = headSchema.parse(JSON.parse(bytes.toString("utf8", 4, 4 + json_bytes)));
+    const at = 4 + json_bytes;
+    if (at + preamble_bytes >= bytes.length) throw new RangeError("it is cut off");
+    return {
+      ...head,
+      preamble: Buffer.from(bytes.subarray(at, at + preamble_bytes)),
+      packaged: Buffer.from(bytes.subarray(at + preamble_bytes)),
+    };
+  } catch (error) {
+    throw new UserError(`a package that makes no sense: ${String(error)}`);
+  }
+}
+
+export interface KeptPackage {
+  readonly package: Package;
+  /** Content of the RAM blocks that are in no file; only on the source. */
+  readonly small: readonly SmallBlock[];
+}
+
+const NAME = "package";
+
+/** Writes it to the host's tmpfs, whole or not at all. */
+export function savePackage(folder: string, kept: KeptPackage): void {
+  writeFileSync(join(folder, `${NAME}.new`), serialize(kept));
+  renameSync(join(folder, `${NAME}.new`), join(folder, NAME));
+}
+
+export function loadPackage(folder: string): KeptPackage | undefined {
+  const path = join(folder, NAME);
+  if (!existsSync(path)) return undefined;
+  const { package: what, small } = deserialize(readFileSync(path)) as KeptPackage;
+  // deserialize makes Uint8Arrays of what were Buffers.
+  const buffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  return {
+    package: { ...what, preamble: buffer(what.preamble), packaged: buffer(what.packaged) },
+    small: small.map(({ name, content }) => ({ name, content: buffer(content) })),
+  };
+}

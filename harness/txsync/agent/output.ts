@@ -1,0 +1,190 @@
+import {
+  closeSync,
+  existsSync,
+  type FSWatcher,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  watch,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import type { FrameNumber } from "../core/index.ts";
+import type { OutputFrame } from "../log/index.ts";
+
+/** The guest's serial lines that pass the gate, in the order of their numbers. */
+export const OUTPUT_CHANNELS = ["com1", "com2"] as const;
+const HEAD_BYTES = 21;
+const LOG_BYTES_MAX = 8 * 2 ** 20;
+const READ_BYTES = 64 * 1024;
+/** inotify tells of output at once; this is for what it might miss. */
+const LOOK_EVERY_MS = 20;
+
+/**
+ * What the VM has put out, as numbered frames on the host's tmpfs: stored before anything is said of them, found again
+ * by a restarted agent. QEMU writes each serial line into a file of its own, and goes on doing so while the agent is
+ * away; a frame is what was new in one look. After `stop` a look finds everything that the guest has put out.
+ *
+ *     log: (u64 number, u8 channel, u32 length, u64 end of the frame in its file, bytes)*
+ */
+export class OutputStore {
+  readonly #path: string;
+  readonly #onOutput: (upTo: FrameNumber) => void;
+  #log: number;
+  #log_bytes = 0;
+  #frames = new Map<number, OutputFrame>();
+  readonly #born_ms = new Map<number, number>();
+  #produced = 0;
+  #acked = 0;
+  #ends: number[] = OUTPUT_CHANNELS.map(() => 0);
+  #files: (number | undefined)[] = [];
+  #watchers: FSWatcher[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(folder: string, onOutput: (upTo: FrameNumber) => void) {
+    this.#path = join(folder, "frames");
+    this.#onOutput = onOutput;
+    this.#load();
+    this.#log = openSync(this.#path, "a");
+    // What was cut off at the end must not stand before what comes next.
+    this.#rewrite();
+    this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** The last frame that there is. */
+  get produced(): FrameNumber {
+    return this.#produced as FrameNumber;
+  }
+
+  /** How long the frame has been waiting here; 0 for one that came from elsewhere. */
+  age_ms(number: number): number {
+    const born_ms = this.#born_ms.get(number);
+    return born_ms === undefined ? 0 : performance.now() - born_ms;
+  }
+
+  /** Frames from..to, both included, as far as they are kept. */
+  frames(from: number, to: number): OutputFrame[] {
+    const found: OutputFrame[] = [];
+    for (let number = from; number <= to; number += 1) {
+      const frame = this.#frames.get(number);
+      if (frame !== undefined) found.push(frame);
+    }
+    return found;
+  }
+
+  /** The receiving edge has everything up to here: it need not be kept. */
+  acked(upTo: number): void {
+    for (let number = this.#acked + 1; number <= upTo; number += 1) {
+      this.#frames.delete(number);
+      this.#born_ms.delete(number);
+    }
+    this.#acked = Math.max(this.#acked, upTo);
+    if (this.#log_bytes > LOG_BYTES_MAX) this.#rewrite();
+  }
+
+  /** Another VM begins here, at this mark, with these frames that may still have to be let out. */
+  reset(mark: number, acked: number, frames: readonly OutputFrame[]): void {
+    this.unfollow();
+    this.#frames = new Map(frames.map((frame) => [frame.number, frame]));
+    this.#produced = mark;
+    this.#acked = acked;
+    this.#ends = OUTPUT_CHANNELS.map(() => 0);
+    this.#rewrite();
+  }
+
+  /** Reads the serial lines of a QEMU from now on; where it was read before, from there. */
+  follow(folder: string): void {
+    this.unfollow();
+    for (const [channel, name] of OUTPUT_CHANNELS.entries()) {
+      const path = join(folder, `${name}.out`);
+      this.#files[channel] = openSync(path, "r");
+      const watcher = watch(path, { persistent: false }, () => this.look());
+      watcher.on("error", () => undefined);
+      this.#watchers.push(watcher);
+    }
+    this.look();
+  }
+
+  unfollow(): void {
+    for (const watcher of this.#watchers.splice(0)) watcher.close();
+    for (const file of this.#files.splice(0)) if (file !== undefined) closeSync(file);
+  }
+
+  /** Reads what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */
+  look(): FrameNumber {
+    const before = this.#produced;
+    for (const [channel, file] of this.#files.entries()) {
+      if (file === undefined) continue;
+      for (;;) {
+        const at = this.#ends[channel] ?? 0;
+        const length = Math.min(fstatSync(file).size - at, READ_BYTES);
+        if (length <= 0) break;
+        const bytes = Buffer.alloc(length);
+        const read = readSync(file, bytes, 0, length, at);
+        if (read === 0) break;
+        this.#ends[channel] = at + read;
+        this.#produced += 1;
+        const frame = { number: this.#produced as FrameNumber, channel, bytes: bytes.subarray(0, read) };
+        this.#frames.set(frame.number, frame);
+        this.#born_ms.set(frame.number, performance.now());
+        this.#append(frame);
+      }
+    }
+    if (this.#produced > before) this.#onOutput(this.produced);
+    return this.produced;
+  }
+
+  #append(frame: OutputFrame): void {
+    const head = Buffer.alloc(HEAD_BYTES);
+    head.writeBigUInt64BE(BigInt(frame.number), 0);
+    head.writeUInt8(frame.channel, 8);
+    head.writeUInt32BE(frame.bytes.length, 9);
+    head.writeBigUInt64BE(BigInt(this.#ends[frame.channel] ?? 0), 13);
+    this.#log_bytes += writeSync(this.#log, Buffer.concat([head, frame.bytes]));
+  }
+
+  /** A log of what is still needed, first the last frame of each channel without its bytes: numbers and ends. */
+  #rewrite(): void {
+    const pieces: Buffer[] = [];
+    const entry = (number: number, channel: number, bytes: Uint8Array, end: number): void => {
+      const head = Buffer.alloc(HEAD_BYTES);
+      head.writeBigUInt64BE(BigInt(number), 0);
+      head.writeUInt8(channel, 8);
+      head.writeUInt32BE(bytes.length, 9);
+      head.writeBigUInt64BE(BigInt(end), 13);
+      pieces.push(head, Buffer.from(bytes));
+    };
+    for (const { number, channel, bytes } of this.#frames.values()) entry(number, channel, bytes, 0);
+    for (const channel of OUTPUT_CHANNELS.keys())
+      entry(this.#produced, channel, Buffer.alloc(0), this.#ends[channel] ?? 0);
+    writeFileSync(`${this.#path}.new`, Buffer.concat(pieces));
+    renameSync(`${this.#path}.new`, this.#path);
+    closeSync(this.#log);
+    this.#log = openSync(this.#path, "a");
+    this.#log_bytes = 0;
+  }
+
+  #load(): void {
+    if (!existsSync(this.#path)) return;
+    const bytes = readFileSync(this.#path);
+    for (let at = 0; at + HEAD_BYTES <= bytes.length; ) {
+      const number = Number(bytes.readBigUInt64BE(at));
+      const channel = bytes.readUInt8(at + 8);
+      const length = bytes.readUInt32BE(at + 9);
+      const end = Number(bytes.readBigUInt64BE(at + 13));
+      // Cut off in the middle of a write: it was told to nobody, and is read again from QEMU's file.
+      if (at + HEAD_BYTES + length > bytes.length) break;
+      if (length > 0) {
+        const content = Buffer.from(bytes.subarray(at + HEAD_BYTES, at + HEAD_BYTES + length));
+        this.#frames.set(number, { number: number as FrameNumber, channel, bytes: content });
+      }
+      this.#produced = Math.max(this.#produced, number);
+      this.#ends[channel] = Math.max(this.#ends[channel] ?? 0, end);
+      at += HEAD_BYTES + length;
+    }
+  }
+}

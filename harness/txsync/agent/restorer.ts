@@ -1,0 +1,209 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
+import { within } from "../../base/wait.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
+import { type Action, frameNumber, type TransactionNumber } from "../core/index.ts";
+import { PageSet } from "../dirty/pages.ts";
+import { decodeRecord, type OutputFrame, type TransactionRecord } from "../log/index.ts";
+import { decodePart, encodeNote } from "../pages/notes.ts";
+import { decodePages, encodeRequest } from "../pages/page-frames.ts";
+import { feedRestore } from "../restore/feed.ts";
+import { type Base, buildRamFile } from "../restore/ram-file.ts";
+import { restoreStream } from "../restore/restore-stream.ts";
+import { BaseCopy } from "./base-copy.ts";
+import type { Package } from "./kept-package.ts";
+import type { Shell } from "./shell.ts";
+
+type StartRestore = Extract<Action, { kind: "startRestore" }>;
+
+const LOG_MS = 20_000;
+const BASE_MS = 60_000;
+const PACKAGED_HEAD_BYTES = 9;
+
+/** What a VM is made of again: a device state over RAM, and what it had put out by then. */
+interface Material {
+  readonly device_state: Buffer;
+  readonly pages: readonly PageSet[];
+  readonly mark: number;
+  readonly acked: number;
+  readonly frames: readonly OutputFrame[];
+}
+
+/** Makes the VM again from base and log, as a QEMU that stands still until the core lets it run. */
+export class Restorer {
+  readonly #shell: Shell;
+  #question = 0;
+  #answers = new Map<number, { parts: Buffer[]; resolve: (bytes: Buffer) => void; reject: (error: Error) => void }>();
+  /** Counts restores: an answer to one that was given up changes nothing. */
+  #turn = 0;
+  #fetching: BaseCopy | undefined;
+
+  constructor(shell: Shell) {
+    this.#shell = shell;
+  }
+
+  /**
+   * @param package_ the package that belongs to the base
+   * @param ownBase the base on this host; null where it has to be fetched from the escrow
+   */
+  async restore(action: StartRestore, package_: Package, ownBase: Base | null): Promise<void> {
+    const { dispatch, emit, output, slot } = this.#shell;
+    const turn = ++this.#turn;
+    const began_ms = performance.now();
+    const { generation, n } = action;
+    emit({ kind: "restore.started", generation, n });
+    try {
+      const dying = slot.kill();
+      const material = action.from === "package" ? this.#ofPackage(package_) : await this.#ofLog(n);
+      await dying;
+      const fetched_ms = performance.now();
+      const base = ownBase ?? (await this.#fetchBase(package_));
+      await this.#build(package_, base, material);
+      if (turn !== this.#turn) return;
+      output.reset(material.mark, material.acked, material.frames);
+      const { vm } = slot;
+      if (vm === undefined) throw new Error("QEMU ended while it was restored");
+      output.follow(vm.folder);
+      const pages = material.pages.reduce((sum, set) => sum + set.pages, 0);
+      const now_ms = performance.now();
+      emit({
+        kind: "run.note",
+        text: `restore: log ${(fetched_ms - began_ms).toFixed(0)} ms, RAM and QEMU ${(now_ms - fetched_ms).toFixed(0)} ms`,
+      });
+      emit({ kind: "restore.finished", generation, n, pages, restore_ms: now_ms - began_ms });
+      dispatch({
+        kind: "restoreReady",
+        generation,
+        n,
+        mark: frameNumber(material.mark),
+        acked: frameNumber(material.acked),
+      });
+    } catch (error) {
+      if (turn !== this.#turn) return;
+      emit({ kind: "log", stream: "agent", line: `restore of transaction ${n}: ${messageOf(error)}` });
+      await slot.kill();
+      dispatch({ kind: "restoreFailed", generation });
+    }
+  }
+
+  /** The source's VM goes on where it stood: a migration that was given up after its package had left QEMU. */
+  async restorePackage(package_: Package, base: Base): Promise<void> {
+    const turn = ++this.#turn;
+    await this.#shell.slot.kill();
+    await this.#build(package_, base, this.#ofPackage(package_));
+    const { vm } = this.#shell.slot;
+    if (turn !== this.#turn || vm === undefined) return;
+    const { mark, acked, frames } = this.#ofPackage(package_);
+    this.#shell.output.reset(mark, acked, frames);
+    this.#shell.output.follow(vm.folder);
+    await vm.qmp.execute("cont");
+  }
+
+  async abort(): Promise<void> {
+    this.#turn += 1;
+    await this.#shell.slot.kill();
+    rmSync(this.#shell.config.ram_path, { force: true });
+  }
+
+  async #build(package_: Package, base: Base, material: Material): Promise<void> {
+    const { config, slot, machine } = this.#shell;
+    rmSync(config.ram_path, { force: true });
+    const built = await buildRamFile(base, material.pages, config.ram_path);
+    const vm = await slot.start(machine(), "restore");
+    await feedRestore({
+      qmp: vm.qmp,
+      socket_path: vm.incoming_path,
+      stream: restoreStream({
+        machine: package_.machine,
+        blocks: package_.blocks,
+        small: built.small,
+        device_state: material.device_state,
+      }),
+      run: false,
+    });
+  }
+
+  #ofPackage(package_: Package): Material {
+    const { gate } = this.#shell.state();
+    return {
+      device_state: deviceStateOfPackage(package_.packaged.subarray(PACKAGED_HEAD_BYTES)),
+      pages: [],
+      mark: this.#shell.output.produced,
+      acked: gate.acked,
+      frames: this.#shell.output.frames(gate.acked + 1, this.#shell.output.produced),
+    };
+  }
+
+  async #ofLog(n: TransactionNumber): Promise<Material> {
+    const record = await this.#askLog(n);
+    return {
+      device_state: Buffer.from(record.device_state),
+      pages: [pageSetOf(record)],
+      mark: record.mark,
+      acked: record.acked,
+      frames: record.frames,
+    };
+  }
+
+  async #askLog(n: TransactionNumber): Promise<TransactionRecord> {
+    const question = ++this.#question;
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+    this.#answers.set(question, { parts: [], resolve, reject });
+    try {
+      this.#shell.peers.sendData("escrow", encodeNote({ kind: "log-wanted", question, n }));
+      return decodeRecord(await within({ what: `transaction ${n} from the escrow`, timeout_ms: LOG_MS }, promise));
+    } finally {
+      this.#answers.delete(question);
+    }
+  }
+
+  partCame(payload: Buffer): void {
+    const { question, last, bytes } = decodePart(payload);
+    const answer = this.#answers.get(question);
+    answer?.parts.push(bytes);
+    if (last) answer?.resolve(Buffer.concat(answer.parts));
+  }
+
+  refused(question: number, why: string): void {
+    this.#answers.get(question)?.reject(new Error(why));
+  }
+
+  /** For a host that never had the base: all of it from the escrow. */
+  async #fetchBase(package_: Package): Promise<Base> {
+    const { config, peers } = this.#shell;
+    await this.#fetching?.close();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const copy = await BaseCopy.begin({
+      path: join(config.memory_folder, "base-fetched"),
+      blocks: package_.blocks,
+      ask: (runs) => peers.sendData("escrow", [encodeRequest({ by: "target", of: "escrow", runs })]),
+      onProgress: () => {
+        if (copy.complete) resolve();
+      },
+    });
+    this.#fetching = copy;
+    await within({ what: "the base from the escrow", timeout_ms: BASE_MS }, promise);
+    return { block: RAM_BLOCK, path: copy.path, small: copy.small };
+  }
+
+  /** Pages that came while a base is fetched here; false when none is. */
+  pagesCame(payload: Buffer): boolean {
+    if (this.#fetching === undefined || this.#fetching.complete) return false;
+    this.#fetching.answered(decodePages(payload));
+    return true;
+  }
+
+  /** The restored VM runs: what it was made of is not needed any more. */
+  async done(): Promise<void> {
+    await this.#fetching?.close();
+    this.#fetching = undefined;
+  }
+}
+
+function pageSetOf(record: TransactionRecord): PageSet {
+  return PageSet.of(
+    record.pages.map(({ block, page, bytes }) => ({ block: record.blocks[block]?.name ?? "", page, bytes })),
+  );
+}

@@ -1,0 +1,413 @@
+import { join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
+import { waitFor } from "../../base/wait.ts";
+import type { Action, Generation, Message, PageRoute, Role, TransactionNumber } from "../core/index.ts";
+import { isOwner } from "../core/index.ts";
+import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import { encodeRecord } from "../log/index.ts";
+import { PageFetcher } from "../pages/fetcher.ts";
+import type { Note } from "../pages/notes.ts";
+import { decodePages, encodeRequest } from "../pages/page-frames.ts";
+import { PageMap } from "../pages/page-map.ts";
+import { pagesIn, TargetFeed } from "../relay/feed.ts";
+import { takeTransaction } from "../transaction/take.ts";
+import { bytesOf, type Transaction } from "../transaction/transaction.ts";
+import { decodePackage, loadPackage, type Package, savePackage } from "./kept-package.ts";
+import type { VmProcess } from "./machine.ts";
+import type { Shell } from "./shell.ts";
+
+type BaseHeld = Extract<Note, { kind: "base-held" }>;
+type Append = Extract<Message, { kind: "append" }>;
+
+const TICK_MS = 2;
+const WINDOW_PAGES = 128;
+const RETRY_MS = 150;
+const ABSORB_PAGES = 8192;
+const ALL_PAGES_PING = 0x4645_7272;
+const PROGRESS_EVERY_MS = 20;
+const PAUSED_MS = 5_000;
+
+/** The target's part: feeds QEMU the stream, gets it its pages, and takes transactions. */
+export class TargetSide {
+  readonly #shell: Shell;
+  #package: Package | undefined;
+  #incoming: Package | undefined;
+  #map: PageMap | undefined;
+  #fetcher: PageFetcher | undefined;
+  #feed: TargetFeed | undefined;
+  #ticking: NodeJS.Timeout | undefined;
+  #route: PageRoute = "direct";
+  #tracker: PagescanTracker | undefined;
+  #tracked = false;
+  #forget = false;
+  #hung = false;
+  #asked_all = false;
+  #ended = false;
+  #told_ms = 0;
+  #covered = false;
+  #held: BaseHeld | undefined;
+  #taken: { readonly transaction: Transaction; readonly at_ms: number } | undefined;
+  #record: { readonly n: number; readonly generation: number; readonly pieces: Uint8Array[] } | undefined;
+
+  constructor(shell: Shell) {
+    this.#shell = shell;
+    this.#package = loadPackage(shell.config.memory_folder)?.package;
+  }
+
+  /** The package that was loaded here, in this life of the agent or an earlier one. */
+  get package(): Package | undefined {
+    return this.#package;
+  }
+
+  // ---- the package
+
+  /** The bytes of a package that the core may decide to load. */
+  packageCame(body: Buffer): void {
+    this.#incoming = decodePackage(body);
+  }
+
+  async load(): Promise<void> {
+    const { slot, dispatch, config, emit } = this.#shell;
+    const vm = slot.vm;
+    const what = this.#incoming;
+    if (vm === undefined || what === undefined) {
+      dispatch({ kind: "qemuGone" });
+      return;
+    }
+    try {
+      savePackage(config.memory_folder, { package: what, small: [] });
+      this.#package = what;
+      let running = false;
+      vm.on((event) => {
+        if (event.kind !== "resume" || running) return;
+        running = true;
+        emit({ kind: "migration.step", step: "target-running" });
+        dispatch({ kind: "vmRunning" });
+        void this.#openTracker(vm, false).catch(() => undefined);
+      });
+      const capabilities = ["events", "postcopy-ram"].map((capability) => ({ capability, state: true }));
+      await vm.qmp.executeRaw("migrate-set-capabilities", { capabilities });
+      await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
+      const feed = await this.#connect(vm, vm.incoming_path, what);
+      this.#begin(vm, feed, new PageMap(what.blocks));
+      feed.write(what.preamble);
+      feed.write(what.packaged);
+    } catch (error) {
+      // A QEMU that did not take the package is of no use any more; its end tells the core.
+      emit({ kind: "log", stream: "agent", line: `the package was not loaded: ${messageOf(error)}` });
+      await slot.kill();
+      dispatch({ kind: "qemuGone" });
+    }
+  }
+
+  async #connect(vm: VmProcess, path: string, what: Package): Promise<TargetFeed> {
+    return await TargetFeed.connect(path, {
+      ram_section_id: what.ram_section_id,
+      blocks: what.blocks,
+      onRequest: (run) => this.#fetcher?.want(run, performance.now()),
+      onPong: (value) => {
+        if (value === ALL_PAGES_PING) this.#shell.dispatch({ kind: "allPagesArrived" });
+      },
+      onClosed: (why) => {
+        if (this.#shell.slot.vm !== vm || vm.gone || this.#ended) return;
+        this.#shell.emit({ kind: "log", stream: "agent", line: `QEMU's migration connection is gone: ${why}` });
+        if (this.#shell.state().vm === "running") void this.recover(vm);
+      },
+    });
+  }
+
+  #begin(vm: VmProcess, feed: TargetFeed, map: PageMap): void {
+    this.#feed = feed;
+    this.#map = map;
+    this.#asked_all = false;
+    this.#ended = false;
+    const rate = this.#package?.bytes_per_s ?? 0;
+    this.#fetcher = new PageFetcher({
+      map,
+      order: "ascending",
+      window_pages: WINDOW_PAGES,
+      bytes_per_s: rate,
+      retry_ms: RETRY_MS,
+      ask: (runs) => this.#ask(runs),
+      deliver: (block, first, pages) => {
+        feed.writePages(pages.map((bytes, i) => ({ block, page: first + i, bytes })));
+        if (this.#tracker?.mode === "sure") this.#learn(block, first, pages);
+      },
+      full: () => feed.full,
+    });
+    clearInterval(this.#ticking);
+    this.#ticking = setInterval(() => this.#tick(vm), TICK_MS);
+  }
+
+  /** The sure way has to know what the log has: the base, as it came. */
+  #learn(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
+    const content = Buffer.concat(pages.map((bytes) => bytes ?? Buffer.alloc(4096)));
+    this.#tracker?.learn(block, first, content).catch(() => {
+      this.#forget = true;
+    });
+  }
+
+  #ask(runs: Parameters<typeof encodeRequest>[0]["runs"]): boolean {
+    const route = this.#route;
+    if (route === "none") return false;
+    const to: Role = route === "direct" ? "source" : "escrow";
+    const of: Role = route === "escrow" ? "escrow" : "source";
+    return this.#shell.peers.sendData(to, [encodeRequest({ by: "target", of, runs })]);
+  }
+
+  #tick(vm: VmProcess): void {
+    const now_ms = performance.now();
+    if (this.#shell.slot.vm !== vm || vm.gone) {
+      clearInterval(this.#ticking);
+      return;
+    }
+    this.#fetcher?.tick(now_ms);
+    const map = this.#map;
+    if (map === undefined) return;
+    if (now_ms - this.#told_ms >= PROGRESS_EVERY_MS || (map.complete && !this.#asked_all)) {
+      this.#told_ms = now_ms;
+      this.#tellProgress(map);
+      this.#tellCovered(map);
+    }
+    if (map.complete && !this.#asked_all) {
+      this.#asked_all = true;
+      // Answered when QEMU has read, and placed, every page before it.
+      this.#feed?.ping(ALL_PAGES_PING);
+      clearInterval(this.#ticking);
+      this.#shell.emit({ kind: "migration.step", step: "completing" });
+    }
+  }
+
+  #tellProgress(map: PageMap): void {
+    this.#shell.emit({
+      kind: "migration.progress",
+      transferred_bytes: map.count * 4096,
+      remaining_bytes: (map.pages_total - map.count) * 4096,
+      total_bytes: map.pages_total * 4096,
+      pages_arrived: map.count,
+      pages_total: map.pages_total,
+      pages_requested: this.#fetcher?.urgent_pages ?? 0,
+    });
+  }
+
+  // ---- pages
+
+  pagesCame(payload: Buffer): void {
+    this.#fetcher?.answered(decodePages(payload));
+    this.#fetcher?.tick(performance.now());
+  }
+
+  setRoute(route: PageRoute): void {
+    this.#route = route;
+    this.#fetcher?.askAgain();
+    const left = this.#map === undefined ? 0 : this.#map.pages_total - this.#map.count;
+    if (route === "escrow") this.#shell.emit({ kind: "takeover", server: "escrow", pages_left: left });
+  }
+
+  /** A connection was made anew: what was asked on the old one may be lost. */
+  askAgain(): void {
+    this.#fetcher?.askAgain();
+  }
+
+  baseHeld(held: BaseHeld): void {
+    this.#held = held;
+    if (this.#map !== undefined) this.#tellCovered(this.#map);
+  }
+
+  /** Base in escrow and target together: every page that is missing here is there. */
+  #tellCovered(map: PageMap): void {
+    const held = this.#held;
+    const known = held !== undefined && held.base === this.#package?.base;
+    const covered =
+      map.complete ||
+      (known &&
+        map.blocks.every(({ name }) => {
+          const first = map.firstMissing(name);
+          return first < 0 || (held.complete ? true : first >= (held.from[name] ?? Number.POSITIVE_INFINITY));
+        }));
+    if (covered === this.#covered) return;
+    this.#covered = covered;
+    this.#shell.dispatch({ kind: "baseCovered", covered });
+  }
+
+  // ---- the end
+
+  /** After every step of the core: the migration ends when the VM is handed off. */
+  afterStep(): void {
+    const state = this.#shell.state();
+    const handed = state.vm === "running" && state.allPages && isOwner(state) && state.opened.mode === "final";
+    if (!handed || this.#ended || this.#feed === undefined) return;
+    this.#ended = true;
+    this.#shell.emit({ kind: "handoff", generation: state.opened.generation, n: state.tx.next - 1 });
+    this.#feed.end();
+    const tracker = this.#tracker;
+    this.#tracker = undefined;
+    void tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+  }
+
+  // ---- an agent that comes back
+
+  /**
+   * The connection to QEMU is gone, with the agent that had it or otherwise: QEMU pauses the migration, and its own
+   * recovery handshake says which pages it has.
+   */
+  async recover(vm: VmProcess): Promise<void> {
+    const { emit, dispatch, slot } = this.#shell;
+    const what = this.#package;
+    if (what === undefined) return;
+    try {
+      emit({ kind: "migration.step", step: "recovering" });
+      const status = await waitFor(
+        { what: "QEMU to pause the migration", timeout_ms: PAUSED_MS, interval_ms: 2 },
+        () => (["postcopy-paused", "completed"].includes(vm.migration) ? vm.migration : undefined),
+      );
+      if (status === "completed") {
+        dispatch({ kind: "allPagesArrived" });
+        this.#ended = true;
+        return;
+      }
+      const path = join(vm.folder, `in-${Math.round(performance.now())}-${process.pid}`);
+      await waitFor({ what: "QEMU to listen for the recovery", timeout_ms: PAUSED_MS, interval_ms: 20 }, async () => {
+        try {
+          await vm.oob.executeRaw("migrate-recover", { uri: `unix:${path}` }, { oob: true });
+          return true;
+        } catch {
+          return undefined;
+        }
+      });
+      const feed = await this.#connect(vm, path, what);
+      const received = await feed.recover();
+      const map = new PageMap(what.blocks);
+      for (const [block, bitmap] of received) {
+        for (const page of pagesIn(bitmap)) if (map.knows(block, page)) map.add(block, page);
+      }
+      this.#begin(vm, feed, map);
+      emit({ kind: "run.note", text: `QEMU goes on with ${map.count} of ${map.pages_total} pages after a recovery` });
+      await this.#openTracker(vm, true);
+    } catch (error) {
+      emit({ kind: "log", stream: "agent", line: `the migration was not resumed: ${messageOf(error)}` });
+      if (slot.vm !== vm) return;
+      await slot.kill();
+      dispatch({ kind: "qemuGone" });
+    }
+  }
+
+  // ---- transactions
+
+  async #openTracker(vm: VmProcess, taken_before: boolean): Promise<void> {
+    const { config, emit } = this.#shell;
+    await this.#tracker?.[Symbol.asyncDispose]();
+    this.#tracker = undefined;
+    const tracker = await openTracker({
+      pagescan: config.pagescan,
+      pid: vm.pid,
+      blocks: await vm.blocks(),
+      prefer: config.find,
+      taken_before,
+      shim_status_path: vm.shim_status_path,
+    });
+    tracker.onModeChange = (mode, why) =>
+      emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${why}` });
+    this.#tracker = tracker;
+    this.#tracked = taken_before;
+  }
+
+  async take({ generation, n, since }: Extract<Action, { kind: "takeTransaction" }>): Promise<void> {
+    const { slot, dispatch, emit, output } = this.#shell;
+    const failed = (why: string): void => {
+      emit({ kind: "log", stream: "agent", line: `transaction ${n} was not taken: ${why}` });
+      dispatch({ kind: "transactionFailed", generation, n });
+    };
+    const vm = slot.vm;
+    const tracker = this.#tracker;
+    if (vm === undefined || tracker === undefined || this.#hung) {
+      // At the next epoch again.
+      dispatch({ kind: "transactionFailed", generation, n });
+      return;
+    }
+    try {
+      if (this.#forget || (since === "base" && this.#tracked)) await tracker.forget();
+      this.#forget = false;
+      let mark = output.produced;
+      const outcome = await takeTransaction({
+        qmp: vm.qmp,
+        tracker,
+        generation,
+        n,
+        status: () => vm.migration,
+        state_path: join(vm.folder, "device-state"),
+        onStill: () => {
+          mark = output.look();
+        },
+      });
+      if (outcome.kind === "refused") return failed(`the migration is ${outcome.status}`);
+      if (outcome.kind === "stop-hung") {
+        this.#hung = true;
+        void outcome.released
+          .catch(() => undefined)
+          .then(() => {
+            this.#hung = false;
+          });
+        return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
+      }
+      this.#tracked = true;
+      const { transaction } = outcome;
+      this.#taken = { transaction, at_ms: performance.now() };
+      const { stop_ms, device_ms, find_ms, copy_ms, pause_ms } = transaction.timings;
+      const [pages, bytes] = [transaction.pages.pages, bytesOf(transaction)];
+      emit({ kind: "tx.taken", generation, n, pages, bytes, stop_ms, device_ms, find_ms, copy_ms, pause_ms });
+      dispatch({ kind: "transactionTaken", generation, n, mark });
+      await tracker.absorb(ABSORB_PAGES);
+    } catch (error) {
+      this.#forget = true;
+      failed(messageOf(error));
+    }
+  }
+
+  dropRecord(n: TransactionNumber): void {
+    this.#forget = true;
+    if (this.#record?.n === n) this.#record = undefined;
+  }
+
+  /** The bytes of an `append`: the same ones when it is sent again. */
+  recordOf(message: Append): Uint8Array[] | undefined {
+    const { generation, n, since, mark, acked } = message;
+    if (this.#record?.n === n && this.#record.generation === generation) return this.#record.pieces;
+    const taken = this.#taken?.transaction;
+    if (taken === undefined || taken.n !== n || taken.generation !== generation) return undefined;
+    const blocks = (this.#package?.blocks ?? []).map(({ name, bytes }) => ({ name, size: bytes }));
+    const numbers = new Map(blocks.map(({ name }, i) => [name, i]));
+    const pieces = encodeRecord({
+      generation,
+      n,
+      since,
+      mark,
+      acked,
+      blocks,
+      pages: [...taken.pages].map(({ block, page, bytes }) => ({ block: numbers.get(block) ?? 0, page, bytes })),
+      device_state: taken.device_state,
+      frames: this.#shell.output.frames(acked + 1, mark),
+    });
+    this.#record = { n, generation, pieces };
+    return pieces;
+  }
+
+  committed(generation: Generation, n: TransactionNumber): void {
+    const taken = this.#taken;
+    const latency_ms = taken?.transaction.n === n ? performance.now() - taken.at_ms : 0;
+    this.#shell.emit({ kind: "tx.committed", generation, n, latency_ms });
+    this.#record = undefined;
+    this.#taken = undefined;
+  }
+
+  /** The VM here is not ours to feed any more. */
+  async stop(): Promise<void> {
+    clearInterval(this.#ticking);
+    this.#feed?.[Symbol.dispose]();
+    this.#feed = undefined;
+    this.#fetcher = undefined;
+    const tracker = this.#tracker;
+    this.#tracker = undefined;
+    await tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+  }
+}

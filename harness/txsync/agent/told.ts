@@ -1,0 +1,42 @@
+import type { TimelineEventBody } from "../../base/timeline.ts";
+import type { AgentState, Report } from "../core/index.ts";
+
+/** A report of the core in the words of the timeline; undefined for what another event tells already. */
+export function told(report: Report, state: AgentState): TimelineEventBody | undefined {
+  switch (report.what) {
+    case "lease-lost":
+      return { kind: "lease.lost", peer: report.peer, silent_ms: silence(state, report.peer) };
+    case "lease-regained":
+      return { kind: "lease.regained", peer: report.peer };
+    case "vote-asked":
+      return { kind: "vote.asked", generation: report.descriptor.generation };
+    case "vote-promised":
+      return { kind: "vote.promised", generation: report.descriptor.generation, to: report.to };
+    case "vote-refused":
+      return { kind: "vote.refused", generation: report.descriptor.generation, to: report.to, why: report.why };
+    case "generation-opened":
+      return { kind: "generation.opened", generation: report.descriptor.generation, owner: report.descriptor.owner };
+    case "generation-closed":
+      return { kind: "generation.closed", generation: report.descriptor.generation };
+    case "protection-on":
+      return { kind: "protection", state: "on", why: "source, target and escrow have agreed" };
+    case "protection-off":
+      return { kind: "protection", state: "off", why: report.why };
+    case "committed":
+      return undefined;
+    case "page-route":
+      return { kind: "run.note", text: `pages now come by way of: ${report.route}` };
+    case "closed-out":
+      return { kind: "run.note", text: "the VM here was closed out: a newer generation has it" };
+    case "lost":
+      return { kind: "run.note", text: `the VM is lost: ${report.why}` };
+    case "violation":
+      return { kind: "log", stream: "agent", line: `VIOLATION ${report.why}` };
+  }
+}
+
+function silence(state: AgentState, peer: "source" | "target" | "escrow"): number {
+  const heard =
+    peer === "source" ? state.heardSource_ms : peer === "target" ? state.heardTarget_ms : state.heardEscrow_ms;
+  return Math.round(state.now_ms - Math.max(heard, 0));
+}

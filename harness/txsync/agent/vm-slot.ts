@@ -1,0 +1,84 @@
+import { rmSync } from "node:fs";
+import type { TimelineEventBody } from "../../base/timeline.ts";
+import type { AgentConfig } from "./config.ts";
+import { folderOf, killLeftover, type Machine, type StartAs, VmProcess } from "./machine.ts";
+
+export interface SlotOptions {
+  readonly config: AgentConfig;
+  /** The QEMU in the slot ended without having been told to. */
+  readonly onGone: (vm: VmProcess) => void;
+  readonly emit: (event: TimelineEventBody) => void;
+}
+
+/** The place for the one QEMU that may run on this host. Nothing is started in it before the last one is gone. */
+export class VmSlot {
+  readonly #options: SlotOptions;
+  #vm: VmProcess | undefined;
+  #number = 0;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  constructor(options: SlotOptions) {
+    this.#options = options;
+  }
+
+  get vm(): VmProcess | undefined {
+    return this.#vm;
+  }
+
+  /** Of the last QEMU that was started here. */
+  get number(): number {
+    return this.#number;
+  }
+
+  start(machine: Machine, as: StartAs): Promise<VmProcess> {
+    return this.#inTurn(async () => {
+      await this.#end();
+      rmSync(folderOf(this.#options.config, this.#number - 1), { recursive: true, force: true });
+      this.#number += 1;
+      const vm = await VmProcess.start(this.#options.config, machine, this.#number, as);
+      this.#take(vm);
+      return vm;
+    });
+  }
+
+  /** Finds what an earlier life of the agent left; a QEMU that cannot be used is ended. */
+  async adopt(number: number): Promise<VmProcess | undefined> {
+    this.#number = number;
+    // One more may have been started than was noted.
+    await killLeftover(this.#options.config, number + 1);
+    const vm = await VmProcess.adopt(this.#options.config, number);
+    if (vm === undefined) await killLeftover(this.#options.config, number);
+    else this.#take(vm);
+    return vm;
+  }
+
+  /** Ends the QEMU in the slot, if there is one; nobody is told, because it was asked for. */
+  kill(): Promise<void> {
+    return this.#inTurn(() => this.#end());
+  }
+
+  #take(vm: VmProcess): void {
+    this.#vm = vm;
+    const { emit, onGone } = this.#options;
+    const { major, minor, micro } = vm.qmp.version;
+    emit({ kind: "qemu.started", pid: vm.pid, version: `${major}.${minor}.${micro}`, argv: [vm.folder] });
+    void vm.exited.then(() => {
+      emit({ kind: "qemu.exited", code: null, last_lines: vm.last_lines.split(" | ") });
+      if (this.#vm !== vm) return;
+      this.#vm = undefined;
+      onGone(vm);
+    });
+  }
+
+  async #end(): Promise<void> {
+    const vm = this.#vm;
+    this.#vm = undefined;
+    await vm?.kill();
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined);
+    return turn;
+  }
+}

@@ -1,0 +1,215 @@
+import type { PageRun } from "../dirty/pages.ts";
+import { type PageAnswer, RUN_PAGES_MAX } from "./page-frames.ts";
+import type { PageMap } from "./page-map.ts";
+
+export interface FetcherOptions {
+  /** What is there already; the fetcher adds to it. */
+  readonly map: PageMap;
+  /** From which end of memory the background comes. */
+  readonly order: "ascending" | "descending";
+  /** Pages that may be asked for and not answered yet in the background. */
+  readonly window_pages: number;
+  /** Bound of the background, bytes per second; 0 for none. */
+  readonly bytes_per_s: number;
+  /** Asks again what was not answered for so long. */
+  readonly retry_ms: number;
+  /** Sends a request to whoever serves now; false where nobody does. */
+  readonly ask: (runs: readonly PageRun[], urgent: boolean) => boolean;
+  /** Takes pages that were not there before, in order; each page exactly once. */
+  readonly deliver: (block: string, first: number, pages: readonly (Uint8Array | null)[]) => void;
+  /** Whether the receiver can take no more for the moment. */
+  readonly full?: () => boolean;
+}
+
+const PAGE = 4096;
+/** Unused allowance of the rate grows no further than this, in seconds. */
+const BURST_S = 0.02;
+
+/**
+ * Gets pages from whoever has the base: wanted ones at once, the rest behind them within a rate. All account is kept
+ * here, none by who answers: so the server may change, die or answer twice, and a page is still delivered exactly once.
+ * Has no clock: `tick` is to be called every few milliseconds and after every answer.
+ */
+export class PageFetcher {
+  readonly #options: FetcherOptions;
+  /** Asked and not answered: "block:page" to the time of asking. */
+  readonly #asked = new Map<
+    string,
+    { readonly block: string; readonly page: number; at_ms: number; urgent: boolean }
+  >();
+  readonly #wanted = new Map<string, { readonly block: string; readonly page: number }>();
+  readonly #next = new Map<string, number>();
+  #background = 0;
+  #allowance = 0;
+  #ticked_ms: number | null = null;
+  #paused = false;
+  urgent_pages = 0;
+
+  constructor(options: FetcherOptions) {
+    this.#options = options;
+  }
+
+  /** No background while it is paused; wanted pages are asked for all the same. */
+  set paused(paused: boolean) {
+    this.#paused = paused;
+  }
+
+  /** Somebody waits for these pages. Those that are there, or nowhere, are left out. */
+  want({ block, first, count }: PageRun, now_ms: number): void {
+    const { map } = this.#options;
+    for (let page = first; page < first + count; page += 1) {
+      if (!map.knows(block, page) || map.has(block, page)) continue;
+      const key = `${block}:${page}`;
+      const asked = this.#asked.get(key);
+      // Under way in the background: the answer is near, unless it is lost, and then the retry is as quick.
+      if (asked?.urgent === true || this.#wanted.has(key)) continue;
+      this.urgent_pages += 1;
+      this.#wanted.set(key, { block, page });
+    }
+    this.#askWanted(now_ms);
+  }
+
+  /** The server changed or came back: everything that was not answered is asked for again. */
+  askAgain(): void {
+    for (const [key, { block, page, urgent }] of this.#asked) {
+      if (urgent) this.#wanted.set(key, { block, page });
+    }
+    this.#asked.clear();
+    this.#background = 0;
+    this.#next.clear();
+  }
+
+  /** An answer came in. Pages that are there already are dropped. @throws RangeError for pages that are nowhere. */
+  answered({ block, first, pages }: Pick<PageAnswer, "block" | "first" | "pages">): void {
+    const { map, deliver } = this.#options;
+    let run: (Uint8Array | null)[] = [];
+    let run_first = first;
+    const flush = (): void => {
+      if (run.length > 0) deliver(block, run_first, run);
+      run = [];
+    };
+    for (const [i, bytes] of pages.entries()) {
+      const page = first + i;
+      const key = `${block}:${page}`;
+      const asked = this.#asked.get(key);
+      if (asked !== undefined) {
+        this.#asked.delete(key);
+        if (!asked.urgent) this.#background -= 1;
+      }
+      this.#wanted.delete(key);
+      if (!map.add(block, page)) {
+        flush();
+        continue;
+      }
+      if (run.length === 0) run_first = page;
+      run.push(bytes);
+    }
+    flush();
+  }
+
+  tick(now_ms: number): void {
+    this.#retry(now_ms);
+    this.#askWanted(now_ms);
+    this.#askBackground(now_ms);
+  }
+
+  #retry(now_ms: number): void {
+    const { retry_ms } = this.#options;
+    for (const [key, asked] of this.#asked) {
+      // In order of asking: the first that is young ends the search.
+      if (now_ms - asked.at_ms < retry_ms) break;
+      this.#asked.delete(key);
+      if (!asked.urgent) this.#background -= 1;
+      if (asked.urgent) this.#wanted.set(key, { block: asked.block, page: asked.page });
+      else this.#next.delete(asked.block);
+    }
+  }
+
+  #askWanted(now_ms: number): void {
+    if (this.#wanted.size === 0) return;
+    const runs: PageRun[] = [...this.#wanted.values()].map(({ block, page }) => ({ block, first: page, count: 1 }));
+    const part = runs.slice(0, 256);
+    if (!this.#options.ask(part, true)) return;
+    for (const { block, first } of part) {
+      const key = `${block}:${first}`;
+      this.#wanted.delete(key);
+      if (this.#asked.get(key)?.urgent === false) this.#background -= 1;
+      this.#asked.delete(key);
+      this.#asked.set(key, { block, page: first, at_ms: now_ms, urgent: true });
+    }
+  }
+
+  #askBackground(now_ms: number): void {
+    const { map, window_pages, bytes_per_s, full } = this.#options;
+    const passed_ms = now_ms - (this.#ticked_ms ?? now_ms);
+    this.#ticked_ms = now_ms;
+    if (bytes_per_s > 0) {
+      const most = Math.max(RUN_PAGES_MAX * PAGE, bytes_per_s * BURST_S);
+      this.#allowance = Math.min(most, this.#allowance + (passed_ms / 1000) * bytes_per_s);
+    }
+    if (this.#paused || map.complete || full?.() === true) return;
+    const runs: PageRun[] = [];
+    for (;;) {
+      const room = Math.min(window_pages - this.#background, RUN_PAGES_MAX);
+      const allowed = bytes_per_s > 0 ? Math.floor(this.#allowance / PAGE) : room;
+      // Whole runs, or what is left: many small ones would cost more than they carry.
+      if (room < 1 || (allowed < RUN_PAGES_MAX && allowed < map.pages_total - map.count)) break;
+      const run = this.#nextRun(Math.min(room, allowed));
+      if (run === undefined) break;
+      runs.push(run);
+      for (let page = run.first; page < run.first + run.count; page += 1) {
+        this.#asked.set(`${run.block}:${page}`, { block: run.block, page, at_ms: now_ms, urgent: false });
+      }
+      this.#background += run.count;
+      if (bytes_per_s > 0) this.#allowance -= run.count * PAGE;
+    }
+    if (runs.length === 0 || this.#options.ask(runs, false)) return;
+    for (const run of runs) {
+      for (let page = run.first; page < run.first + run.count; page += 1) this.#asked.delete(`${run.block}:${page}`);
+      this.#background -= run.count;
+      this.#next.delete(run.block);
+      this.#allowance += run.count * PAGE;
+    }
+  }
+
+  #nextRun(most: number): PageRun | undefined {
+    for (const { name } of this.#options.map.blocks) {
+      const run = this.#options.order === "ascending" ? this.#upwards(name, most) : this.#downwards(name, most);
+      if (run !== undefined) return run;
+    }
+    return undefined;
+  }
+
+  #isOpen(block: string, page: number): boolean {
+    return !this.#options.map.has(block, page) && !this.#asked.has(`${block}:${page}`);
+  }
+
+  #upwards(block: string, most: number): PageRun | undefined {
+    const { map } = this.#options;
+    let first = map.firstMissing(block, this.#next.get(block) ?? 0);
+    while (first >= 0 && !this.#isOpen(block, first)) first = map.firstMissing(block, first + 1);
+    if (first < 0) {
+      this.#next.set(block, Number.MAX_SAFE_INTEGER);
+      return undefined;
+    }
+    let count = 1;
+    while (count < most && map.knows(block, first + count) && this.#isOpen(block, first + count)) count += 1;
+    this.#next.set(block, first + count);
+    return { block, first, count };
+  }
+
+  #downwards(block: string, most: number): PageRun | undefined {
+    const { map } = this.#options;
+    const from = this.#next.get(block) ?? Number.POSITIVE_INFINITY;
+    let last = from < 0 ? -1 : map.lastMissing(block, from);
+    while (last >= 0 && !this.#isOpen(block, last)) last = last === 0 ? -1 : map.lastMissing(block, last - 1);
+    if (last < 0) {
+      this.#next.set(block, -1);
+      return undefined;
+    }
+    let count = 1;
+    while (count < most && last - count >= 0 && this.#isOpen(block, last - count)) count += 1;
+    this.#next.set(block, last - count);
+    return { block, first: last - count + 1, count };
+  }
+}
