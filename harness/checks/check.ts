@@ -41,9 +41,13 @@ export function judged<T>(gathered: Gathered<T>, judge: (value: T) => Judgement)
   };
 }
 
-/** The samples whose instance went on between the two looks. */
+/**
+ * The samples whose instance went on between the two looks. One behind a shut gate is not counted: nobody outside can
+ * see what it does, and the newer generation has superseded it (DESIGN.md, "Ownership").
+ */
 export function movers(evidence: Evidence): readonly HostRole[] {
   return evidence.progress
+    .filter(({ host }) => host === evidence.owner || !(evidence.shut ?? []).includes(host))
     .filter(({ before, after }) => before !== undefined && after !== undefined && after > before)
     .map(({ host }) => host);
 }

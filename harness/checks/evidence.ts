@@ -60,6 +60,15 @@ export interface MigrateAgainFindings {
   readonly steps_after: number;
 }
 
+export interface OutputFindings {
+  /** Frames that came in, each counted once. */
+  readonly frames: number;
+  /** Frames that came once more, as they had come before. */
+  readonly repeated: number;
+  /** Frames that came once more with another content: two histories of one VM have been seen outside. */
+  readonly changed: readonly string[];
+}
+
 export interface LeftoverFindings {
   readonly containers: readonly string[];
   readonly networks: readonly string[];
@@ -73,6 +82,10 @@ export interface Evidence {
   readonly owner: HostRole | "none";
   readonly settled: string;
   readonly progress: readonly ProgressSample[];
+  /** Hosts whose instance can let nothing out, whatever it does: their agent's gate is shut. Under txsync only. */
+  readonly shut?: readonly HostRole[];
+  /** What came out at the receiving edge. Under txsync only. */
+  readonly edge?: OutputFindings;
   readonly memory: Gathered<MemoryFindings>;
   readonly guest: Gathered<GuestFindings>;
   readonly ledger: Gathered<HistoryVerdict>;

@@ -3,6 +3,7 @@ import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
 import { memoryModel } from "./memory-model.ts";
 import { migrateAgain } from "./migrate-again.ts";
+import { output } from "./output.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
 import { vmRunning } from "./vm-running.ts";
@@ -14,6 +15,7 @@ export const CHECKS: readonly Check[] = [
   memoryModel,
   guestSelfCheck,
   ledger,
+  output,
   stillAudit,
   migrateAgain,
 ];

@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import { UserError } from "../base/errors.ts";
 import type { Emit } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
@@ -5,7 +6,7 @@ import { type MachineSpec, qemuArgv } from "../qemu/command-line.ts";
 import { QmpClient } from "../qemu/qmp.ts";
 import type { StartedHost } from "./host.ts";
 import { PORTS } from "./ports.ts";
-import type { HostProcess, OutputName } from "./process.ts";
+import type { OutputName } from "./process.ts";
 
 /** Where a VM's logs go: the name tells what it is ("qemu", "qmp", "console"). */
 export type LogSink = (name: string, line: string) => void;
@@ -31,24 +32,44 @@ export interface VmSpec {
 /** The file in a host's memory that is the guest's RAM. */
 export const RAM_PATH = "/dev/shm/ferryman-ram";
 
+const COM2_MS = 500;
+
 type Monitor = "control" | "oob" | "watch";
-const MONITOR_PORTS: Record<Monitor, number> = {
+/** Published ports on which a QEMU of a host has its monitors: commands, out-of-band commands, watching. */
+export const MONITOR_PORTS: Record<Monitor, number> = {
   control: PORTS.qmp_control,
   oob: PORTS.qmp_oob,
   watch: PORTS.qmp_watch,
 };
 
-/** A QEMU that the harness started on a host, with a monitor for commands, one for out-of-band ones, one to watch. */
+/** The process of a QEMU on a host, whoever started it. */
+export interface QemuProcess extends Disposable {
+  /** Pid inside the host. */
+  readonly pid: number;
+  readonly gone: boolean;
+  readonly exited: Promise<number | null>;
+  lastLines(count?: number): readonly string[];
+}
+
+/** A QEMU on a host, with a monitor for commands, one for out-of-band ones, one to watch. */
 export class StartedVm implements AsyncDisposable {
   readonly host: StartedHost;
-  readonly process: HostProcess;
+  readonly process: QemuProcess;
+  /** Opens the guest's second serial line. */
+  readonly com2: () => Promise<Duplex>;
   readonly control: QmpClient;
   readonly oob: QmpClient;
   readonly watch: QmpClient;
 
-  private constructor(host: StartedHost, started: HostProcess, monitors: Record<Monitor, QmpClient>) {
+  private constructor(
+    host: StartedHost,
+    started: QemuProcess,
+    monitors: Record<Monitor, QmpClient>,
+    com2: () => Promise<Duplex>,
+  ) {
     this.host = host;
     this.process = started;
+    this.com2 = com2;
     this.control = monitors.control;
     this.oob = monitors.oob;
     this.watch = monitors.watch;
@@ -67,16 +88,25 @@ export class StartedVm implements AsyncDisposable {
     void started.exited.then((code) =>
       spec.emit(host.role, { kind: "qemu.exited", code, last_lines: started.lastLines(6) }),
     );
+    return await StartedVm.adopt(host, started, { ...spec, com2: () => host.connect(PORTS.com2, COM2_MS) });
+  }
+
+  /** Connects to the monitors of a QEMU that runs already; what it tells on them goes onto the timeline. */
+  static async adopt(
+    host: StartedHost,
+    started: QemuProcess,
+    { emit, log, com2 }: Pick<VmSpec, "emit" | "log"> & { readonly com2: () => Promise<Duplex> },
+  ): Promise<StartedVm> {
     const monitors: QmpClient[] = [];
     try {
       const open = async (monitor: Monitor): Promise<QmpClient> => {
-        const client = await connectMonitor(host, started, monitor, spec.log);
+        const client = await connectMonitor(host, started, monitor, log);
         monitors.push(client);
         return client;
       };
       const [control, oob, watch] = await Promise.all([open("control"), open("oob"), open("watch")]);
-      watch.on((event) => spec.emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
-      return new StartedVm(host, started, { control, oob, watch });
+      watch.on((event) => emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
+      return new StartedVm(host, started, { control, oob, watch }, com2);
     } catch (error) {
       for (const monitor of monitors) await monitor[Symbol.asyncDispose]();
       throw error;
@@ -142,7 +172,7 @@ function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
 /** QEMU opens its monitors some time after it was started; until then a connection is closed without a greeting. */
 async function connectMonitor(
   host: StartedHost,
-  started: HostProcess,
+  started: QemuProcess,
   monitor: Monitor,
   log: LogSink,
 ): Promise<QmpClient> {

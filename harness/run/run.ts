@@ -8,7 +8,7 @@ import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } f
 import { RUN_RECORD_VERSION } from "../base/run-record.ts";
 import type { HostRole, RunPhase, TimelineEvent } from "../base/timeline.ts";
 import { movers } from "../checks/check.ts";
-import type { Evidence } from "../checks/evidence.ts";
+import type { Evidence, OutputFindings } from "../checks/evidence.ts";
 import { nothingLeft } from "../checks/nothing-left.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
@@ -27,6 +27,13 @@ import type { Scenario } from "./scenario.ts";
 import { type Settled, StockMigration } from "./stock.ts";
 import { Timeline } from "./timeline.ts";
 import { triggerText } from "./trigger.ts";
+import { agentMachine } from "./txsync/agent-machine.ts";
+import { AgentVms } from "./txsync/agent-vms.ts";
+import { Agents } from "./txsync/agents.ts";
+import { byLine } from "./txsync/by-line.ts";
+import { Edge } from "./txsync/edge.ts";
+import { TxsyncMigration } from "./txsync/migration.ts";
+import { DEFAULT_TXSYNC } from "./txsync/settings.ts";
 
 /** What every run of one command shares. */
 export interface RunEnvironment {
@@ -244,7 +251,7 @@ class Run {
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
     try {
-      return await this.#onFleet(fleet, guest);
+      return await (request.recovery === "txsync" ? this.#underAgents(fleet, guest) : this.#onFleet(fleet, guest));
     } finally {
       // What is seen of a fleet that is being taken away says nothing about the VM, whether it looks like an error or not.
       environment.signal.throwIfAborted();
@@ -290,7 +297,95 @@ class Run {
     this.#timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#clock.enter("check");
     workload.moveTo(settled.owner === "none" ? undefined : this.#vms.get(settled.owner));
-    return this.#evidence(fleet, guest, settled, workload, held_still);
+    return await this.#evidence(fleet, guest, settled, workload, held_still);
+  }
+
+  /** The same under txsync: agents have the VMs, the links and the decisions; the harness asks once and watches. */
+  async #underAgents(fleet: StartedFleet, guest: GuestUnderTest): Promise<Evidence> {
+    const { scenario, memory_bytes, accel } = this.#request;
+    const emit = this.#timeline.emit;
+    await using stack = new AsyncDisposableStack();
+    this.#clock.enter("boot");
+    const edge = stack.use(new Edge((role) => fleet.host(role)));
+    const consoles = new Map<HostRole, (bytes: Buffer) => void>();
+    edge.onFrame((channel, bytes, from) => {
+      if (channel !== 0) return;
+      let lines = consoles.get(from);
+      if (lines === undefined) {
+        lines = byLine((line) => {
+          this.#logOf(from)("console", line);
+          guest.onConsole(from, line);
+        });
+        consoles.set(from, lines);
+      }
+      lines(bytes);
+    });
+    const log = (role: HostRole): LogSink => this.#logOf(role);
+    const agentVms = new AgentVms({ fleet, edge, emit, log, vms: this.#vms });
+    const agents = stack.use(
+      await Agents.start(fleet, {
+        settings: { ...DEFAULT_TXSYNC, ...scenario.txsync },
+        qemu_binary: this.#environment.qemu_binary,
+        emit,
+        log,
+        onEvent: (role, event) => {
+          if (event.kind === "qemu.started") agentVms.started(role, event.pid);
+          if (event.kind === "qemu.exited") agentVms.ended(role, event.last_lines);
+          if (event.kind === "run.note") this.#logOf(role)("agent", event.text);
+          emit(event.kind.startsWith("migration.") ? "migration" : role, event);
+        },
+      }),
+    );
+    const machine = agentMachine({ ...guest.files, accel, memory_bytes });
+    await Promise.all([
+      agents.client("source").ask({ do: "prepare", machine, start: "boot" }),
+      agents.client("target").ask({ do: "prepare", machine, start: "incoming" }),
+    ]);
+    const source = await agentVms.of("source");
+    await guest.booted(source);
+    this.#clock.enter("work");
+    const workload = guest.workload();
+    stack.defer(() => workload.stop());
+    // The world outside knows one line; behind it the VM may be anywhere.
+    workload.moveTo({
+      alive: true,
+      com2: async () => edge.line(1),
+      host: {
+        get role() {
+          return edge.from;
+        },
+      },
+    });
+    await workload.warmedUp();
+    const nemesis = new Nemesis(scenario.faults, this.#timeline, {
+      fleet,
+      pid: (role, process) => (process === "qemu" ? agentVms.pid(role) : agents.pid(role)),
+    });
+    this.#clock.enter("migrate");
+    await using sampler = new ProgressSampler(guest, this.#vms, this.#timeline);
+    const migration = new TxsyncMigration({
+      fleet,
+      agents,
+      bytes_per_s: scenario.migration.bandwidth_bytes_per_s,
+      emit,
+      faultsOver: () => nemesis.done,
+    });
+    let settled: Settled;
+    try {
+      settled = await migration.run();
+    } finally {
+      await nemesis.stop();
+    }
+    await sampler[Symbol.asyncDispose]();
+    this.#clock.downtime_ms = sampler.downtime_ms;
+    emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
+    this.#clock.enter("check");
+    const shut = await migration.shut();
+    return await this.#evidence(fleet, guest, settled, workload, false, {
+      shut,
+      edge: () => edge.findings,
+      released: () => agents.stop(),
+    });
   }
 
   async #evidence(
@@ -299,6 +394,13 @@ class Run {
     settled: Settled,
     workload: { stop(): Promise<void> },
     held_still: boolean,
+    agents?: {
+      /** Hosts whose instance can let nothing out. */
+      readonly shut: ReadonlySet<HostRole>;
+      readonly edge: () => OutputFindings;
+      /** The agents let go of everything: what comes then is plain QEMU. */
+      readonly released: () => Promise<void>;
+    },
   ): Promise<Evidence> {
     const watching = watchProgress(
       guest,
@@ -310,7 +412,10 @@ class Run {
     const asked = named?.alive && !held_still ? gather(() => guest.selfCheck(named)) : undefined;
     const progress = await watching;
     await workload.stop();
-    const without = evidenceWithoutVm(guest, settled, progress, held_still);
+    const without: Evidence = {
+      ...evidenceWithoutVm(guest, settled, progress, held_still),
+      ...(agents === undefined ? {} : { shut: [...agents.shut], edge: agents.edge() }),
+    };
     // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
     const moving = movers(without);
     const found = settled.owner === "none" ? moving[0] : settled.owner;
@@ -324,6 +429,7 @@ class Run {
     const self = await (asked ?? gather(() => guest.selfCheck(owner)));
     const memory = await gather(() => guest.memory(owner));
     const ledger = await gather(() => guest.ledger());
+    await agents?.released();
     const again = await gather(() =>
       migrateAgain(fleet, guest, owner, this.#vms, (role) =>
         this.#startVm(fleet, guest, role, { incoming: true, paused: false }),

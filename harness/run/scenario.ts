@@ -1,6 +1,7 @@
 import type { GuestKind, Recovery } from "../base/run-record.ts";
 import type { ProtocolStep, Verdict } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
+import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What fails: the folder that a scenario stands in. */
 export type ScenarioGroup = "source" | "target" | "network" | "double" | "controls";
@@ -44,6 +45,8 @@ export interface Scenario {
   readonly faults: readonly FaultPlan[];
   /** What ought to come out, and in words why. */
   readonly expect: { readonly [R in Recovery]: Verdict };
+  /** Settings of txsync that this scenario needs; the others are the defaults. */
+  readonly txsync?: Partial<TxsyncSettings>;
   /** Further checks that only this scenario asks for. */
   readonly also?: readonly "still-audit"[];
 }

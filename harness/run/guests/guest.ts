@@ -1,3 +1,4 @@
+import type { Duplex } from "node:stream";
 import type { GuestKind } from "../../base/run-record.ts";
 import type { HostRole } from "../../base/timeline.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
@@ -11,10 +12,17 @@ export interface GuestFiles {
   readonly append: string;
 }
 
+/** Where a client finds the VM. */
+export interface Reached {
+  readonly host: { readonly role: HostRole };
+  readonly alive: boolean;
+  readonly com2: () => Promise<Duplex>;
+}
+
 /** Work that goes on in the guest during the run, on behalf of somebody outside. */
 export interface Workload {
   /** From now on the VM is reached there; "none" while nobody knows. */
-  moveTo(vm: StartedVm | undefined): void;
+  moveTo(vm: Reached | undefined): void;
   /** Waits until the guest has done enough to be worth migrating. */
   warmedUp(): Promise<void>;
   /** No more new work; what is under way ends, or is given up as unknown. */

@@ -4,7 +4,6 @@ import type { Accel } from "../../base/run-record.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import { waitFor, within } from "../../base/wait.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
-import { PORTS } from "../../fleet/ports.ts";
 import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import { LedgerClient } from "../../guests/integrity/ledger-client.ts";
@@ -16,7 +15,7 @@ import {
 import { PAGE_BYTES } from "../../guests/integrity/rule.ts";
 import { decodeStatusPage, STATUS_ADDRESS } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
-import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
+import type { GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 
 export interface GuestSettings {
   readonly seed: number;
@@ -143,7 +142,7 @@ export class IntegrityGuest implements GuestUnderTest {
 
   async #asked<T>(vm: StartedVm, ask: (client: LedgerClient) => Promise<T>): Promise<T> {
     // The second client asks only; what it asks belongs to no history.
-    const client = new LedgerClient(await vm.host.connect(PORTS.com2), { client: CLIENT_ID + 1, timeout_ms: 5_000 });
+    const client = new LedgerClient(await vm.com2(), { client: CLIENT_ID + 1, timeout_ms: 5_000 });
     try {
       return await ask(client);
     } finally {
@@ -153,7 +152,7 @@ export class IntegrityGuest implements GuestUnderTest {
 
   workload(): Workload {
     const stopping = new AbortController();
-    let where: StartedVm | undefined;
+    let where: Reached | undefined;
     let moved = 0;
     let acknowledged = 0;
     let last_index = -1;
@@ -209,7 +208,7 @@ export class IntegrityGuest implements GuestUnderTest {
         }
         let client: LedgerClient;
         try {
-          client = new LedgerClient(await vm.host.connect(PORTS.com2, OPERATION_MS), { client: CLIENT_ID });
+          client = new LedgerClient(await vm.com2(), { client: CLIENT_ID });
         } catch {
           await delay(20);
           continue;

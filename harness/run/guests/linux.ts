@@ -1,7 +1,6 @@
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { GuestFindings } from "../../checks/evidence.ts";
-import { PORTS } from "../../fleet/ports.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
@@ -78,7 +77,7 @@ export class LinuxGuest implements GuestUnderTest {
   }
 
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {
-    using control = new LinuxControl(await vm.host.connect(PORTS.com2));
+    using control = new LinuxControl(await vm.com2());
     const { pages, bad, first_bad, errors } = await control.verify({ timeout_ms: 20_000 });
     return {
       pages_checked: pages,

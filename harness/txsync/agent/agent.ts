@@ -485,6 +485,7 @@ export class Agent implements Shell {
           log,
           committed: tx.committed,
           qemu: this.slot.vm?.pid ?? null,
+          migration: this.slot.vm?.migration ?? null,
           hears: (Object.keys(this.config.peers) as Role[]).filter((peer) => hears(this.#state, peer)),
         };
       }

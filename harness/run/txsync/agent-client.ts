@@ -1,0 +1,119 @@
+import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf } from "../../base/errors.ts";
+import type { TimelineEventBody } from "../../base/timeline.ts";
+import { within } from "../../base/wait.ts";
+import type { StartedHost } from "../../fleet/host.ts";
+import { PORTS } from "../../fleet/ports.ts";
+import type { ControlRequest } from "../../txsync/agent/control.ts";
+import type { Descriptor, LogState, Phase, Role, VmState } from "../../txsync/core/index.ts";
+
+/** What an agent says of itself when it is asked. */
+export interface AgentStatus {
+  readonly phase: Phase;
+  readonly vm: VmState;
+  readonly owner: boolean;
+  readonly opened: Descriptor;
+  readonly promised: Descriptor;
+  readonly finished: boolean;
+  readonly allPages: boolean;
+  readonly log: LogState | null;
+  readonly qemu: number | null;
+  readonly migration: string | null;
+  readonly hears: readonly Role[];
+}
+
+type Ask = ControlRequest extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
+
+const ANSWER_MS = 20_000;
+const RECONNECT_MS = 50;
+
+/** The harness's connection to one agent, over the management network; it comes back when the agent does. */
+export class AgentClient implements Disposable {
+  readonly host: StartedHost;
+  readonly #onEvent: (event: TimelineEventBody) => void;
+  readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
+  #socket: Socket | undefined;
+  #last = 0;
+  #closed = false;
+
+  constructor(host: StartedHost, onEvent: (event: TimelineEventBody) => void) {
+    this.host = host;
+    this.#onEvent = onEvent;
+    void this.#keep();
+  }
+
+  get connected(): boolean {
+    return this.#socket !== undefined;
+  }
+
+  /** @throws Error when the agent refuses, is not there, or does not answer in time. */
+  async ask<T>(request: Ask, timeout_ms = ANSWER_MS): Promise<T> {
+    const socket = this.#socket;
+    if (socket === undefined) throw new Error(`the agent on ${this.host.role} is not there`);
+    const id = ++this.#last;
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.#pending.set(id, { resolve, reject });
+    socket.write(`${JSON.stringify({ id, ...request })}\n`);
+    try {
+      return (await within({ what: `the agent on ${this.host.role} to ${request.do}`, timeout_ms }, promise)) as T;
+    } finally {
+      this.#pending.delete(id);
+    }
+  }
+
+  async #keep(): Promise<void> {
+    while (!this.#closed && !this.host.gone) {
+      try {
+        const socket = await this.host.connect(PORTS.agent, 1_000);
+        await this.#follow(socket);
+      } catch {
+        // Not there yet, or not any more.
+      }
+      await delay(RECONNECT_MS, undefined, { ref: false });
+    }
+  }
+
+  async #follow(socket: Socket): Promise<void> {
+    let rest = "";
+    socket.setEncoding("utf8");
+    socket.write(`${JSON.stringify({ id: 0, do: "watch" })}\n`);
+    await new Promise<void>((resolve) => {
+      socket.on("error", () => socket.destroy());
+      socket.on("close", () => {
+        this.#socket = undefined;
+        for (const { reject } of this.#pending.values()) reject(new Error(`the agent on ${this.host.role} is gone`));
+        resolve();
+      });
+      socket.on("data", (text: string) => {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) this.#line(socket, line);
+      });
+    });
+  }
+
+  #line(socket: Socket, line: string): void {
+    let said: { id?: number; ok?: unknown; error?: string; event?: TimelineEventBody };
+    try {
+      said = JSON.parse(line) as typeof said;
+    } catch (error) {
+      this.#onEvent({ kind: "log", stream: "agent", line: `no JSON from the agent: ${messageOf(error)}` });
+      return;
+    }
+    if (said.event !== undefined) {
+      this.#onEvent(said.event);
+      return;
+    }
+    // Published ports accept connections though nobody listens behind them: only an answer shows an agent.
+    if (said.id === 0) this.#socket = socket;
+    const waiting = this.#pending.get(said.id ?? -1);
+    if (said.error !== undefined) waiting?.reject(new Error(said.error));
+    else waiting?.resolve(said.ok);
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    this.#socket?.destroy();
+  }
+}

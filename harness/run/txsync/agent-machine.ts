@@ -1,0 +1,20 @@
+import { MONITOR_PORTS } from "../../fleet/vm.ts";
+import type { Machine } from "../../txsync/agent/machine.ts";
+
+/** The VM as the agents are told of it, with monitors for the harness beside the agent's own. */
+export function agentMachine(what: {
+  readonly kernel: string;
+  readonly initrd?: string;
+  readonly append: string;
+  readonly accel: "tcg" | "kvm";
+  readonly memory_bytes: number;
+}): Machine {
+  return {
+    name: "ferryman",
+    machine: "q35",
+    smp: 1,
+    monitors: Object.values(MONITOR_PORTS).map((port) => ({ host: "0.0.0.0", port })),
+    extra: [],
+    ...what,
+  };
+}

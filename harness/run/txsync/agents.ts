@@ -1,0 +1,126 @@
+import { randomBytes } from "node:crypto";
+import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
+import { HOST_ROLES } from "../../base/timeline.ts";
+import { waitFor } from "../../base/wait.ts";
+import { AGENT_FILES } from "../../fleet/agent-files.ts";
+import type { StartedFleet } from "../../fleet/fleet.ts";
+import { linkAddress } from "../../fleet/links.ts";
+import { PORTS } from "../../fleet/ports.ts";
+import type { HostProcess } from "../../fleet/process.ts";
+import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
+import type { AgentConfig } from "../../txsync/agent/config.ts";
+import { AgentClient } from "./agent-client.ts";
+import type { TxsyncSettings } from "./settings.ts";
+
+const UP_MS = 20_000;
+
+/**
+ * What runs the agent on a host: starts it again whenever it ends, as an init would, and tells its pid.
+ */
+const SUPERVISOR = `
+while :; do
+  while [ -e ${AGENT_FILES.hold} ]; do sleep 0.05; done
+  ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
+  echo "agent-pid $!"
+  wait $!
+  echo "agent-ended $?"
+  sleep 0.1
+done`;
+
+/** The agents of a run, one on each host, each under its supervisor. */
+export class Agents implements AsyncDisposable {
+  readonly #clients = new Map<HostRole, AgentClient>();
+  readonly #supervisors = new Map<HostRole, HostProcess>();
+  readonly #pids = new Map<HostRole, number>();
+  readonly #fleet: StartedFleet;
+
+  private constructor(fleet: StartedFleet) {
+    this.#fleet = fleet;
+  }
+
+  static async start(
+    fleet: StartedFleet,
+    what: {
+      readonly settings: TxsyncSettings;
+      readonly qemu_binary: string;
+      readonly emit: Emit;
+      readonly log: (role: HostRole) => LogSink;
+      readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
+    },
+  ): Promise<Agents> {
+    const agents = new Agents(fleet);
+    const shared = {
+      secret: randomBytes(32).toString("hex"),
+      migration: randomBytes(16).toString("hex"),
+      listen: { host: "0.0.0.0", port: PORTS.link },
+      control: { host: "0.0.0.0", port: PORTS.agent },
+      state_folder: AGENT_FILES.state_folder,
+      memory_folder: AGENT_FILES.memory_folder,
+      ram_path: RAM_PATH,
+      qemu: what.qemu_binary,
+      pagescan: AGENT_FILES.pagescan,
+      shim: AGENT_FILES.shim,
+      keep_log: true,
+      ...what.settings,
+    };
+    await Promise.all(
+      HOST_ROLES.map(async (role) => {
+        const host = fleet.host(role);
+        const others = HOST_ROLES.filter((other) => other !== role);
+        const peers = Object.fromEntries(others.map((other) => [other, linkAddress(role, other)]));
+        const config: AgentConfig = { role, peers, ...shared };
+        const text = Buffer.from(JSON.stringify(config)).toString("base64");
+        await host.run(`umask 077; echo ${text} | base64 -d > ${AGENT_FILES.config}`);
+        const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
+        agents.#supervisors.set(role, supervisor);
+        const log = what.log(role);
+        supervisor.onLine((line, output) => {
+          const pid = output === "stdout" ? /^agent-pid (\d+)$/.exec(line) : null;
+          if (pid !== null) agents.#pids.set(role, Number(pid[1]));
+          log("agent", line);
+          if (output === "stderr") what.emit(role, { kind: "log", stream: "agent", line });
+        });
+        agents.#clients.set(role, new AgentClient(host, (event) => what.onEvent(role, event)));
+      }),
+    );
+    await waitFor(
+      {
+        what: "the agents to come up",
+        timeout_ms: UP_MS,
+        lastLines: () => [...agents.#supervisors].flatMap(([role, up]) => [`${role}:`, ...up.lastLines(4)]),
+      },
+      () => ([...agents.#clients.values()].every(({ connected }) => connected) ? true : undefined),
+    );
+    return agents;
+  }
+
+  client(role: HostRole): AgentClient {
+    const client = this.#clients.get(role);
+    if (client === undefined) throw new Error(`there is no agent on ${role}`);
+    return client;
+  }
+
+  /** Pid inside the host, while it runs. */
+  pid(role: HostRole): number | undefined {
+    return this.#pids.get(role);
+  }
+
+  /** Ends every agent; what they started goes on. */
+  async stop(): Promise<void> {
+    for (const client of this.#clients.values()) client[Symbol.dispose]();
+    await Promise.all(
+      [...this.#supervisors].map(async ([role, supervisor]) => {
+        const host = this.#fleet.host(role);
+        if (host.up)
+          await host
+            .run(`kill -9 ${supervisor.pid}; kill -9 ${this.#pids.get(role) ?? ""} 2>/dev/null; true`)
+            .catch(() => undefined);
+        supervisor[Symbol.dispose]();
+      }),
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}

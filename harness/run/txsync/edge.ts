@@ -1,0 +1,133 @@
+import type { Socket } from "node:net";
+import { Duplex } from "node:stream";
+import { setTimeout as delay } from "node:timers/promises";
+import type { HostRole } from "../../base/timeline.ts";
+import type { OutputFindings } from "../../checks/evidence.ts";
+import type { StartedHost } from "../../fleet/host.ts";
+import { PORTS } from "../../fleet/ports.ts";
+
+const RECONNECT_MS = 20;
+/** Hosts on which the VM can be. */
+const OWNERS: readonly HostRole[] = ["source", "target"];
+
+interface FrameLine {
+  readonly frame: number;
+  readonly generation: number;
+  readonly channel: number;
+  readonly bytes: string;
+}
+
+/**
+ * The receiving edge: the world outside, to which the VM's output goes. Takes frames in the order of their numbers from
+ * whichever host lets them out, drops repeats (and compares them with what came before), refuses gaps. What is typed
+ * goes to all hosts that can have the VM; only the one that has it passes it on.
+ */
+export class Edge implements Disposable {
+  readonly #hosts: readonly StartedHost[];
+  readonly #sockets = new Map<HostRole, Socket>();
+  readonly #lines = new Set<{ readonly channel: number; readonly line: Duplex }>();
+  readonly #listeners: ((channel: number, bytes: Buffer, from: HostRole) => void)[] = [];
+  readonly #received = new Map<number, string>();
+  readonly #changed: string[] = [];
+  #upTo = 0;
+  #repeated = 0;
+  #closed = false;
+  /** The host from which the last new frame came. */
+  from: HostRole = "source";
+
+  constructor(host: (role: HostRole) => StartedHost) {
+    this.#hosts = OWNERS.map(host);
+    for (const each of this.#hosts) void this.#keep(each);
+  }
+
+  get findings(): OutputFindings {
+    return { frames: this.#upTo, repeated: this.#repeated, changed: this.#changed };
+  }
+
+  /** For every new frame, with the host that let it out. */
+  onFrame(listener: (channel: number, bytes: Buffer, from: HostRole) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** A serial line of the VM, wherever it is. */
+  line(channel: number): Duplex {
+    const line = new Duplex({
+      read: () => undefined,
+      write: (bytes: Buffer, _encoding, done) => {
+        const text = `${JSON.stringify({ type: bytes.toString("base64"), channel })}\n`;
+        for (const socket of this.#sockets.values()) socket.write(text);
+        done();
+      },
+      destroy: (error, done) => {
+        this.#lines.delete(open);
+        done(error);
+      },
+    });
+    const open = { channel, line };
+    this.#lines.add(open);
+    return line;
+  }
+
+  async #keep(host: StartedHost): Promise<void> {
+    while (!this.#closed && !host.gone) {
+      try {
+        await this.#follow(host, await host.connect(PORTS.agent, 1_000));
+      } catch {
+        // Not there yet, or not any more.
+      }
+      await delay(RECONNECT_MS, undefined, { ref: false });
+    }
+  }
+
+  async #follow(host: StartedHost, socket: Socket): Promise<void> {
+    let rest = "";
+    socket.setEncoding("utf8");
+    socket.write(`${JSON.stringify({ id: 0, do: "edge", upTo: this.#upTo })}\n`);
+    this.#sockets.set(host.role, socket);
+    await new Promise<void>((resolve) => {
+      socket.on("error", () => socket.destroy());
+      socket.on("close", () => {
+        if (this.#sockets.get(host.role) === socket) this.#sockets.delete(host.role);
+        resolve();
+      });
+      socket.on("data", (text: string) => {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        for (const line of lines) {
+          const frame = JSON.parse(line) as FrameLine;
+          if (typeof frame.frame === "number" && !this.#take(host.role, frame)) socket.destroy();
+        }
+        socket.write(`${JSON.stringify({ ack: this.#upTo })}\n`);
+      });
+    });
+  }
+
+  /** @returns false where something is missing before it: the sender is asked to begin where we are. */
+  #take(from: HostRole, { frame, generation, channel, bytes }: FrameLine): boolean {
+    const known = this.#received.get(frame);
+    const content = `${channel}:${bytes}`;
+    if (known !== undefined) {
+      this.#repeated += 1;
+      if (known !== content) {
+        this.#changed.push(
+          `frame ${frame} came from ${from} (generation ${generation}) with another content than before`,
+        );
+      }
+      return true;
+    }
+    if (frame !== this.#upTo + 1) return false;
+    this.#upTo = frame;
+    this.#received.set(frame, content);
+    this.from = from;
+    const content_bytes = Buffer.from(bytes, "base64");
+    for (const open of this.#lines) if (open.channel === channel) open.line.push(content_bytes);
+    for (const listener of this.#listeners) listener(channel, content_bytes, from);
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    this.#closed = true;
+    for (const socket of this.#sockets.values()) socket.destroy();
+    for (const { line } of this.#lines) line.destroy();
+  }
+}

@@ -1,0 +1,62 @@
+import type { HostRole } from "../../base/timeline.ts";
+import type { Settled } from "../stock.ts";
+import type { AgentStatus } from "./agent-client.ts";
+
+/** What is known of the agents at one look; undefined: it does not answer, or its host is gone. */
+export type Statuses = Readonly<Record<HostRole, AgentStatus | undefined>>;
+
+/** Nothing has a VM for so long: nobody will have one any more. */
+export const NOBODY_MS = 6_000;
+
+/**
+ * Where the VM is, as the agents say; undefined while they are still at it. A pure function of one look and of how long
+ * no look has shown a VM: the harness only waits, it takes no decision for anybody.
+ */
+export function settledAs(statuses: Statuses, nobody_ms: number): Settled | undefined {
+  for (const role of ["source", "target"] as const) {
+    const agent = statuses[role];
+    if (agent?.phase === "lost") return { owner: "none", how: `the agent on ${role} says that the VM is lost` };
+    if (agent === undefined || !agent.owner || agent.vm !== "running") continue;
+    if (agent.opened.mode !== "final" || agent.phase !== "completed") continue;
+    if (agent.opened.generation === 0) continue;
+    if (role === "target" && agent.migration !== "completed" && agent.opened.basis === null) continue;
+    const restored = agent.opened.basis !== null;
+    return {
+      owner: role,
+      how: restored
+        ? `generation ${agent.opened.generation}: restored on ${role} from transaction ${agent.opened.basis?.n ?? "?"}`
+        : `generation ${agent.opened.generation}: handed off to ${role}`,
+    };
+  }
+  if (nobody_ms > NOBODY_MS) return { owner: "none", how: "no agent has a VM, and none has promised one" };
+  return undefined;
+}
+
+/** The source has its VM, as before the migration: the migration was given up. */
+export function givenUp(statuses: Statuses): boolean {
+  const source = statuses.source;
+  return source?.phase === "idle" && source.vm === "running" && source.opened.generation === 0;
+}
+
+/** Whether anybody has a VM, or is making one. */
+export function somebodyHas(statuses: Statuses): boolean {
+  return (["source", "target"] as const).some((role) => {
+    const vm = statuses[role]?.vm;
+    return vm === "running" || vm === "loading" || vm === "restoring" || vm === "ready";
+  });
+}
+
+/** Whether every agent that answers is done: the owner runs, the others have let go of what they kept for it. */
+export function tidy(statuses: Statuses, owner: HostRole): boolean {
+  return (["source", "target", "escrow"] as const).every((role) => {
+    const agent = statuses[role];
+    return role === owner || agent === undefined || agent.finished || agent.hears.length === 0;
+  });
+}
+
+/** Hosts whose instance can let something out, as far as their agents know; one with its gate shut is no second VM. */
+export function gateIsShut(agent: AgentStatus | undefined): boolean {
+  if (agent === undefined) return false;
+  const free = agent.opened.mode === "final" || agent.opened.mode === "unprotected";
+  return !(agent.owner && (free || agent.hears.includes("escrow")));
+}
