@@ -40,7 +40,7 @@ export function encodeRequest({ by, of, runs }: PageRequest): Buffer {
   const pieces: Buffer[] = [head];
   for (const { block, first, count } of runs) {
     if (count < 1 || count > RUN_PAGES_MAX) throw new RangeError(`a run of ${count} pages`);
-    const name = Buffer.from(block);
+    const name = nameOf(block);
     const place = Buffer.allocUnsafe(6);
     place.writeUInt32BE(first, 0);
     place.writeUInt16BE(count, 4);
@@ -68,7 +68,7 @@ export function decodeRequest(bytes: Buffer): PageRequest {
 /** The pieces of an answer; pages are not copied. */
 export function encodePages({ by, block, first, pages }: PageAnswer): Uint8Array[] {
   if (pages.length < 1 || pages.length > RUN_PAGES_MAX) throw new RangeError(`an answer of ${pages.length} pages`);
-  const name = Buffer.from(block);
+  const name = nameOf(block);
   const place = Buffer.allocUnsafe(6);
   place.writeUInt32BE(first, 0);
   place.writeUInt16BE(pages.length, 4);
@@ -103,6 +103,12 @@ export function wantedBy(bytes: Buffer): Role {
   const role = ROLES[bytes[1] ?? 255];
   if (role === undefined) throw new PageFrameError("a frame for nobody");
   return role;
+}
+
+function nameOf(block: string): Buffer {
+  const name = Buffer.from(block);
+  if (name.length > 255) throw new RangeError(`a RAM block's name of ${name.length} bytes`);
+  return name;
 }
 
 class Reader {

@@ -66,19 +66,19 @@ export class PageMap {
   /** The first missing page at or after `from`; -1 when there is none. */
   firstMissing(block: string, from = 0): number {
     if (this.missing(block) === 0) return -1;
-    return this.#bits.get(block)?.indexOf(0, from) ?? -1;
+    return this.#bits.get(block)?.indexOf(0, Math.max(from, 0)) ?? -1;
   }
 
   /** The last missing page at or before `from`; -1 when there is none. */
   lastMissing(block: string, from = Number.POSITIVE_INFINITY): number {
-    if (this.missing(block) === 0) return -1;
+    if (from < 0 || this.missing(block) === 0) return -1;
     const bits = this.#bits.get(block);
     return bits === undefined ? -1 : bits.lastIndexOf(0, Math.min(from, bits.length - 1));
   }
 
   #of(block: string, page: number): Uint8Array {
     const bits = this.#bits.get(block);
-    if (bits === undefined || page < 0 || page >= bits.length)
+    if (bits === undefined || !this.knows(block, page))
       throw new RangeError(`there is no page ${page} of RAM block ${block}`);
     return bits;
   }

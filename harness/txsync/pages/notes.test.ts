@@ -1,0 +1,91 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { decodeNote, decodePart, encodeNote, FRAME_NOTE, FRAME_PART, type Note, parts } from "./notes.ts";
+import { PageFrameError } from "./page-frames.ts";
+
+const count = fc.nat(Number.MAX_SAFE_INTEGER);
+const name = fc.string({ maxLength: 30, unit: "grapheme" }).filter((text) => text.length <= 255);
+const base = fc.string({ maxLength: 16, unit: "grapheme-ascii" });
+const notes: fc.Arbitrary<Note> = fc.oneof(
+  fc.record({
+    kind: fc.constant("base-offered" as const),
+    base,
+    blocks: fc.array(fc.record({ name, bytes: count }, { noNullPrototype: true }), { maxLength: 20 }),
+  }),
+  fc.record({
+    kind: fc.constant("base-held" as const),
+    base,
+    complete: fc.boolean(),
+    from: fc.dictionary(name, count, { maxKeys: 20, noNullPrototype: true }),
+  }),
+  fc.record({ kind: fc.constant("log-wanted" as const), question: count, n: count }),
+  fc.record({ kind: fc.constant("log-refused" as const), question: count, why: fc.string({ maxLength: 200 }) }),
+);
+
+function bytesOf(note: unknown): Buffer {
+  return Buffer.concat(encodeNote(note as Note));
+}
+
+describe("notes", () => {
+  it("come out as they went in", () => {
+    fc.assert(
+      fc.property(notes, (note) => {
+        const bytes = bytesOf(note);
+        expect(bytes[0]).toBe(FRAME_NOTE);
+        expect(decodeNote(bytes)).toEqual(note);
+      }),
+    );
+  });
+
+  it("are refused when cut, as garbage, and when they say what makes no sense: with nothing but their own error", () => {
+    const held = { kind: "base-held", base: "b", complete: false, from: { ram0: 3 } };
+    const whole = bytesOf(held);
+    for (let cut = 0; cut < whole.length; cut += 1)
+      expect(() => decodeNote(whole.subarray(0, cut))).toThrow(PageFrameError);
+    fc.assert(
+      fc.property(fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.json().map(Buffer.from)), (garbage) => {
+        expect(() => decodeNote(Buffer.concat([Buffer.of(FRAME_NOTE), garbage]))).toThrow(PageFrameError);
+      }),
+    );
+    const bad = [
+      { ...held, from: { ram0: -1 } },
+      { ...held, from: { ram0: 0.5 } },
+      { ...held, kind: "base-eaten" },
+      { ...held, more: 1 },
+      { kind: "log-refused", question: 1, why: "x".repeat(2000) },
+      { kind: "log-wanted", question: 1 },
+    ];
+    for (const note of bad) expect(() => decodeNote(bytesOf(note))).toThrow(PageFrameError);
+    expect(() => decodeNote(Buffer.alloc(300 * 1024, 32))).toThrow(/a note of/);
+  });
+});
+
+describe("long answers", () => {
+  const MIB = 1 << 20;
+
+  it("come out of their parts as they went in, each part fit for one frame, the last one marked", () => {
+    for (const length of [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 3 * MIB + 17]) {
+      const bytes = Buffer.alloc(length);
+      for (let at = 0; at < length; at += 4093) bytes[at] = at % 251;
+      const got = [...parts(4_000_000_000, bytes)].map((pieces) => Buffer.concat(pieces));
+      for (const part of got) {
+        expect(part[0]).toBe(FRAME_PART);
+        expect(part.length).toBeLessThanOrEqual(MIB + 6);
+      }
+      const decoded = got.map(decodePart);
+      expect(decoded.every(({ question }) => question === 4_000_000_000)).toBe(true);
+      expect(decoded.map(({ last }) => last)).toEqual(decoded.map((_, i) => i === decoded.length - 1));
+      expect(Buffer.concat(decoded.map((part) => part.bytes)).equals(bytes)).toBe(true);
+    }
+  });
+
+  it("are refused without a whole head", () => {
+    for (let length = 0; length < 6; length += 1)
+      expect(() => decodePart(Buffer.alloc(length))).toThrow(PageFrameError);
+    expect(decodePart(Buffer.from([FRAME_PART, 0, 0, 0, 1, 0]))).toEqual({
+      question: 1,
+      last: false,
+      bytes: Buffer.alloc(0),
+    });
+  });
+});
