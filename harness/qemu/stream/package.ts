@@ -1,8 +1,11 @@
-import { COMMAND, StreamError } from "./format.ts";
-import { command } from "./writer.ts";
+import { COMMAND, RECORD, StreamError } from "./format.ts";
+import { command, ping } from "./writer.ts";
 
 const MAGIC = Buffer.from("5145564d00000003", "hex");
 const LISTEN = command(COMMAND.postcopyListen);
+/** A ping without its number. */
+const PING = ping(0).subarray(0, 5);
+const PING_BYTES = ping(0).length;
 const RUN = command(COMMAND.postcopyRun);
 
 /**
@@ -12,10 +15,13 @@ const RUN = command(COMMAND.postcopyRun);
  */
 export function deviceStateOfPackage(content: Buffer): Buffer {
   let from = 0;
-  // 11.1 puts a ping before the listen of its package on some machines; any command may stand before the sections.
-  while (content[from] === 0x08) from += 5 + content.readUInt16BE(from + 3);
+  while (content[from] === RECORD.command) from += 5 + content.readUInt16BE(from + 3);
   const listens = content.subarray(0, from).includes(LISTEN);
   const runs = content.subarray(content.length - RUN.length).equals(RUN);
   if (!listens || !runs) throw new StreamError("a package without listen and run", 0);
-  return Buffer.concat([MAGIC, content.subarray(from, content.length - RUN.length), Buffer.of(0)]);
+  let to = content.length - RUN.length;
+  // A ping stands before the run (postcopy_start: "ping 3"); who restores has no return path.
+  const before = content.subarray(to - PING_BYTES, to);
+  if (before.subarray(0, PING.length).equals(PING)) to -= PING_BYTES;
+  return Buffer.concat([MAGIC, content.subarray(from, to), Buffer.of(RECORD.eof)]);
 }

@@ -230,7 +230,6 @@ export class StreamReader {
 
   #enterRam(id: number): void {
     this.#section = id;
-    this.#block = null;
     this.#place = "ram";
   }
 

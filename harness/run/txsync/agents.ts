@@ -113,7 +113,7 @@ export class Agents implements AsyncDisposable {
         const host = this.#fleet.host(role);
         if (host.up)
           await host
-            .run(`kill -9 ${supervisor.pid}; kill -9 ${this.#pids.get(role) ?? ""} 2>/dev/null; true`)
+            .run(`kill -9 ${supervisor.pid}; kill -TERM ${this.#pids.get(role) ?? ""} 2>/dev/null; true`)
             .catch(() => undefined);
         supervisor[Symbol.dispose]();
       }),

@@ -11,6 +11,8 @@ if (path === undefined || path === "--help") {
   process.exit(path === undefined ? 2 : 0);
 }
 
+// Ends at once: the next life finds everything again.
+process.on("SIGTERM", () => process.exit(0));
 process.on("unhandledRejection", (error) => {
   process.stderr.write(`the agent stops: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
   process.exit(70);

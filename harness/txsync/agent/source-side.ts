@@ -90,7 +90,7 @@ export class SourceSide {
       dispatch({ kind: "packageReady", mark, acked: this.#shell.state().gate.acked });
     } catch (error) {
       emit({ kind: "log", stream: "agent", line: `the migration did not begin: ${messageOf(error)}` });
-      emit({ kind: "migration.step", step: "failed" });
+      dispatch({ kind: "migrationFailed" });
     }
   }
 

@@ -86,6 +86,9 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
     case "packageReady":
       packageReady(s, out, event.mark, event.acked);
       return;
+    case "migrationFailed":
+      if (s.config.role === "source" && s.phase === "precopy" && s.promised.generation === 0) cancel(s, out);
+      return;
     case "vmRunning":
       vmRunning(s, out);
       return;
@@ -190,6 +193,8 @@ function join(s: Draft, out: Action[]): void {
 
 function cancel(s: Draft, out: Action[]): void {
   s.phase = "idle";
+  s.migrating = false;
+  s.joined = [];
   out.push({ kind: "cancelMigration" });
   for (const to of peersOf("source")) out.push({ kind: "send", to, message: { kind: "cancel" } });
 }

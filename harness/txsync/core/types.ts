@@ -187,6 +187,8 @@ export type EventBody =
   | { readonly kind: "migrate" }
   /** Source: QEMU has stopped its vCPUs, the package is captured and stored, nothing of it is forwarded yet. */
   | { readonly kind: "packageReady"; readonly mark: FrameNumber; readonly acked: FrameNumber }
+  /** Source: QEMU gave the migration up before there was a package; it can run on here. */
+  | { readonly kind: "migrationFailed" }
   /** The VM on this host runs (target after the package, source or target after a restore). */
   | { readonly kind: "vmRunning" }
   /** QEMU is gone: it exited, or its connection to us shows that it never comes back. */

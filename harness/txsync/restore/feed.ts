@@ -37,6 +37,8 @@ export async function feedRestore(options: FeedOptions): Promise<FedTimings> {
   const began_ms = performance.now();
   await qmp.execute("migrate-incoming", { uri: `unix:${socket_path}` });
   const socket = createConnection(socket_path);
+  // Whoever awaits hears of it; afterwards it says nothing new.
+  socket.on("error", () => undefined);
   try {
     await within({ what: `QEMU to listen on ${socket_path}`, timeout_ms }, once(socket, "connect"));
     const listening_ms = performance.now();
