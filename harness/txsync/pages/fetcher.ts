@@ -24,6 +24,8 @@ export interface FetcherOptions {
 const PAGE = 4096;
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
+/** Wanted pages in one request. */
+const WANTED_PAGES_MAX = 256;
 
 /**
  * Gets pages from whoever has the base: wanted ones at once, the rest behind them within a rate. All account is kept
@@ -61,7 +63,7 @@ export class PageFetcher {
       if (!map.knows(block, page) || map.has(block, page)) continue;
       const key = `${block}:${page}`;
       const asked = this.#asked.get(key);
-      // Under way in the background: the answer is near, unless it is lost, and then the retry is as quick.
+      // Under way in the background it is asked for once more: the answer may be behind a whole window.
       if (asked?.urgent === true || this.#wanted.has(key)) continue;
       this.urgent_pages += 1;
       this.#wanted.set(key, { block, page });
@@ -82,6 +84,9 @@ export class PageFetcher {
   /** An answer came in. Pages that are there already are dropped. @throws RangeError for pages that are nowhere. */
   answered({ block, first, pages }: Pick<PageAnswer, "block" | "first" | "pages">): void {
     const { map, deliver } = this.#options;
+    // Before any of it is taken: what the map has and nobody was given would be lost for ever.
+    if (!map.knows(block, first) || !map.knows(block, first + pages.length - 1))
+      throw new RangeError(`pages ${first} to ${first + pages.length - 1} of RAM block ${block} are nowhere`);
     let run: (Uint8Array | null)[] = [];
     let run_first = first;
     const flush = (): void => {
@@ -126,16 +131,17 @@ export class PageFetcher {
   }
 
   #askWanted(now_ms: number): void {
-    if (this.#wanted.size === 0) return;
     const runs: PageRun[] = [...this.#wanted.values()].map(({ block, page }) => ({ block, first: page, count: 1 }));
-    const part = runs.slice(0, 256);
-    if (!this.#options.ask(part, true)) return;
-    for (const { block, first } of part) {
-      const key = `${block}:${first}`;
-      this.#wanted.delete(key);
-      if (this.#asked.get(key)?.urgent === false) this.#background -= 1;
-      this.#asked.delete(key);
-      this.#asked.set(key, { block, page: first, at_ms: now_ms, urgent: true });
+    for (let at = 0; at < runs.length; at += WANTED_PAGES_MAX) {
+      const part = runs.slice(at, at + WANTED_PAGES_MAX);
+      if (!this.#options.ask(part, true)) return;
+      for (const { block, first } of part) {
+        const key = `${block}:${first}`;
+        this.#wanted.delete(key);
+        if (this.#asked.get(key)?.urgent === false) this.#background -= 1;
+        this.#asked.delete(key);
+        this.#asked.set(key, { block, page: first, at_ms: now_ms, urgent: true });
+      }
     }
   }
 
@@ -144,17 +150,18 @@ export class PageFetcher {
     const passed_ms = now_ms - (this.#ticked_ms ?? now_ms);
     this.#ticked_ms = now_ms;
     if (bytes_per_s > 0) {
-      const most = Math.max(RUN_PAGES_MAX * PAGE, bytes_per_s * BURST_S);
-      this.#allowance = Math.min(most, this.#allowance + (passed_ms / 1000) * bytes_per_s);
+      const burst = Math.max(RUN_PAGES_MAX * PAGE, bytes_per_s * BURST_S);
+      this.#allowance = Math.min(burst, this.#allowance + (passed_ms / 1000) * bytes_per_s);
     }
-    if (this.#paused || map.complete || full?.() === true) return;
+    // Nothing goes before what somebody waits for.
+    if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;
     const runs: PageRun[] = [];
     for (;;) {
       const room = Math.min(window_pages - this.#background, RUN_PAGES_MAX);
-      const allowed = bytes_per_s > 0 ? Math.floor(this.#allowance / PAGE) : room;
+      const most = bytes_per_s > 0 ? Math.min(room, Math.floor(this.#allowance / PAGE)) : room;
       // Whole runs, or what is left: many small ones would cost more than they carry.
-      if (room < 1 || (allowed < RUN_PAGES_MAX && allowed < map.pages_total - map.count)) break;
-      const run = this.#nextRun(Math.min(room, allowed));
+      if (most < Math.min(RUN_PAGES_MAX, window_pages, map.pages_total - map.count)) break;
+      const run = this.#nextRun(most);
       if (run === undefined) break;
       runs.push(run);
       for (let page = run.first; page < run.first + run.count; page += 1) {
