@@ -103,6 +103,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("generation.opened", { generation: count, owner: hostRole }),
   event("generation.closed", { generation: count }),
   event("restore.started", { ...transaction }),
+  event("restore.running", { generation: count }),
   event("restore.finished", { ...transaction, pages: count, restore_ms: count }),
   event("takeover", { server: hostRole, pages_left: count }),
   event("handoff", { ...transaction }),

@@ -2,14 +2,30 @@ import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
 import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
+import { recoveredThenMigratedAgain } from "./double/recovered-then-migrated-again.ts";
+import { recoveredThenRebooted } from "./double/recovered-then-rebooted.ts";
+import { sourceHostKilledThenLinkCut } from "./double/source-host-killed-then-link-cut.ts";
+import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
+import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
+import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
+import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
+import { escrowKilled } from "./escrow/escrow-killed.ts";
+import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
+import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
+import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
+import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
+import { sourceCutOff } from "./source/source-cut-off.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
 import { sourceKilledBeforeSwitchover } from "./source/source-killed-before-switchover.ts";
 import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
+import { targetAgentKilled } from "./target/target-agent-killed.ts";
+import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
+import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
 import { targetHostKilled } from "./target/target-host-killed.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
@@ -32,4 +48,20 @@ export const SCENARIOS: readonly Scenario[] = [
   linkCutForGood,
   linkSlow,
   linkCutTwiceHealed,
+  sourceAgentRestarted,
+  targetAgentRestarted,
+  escrowAgentRestarted,
+  targetAgentKilled,
+  escrowKilled,
+  escrowHostKilled,
+  escrowCutOff,
+  sourceCutOff,
+  linkCutOneWay,
+  targetCutOffLongThenHealed,
+  cutBetweenPackageAndRunning,
+  cutDuringHandoff,
+  targetKilledDuringRestore,
+  sourceHostKilledThenLinkCut,
+  recoveredThenRebooted,
+  recoveredThenMigratedAgain,
 ];

@@ -119,6 +119,7 @@ export type TimelineEventBody =
       readonly pages: number;
       readonly restore_ms: number;
     }
+  | { readonly kind: "restore.running"; readonly generation: number }
   | { readonly kind: "takeover"; readonly server: HostRole; readonly pages_left: number }
   | { readonly kind: "handoff"; readonly generation: number; readonly n: number }
   | { readonly kind: "protection"; readonly state: "on" | "off"; readonly why: string }

@@ -69,6 +69,12 @@ export interface OutputFindings {
   readonly changed: readonly string[];
 }
 
+export interface AfterwardsFindings {
+  /** "reset on source". */
+  readonly what: string;
+  readonly memory: MemoryFindings;
+}
+
 export interface LeftoverFindings {
   readonly containers: readonly string[];
   readonly networks: readonly string[];
@@ -84,6 +90,8 @@ export interface Evidence {
   readonly progress: readonly ProgressSample[];
   /** Hosts whose instance can let nothing out, whatever it does: their agent's gate is shut. Under txsync only. */
   readonly shut?: readonly HostRole[];
+  /** What the VM that arrived was put through, and what its memory was then. */
+  readonly afterwards?: Gathered<AfterwardsFindings>;
   /** What came out at the receiving edge. Under txsync only. */
   readonly edge?: OutputFindings;
   readonly memory: Gathered<MemoryFindings>;

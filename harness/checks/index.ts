@@ -1,3 +1,4 @@
+import { afterwards } from "./afterwards.ts";
 import type { Check } from "./check.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
@@ -16,6 +17,7 @@ export const CHECKS: readonly Check[] = [
   guestSelfCheck,
   ledger,
   output,
+  afterwards,
   stillAudit,
   migrateAgain,
 ];

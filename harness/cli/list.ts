@@ -12,7 +12,13 @@ export function registerList(program: Command): void {
         for (const scenario of SCENARIOS) console.log(JSON.stringify(scenario));
         return;
       }
-      const rows = SCENARIOS.map(({ id, group, expect, title }) => [id, group, expect.stock, expect.txsync, title]);
+      const rows = SCENARIOS.map(({ id, group, expect, title }) => [
+        id,
+        group,
+        expect.stock ?? "-",
+        expect.txsync ?? "-",
+        title,
+      ]);
       console.log(textTable(["scenario", "fails", "stock", "txsync", "what happens"], rows));
     });
 }

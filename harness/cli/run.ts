@@ -71,7 +71,7 @@ async function leave(): Promise<void> {
 }
 
 async function runCommand(names: readonly string[], options: RunOptions, signal: AbortSignal): Promise<void> {
-  const scenarios = chosen(names);
+  const scenarios = chosen(names, options.recovery);
   const records = await runScenarios(scenarios, options, signal);
   process.exitCode = records.every(({ as_expected }) => as_expected) ? 0 : 1;
 }
@@ -183,11 +183,15 @@ function guestOf(scenario: Scenario, { guest }: RunOptions): GuestKind {
   return guest;
 }
 
-function chosen(names: readonly string[]): readonly Scenario[] {
+function chosen(names: readonly string[], recovery: Recovery): readonly Scenario[] {
   return names.flatMap((name) => {
-    if (name === "all") return SCENARIOS;
+    // Of all, those that can happen: without agents none can be killed.
+    if (name === "all") return SCENARIOS.filter(({ expect }) => expect[recovery] !== undefined);
     const scenario = SCENARIOS.find(({ id }) => id === name);
-    if (scenario) return scenario;
-    throw new UserError(`There is no scenario "${name}". There are: ${SCENARIOS.map(({ id }) => id).join(", ")}.`);
+    if (scenario === undefined)
+      throw new UserError(`There is no scenario "${name}". There are: ${SCENARIOS.map(({ id }) => id).join(", ")}.`);
+    if (scenario.expect[recovery] === undefined)
+      throw new UserError(`The scenario ${name} breaks what only txsync has: run it with --recovery txsync.`);
+    return scenario;
   });
 }

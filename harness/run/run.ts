@@ -7,8 +7,9 @@ import { messageOf } from "../base/errors.ts";
 import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
 import { RUN_RECORD_VERSION } from "../base/run-record.ts";
 import type { HostRole, RunPhase, TimelineEvent } from "../base/timeline.ts";
+import { waitFor } from "../base/wait.ts";
 import { movers } from "../checks/check.ts";
-import type { Evidence, OutputFindings } from "../checks/evidence.ts";
+import type { AfterwardsFindings, Evidence, OutputFindings } from "../checks/evidence.ts";
 import { nothingLeft } from "../checks/nothing-left.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
@@ -16,17 +17,20 @@ import { findLeftovers } from "../fleet/clean.ts";
 import { type StartedFleet, startFleet } from "../fleet/fleet.ts";
 import type { LogSink } from "../fleet/vm.ts";
 import { StartedVm } from "../fleet/vm.ts";
+import type { Machine } from "../txsync/agent/machine.ts";
 import { auditStill } from "./audit.ts";
 import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import { makeGuest } from "./guests/index.ts";
 import { migrateAgain } from "./migrate-again.ts";
 import { Nemesis } from "./nemesis.ts";
+import { recoveryTimings } from "./recovery-timings.ts";
 import { ProgressSampler } from "./sampler.ts";
 import type { Scenario } from "./scenario.ts";
 import { type Settled, StockMigration } from "./stock.ts";
 import { Timeline } from "./timeline.ts";
 import { triggerText } from "./trigger.ts";
+import type { AgentStatus } from "./txsync/agent-client.ts";
 import { agentMachine } from "./txsync/agent-machine.ts";
 import { AgentVms } from "./txsync/agent-vms.ts";
 import { Agents } from "./txsync/agents.ts";
@@ -101,7 +105,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
       summary: result.summary,
     });
   }
-  const expected = scenario.expect[recovery];
+  const expected = scenario.expect[recovery] ?? "unknown";
   const tidy = checks.every(({ check, verdict }) => check !== "nothing-left" || verdict === true);
   const as_expected = error === undefined && judged.verdict === expected && tidy;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
@@ -126,7 +130,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     as_expected,
     why: judged.why,
     checks,
-    timings: clock.timings(judged.verdict !== "lost"),
+    timings: { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) },
     command: commandOf(environment, request),
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),
@@ -322,20 +326,23 @@ class Run {
     });
     const log = (role: HostRole): LogSink => this.#logOf(role);
     const agentVms = new AgentVms({ fleet, edge, emit, log, vms: this.#vms });
-    const agents = stack.use(
-      await Agents.start(fleet, {
-        settings: { ...DEFAULT_TXSYNC, ...scenario.txsync },
-        qemu_binary: this.#environment.qemu_binary,
-        emit,
-        log,
-        onEvent: (role, event) => {
-          if (event.kind === "qemu.started") agentVms.started(role, event.pid);
-          if (event.kind === "qemu.exited") agentVms.ended(role, event.last_lines);
-          if (event.kind === "run.note") this.#logOf(role)("agent", event.text);
-          emit(event.kind.startsWith("migration.") ? "migration" : role, event);
-        },
-      }),
-    );
+    const startAgents = async (turn: number): Promise<Agents> =>
+      stack.use(
+        await Agents.start(fleet, {
+          settings: { ...DEFAULT_TXSYNC, ...scenario.txsync },
+          turn,
+          qemu_binary: this.#environment.qemu_binary,
+          emit,
+          log,
+          onEvent: (role, event) => {
+            if (event.kind === "qemu.started") agentVms.started(role, event.pid);
+            if (event.kind === "qemu.exited") agentVms.ended(role, event.last_lines);
+            if (event.kind === "run.note") this.#logOf(role)("agent", event.text);
+            emit(event.kind.startsWith("migration.") ? "migration" : role, event);
+          },
+        }),
+      );
+    const agents = await startAgents(1);
     const machine = agentMachine({ ...guest.files, accel, memory_bytes });
     await Promise.all([
       agents.client("source").ask({ do: "prepare", machine, start: "boot" }),
@@ -385,7 +392,58 @@ class Run {
       shut,
       edge: () => edge.findings,
       released: () => agents.stop(),
+      afterwards: (owner) => this.#afterwards(fleet, guest, owner, agents, startAgents, agentVms, machine),
     });
+  }
+
+  /** What the scenario does with the VM that has arrived. */
+  async #afterwards(
+    fleet: StartedFleet,
+    guest: GuestUnderTest,
+    owner: StartedVm,
+    agents: Agents,
+    startAgents: (turn: number) => Promise<Agents>,
+    agentVms: AgentVms,
+    machine: Machine,
+  ): Promise<AfterwardsFindings | undefined> {
+    const { scenario } = this.#request;
+    const steps_before = (await guest.steps(owner)) ?? 0;
+    switch (scenario.afterwards) {
+      case undefined:
+        return undefined;
+      case "reboot": {
+        await guest.reboot(owner);
+        const memory = await guest.memory(owner);
+        if (memory === undefined) throw new Error("this guest's memory cannot be looked at");
+        return { what: `reset on ${owner.host.role}`, memory };
+      }
+      case "migrate-protected": {
+        const { folder } = await agents.client("source").ask<AgentStatus>({ do: "status" });
+        if (owner.host.role !== "source" || folder === null) throw new Error("the VM is not on the source");
+        await agents.stop();
+        const again = await startAgents(2);
+        await again.client("source").ask({ do: "prepare", machine, start: "adopt", folder });
+        await again.client("target").ask({ do: "prepare", machine, start: "incoming" });
+        const migration = new TxsyncMigration({
+          fleet,
+          agents: again,
+          bytes_per_s: scenario.migration.bandwidth_bytes_per_s,
+          emit: this.#timeline.emit,
+          faultsOver: () => true,
+        });
+        const settled = await migration.run();
+        if (settled.owner !== "target") throw new Error(`the second migration: ${settled.how}`);
+        const arrived = await agentVms.of("target");
+        this.#vms.set("target", arrived);
+        await waitFor({ what: "the guest to go on after the second migration", timeout_ms: 5_000 }, async () =>
+          ((await guest.steps(arrived)) ?? 0) > steps_before ? true : undefined,
+        );
+        const memory = await guest.memory(arrived);
+        await again.stop();
+        if (memory === undefined) throw new Error("this guest's memory cannot be looked at");
+        return { what: "migrated again under txsync, from source to target", memory };
+      }
+    }
   }
 
   async #evidence(
@@ -400,6 +458,7 @@ class Run {
       readonly edge: () => OutputFindings;
       /** The agents let go of everything: what comes then is plain QEMU. */
       readonly released: () => Promise<void>;
+      readonly afterwards: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
     },
   ): Promise<Evidence> {
     const watching = watchProgress(
@@ -429,13 +488,16 @@ class Run {
     const self = await (asked ?? gather(() => guest.selfCheck(owner)));
     const memory = await gather(() => guest.memory(owner));
     const ledger = await gather(() => guest.ledger());
+    const asked_afterwards = this.#request.scenario.afterwards !== undefined && agents !== undefined;
+    const afterwards = asked_afterwards ? { afterwards: await gather(() => agents.afterwards(owner)) } : {};
     await agents?.released();
+    const last = this.#request.scenario.afterwards === "migrate-protected" ? this.#vms.get("target") : owner;
     const again = await gather(() =>
-      migrateAgain(fleet, guest, owner, this.#vms, (role) =>
+      migrateAgain(fleet, guest, last ?? owner, this.#vms, (role) =>
         this.#startVm(fleet, guest, role, { incoming: true, paused: false }),
       ),
     );
-    return { ...without, memory, guest: self, ledger, again };
+    return { ...without, memory, guest: self, ledger, again, ...afterwards };
   }
 
   async #startVm(

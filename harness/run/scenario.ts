@@ -4,7 +4,7 @@ import type { FaultSpec } from "../faults/index.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What fails: the folder that a scenario stands in. */
-export type ScenarioGroup = "source" | "target" | "network" | "double" | "controls";
+export type ScenarioGroup = "source" | "target" | "escrow" | "network" | "double" | "controls";
 
 /** When a fault strikes or is healed: at a protocol step or a count, and so long after it. Never by the clock alone. */
 export type Trigger = (
@@ -13,6 +13,8 @@ export type Trigger = (
   | { readonly on: "pages"; readonly percent: number }
   /** When the target has asked for so many pages. */
   | { readonly on: "requests"; readonly count: number }
+  /** When an agent tells of it; only under txsync. */
+  | { readonly on: "event"; readonly event: "restore.started" | "restore.finished" | "takeover" | "handoff" }
   /** Once the fault with this index in the scenario's list has been injected. */
   | { readonly on: "fault"; readonly index: number }
 ) & { readonly after_ms?: number };
@@ -43,8 +45,10 @@ export interface Scenario {
   readonly guests: readonly GuestKind[];
   readonly migration: MigrationPlan;
   readonly faults: readonly FaultPlan[];
-  /** What ought to come out, and in words why. */
-  readonly expect: { readonly [R in Recovery]: Verdict };
+  /** What ought to come out; a recovery that is not named has nothing that could break like this (an agent, an escrow). */
+  readonly expect: { readonly [R in Recovery]?: Verdict };
+  /** What is done with the VM when it has arrived, before it is judged. Under txsync only. */
+  readonly afterwards?: "reboot" | "migrate-protected";
   /** Settings of txsync that this scenario needs; the others are the defaults. */
   readonly txsync?: Partial<TxsyncSettings>;
   /** Further checks that only this scenario asks for. */

@@ -17,6 +17,8 @@ export function fires(trigger: Trigger, event: TimelineEvent): boolean {
       );
     case "requests":
       return event.kind === "migration.progress" && event.pages_requested >= trigger.count;
+    case "event":
+      return event.kind === trigger.event;
     case "fault":
       return event.kind === "fault.injected" && event.id === faultId(trigger.index);
   }
@@ -37,6 +39,8 @@ export function triggerText(trigger: Trigger): string {
       return `${trigger.percent} % of pages${later}`;
     case "requests":
       return `${trigger.count} requested pages${later}`;
+    case "event":
+      return `${trigger.event}${later}`;
     case "fault":
       return `fault ${trigger.index}${later}`;
   }

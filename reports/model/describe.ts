@@ -70,6 +70,8 @@ export function describe(event: ReportEvent): string {
       return `restore of transaction ${event.n} started`;
     case "restore.finished":
       return `restored transaction ${event.n}, ${plural(event.pages, "page")}, in ${formatMs(event.restore_ms)}`;
+    case "restore.running":
+      return `the restored VM of generation ${event.generation} runs`;
     case "takeover":
       return `${event.server} takes over the page service, ${plural(event.pages_left, "page")} left`;
     case "handoff":

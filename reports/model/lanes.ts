@@ -316,6 +316,9 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
       if (!votes.close("restore", index, at_ms)) mark(votes, "diamond", "good");
       return;
     }
+    case "restore.running":
+      mark(lane("votes", "Votes and generations"), "diamond", "good");
+      return;
     case "takeover":
       mark(lane("votes", "Votes and generations"), "diamond", "warn");
       return;

@@ -111,6 +111,7 @@ function toneInStory(event: ReportEvent, ended: boolean): Tone | undefined {
     case "takeover":
       return "warn";
     case "restore.finished":
+    case "restore.running":
     case "handoff":
       return "good";
     case "protection":
@@ -138,6 +139,7 @@ function sentence(event: ReportEvent): string {
     case "vote.refused":
     case "restore.started":
     case "restore.finished":
+    case "restore.running":
       return `${event.lane}: ${text}`;
     default:
       return text;

@@ -43,6 +43,8 @@ export interface GuestUnderTest {
   steps(vm: StartedVm): Promise<number | undefined>;
   /** The harness's own look at the guest's memory; the VM is stopped while it looks. */
   memory(vm: StartedVm): Promise<MemoryFindings | undefined>;
+  /** Resets the machine, and waits until the guest works again. */
+  reboot(vm: StartedVm): Promise<void>;
   selfCheck(vm: StartedVm): Promise<GuestFindings>;
   /** What became of the clients' operations; call it after `memory`, which finds what the ledger holds at the end. */
   ledger(): Promise<HistoryVerdict | undefined>;

@@ -13,7 +13,7 @@ import {
   type LedgerOperation,
 } from "../../guests/integrity/ledger-history.ts";
 import { PAGE_BYTES } from "../../guests/integrity/rule.ts";
-import { decodeStatusPage, STATUS_ADDRESS } from "../../guests/integrity/status-page.ts";
+import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import type { GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 
@@ -78,6 +78,10 @@ export class IntegrityGuest implements GuestUnderTest {
   }
 
   async steps(vm: StartedVm): Promise<number | undefined> {
+    return (await this.#status(vm))?.cpus.reduce((sum, cpu) => sum + cpu.step_done, 0);
+  }
+
+  async #status(vm: StartedVm): Promise<StatusPage | undefined> {
     const page = STATUS_ADDRESS / PAGE_BYTES;
     const text = await vm.host.run(
       `dd if=${RAM_PATH} bs=${PAGE_BYTES} skip=${page} count=1 status=none | base64 -w0`,
@@ -85,7 +89,7 @@ export class IntegrityGuest implements GuestUnderTest {
     );
     const bytes = Buffer.from(text.trim(), "base64");
     if (bytes.length < PAGE_BYTES || bytes.every((byte) => byte === 0)) return undefined;
-    return decodeStatusPage(bytes).cpus.reduce((sum, cpu) => sum + cpu.step_done, 0);
+    return decodeStatusPage(bytes);
   }
 
   async memory(vm: StartedVm): Promise<MemoryFindings> {
@@ -115,6 +119,15 @@ export class IntegrityGuest implements GuestUnderTest {
     } finally {
       if (running) await vm.control.execute("cont");
     }
+  }
+
+  async reboot(vm: StartedVm): Promise<void> {
+    const before = await this.#status(vm);
+    await vm.control.executeRaw("system_reset");
+    await waitFor({ what: "the integrity guest to boot again", timeout_ms: BOOT_MS }, async () => {
+      const now = await this.#status(vm);
+      return now !== undefined && now.boot_id !== before?.boot_id && now.phase === "working" ? true : undefined;
+    });
   }
 
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {

@@ -76,6 +76,12 @@ export class LinuxGuest implements GuestUnderTest {
     return undefined;
   }
 
+  async reboot(vm: StartedVm): Promise<void> {
+    this.#steps.delete(vm.host.role);
+    await vm.control.executeRaw("system_reset");
+    await this.booted(vm);
+  }
+
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {
     using control = new LinuxControl(await vm.com2());
     const { pages, bad, first_bad, errors } = await control.verify({ timeout_ms: 20_000 });

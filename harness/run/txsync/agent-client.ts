@@ -19,6 +19,7 @@ export interface AgentStatus {
   readonly allPages: boolean;
   readonly log: LogState | null;
   readonly qemu: number | null;
+  readonly folder: string | null;
   readonly migration: string | null;
   readonly hears: readonly Role[];
 }

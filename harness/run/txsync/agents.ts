@@ -42,6 +42,8 @@ export class Agents implements AsyncDisposable {
     fleet: StartedFleet,
     what: {
       readonly settings: TxsyncSettings;
+      /** Counts the migrations of the run: each has folders of its own. */
+      readonly turn: number;
       readonly qemu_binary: string;
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
@@ -54,8 +56,8 @@ export class Agents implements AsyncDisposable {
       migration: randomBytes(16).toString("hex"),
       listen: { host: "0.0.0.0", port: PORTS.link },
       control: { host: "0.0.0.0", port: PORTS.agent },
-      state_folder: AGENT_FILES.state_folder,
-      memory_folder: AGENT_FILES.memory_folder,
+      state_folder: `${AGENT_FILES.state_folder}/${what.turn}`,
+      memory_folder: `${AGENT_FILES.memory_folder}-${what.turn}`,
       ram_path: RAM_PATH,
       qemu: what.qemu_binary,
       pagescan: AGENT_FILES.pagescan,

@@ -5,6 +5,9 @@ export interface TxsyncSettings {
   readonly epoch_ms: number;
   readonly durability: "host" | "process";
   readonly log_sync: "memory" | "disk";
+  /** Share of the guest's memory that the escrow has before switchover, 0 to 1, and how long that may take. */
+  readonly base_ahead: number;
+  readonly base_ahead_ms: number;
   readonly find: "auto" | "sure";
 }
 
@@ -14,5 +17,7 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   epoch_ms: 100,
   durability: "process",
   log_sync: "memory",
+  base_ahead: 0.75,
+  base_ahead_ms: 3_000,
   find: "auto",
 };

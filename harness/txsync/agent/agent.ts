@@ -56,7 +56,6 @@ export class Agent implements Shell {
   #events: EventBody[] = [];
   #stepping = false;
   #persisting: Promise<unknown> = Promise.resolve();
-  #base_held: string | undefined;
   #migrate_asked = false;
 
   constructor(config: AgentConfig) {
@@ -241,7 +240,7 @@ export class Agent implements Shell {
         case FRAME_NOTE: {
           const note = decodeNote(payload);
           if (note.kind === "base-held") {
-            if (note.complete) this.#base_held = note.base;
+            this.#source.baseHeld(note);
             this.#target.baseHeld(note);
           }
           if (note.kind === "log-refused") this.#restorer.refused(note.question, note.why);
@@ -367,7 +366,7 @@ export class Agent implements Shell {
     for (const peer of Object.keys(this.config.peers) as Role[]) {
       if (!hears(this.#state, peer)) this.peers.notHeard(peer);
     }
-    if (role === "source" && this.#base_held !== this.#source.kept?.package.base) this.#source.offer();
+    if (role === "source") this.#source.offer();
     this.#escrow?.beat();
   }
 
@@ -428,7 +427,7 @@ export class Agent implements Shell {
     try {
       await this.slot.vm?.qmp.execute("cont");
       this.dispatch({ kind: "vmRunning" });
-      this.emit({ kind: "run.note", text: "the restored VM runs" });
+      this.emit({ kind: "restore.running", generation: this.#state.opened.generation });
       await this.#restorer.done();
       await this.#source.forgetBase();
     } catch (error) {
@@ -459,6 +458,13 @@ export class Agent implements Shell {
       case "prepare": {
         this.#machine = request.machine;
         if (request.start === "nothing") return null;
+        if (request.start === "adopt") {
+          const vm = await this.slot.take(request.folder ?? "");
+          if (vm === undefined)
+            throw new UserError(`there is no QEMU in ${request.folder ?? "no folder"} that could be adopted`);
+          this.output.followFromNow(vm.folder);
+          return { pid: vm.pid };
+        }
         const vm = await this.slot.start(request.machine, request.start);
         if (request.start === "boot") this.output.follow(vm.folder);
         this.#memory.save(this.#state, this.slot.number, this.#machine);
@@ -485,6 +491,7 @@ export class Agent implements Shell {
           log,
           committed: tx.committed,
           qemu: this.slot.vm?.pid ?? null,
+          folder: this.slot.vm?.folder ?? null,
           migration: this.slot.vm?.migration ?? null,
           hears: (Object.keys(this.config.peers) as Role[]).filter((peer) => hears(this.#state, peer)),
         };

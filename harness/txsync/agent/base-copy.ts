@@ -34,7 +34,8 @@ export class BaseCopy implements PageSource {
   readonly #file: FileHandle;
   readonly #small: SmallBlock[];
   readonly #pages: BasePages;
-  readonly #ticking: NodeJS.Timeout;
+  #ticking: NodeJS.Timeout;
+  #storing: Promise<unknown> = Promise.resolve();
   readonly #onProgress: () => void;
   /** Pages that are really in the file, not only under way to it. */
   readonly #stored: PageMap;
@@ -58,7 +59,10 @@ export class BaseCopy implements PageSource {
       bytes_per_s: 0,
       retry_ms: RETRY_MS,
       ask: options.ask,
-      deliver: (block, first, pages) => void this.#store(block, first, pages),
+      deliver: (block, first, pages) => {
+        // One after the other: a page that was discarded and came again must not be overtaken by its older self.
+        this.#storing = this.#storing.then(() => this.#store(block, first, pages));
+      },
     });
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
   }
@@ -86,6 +90,30 @@ export class BaseCopy implements PageSource {
   /** By block: all pages at and above this number are here. */
   heldFrom(): Record<string, number> {
     return Object.fromEntries(this.blocks.map(({ name }) => [name, this.#stored.lastMissing(name) + 1]));
+  }
+
+  /** How much of all pages is here, 0 to 1. */
+  get share(): number {
+    return this.#stored.count / this.#stored.pages_total;
+  }
+
+  /**
+   * These pages are not what they were when they were fetched: they are fetched again. To be called when no older
+   * answer can come any more.
+   */
+  async discard(runs: readonly (readonly [block: string, first: number, count: number])[]): Promise<void> {
+    // What is still on its way into the file would count as there when it arrives.
+    await this.#storing;
+    for (const [block, first, count] of runs) {
+      for (let page = first; page < first + count; page += 1) {
+        if (!this.#map.knows(block, page)) continue;
+        this.#map.remove(block, page);
+        this.#stored.remove(block, page);
+      }
+    }
+    this.#fetcher.askAgain();
+    clearInterval(this.#ticking);
+    this.#ticking = setInterval(() => this.#tick(), TICK_MS);
   }
 
   answered(answer: PageAnswer): void {

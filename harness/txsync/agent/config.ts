@@ -31,6 +31,9 @@ const schema = z.strictObject({
   epoch_ms: z.int().min(10).max(5_000),
   durability: z.enum(["host", "process"]),
   log_sync: z.enum(["memory", "disk"]),
+  /** So much of the guest's memory, 0 to 1, is copied to the escrow before switchover, in at most so long. */
+  base_ahead: z.number().min(0).max(1),
+  base_ahead_ms: z.int().min(0),
   /** Keep the log when the migration is over, for a look at it. */
   keep_log: z.boolean(),
   /** How changed pages are found: the quick way where the kernel offers it, or always by comparison. */

@@ -18,7 +18,9 @@ const requestSchema = z.discriminatedUnion("do", [
     id: z.int(),
     do: z.literal("prepare"),
     machine: machineSchema,
-    start: z.enum(["boot", "incoming", "nothing"]),
+    start: z.enum(["boot", "incoming", "adopt", "nothing"]),
+    /** Of the QEMU to adopt: one that an agent has started, whose agent is no more. */
+    folder: z.string().optional(),
   }),
   z.strictObject({ id: z.int(), do: z.literal("migrate"), bytes_per_s: z.number().min(0) }),
   z.strictObject({ id: z.int(), do: z.literal("status") }),

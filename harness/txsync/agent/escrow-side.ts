@@ -18,6 +18,7 @@ export class EscrowSide {
   #base: string | undefined;
   #copy: BaseCopy | undefined;
   #beginning = false;
+  #final = false;
   #told_complete = false;
   #told_ms = 0;
 
@@ -92,19 +93,34 @@ export class EscrowSide {
       return;
     }
     this.#beginning = true;
-    await this.#copy?.close();
-    this.#base = note.base;
-    this.#copy = await BaseCopy.begin({
-      path: join(this.#shell.config.memory_folder, "base-copy"),
-      blocks: note.blocks,
-      ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
-      onProgress: () => this.#progress(),
-    });
-    this.#beginning = false;
+    try {
+      if (note.from !== null && this.#base === note.from && this.#copy !== undefined) {
+        const changed = Object.entries(note.changed);
+        await this.#copy.discard(
+          changed.flatMap(([block, runs]) => runs.map(([first, count]) => [block, first, count] as const)),
+        );
+        this.#base = note.base;
+      } else {
+        await this.#copy?.close();
+        this.#base = note.base;
+        this.#copy = await BaseCopy.begin({
+          path: join(this.#shell.config.memory_folder, "base-copy"),
+          blocks: note.blocks,
+          ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
+          onProgress: () => this.#progress(),
+        });
+      }
+      this.#told_complete = false;
+      // Only what is offered for good can be complete: what was offered before may have changed since.
+      this.#final = note.final;
+      this.#progress();
+    } finally {
+      this.#beginning = false;
+    }
   }
 
   #progress(): void {
-    const complete = this.#copy?.complete === true;
+    const complete = this.#final && this.#copy?.complete === true;
     if (complete && !this.#told_complete) {
       this.#told_complete = true;
       this.#shell.emit({ kind: "run.note", text: "the escrow's copy of the base is complete" });
@@ -117,7 +133,13 @@ export class EscrowSide {
     const copy = this.#copy;
     if (copy === undefined || this.#base === undefined) return;
     this.#told_ms = performance.now();
-    const note = encodeNote({ kind: "base-held", base: this.#base, complete: copy.complete, from: copy.heldFrom() });
+    const note = encodeNote({
+      kind: "base-held",
+      base: this.#base,
+      complete: this.#final && copy.complete,
+      share: copy.share,
+      from: copy.heldFrom(),
+    });
     for (const to of PEERS) this.#shell.peers.sendData(to, note);
   }
 

@@ -115,8 +115,7 @@ export class VmProcess {
   }
 
   /** The QEMU that an earlier life of this agent started; undefined where it is gone. */
-  static async adopt(config: AgentConfig, number: number): Promise<VmProcess | undefined> {
-    const folder = folderOf(config, number);
+  static async adopt(config: AgentConfig, folder: string): Promise<VmProcess | undefined> {
     try {
       const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
       if (!isQemu(pid, config.qemu, folder)) return undefined;

@@ -7,6 +7,7 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  statSync,
   watch,
   writeFileSync,
   writeSync,
@@ -107,6 +108,13 @@ export class OutputStore {
       this.#watchers.push(watcher);
     }
     this.look();
+  }
+
+  /** As `follow`, but what was put out before is somebody else's. */
+  followFromNow(folder: string): void {
+    this.#ends = OUTPUT_CHANNELS.map((name) => statSync(join(folder, `${name}.out`)).size);
+    this.#rewrite();
+    this.follow(folder);
   }
 
   unfollow(): void {

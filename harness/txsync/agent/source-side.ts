@@ -3,13 +3,16 @@ import { existsSync, renameSync, rmSync, statSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
+import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { Role } from "../core/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
-import { encodeNote } from "../pages/notes.ts";
+import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages } from "../pages/page-frames.ts";
 import { BasePages } from "../pages/page-source.ts";
 import { StreamCapture } from "../relay/capture.ts";
+import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { encodePackage, type KeptPackage, loadPackage, savePackage } from "./kept-package.ts";
 import type { Shell } from "./shell.ts";
 
@@ -21,8 +24,13 @@ export class SourceSide {
   #file: FileHandle | undefined;
   #pages: BasePages | undefined;
   #serving = false;
+  #comparing = false;
   #capture: StreamCapture | undefined;
   #bytes_per_s = 0;
+  #ahead: BaseAhead | undefined;
+  /** The present base is what was copied ahead but for these; until the escrow has heard of it. */
+  #changed: { readonly from: string; readonly runs: ChangedRuns } | undefined;
+  #held: Extract<Note, { kind: "base-held" }> | undefined;
 
   constructor(shell: Shell) {
     this.#shell = shell;
@@ -53,6 +61,8 @@ export class SourceSide {
     if (vm === undefined) return;
     try {
       const blocks = await vm.blocks();
+      await this.#copyAhead(blocks);
+      if (this.#shell.state().phase !== "precopy") return;
       const path = join(vm.folder, "out");
       const capture = await StreamCapture.listen(path);
       this.#capture?.[Symbol.dispose]();
@@ -72,6 +82,8 @@ export class SourceSide {
       const began_ms = performance.now();
       // From here on this QEMU does nothing any more, whatever happens to its stream; it is kept for its memory.
       vm.freeze();
+      const ahead = this.#ahead;
+      await ahead?.stop();
       const small = await readSmallBlocks({ pagescan: config.pagescan, pid: vm.pid, blocks });
       const { content: _, ...rest } = captured;
       const kept: KeptPackage = {
@@ -82,6 +94,8 @@ export class SourceSide {
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
       this.#kept = kept;
+      this.#ahead = undefined;
+      if (ahead !== undefined) void this.#compare(ahead, kept.package.base);
       emit({ kind: "migration.step", step: "switchover" });
       emit({
         kind: "run.note",
@@ -112,19 +126,77 @@ export class SourceSide {
     this.#serving = false;
   }
 
+  /** What the escrow says that it has. */
+  baseHeld(held: Extract<Note, { kind: "base-held" }>): void {
+    this.#held = held;
+  }
+
   /** The escrow is told that there is a base, until it has all of it. */
   offer(): void {
-    if (!this.#serving || this.#kept === undefined) return;
+    const ahead = this.#ahead;
+    if (ahead !== undefined) {
+      this.#offer({ base: ahead.base, blocks: ahead.blocks, from: null, final: false, changed: {} });
+      return;
+    }
+    if (!this.#serving || this.#kept === undefined || this.#comparing) return;
     const { base, blocks } = this.#kept.package;
-    this.#shell.peers.sendData(
-      "escrow",
-      encodeNote({ kind: "base-offered", base, blocks: blocks.map((block) => ({ ...block })) }),
-    );
+    if (this.#held?.base === base && this.#held.complete) return;
+    this.#offer({ base, blocks, from: this.#changed?.from ?? null, final: true, changed: this.#changed?.runs ?? {} });
+  }
+
+  #offer(what: Omit<Extract<Note, { kind: "base-offered" }>, "kind">): void {
+    const blocks = what.blocks.map(({ name, bytes }) => ({ name, bytes }));
+    this.#shell.peers.sendData("escrow", encodeNote({ kind: "base-offered", ...what, blocks }));
+  }
+
+  /** While the guest still runs here: a good part of its memory goes to the escrow before anything is risked. */
+  async #copyAhead(located: readonly LocatedBlock[]): Promise<void> {
+    const { config, state, emit } = this.#shell;
+    if (config.base_ahead <= 0) return;
+    const blocks = located.map(({ name, bytes }) => ({ name, bytes }));
+    const began_ms = performance.now();
+    this.#ahead = await BaseAhead.open(config.ram_path, blocks);
+    this.offer();
+    const { base } = this.#ahead;
+    const enough = (): true | undefined => {
+      if (state().phase !== "precopy") return true;
+      return this.#held?.base === base && this.#held.share >= config.base_ahead ? true : undefined;
+    };
+    const what = "the escrow to have a part of the base";
+    await waitFor({ what, timeout_ms: config.base_ahead_ms, interval_ms: 5 }, enough).catch(() => undefined);
+    const share = this.#held?.base === base ? this.#held.share : 0;
+    emit({
+      kind: "run.note",
+      text: `${Math.round(share * 100)} % of the base copied ahead in ${Math.round(performance.now() - began_ms)} ms`,
+    });
+  }
+
+  /** The guest stands still: which of the pages that were copied ahead has it changed since? */
+  async #compare(ahead: BaseAhead, base: string): Promise<void> {
+    this.#comparing = true;
+    try {
+      const began_ms = performance.now();
+      const changed = await ahead.changed(this.base_path);
+      if (this.#kept?.package.base !== base) return;
+      const count = Object.values(changed).reduce((sum, runs) => sum + runs.length, 0);
+      if (count <= CHANGED_RUNS_MAX) this.#changed = { from: ahead.base, runs: changed };
+      const text = `${count} runs of pages had changed since they were copied ahead (${Math.round(performance.now() - began_ms)} ms)`;
+      this.#shell.emit({ kind: "run.note", text });
+    } finally {
+      this.#comparing = false;
+      this.offer();
+    }
   }
 
   /** Answers a request, in the direction from which it came. */
   async serve(from: Role, payload: Buffer): Promise<void> {
     const { by, of, runs } = decodeRequest(payload);
+    if (this.#ahead !== undefined && by === "escrow") {
+      await this.#ahead.serve(runs, (block, first, pages) =>
+        this.#shell.peers.sendData(from, encodePages({ by, block, first, pages })),
+      );
+      return;
+    }
     if (of !== "source" || !this.#serving || this.#pages === undefined) return;
     for (const run of runs) {
       const pages = await this.#pages.read(run);

@@ -35,6 +35,7 @@ export class VmSlot {
       await this.#end();
       rmSync(folderOf(this.#options.config, this.#number - 1), { recursive: true, force: true });
       this.#number += 1;
+      if (as !== "restore") rmSync(this.#options.config.ram_path, { force: true });
       const vm = await VmProcess.start(this.#options.config, machine, this.#number, as);
       this.#take(vm);
       return vm;
@@ -46,9 +47,16 @@ export class VmSlot {
     this.#number = number;
     // One more may have been started than was noted.
     await killLeftover(this.#options.config, number + 1);
-    const vm = await VmProcess.adopt(this.#options.config, number);
+    const vm = await VmProcess.adopt(this.#options.config, folderOf(this.#options.config, number));
     if (vm === undefined) await killLeftover(this.#options.config, number);
     else this.#take(vm);
+    return vm;
+  }
+
+  /** Takes over a QEMU that another agent had started, in another folder than ours. */
+  async take(folder: string): Promise<VmProcess | undefined> {
+    const vm = await VmProcess.adopt(this.#options.config, folder);
+    if (vm !== undefined) this.#take(vm);
     return vm;
   }
 

@@ -11,11 +11,18 @@ const notes: fc.Arbitrary<Note> = fc.oneof(
     kind: fc.constant("base-offered" as const),
     base,
     blocks: fc.array(fc.record({ name, bytes: count }, { noNullPrototype: true }), { maxLength: 20 }),
+    from: fc.option(base),
+    final: fc.boolean(),
+    changed: fc.dictionary(name, fc.array(fc.tuple(count, count), { maxLength: 10 }), {
+      maxKeys: 5,
+      noNullPrototype: true,
+    }),
   }),
   fc.record({
     kind: fc.constant("base-held" as const),
     base,
     complete: fc.boolean(),
+    share: fc.double({ min: 0, max: 1, noNaN: true }).map((share) => share + 0),
     from: fc.dictionary(name, count, { maxKeys: 20, noNullPrototype: true }),
   }),
   fc.record({ kind: fc.constant("log-wanted" as const), question: count, n: count }),
@@ -38,7 +45,7 @@ describe("notes", () => {
   });
 
   it("are refused when cut, as garbage, and when they say what makes no sense: with nothing but their own error", () => {
-    const held = { kind: "base-held", base: "b", complete: false, from: { ram0: 3 } };
+    const held = { kind: "base-held", base: "b", complete: false, share: 0.5, from: { ram0: 3 } };
     const whole = bytesOf(held);
     for (let cut = 0; cut < whole.length; cut += 1)
       expect(() => decodeNote(whole.subarray(0, cut))).toThrow(PageFrameError);
@@ -48,6 +55,7 @@ describe("notes", () => {
       }),
     );
     const bad = [
+      { ...held, share: 1.5 },
       { ...held, from: { ram0: -1 } },
       { ...held, from: { ram0: 0.5 } },
       { ...held, kind: "base-eaten" },
@@ -56,7 +64,7 @@ describe("notes", () => {
       { kind: "log-wanted", question: 1 },
     ];
     for (const note of bad) expect(() => decodeNote(bytesOf(note))).toThrow(PageFrameError);
-    expect(() => decodeNote(Buffer.alloc(300 * 1024, 32))).toThrow(/a note of/);
+    expect(() => decodeNote(Buffer.alloc(3 * 2 ** 20, 32))).toThrow(/a note of/);
   });
 });
 

@@ -9,19 +9,37 @@ import { PageFrameError } from "./page-frames.ts";
 export const FRAME_NOTE = 3;
 export const FRAME_PART = 4;
 const PART_BYTES = 1 << 20;
-const NOTE_BYTES_MAX = 256 * 1024;
+const NOTE_BYTES_MAX = 2 * 2 ** 20;
+/** More changed runs than that are not listed: the base is copied anew. */
+export const CHANGED_RUNS_MAX = 65_536;
 
 const count = z.int().min(0);
-const blocks = z.array(z.strictObject({ name: z.string().max(255), bytes: count })).max(4096);
+const blocks = z
+  .array(z.strictObject({ name: z.string().max(255), bytes: count }))
+  .max(4096)
+  .readonly();
 
 const schema = z.discriminatedUnion("kind", [
-  /** Source to escrow: there is a base to be copied, with this name and these blocks. */
-  z.strictObject({ kind: z.literal("base-offered"), base: z.string().max(64), blocks }),
+  /**
+   * Source to escrow: there is a base to be copied, with this name and these blocks. `from`: it is what was offered
+   * under that name before, but for the pages of `changed` (first, count): the guest still ran then.
+   */
+  z.strictObject({
+    kind: z.literal("base-offered"),
+    base: z.string().max(64),
+    blocks,
+    from: z.string().max(64).nullable(),
+    /** The guest stands still: it will not change any more. */
+    final: z.boolean(),
+    changed: z.record(z.string().max(255), z.array(z.tuple([count, count])).max(CHANGED_RUNS_MAX)),
+  }),
   /** Escrow to everybody: what it has of that base. `from`: all pages of the block at and above this one. */
   z.strictObject({
     kind: z.literal("base-held"),
     base: z.string().max(64),
     complete: z.boolean(),
+    /** Of all pages, 0 to 1. */
+    share: z.number().min(0).max(1),
     from: z.record(z.string().max(255), count),
   }),
   /** To the escrow: the log's last transaction, whole, in parts under this number. */
