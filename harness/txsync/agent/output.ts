@@ -10,7 +10,6 @@ import {
   statSync,
   watch,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import type { FrameNumber } from "../core/index.ts";
@@ -91,6 +90,7 @@ export class OutputStore {
   reset(mark: number, acked: number, frames: readonly OutputFrame[]): void {
     this.unfollow();
     this.#frames = new Map(frames.map((frame) => [frame.number, frame]));
+    this.#born_ms.clear();
     this.#produced = mark;
     this.#acked = acked;
     this.#ends = OUTPUT_CHANNELS.map(() => 0);
@@ -152,7 +152,10 @@ export class OutputStore {
     head.writeUInt8(frame.channel, 8);
     head.writeUInt32BE(frame.bytes.length, 9);
     head.writeBigUInt64BE(BigInt(this.#ends[frame.channel] ?? 0), 13);
-    this.#log_bytes += writeSync(this.#log, Buffer.concat([head, frame.bytes]));
+    const bytes = Buffer.concat([head, frame.bytes]);
+    // One write may take only a part; half a frame with another one behind it could not be read again.
+    writeFileSync(this.#log, bytes);
+    this.#log_bytes += bytes.length;
   }
 
   /** A log of what is still needed, first the last frame of each channel without its bytes: numbers and ends. */

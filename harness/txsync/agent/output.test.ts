@@ -1,0 +1,263 @@
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/wait.ts";
+import { frameNumber } from "../core/index.ts";
+import type { OutputFrame } from "../log/index.ts";
+import { OUTPUT_CHANNELS, OutputStore } from "./output.ts";
+
+let root: string;
+let folders = 0;
+
+beforeAll(() => {
+  root = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "output-test-"));
+});
+
+afterAll(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** A host's folder, and in it what QEMU writes. */
+class Place {
+  readonly folder = mkdtempSync(join(root, `${++folders}-`));
+  readonly written: Buffer[] = OUTPUT_CHANNELS.map(() => Buffer.alloc(0));
+  readonly told: number[] = [];
+
+  constructor() {
+    this.newFiles();
+  }
+
+  newFiles(): void {
+    for (const [channel, name] of OUTPUT_CHANNELS.entries()) {
+      writeFileSync(join(this.folder, `${name}.out`), "");
+      this.written[channel] = Buffer.alloc(0);
+    }
+  }
+
+  put(channel: number, bytes: Uint8Array): void {
+    appendFileSync(join(this.folder, `${OUTPUT_CHANNELS[channel]}.out`), bytes);
+    this.written[channel] = Buffer.concat([this.written[channel] ?? Buffer.alloc(0), bytes]);
+  }
+
+  /** An agent's life. */
+  open(): OutputStore {
+    const store = new OutputStore(this.folder, (upTo) => this.told.push(upTo));
+    store.follow(this.folder);
+    return store;
+  }
+
+  get log_path(): string {
+    return join(this.folder, "frames");
+  }
+}
+
+/** Nothing lost, nothing twice, no number without a frame. */
+function expectAll(place: Place, frames: readonly OutputFrame[], first = 1): void {
+  expect(frames.map(({ number }) => number)).toEqual(frames.map((_, i) => first + i));
+  for (const [channel, written] of place.written.entries()) {
+    const bytes = Buffer.concat(frames.filter((frame) => frame.channel === channel).map((frame) => frame.bytes));
+    expect(bytes.equals(written), `${OUTPUT_CHANNELS[channel]}: ${bytes.length} of ${written.length} bytes`).toBe(true);
+  }
+}
+
+describe("the output store", () => {
+  it("numbers what is put out, tells of it by itself, and loses nothing", async () => {
+    const place = new Place();
+    const store = place.open();
+    expect([store.produced, store.look()]).toEqual([0, 0]);
+    for (let i = 0; i < 50; i += 1) {
+      place.put(i % 2, Buffer.from(`line ${i}\n`));
+      if (i % 10 === 9) {
+        const want = place.written.reduce((sum, bytes) => sum + bytes.length, 0);
+        await waitFor({ what: "the output to be seen", timeout_ms: 5_000, interval_ms: 1 }, () => {
+          const got = store.frames(1, store.produced).reduce((sum, { bytes }) => sum + bytes.length, 0);
+          return got === want ? true : undefined;
+        });
+      }
+    }
+    expectAll(place, store.frames(1, store.produced));
+    expect(place.told.at(-1)).toBe(store.produced);
+    expect(place.told).toEqual([...new Set(place.told)].sort((a, b) => a - b));
+    store.unfollow();
+  });
+
+  it("finds in one look all that was written, in frames that are not too long", () => {
+    const place = new Place();
+    const store = place.open();
+    place.put(0, Buffer.alloc(200_000, "a"));
+    place.put(1, Buffer.alloc(65_536, "b"));
+    expect(store.look()).toBe(5);
+    const frames = store.frames(1, 100);
+    expectAll(place, frames);
+    expect(Math.max(...frames.map(({ bytes }) => bytes.length))).toBe(65_536);
+    expect(place.told).toEqual([5]);
+    expect(store.look()).toBe(5);
+    expect(place.told).toEqual([5]);
+    store.unfollow();
+    // Nobody reads it meanwhile; it is all there afterwards.
+    place.put(0, Buffer.from("more"));
+    expect(store.look()).toBe(5);
+    store.follow(place.folder);
+    expect(store.look()).toBe(6);
+    expectAll(place, store.frames(1, 6));
+    store.unfollow();
+  });
+
+  it("goes on where its last life stopped, wherever the log is cut", () => {
+    const bytes = fc.oneof(fc.uint8Array({ minLength: 1, maxLength: 30 }), fc.constant(new Uint8Array(70_000).fill(7)));
+    const steps = fc.oneof(
+      { weight: 6, arbitrary: fc.record({ do: fc.constant("put" as const), channel: fc.nat(1), bytes }) },
+      { weight: 4, arbitrary: fc.record({ do: fc.constant("look" as const) }) },
+      fc.record({ do: fc.constant("ack" as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
+      {
+        weight: 2,
+        arbitrary: fc.record({ do: fc.constant("again" as const), cut: fc.double({ min: 0, max: 1, noNaN: true }) }),
+      },
+    );
+    fc.assert(
+      fc.property(fc.array(steps, { maxLength: 30 }), (all) => {
+        const place = new Place();
+        let store = place.open();
+        /** No cut before this: the log is renamed into place whole, and what was acknowledged was told. */
+        let whole = 0;
+        const acked = new Map<number, OutputFrame>();
+        for (const step of all) {
+          if (step.do === "put") place.put(step.channel, step.bytes);
+          if (step.do === "look") store.look();
+          if (step.do === "ack") {
+            const upTo = Math.floor(store.produced * step.share);
+            for (const frame of store.frames(1, upTo)) acked.set(frame.number, frame);
+            store.acked(upTo);
+            expect(store.frames(1, upTo)).toEqual([]);
+            if (upTo > 0) whole = statSync(place.log_path).size;
+          }
+          if (step.do === "again") {
+            store.unfollow();
+            const size = statSync(place.log_path).size;
+            truncateSync(place.log_path, whole + Math.round((size - whole) * step.cut));
+            store = new OutputStore(place.folder, () => undefined);
+            whole = statSync(place.log_path).size;
+            store.follow(place.folder);
+          }
+        }
+        store.look();
+        store.unfollow();
+        const kept = new Map(store.frames(1, store.produced).map((frame) => [frame.number as number, frame]));
+        for (const [number, { bytes, channel }] of acked) {
+          const again = kept.get(number);
+          if (again !== undefined) expect([again.channel, Buffer.compare(again.bytes, bytes)]).toEqual([channel, 0]);
+        }
+        const frames = new Map([...acked, ...kept]);
+        expectAll(
+          place,
+          [...frames.values()].sort((a, b) => a.number - b.number),
+        );
+        expect(frames.size).toBe(store.produced);
+        rmSync(place.folder, { recursive: true });
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("goes on where its last life stopped, with the log cut at every single byte", () => {
+    const place = new Place();
+    const first = place.open();
+    for (let i = 0; i < 6; i += 1) {
+      place.put(i % 2, Buffer.from(`number ${i}`));
+      first.look();
+    }
+    first.unfollow();
+    place.put(0, Buffer.from("while it was away"));
+    const log = readFileSync(place.log_path);
+    for (let cut = 0; cut <= log.length; cut += 1) {
+      writeFileSync(place.log_path, log.subarray(0, cut));
+      const store = place.open();
+      expectAll(place, store.frames(1, store.produced));
+      store.unfollow();
+    }
+    expect(place.told.at(-1)).toBe(7);
+  });
+
+  it("keeps a log no longer than is needed", () => {
+    const place = new Place();
+    const store = place.open();
+    for (let i = 0; i < 9; i += 1) {
+      place.put(0, Buffer.alloc(2 ** 20, i));
+      store.look();
+    }
+    const last = store.produced;
+    expect(statSync(place.log_path).size).toBeGreaterThan(9 * 2 ** 20);
+    store.acked(last - 1);
+    expect(statSync(place.log_path).size).toBeLessThan(70_000);
+    place.put(1, Buffer.from("afterwards"));
+    store.look();
+    store.unfollow();
+    const again = place.open();
+    expect(again.frames(1, again.produced).map(({ number, channel }) => [number, channel])).toEqual([
+      [last, 0],
+      [last + 1, 1],
+    ]);
+    place.put(0, Buffer.from("!"));
+    again.look();
+    expect(again.frames(last + 2, last + 2)[0]?.bytes.toString()).toBe("!");
+    again.unfollow();
+  });
+
+  it("begins anew at another VM's mark, with that VM's frames, and forgets its own", () => {
+    const place = new Place();
+    const store = place.open();
+    for (const text of ["one", "two", "three"]) {
+      place.put(0, Buffer.from(text));
+      store.look();
+    }
+    const frames = [2, 3].map((number) => ({
+      number: frameNumber(number),
+      channel: 1,
+      bytes: Buffer.from(`other ${number}`),
+    }));
+    const textOf = (from: OutputStore): unknown =>
+      from.frames(1, 100).map(({ number, channel, bytes }) => [number, channel, Buffer.from(bytes).toString()]);
+    store.reset(3, 1, frames);
+    place.put(0, Buffer.from("of a QEMU that is not followed any more"));
+    expect(store.look()).toBe(3);
+    const others = [
+      [2, 1, "other 2"],
+      [3, 1, "other 3"],
+    ];
+    expect(textOf(store)).toEqual(others);
+    expect(store.age_ms(2)).toBe(0);
+    // In its next life too.
+    const again = new OutputStore(place.folder, () => undefined);
+    expect([again.produced, textOf(again)]).toEqual([3, others]);
+    place.newFiles();
+    place.put(0, Buffer.from("new"));
+    again.follow(place.folder);
+    expect(textOf(again)).toEqual([...others, [4, 0, "new"]]);
+    expect(again.age_ms(4)).toBeGreaterThanOrEqual(0);
+    again.acked(3);
+    expect(textOf(again)).toEqual([[4, 0, "new"]]);
+    // A mark lower than what was here counts too.
+    again.reset(2, 2, []);
+    again.follow(place.folder);
+    expect(textOf(again)).toEqual([[3, 0, "new"]]);
+    again.unfollow();
+  });
+
+  it("does not say that there is a file where there is none", () => {
+    const place = new Place();
+    const store = place.open();
+    expect(() => store.follow(join(place.folder, "nowhere"))).toThrow(/ENOENT/);
+    store.unfollow();
+  });
+});
