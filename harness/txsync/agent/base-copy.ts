@@ -12,6 +12,7 @@ import { BasePages, type PageSource } from "../pages/page-source.ts";
 const TICK_MS = 2;
 const WINDOW_PAGES = 512;
 const RETRY_MS = 250;
+const ZEROS = Buffer.alloc(PAGE_BYTES);
 
 export interface BaseCopyOptions {
   readonly path: string;
@@ -39,6 +40,9 @@ export class BaseCopy implements PageSource {
   readonly #onProgress: () => void;
   /** Pages that are really in the file, not only under way to it. */
   readonly #stored: PageMap;
+  /** Pages whose place still has what was discarded: there even zeros have to be written. */
+  readonly #stale: PageMap;
+  #closed = false;
 
   private constructor(options: BaseCopyOptions, file: FileHandle) {
     this.blocks = options.blocks;
@@ -47,6 +51,7 @@ export class BaseCopy implements PageSource {
     this.#onProgress = options.onProgress;
     this.#map = new PageMap(options.blocks);
     this.#stored = new PageMap(options.blocks);
+    this.#stale = new PageMap(options.blocks);
     this.#small = options.blocks
       .filter(({ name }) => name !== RAM_BLOCK)
       .map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
@@ -107,6 +112,7 @@ export class BaseCopy implements PageSource {
     for (const [block, first, count] of runs) {
       for (let page = first; page < first + count; page += 1) {
         if (!this.#map.knows(block, page)) continue;
+        if (this.#map.has(block, page)) this.#stale.add(block, page);
         this.#map.remove(block, page);
         this.#stored.remove(block, page);
       }
@@ -117,6 +123,7 @@ export class BaseCopy implements PageSource {
   }
 
   answered(answer: PageAnswer): void {
+    if (this.#closed) return;
     this.#fetcher.answered(answer);
     this.#tick();
   }
@@ -126,12 +133,17 @@ export class BaseCopy implements PageSource {
   }
 
   async read(run: PageRun): Promise<readonly (Uint8Array | null | undefined)[]> {
+    // Before and after: a page that was stored while it was read may have been read as the hole it was.
+    const has = (i: number): boolean => this.#stored.has(run.block, run.first + i);
+    const here = Array.from({ length: run.count }, (_, i) => has(i));
     const pages = await this.#pages.read(run);
-    return pages.map((bytes, i) => (this.#stored.has(run.block, run.first + i) ? bytes : undefined));
+    return pages.map((bytes, i) => (here[i] === true && has(i) ? bytes : undefined));
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearInterval(this.#ticking);
+    await this.#storing;
     await this.#file.close();
     rmSync(this.path, { force: true });
   }
@@ -142,20 +154,25 @@ export class BaseCopy implements PageSource {
   }
 
   async #store(block: string, first: number, pages: readonly (Uint8Array | null)[]): Promise<void> {
+    if (this.#closed) return;
+    // What is all zeros stays a hole.
+    const contents = pages.map((bytes, i) => bytes ?? (this.#stale.has(block, first + i) ? ZEROS : null));
     if (block === RAM_BLOCK) {
-      // What is all zeros stays a hole.
-      for (let i = 0; i < pages.length; ) {
+      for (let i = 0; i < contents.length; ) {
         const run: Uint8Array[] = [];
         const at = first + i;
-        for (; i < pages.length && pages[i] !== null; i += 1) run.push(pages[i] as Uint8Array);
+        for (; i < contents.length && contents[i] !== null; i += 1) run.push(contents[i] as Uint8Array);
         if (run.length > 0) await this.#file.writev(run, at * PAGE_BYTES);
         else i += 1;
       }
     } else {
       const content = this.#small.find(({ name }) => name === block)?.content;
-      for (const [i, bytes] of pages.entries()) if (bytes !== null) content?.set(bytes, (first + i) * PAGE_BYTES);
+      for (const [i, bytes] of contents.entries()) if (bytes !== null) content?.set(bytes, (first + i) * PAGE_BYTES);
     }
-    for (let i = 0; i < pages.length; i += 1) this.#stored.add(block, first + i);
-    this.#onProgress();
+    for (let page = first; page < first + pages.length; page += 1) {
+      this.#stale.remove(block, page);
+      this.#stored.add(block, page);
+    }
+    if (!this.#closed) this.#onProgress();
   }
 }

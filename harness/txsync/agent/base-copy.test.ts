@@ -1,0 +1,155 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/wait.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
+import type { PageAnswer } from "../pages/page-frames.ts";
+import { BaseCopy } from "./base-copy.ts";
+
+const RAM_PAGES = 600;
+const BLOCKS = [
+  { name: RAM_BLOCK, bytes: RAM_PAGES * PAGE_BYTES },
+  { name: "pc.bios", bytes: 20 * PAGE_BYTES },
+];
+const ZEROS = Buffer.alloc(PAGE_BYTES);
+
+let root: string;
+let copies = 0;
+
+beforeAll(() => {
+  root = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "base-copy-test-"));
+});
+
+afterAll(() => {
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Whoever has the base: a page is told by one byte, 0 is the zero page. */
+class Server {
+  readonly fills = new Map(BLOCKS.map(({ name, bytes }) => [name, Buffer.alloc(bytes / PAGE_BYTES, 1)]));
+  readonly asked: PageRun[] = [];
+  copy: BaseCopy | undefined;
+  answers = true;
+  progress = 0;
+
+  async begin(): Promise<BaseCopy> {
+    copies += 1;
+    this.copy = await BaseCopy.begin({
+      path: join(root, `copy-${copies}`),
+      blocks: BLOCKS,
+      ask: (runs) => {
+        this.asked.push(...runs);
+        if (this.answers) setImmediate(() => this.answer(runs));
+        return true;
+      },
+      onProgress: () => {
+        this.progress += 1;
+      },
+    });
+    return this.copy;
+  }
+
+  page(block: string, page: number): Buffer | null {
+    const fill = this.fills.get(block)?.[page] ?? 0;
+    return fill === 0 ? null : Buffer.alloc(PAGE_BYTES, fill);
+  }
+
+  answer(runs: readonly PageRun[]): void {
+    for (const { block, first, count } of runs) {
+      const pages = Array.from({ length: count }, (_, i) => this.page(block, first + i));
+      const answer: PageAnswer = { by: "escrow", block, first, pages };
+      this.copy?.answered(answer);
+    }
+  }
+
+  async whole(): Promise<void> {
+    await waitFor(
+      { what: "the whole base", timeout_ms: 10_000, interval_ms: 1 },
+      () => this.copy?.complete || undefined,
+    );
+  }
+
+  expectRight(): void {
+    const { copy } = this;
+    if (copy === undefined) throw new Error("nothing was copied");
+    for (const { name, bytes } of BLOCKS) {
+      const content =
+        name === RAM_BLOCK ? readFileSync(copy.path) : copy.small.find((block) => block.name === name)?.content;
+      expect(content?.length).toBe(bytes);
+      for (let page = 0; page < bytes / PAGE_BYTES; page += 1) {
+        const got = content?.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES) ?? ZEROS;
+        expect(got.equals(this.page(name, page) ?? ZEROS), `${name} page ${page}`).toBe(true);
+      }
+    }
+  }
+}
+
+describe("a copy of the base", () => {
+  it("comes from the end, whole and right; zeros stay holes", async () => {
+    const server = new Server();
+    server.fills.get(RAM_BLOCK)?.fill(0, 100, 500);
+    const copy = await server.begin();
+    await server.whole();
+    expect(server.asked[0]?.first).toBe(RAM_PAGES - 64);
+    server.expectRight();
+    expect(statSync(copy.path).blocks * 512).toBeLessThanOrEqual(200 * PAGE_BYTES);
+    expect([copy.pages_left, copy.share, copy.heldFrom()]).toEqual([0, 1, { [RAM_BLOCK]: 0, "pc.bios": 0 }]);
+    const read = await copy.read({ block: RAM_BLOCK, first: 98, count: 4 });
+    expect(read.map((page) => page?.[0] ?? page)).toEqual([1, 1, null, null]);
+    expect(await copy.read({ block: "pc.bios", first: 19, count: 2 })).toEqual([
+      Buffer.alloc(PAGE_BYTES, 1),
+      undefined,
+    ]);
+    await copy.close();
+    expect(existsSync(copy.path)).toBe(false);
+  });
+
+  it("fetches again what is discarded, and has it as it is now: with zeros where there was something", async () => {
+    const server = new Server();
+    const copy = await server.begin();
+    await server.whole();
+    for (const [block, fills] of server.fills) {
+      fills.fill(0, 3, 7);
+      fills.fill(9, 10, 12);
+      await copy.discard([[block, 2, 12]]);
+      expect(copy.complete).toBe(false);
+      await server.whole();
+    }
+    server.expectRight();
+    await copy.close();
+  });
+
+  it("never gives out a page that it only has on the way", async () => {
+    const server = new Server();
+    server.answers = false;
+    const copy = await server.begin();
+    for (let first = 0; first < RAM_PAGES; first += 20) {
+      const run = { block: RAM_BLOCK, first, count: 20 };
+      const reads = [copy.read(run), copy.read(run)];
+      server.answer([run]);
+      reads.push(copy.read(run));
+      for (const pages of await Promise.all(reads)) {
+        for (const page of pages) expect(page === undefined || page?.[0] === 1).toBe(true);
+      }
+    }
+    await copy.close();
+  });
+
+  it("can be closed while pages are on their way, and then takes none", async () => {
+    for (let i = 0; i < 20; i += 1) {
+      const server = new Server();
+      server.answers = false;
+      const copy = await server.begin();
+      const runs = Array.from({ length: 9 }, (_, n) => ({ block: RAM_BLOCK, first: n * 60, count: 60 }));
+      for (const run of runs) server.fills.get(RAM_BLOCK)?.fill(0, run.first + 20, run.first + 25);
+      server.answer(runs.slice(0, 5));
+      const closing = copy.close();
+      server.answer(runs.slice(5));
+      await closing;
+      server.answer(runs);
+      expect(existsSync(copy.path)).toBe(false);
+    }
+  });
+});
