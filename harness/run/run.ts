@@ -29,7 +29,7 @@ import { ProgressSampler } from "./sampler.ts";
 import type { Scenario } from "./scenario.ts";
 import { type Settled, StockMigration } from "./stock.ts";
 import { Timeline } from "./timeline.ts";
-import { triggerText } from "./trigger.ts";
+import { faultId, triggerText } from "./trigger.ts";
 import type { AgentStatus } from "./txsync/agent-client.ts";
 import { agentMachine } from "./txsync/agent-machine.ts";
 import { AgentVms } from "./txsync/agent-vms.ts";
@@ -90,7 +90,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   let error: string | undefined;
   try {
     const evidence = await new Run(environment, request, id, folder, timeline, clock).play();
-    judged = judge(evidence);
+    judged = struck(judge(evidence), scenario, timeline.events);
   } catch (thrown) {
     error = messageOf(thrown);
     judged = { verdict: "unknown", why: `the harness failed: ${error.split("\n")[0]}`, checks: [] };
@@ -138,6 +138,25 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   await timeline.close();
   await writeFile(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
   return { record, folder };
+}
+
+/** A fault that never struck proves nothing: then nobody has seen what the scenario is for. */
+function struck(judged: Judged, scenario: Scenario, events: readonly TimelineEvent[]): Judged {
+  if (judged.verdict !== "intact") return judged;
+  const missed = scenario.faults.findIndex((_, index) => {
+    const id = faultId(index);
+    return (
+      !events.some((event) => event.kind === "fault.injected" && event.id === id) ||
+      events.some((event) => event.kind === "fault.failed" && event.id === id)
+    );
+  });
+  const plan = scenario.faults[missed];
+  if (plan === undefined) return judged;
+  return {
+    ...judged,
+    verdict: "unknown",
+    why: `fault ${missed} (${plan.fault.fault}, ${whereOf(plan.fault)}) never struck`,
+  };
 }
 
 /** The command that runs the same again. */
@@ -392,7 +411,7 @@ class Run {
       shut,
       edge: () => edge.findings,
       released: () => agents.stop(),
-      afterwards: (owner) => this.#afterwards(fleet, guest, owner, agents, startAgents, agentVms, machine),
+      afterwards: (owner) => this.#afterwards(fleet, guest, owner, { agents, startAgents, agentVms, machine, edge }),
     });
   }
 
@@ -401,10 +420,19 @@ class Run {
     fleet: StartedFleet,
     guest: GuestUnderTest,
     owner: StartedVm,
-    agents: Agents,
-    startAgents: (turn: number) => Promise<Agents>,
-    agentVms: AgentVms,
-    machine: Machine,
+    {
+      agents,
+      startAgents,
+      agentVms,
+      machine,
+      edge,
+    }: {
+      readonly agents: Agents;
+      readonly startAgents: (turn: number) => Promise<Agents>;
+      readonly agentVms: AgentVms;
+      readonly machine: Machine;
+      readonly edge: Edge;
+    },
   ): Promise<AfterwardsFindings | undefined> {
     const { scenario } = this.#request;
     const steps_before = (await guest.steps(owner)) ?? 0;
@@ -421,6 +449,7 @@ class Run {
         const { folder } = await agents.client("source").ask<AgentStatus>({ do: "status" });
         if (owner.host.role !== "source" || folder === null) throw new Error("the VM is not on the source");
         await agents.stop();
+        edge.anew();
         const again = await startAgents(2);
         await again.client("source").ask({ do: "prepare", machine, start: "adopt", folder });
         await again.client("target").ask({ do: "prepare", machine, start: "incoming" });

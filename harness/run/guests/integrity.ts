@@ -125,7 +125,8 @@ export class IntegrityGuest implements GuestUnderTest {
     const before = await this.#status(vm);
     await vm.control.executeRaw("system_reset");
     await waitFor({ what: "the integrity guest to boot again", timeout_ms: BOOT_MS }, async () => {
-      const now = await this.#status(vm);
+      // While it boots there is no status page, or a half written one.
+      const now = await this.#status(vm).catch(() => undefined);
       return now !== undefined && now.boot_id !== before?.boot_id && now.phase === "working" ? true : undefined;
     });
   }

@@ -30,6 +30,7 @@ export class Edge implements Disposable {
   readonly #received = new Map<number, string>();
   readonly #changed: string[] = [];
   #upTo = 0;
+  #before = 0;
   #repeated = 0;
   #closed = false;
   /** The host from which the last new frame came. */
@@ -41,7 +42,15 @@ export class Edge implements Disposable {
   }
 
   get findings(): OutputFindings {
-    return { frames: this.#upTo, repeated: this.#repeated, changed: this.#changed };
+    return { frames: this.#before + this.#upTo, repeated: this.#repeated, changed: this.#changed };
+  }
+
+  /** Another migration begins, with other agents: frames are numbered anew. */
+  anew(): void {
+    this.#before += this.#upTo;
+    this.#upTo = 0;
+    this.#received.clear();
+    for (const socket of this.#sockets.values()) socket.destroy();
   }
 
   /** For every new frame, with the host that let it out. */

@@ -18,6 +18,6 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   durability: "process",
   log_sync: "memory",
   base_ahead: 0.75,
-  base_ahead_ms: 3_000,
+  base_ahead_ms: 10_000,
   find: "auto",
 };

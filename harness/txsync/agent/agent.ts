@@ -57,6 +57,7 @@ export class Agent implements Shell {
   #stepping = false;
   #persisting: Promise<unknown> = Promise.resolve();
   #migrate_asked = false;
+  #cancelling: Promise<void> = Promise.resolve();
 
   constructor(config: AgentConfig) {
     this.config = config;
@@ -175,9 +176,10 @@ export class Agent implements Shell {
     const promised = durable?.descriptor.generation ?? 0;
     const packaged = this.config.role === "source" && this.#source.hasBase;
     let vm = host.vm;
-    if (vm === "running" && packaged && promised === 0) {
-      // The package had left QEMU, and nobody has promised anything: the core will say that it runs on here.
-      await this.slot.adopt(qemu);
+    if (packaged && (vm === "running" || vm === "none")) {
+      // Its package is here, and it stands still for good: it can be talked to no more, and is not needed. If nobody has
+      // promised anything yet, the core will say that the VM runs on here, from the package.
+      await this.slot.remove(qemu);
     } else if (vm === "running" || vm === "ready") {
       const adopted = await this.slot.adopt(qemu);
       if (adopted === undefined) vm = "gone";
@@ -388,18 +390,19 @@ export class Agent implements Shell {
     void this.#target.load();
   }
 
-  /** The migration is given up before anybody promised anything: the VM runs on here. */
-  async #cancel(): Promise<void> {
+  /** The migration is given up before anybody promised anything: the VM runs on here. One attempt at a time. */
+  #cancel(): Promise<void> {
+    this.#cancelling = this.#cancelling.then(() => this.#cancelOnce());
+    return this.#cancelling;
+  }
+
+  async #cancelOnce(): Promise<void> {
     try {
       const kept = this.#source.kept;
       if (kept !== undefined && this.#source.hasBase) {
         await this.#restorer.restorePackage(kept.package, this.#base(kept.small));
         await this.#source.forgetBase();
-      } else if (this.slot.vm !== undefined) {
-        await this.slot.vm.qmp.executeRaw("migrate_cancel").catch(() => undefined);
-        await this.slot.vm.qmp.execute("cont").catch(() => undefined);
-      }
-      this.#source.dropCapture();
+      } else await this.#source.cancel();
     } catch (error) {
       this.emit({ kind: "log", stream: "agent", line: `the VM did not run on here: ${messageOf(error)}` });
       this.dispatch({ kind: "qemuGone" });

@@ -87,7 +87,10 @@ export class Control {
       const lines = (rest + text).split("\n");
       rest = lines.pop() ?? "";
       if (rest.length > LINE_BYTES_MAX) socket.destroy();
-      for (const line of lines) void this.#line(socket, line);
+      for (const line of lines) {
+        // What stands behind something that makes no sense is not believed either.
+        if (!socket.destroyed) void this.#line(socket, line);
+      }
     });
   }
 

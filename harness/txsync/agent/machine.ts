@@ -206,6 +206,10 @@ export class VmProcess {
     signal(this.pid, "SIGSTOP");
   }
 
+  thaw(): void {
+    signal(this.pid, "SIGCONT");
+  }
+
   /** SIGKILL; when this returns it is gone. */
   async kill(): Promise<void> {
     signal(this.pid, "SIGKILL");
@@ -275,7 +279,7 @@ function isQemu(pid: number, qemu: string, folder: string): boolean {
   }
 }
 
-function signal(pid: number, name: "SIGKILL" | "SIGSTOP"): void {
+function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void {
   try {
     process.kill(pid, name);
   } catch {

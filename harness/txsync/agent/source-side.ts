@@ -16,6 +16,9 @@ import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { encodePackage, type KeptPackage, loadPackage, savePackage } from "./kept-package.ts";
 import type { Shell } from "./shell.ts";
 
+const CANCEL_MS = 5_000;
+const FINAL = ["cancelled", "failed", "completed", "none", ""];
+
 /** The source's part: gets the package out of QEMU, keeps the base, and serves pages of it. */
 export class SourceSide {
   readonly #shell: Shell;
@@ -24,6 +27,7 @@ export class SourceSide {
   #file: FileHandle | undefined;
   #pages: BasePages | undefined;
   #serving = false;
+  #frozen = false;
   #comparing = false;
   #capture: StreamCapture | undefined;
   #bytes_per_s = 0;
@@ -62,7 +66,11 @@ export class SourceSide {
     try {
       const blocks = await vm.blocks();
       await this.#copyAhead(blocks);
-      if (this.#shell.state().phase !== "precopy") return;
+      if (this.#shell.state().phase !== "precopy") {
+        await this.#ahead?.stop();
+        this.#ahead = undefined;
+        return;
+      }
       const path = join(vm.folder, "out");
       const capture = await StreamCapture.listen(path);
       this.#capture?.[Symbol.dispose]();
@@ -81,6 +89,7 @@ export class SourceSide {
       if (typeof captured === "string") throw new Error(captured);
       const began_ms = performance.now();
       // From here on this QEMU does nothing any more, whatever happens to its stream; it is kept for its memory.
+      this.#frozen = true;
       vm.freeze();
       const ahead = this.#ahead;
       await ahead?.stop();
@@ -103,13 +112,32 @@ export class SourceSide {
       });
       dispatch({ kind: "packageReady", mark, acked: this.#shell.state().gate.acked });
     } catch (error) {
+      if (this.#frozen && this.#kept === undefined) {
+        // It was to stand still for its package, and there is none: it has to run on.
+        vm.thaw();
+        await vm.qmp.executeRaw("migrate_cancel").catch(() => undefined);
+        await vm.qmp.execute("cont").catch(() => undefined);
+        this.#frozen = false;
+      }
       emit({ kind: "log", stream: "agent", line: `the migration did not begin: ${messageOf(error)}` });
       dispatch({ kind: "migrationFailed" });
     }
   }
 
-  /** Forgets the capture of a migration that was given up. */
-  dropCapture(): void {
+  /**
+   * The migration is not wanted any more. A QEMU that has not switched over is told so and runs on by itself; one that
+   * has stands still, and hands over its package in a moment: from that the VM goes on.
+   */
+  async cancel(): Promise<void> {
+    const vm = this.#shell.slot.vm;
+    if (vm === undefined || this.#frozen) return;
+    if (vm.migration !== "active" && vm.migration !== "setup") return;
+    await vm.qmp.executeRaw("migrate_cancel").catch(() => undefined);
+    const what = "QEMU to give the migration up";
+    const over = (): true | undefined => (this.#frozen || FINAL.includes(vm.migration) ? true : undefined);
+    await waitFor({ what, timeout_ms: CANCEL_MS, interval_ms: 2 }, over);
+    if (this.#frozen) return;
+    await vm.qmp.execute("cont");
     this.#capture?.[Symbol.dispose]();
     this.#capture = undefined;
   }
@@ -210,6 +238,7 @@ export class SourceSide {
   /** The base is not needed any more: the VM runs elsewhere, or its restored copy here. */
   async forgetBase(): Promise<void> {
     this.#serving = false;
+    this.#frozen = false;
     this.#pages = undefined;
     await this.#file?.close();
     this.#file = undefined;

@@ -53,6 +53,13 @@ export class VmSlot {
     return vm;
   }
 
+  /** Ends what an earlier life of the agent left. */
+  async remove(number: number): Promise<void> {
+    this.#number = number;
+    await killLeftover(this.#options.config, number);
+    await killLeftover(this.#options.config, number + 1);
+  }
+
   /** Takes over a QEMU that another agent had started, in another folder than ours. */
   async take(folder: string): Promise<VmProcess | undefined> {
     const vm = await VmProcess.adopt(this.#options.config, folder);
