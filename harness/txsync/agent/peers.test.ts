@@ -1,0 +1,323 @@
+import { once } from "node:events";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
+import fc from "fast-check";
+import { afterEach, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/wait.ts";
+import { generation, type Message, type Role, transactionNumber } from "../core/index.ts";
+import { FrameEncoder } from "../wire/index.ts";
+import { Peers } from "./peers.ts";
+
+const HOST = "127.0.0.1";
+const WAIT_MS = 10_000;
+const SECRET = Buffer.alloc(32, 1);
+const MIGRATION = Buffer.alloc(16, 2);
+const CANCEL: Message = { kind: "cancel" };
+const proxies: Relay[] = [];
+
+afterEach(() => {
+  for (const proxy of proxies.splice(0)) proxy.close();
+});
+
+async function portOf(server: Server): Promise<number> {
+  server.listen(0, HOST);
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  return address.port;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  const port = await portOf(server);
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function until<T>(what: string, look: () => T | undefined | false): Promise<T> {
+  return await waitFor({ what, timeout_ms: WAIT_MS, interval_ms: 1 }, () => look() || undefined);
+}
+
+/** An agent's connections, and what came in by them. */
+class Agent {
+  readonly messages: { readonly from: Role; readonly message: Message; readonly body: string }[] = [];
+  readonly data: { readonly from: Role; readonly payload: Buffer }[] = [];
+  readonly log: string[] = [];
+  readonly peers: Peers;
+  readonly port: number;
+
+  constructor(
+    role: Role,
+    port: number,
+    addresses: Partial<Record<Role, number>>,
+    other: { readonly secret?: Buffer; readonly migration?: Buffer } = {},
+  ) {
+    this.port = port;
+    this.peers = new Peers({
+      role,
+      secret: SECRET,
+      migration: MIGRATION,
+      ...other,
+      peers: Object.fromEntries(Object.entries(addresses).map(([peer, at]) => [peer, { host: HOST, port: at }])),
+      listen: { host: HOST, port },
+      patience_ms: 100,
+      onMessage: (from, message, body) => this.messages.push({ from, message, body: body.toString() }),
+      onData: (from, payload) => this.data.push({ from, payload: Buffer.from(payload) }),
+      onLog: (line) => this.log.push(line),
+    });
+  }
+
+  /** Both connections to that peer are there: one word and one byte have gone over them. */
+  async reaches(to: Role): Promise<void> {
+    await until(`the words to ${to}`, () => this.peers.send(to, CANCEL));
+    await until(`the bulk to ${to}`, () => this.peers.sendData(to, [Buffer.of(0)]));
+  }
+
+  async heard(count: number): Promise<void> {
+    await until(`${count} messages`, () => this.messages.length >= count);
+  }
+
+  get nothing(): boolean {
+    return this.messages.length === 0 && this.data.length === 0;
+  }
+}
+
+/** Between two agents: cuts, swallows, or holds back what is long. */
+class Relay {
+  port = 0;
+  accepted = 0;
+  /** "hole": takes everything and gives nothing on; "narrow": each connection carries so much and then stands. */
+  mode: "open" | "hole" | "narrow" = "open";
+  readonly #server: Server;
+  readonly #pairs = new Set<readonly [Socket, Socket]>();
+
+  private constructor(to: number) {
+    proxies.push(this);
+    this.#server = createServer((near) => {
+      this.accepted += 1;
+      near.on("error", () => near.destroy());
+      if (this.mode === "hole") {
+        near.resume();
+        return;
+      }
+      const far = createConnection({ host: HOST, port: to });
+      far.on("error", () => far.destroy());
+      const pair = [near, far] as const;
+      this.#pairs.add(pair);
+      let carried = 0;
+      near.on("data", (chunk: Buffer) => {
+        carried += chunk.length;
+        far.write(chunk);
+        if (this.mode === "narrow" && carried > 2 ** 20) near.pause();
+      });
+      far.on("data", (chunk: Buffer) => near.write(chunk));
+      near.on("close", () => far.destroy());
+      far.on("close", () => {
+        near.destroy();
+        this.#pairs.delete(pair);
+      });
+    });
+  }
+
+  static async to(port: number): Promise<Relay> {
+    const proxy = new Relay(port);
+    proxy.port = await portOf(proxy.#server);
+    return proxy;
+  }
+
+  cut(): void {
+    for (const pair of this.#pairs) for (const socket of pair) socket.destroy();
+  }
+
+  widen(): void {
+    this.mode = "open";
+    for (const [near] of this.#pairs) near.resume();
+  }
+
+  close(): void {
+    this.#server.close();
+    this.cut();
+  }
+}
+
+const append = (n: number): Message => ({
+  kind: "append",
+  generation: generation(1),
+  n: transactionNumber(n),
+  since: "base",
+  mark: 0 as never,
+  acked: 0 as never,
+});
+
+describe("peers", () => {
+  it("talk to each other in all directions: words, bodies and data, each kind in its order", async () => {
+    const roles: readonly Role[] = ["source", "target", "escrow"];
+    const ports = { source: await freePort(), target: await freePort(), escrow: await freePort() };
+    const agents = roles.map((role) => {
+      const { [role]: own, ...others } = ports;
+      return { role, agent: new Agent(role, own, others) };
+    });
+    await Promise.all(agents.map(({ agent }) => agent.peers.start()));
+    for (const { role, agent } of agents) for (const peer of roles) if (peer !== role) await agent.reaches(peer);
+    for (const { agent } of agents) {
+      await until("the first words", () => agent.messages.length === 2 && agent.data.length === 2);
+    }
+    for (const { agent } of agents) agent.messages.length = agent.data.length = 0;
+    for (const { role, agent } of agents) {
+      for (const peer of roles) {
+        if (peer === role) continue;
+        for (let n = 1; n <= 5; n += 1) {
+          const word = { kind: "appended" as const, generation: generation(1), n: transactionNumber(n) };
+          expect(agent.peers.send(peer, word)).toBe(true);
+          expect(agent.peers.send(peer, append(n), [Buffer.from(`record ${n} of `), Buffer.from(role)])).toBe(true);
+          expect(agent.peers.sendData(peer, [Buffer.from(`data ${n} `), Buffer.from(role)])).toBe(true);
+        }
+      }
+    }
+    for (const { role, agent } of agents) {
+      await until(`all that ${role} is told`, () => agent.messages.length === 20 && agent.data.length === 10);
+      for (const from of roles) {
+        if (from === role) continue;
+        const said = agent.messages.filter((each) => each.from === from);
+        const bodies = said.filter(({ message }) => message.kind === "append").map(({ body }) => body);
+        expect(bodies).toEqual([1, 2, 3, 4, 5].map((n) => `record ${n} of ${from}`));
+        const words = said.flatMap(({ message }) => (message.kind === "appended" ? [message.n] : []));
+        expect(words).toEqual([1, 2, 3, 4, 5]);
+        const data = agent.data.filter((each) => each.from === from).map(({ payload }) => payload.toString());
+        expect(data).toEqual([1, 2, 3, 4, 5].map((n) => `data ${n} ${from}`));
+      }
+      expect(agent.log).toEqual([]);
+    }
+  });
+
+  it("let nothing through that knows another secret, is of another migration, or is not who it should be", async () => {
+    const others = [
+      [{ secret: Buffer.alloc(32, 9) }, /does not know the secret/],
+      [{ migration: Buffer.alloc(16, 9) }, /another migration/],
+    ] as const;
+    for (const [other, why] of others) {
+      const ports = [await freePort(), await freePort()] as const;
+      const good = new Agent("target", ports[0], { source: ports[1] });
+      const bad = new Agent("source", ports[1], { target: ports[0] }, other);
+      await Promise.all([good.peers.start(), bad.peers.start()]);
+      // Again and again, in both directions.
+      await until("refusals", () => [good, bad].every(({ log }) => log.filter((line) => why.test(line)).length > 4));
+      expect([good.peers.send("source", CANCEL), bad.peers.send("target", CANCEL)]).toEqual([false, false]);
+      expect([good.peers.sendData("source", []), bad.peers.sendData("target", [])]).toEqual([false, false]);
+      expect([good.nothing, bad.nothing]).toEqual([true, true]);
+    }
+    const [a, b] = [await freePort(), await freePort()];
+    const source = new Agent("source", a, { target: b });
+    const escrow = new Agent("escrow", b, {});
+    await Promise.all([source.peers.start(), escrow.peers.start()]);
+    await until("a refusal", () => source.log.some((line) => /escrow answers where target should be/.test(line)));
+    expect([source.peers.send("target", CANCEL), escrow.nothing]).toEqual([false, true]);
+  });
+
+  it("close connections that bring garbage, or nothing, and go on for those who are welcome", async () => {
+    const ports = [await freePort(), await freePort()] as const;
+    const target = new Agent("target", ports[0], {});
+    const source = new Agent("source", ports[1], { target: ports[0] });
+    await Promise.all([target.peers.start(), source.peers.start()]);
+    await source.reaches("target");
+    await until("the first words", () => target.messages.length === 1 && target.data.length === 1);
+    const closed = async (first: Uint8Array): Promise<void> => {
+      const socket = createConnection({ host: HOST, port: target.port });
+      socket.on("error", () => socket.destroy()).resume();
+      const gone = once(socket, "close");
+      socket.write(first);
+      await gone;
+    };
+    const before = [target.messages.length, target.data.length];
+    await fc.assert(
+      fc.asyncProperty(fc.uint8Array({ minLength: 8, maxLength: 300 }), async (garbage) => {
+        // Not the beginning of a frame, which would be waited for.
+        garbage[0] = 0;
+        await closed(garbage);
+      }),
+      { numRuns: 50 },
+    );
+    const hello = Buffer.concat(new FrameEncoder().encode("hello", [Buffer.alloc(49)]));
+    const message = Buffer.concat(new FrameEncoder().encode("message", [Buffer.alloc(20)]));
+    await Promise.all([closed(hello), closed(message), closed(hello.subarray(0, 20)), closed(Buffer.of(0x46))]);
+    expect([target.messages.length, target.data.length]).toEqual(before);
+    expect(source.peers.send("target", append(1), [Buffer.from("still there")])).toBe(true);
+    await until("the record", () => target.messages.some(({ body }) => body === "still there"));
+  });
+
+  it("dial again when a connection is cut, as often as it is", async () => {
+    const ports = [await freePort(), await freePort()] as const;
+    const target = new Agent("target", ports[0], {});
+    const proxy = await Relay.to(ports[0]);
+    const source = new Agent("source", ports[1], { target: proxy.port });
+    await Promise.all([target.peers.start(), source.peers.start()]);
+    for (let round = 1; round <= 3; round += 1) {
+      await source.reaches("target");
+      expect(source.peers.send("target", append(round), [Buffer.from(`round ${round}`)])).toBe(true);
+      await until(`round ${round}`, () => target.messages.some(({ body }) => body === `round ${round}`));
+      expect(proxy.accepted).toBe(2 * round);
+      proxy.cut();
+      await until("the end of both connections", () => {
+        return !source.peers.send("target", CANCEL) && !source.peers.sendData("target", [Buffer.of(1)]);
+      });
+    }
+  });
+
+  it("drop what is for somebody who is not there, and say so", async () => {
+    const ports = [await freePort(), await freePort()] as const;
+    const source = new Agent("source", ports[0], { target: ports[1] });
+    await source.peers.start();
+    expect(source.peers.send("target", append(1), [Buffer.from("too early")])).toBe(false);
+    expect(source.peers.sendData("target", [Buffer.from("too early")])).toBe(false);
+    expect(source.peers.backlog("target")).toBe(0);
+    expect(() => source.peers.send("escrow", CANCEL)).toThrow(/no address of escrow/);
+    const target = new Agent("target", ports[1], { source: ports[0] });
+    await target.peers.start();
+    await source.reaches("target");
+    expect(source.peers.send("target", append(2), [Buffer.from("now")])).toBe(true);
+    await until("the record", () => target.messages.some(({ message }) => message.kind === "append"));
+    expect(target.messages.flatMap(({ message, body }) => (message.kind === "append" ? [body] : []))).toEqual(["now"]);
+    expect(target.data.every(({ payload }) => payload.length === 1)).toBe(true);
+  });
+
+  it("say words while something long stands before them", async () => {
+    const ports = [await freePort(), await freePort()] as const;
+    const target = new Agent("target", ports[0], {});
+    const proxy = await Relay.to(ports[0]);
+    const source = new Agent("source", ports[1], { target: proxy.port });
+    await Promise.all([target.peers.start(), source.peers.start()]);
+    await source.reaches("target");
+    await until("the first words", () => target.messages.length === 1 && target.data.length === 1);
+    target.messages.length = target.data.length = 0;
+    // Longer than all buffers between here and there.
+    proxy.mode = "narrow";
+    const long = Array.from({ length: 12 }, (_, i) => Buffer.alloc(3 * 2 ** 20, i + 1));
+    for (const each of long) expect(source.peers.sendData("target", [each])).toBe(true);
+    for (let i = 0; i < 20; i += 1) expect(source.peers.send("target", CANCEL)).toBe(true);
+    await target.heard(20);
+    expect(target.data.length).toBeLessThan(long.length);
+    expect(source.peers.backlog("target")).toBeGreaterThan(0);
+    proxy.widen();
+    await until("all that is long", () => target.data.length === long.length);
+    expect(target.data.every(({ payload }, i) => payload.equals(long[i] ?? Buffer.alloc(0)))).toBe(true);
+    await until("an empty backlog", () => source.peers.backlog("target") === 0);
+  });
+
+  it("make connections anew that lead nowhere, once the peer is not heard", async () => {
+    const ports = [await freePort(), await freePort()] as const;
+    const target = new Agent("target", ports[0], {});
+    const proxy = await Relay.to(ports[0]);
+    proxy.mode = "hole";
+    const source = new Agent("source", ports[1], { target: proxy.port });
+    await Promise.all([target.peers.start(), source.peers.start()]);
+    await until("the connections that lead nowhere", () => proxy.accepted === 2);
+    source.peers.notHeard("target");
+    expect(proxy.accepted).toBe(2);
+    expect(source.peers.send("target", CANCEL)).toBe(false);
+    proxy.mode = "open";
+    await until("new connections", () => {
+      source.peers.notHeard("target");
+      return source.peers.send("target", CANCEL) && source.peers.sendData("target", [Buffer.of(7)]);
+    });
+    await until("what was said on them", () => target.messages.length > 0 && target.data.length > 0);
+  });
+});
