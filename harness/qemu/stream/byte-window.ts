@@ -1,12 +1,17 @@
 /** More bytes are needed than have come; thrown and caught within a reader, never seen outside. */
 export const NEED_MORE = Symbol("more bytes needed");
 
+/** So many chunks may wait before they are joined: a chunk of one byte costs a hundred. */
+const WAITING_CHUNKS = 256;
+
 /**
  * The bytes of a stream that were not consumed yet. A reader takes what a record needs; when that is not there yet,
- * the window goes back to the record's beginning and waits. Copies each chunk at most once.
+ * the window goes back to the record's beginning and waits. Bytes that were handed out are never written over.
  */
 export class ByteWindow {
+  /** What is to be read: a chunk as it came, or the used part of `#store`. */
   #bytes: Buffer = Buffer.alloc(0);
+  #store: Buffer = this.#bytes;
   #waiting: Buffer[] = [];
   #waitingBytes = 0;
   /** Where the record that is being read began, and how far it was read. */
@@ -30,25 +35,52 @@ export class ByteWindow {
     if (chunk.length === 0) return;
     this.#waiting.push(chunk);
     this.#waitingBytes += chunk.length;
+    if (this.#waiting.length >= WAITING_CHUNKS) this.#join();
   }
 
-  /** Whether another attempt makes sense; joins what has come with what was left. */
-  ready(): boolean {
-    if (this.held === 0 || this.held < this.#wanted) return false;
-    if (this.#waitingBytes > 0) {
-      const rest = this.#bytes.subarray(this.#start);
-      this.#base += this.#start;
-      this.#bytes =
-        rest.length === 0 && this.#waiting.length === 1
-          ? (this.#waiting[0] as Buffer)
-          : Buffer.concat([rest, ...this.#waiting], rest.length + this.#waitingBytes);
-      this.#waiting = [];
-      this.#waitingBytes = 0;
-      this.#start = 0;
-    }
+  /**
+   * Whether another attempt makes sense; joins what has come with what was left.
+   * @param last nothing more will come: whatever is there has to do
+   */
+  ready(last = false): boolean {
+    if (this.held === 0 || (this.held < this.#wanted && !last)) return false;
+    if (this.#waitingBytes > 0) this.#join();
     this.#at = this.#start;
     this.#wanted = 0;
     return true;
+  }
+
+  #join(): void {
+    const rest = this.#bytes.length - this.#start;
+    const bytes = rest + this.#waitingBytes;
+    const [only] = this.#waiting;
+    if (rest === 0 && this.#waiting.length === 1 && only !== undefined) {
+      this.#begin(only, only);
+    } else if (this.#store.length - this.#bytes.length >= this.#waitingBytes) {
+      this.#append(this.#store);
+    } else {
+      // Room for as much again where a record outgrows its chunks, so that joining stays linear.
+      const store = Buffer.allocUnsafeSlow(rest > this.#waitingBytes ? 2 * bytes : bytes);
+      this.#bytes.copy(store, 0, this.#start);
+      this.#begin(store.subarray(0, rest), store);
+      this.#append(store);
+    }
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+  }
+
+  #begin(bytes: Buffer, store: Buffer): void {
+    this.#base += this.#start;
+    this.#at -= this.#start;
+    this.#start = 0;
+    this.#bytes = bytes;
+    this.#store = store;
+  }
+
+  #append(store: Buffer): void {
+    let end = this.#bytes.length;
+    for (const chunk of this.#waiting) end += chunk.copy(store, end);
+    this.#bytes = store.subarray(0, end);
   }
 
   /** A record was read whole: it will not be looked at again. */

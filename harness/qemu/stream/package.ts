@@ -2,9 +2,9 @@ import { COMMAND, RECORD, StreamError } from "./format.ts";
 import { command, ping } from "./writer.ts";
 
 const MAGIC = Buffer.from("5145564d00000003", "hex");
-const LISTEN = command(COMMAND.postcopyListen);
+const COMMAND_HEAD_BYTES = 5;
 /** A ping without its number. */
-const PING = ping(0).subarray(0, 5);
+const PING = ping(0).subarray(0, COMMAND_HEAD_BYTES);
 const PING_BYTES = ping(0).length;
 const RUN = command(COMMAND.postcopyRun);
 
@@ -15,13 +15,17 @@ const RUN = command(COMMAND.postcopyRun);
  */
 export function deviceStateOfPackage(content: Buffer): Buffer {
   let from = 0;
-  while (content[from] === RECORD.command) from += 5 + content.readUInt16BE(from + 3);
-  const listens = content.subarray(0, from).includes(LISTEN);
-  const runs = content.subarray(content.length - RUN.length).equals(RUN);
-  if (!listens || !runs) throw new StreamError("a package without listen and run", 0);
+  let listens = false;
+  while (content[from] === RECORD.command) {
+    if (content.length < from + COMMAND_HEAD_BYTES) throw new StreamError("a package that is cut off", from);
+    listens ||= content.readUInt16BE(from + 1) === COMMAND.postcopyListen;
+    from += COMMAND_HEAD_BYTES + content.readUInt16BE(from + 3);
+  }
   let to = content.length - RUN.length;
-  // A ping stands before the run (postcopy_start: "ping 3"); who restores has no return path.
-  const before = content.subarray(to - PING_BYTES, to);
-  if (before.subarray(0, PING.length).equals(PING)) to -= PING_BYTES;
-  return Buffer.concat([MAGIC, content.subarray(from, to), Buffer.of(RECORD.eof)]);
+  const runs = to >= 0 && content.subarray(to).equals(RUN);
+  if (!listens || !runs) throw new StreamError("a package without listen and run", 0);
+  // Pings stand before the run, of which who restores wants none: number 3, and with 11.1 number 0x42 too.
+  while (to - PING_BYTES >= from && content.subarray(to - PING_BYTES, to - PING_BYTES + PING.length).equals(PING))
+    to -= PING_BYTES;
+  return Buffer.concat([MAGIC, content.subarray(from, Math.max(from, to)), Buffer.of(RECORD.eof)]);
 }

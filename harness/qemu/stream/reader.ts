@@ -50,10 +50,24 @@ export type StreamRecord = { readonly raw: Buffer } & (
   | { readonly kind: "description"; readonly json: string }
 );
 
-type Place = "header" | "top" | "ram" | "footer" | "after-eof";
+type Place = "header" | "top" | "ram-setup" | "ram" | "footer" | "after-eof";
 
-const KNOWN_COMMANDS: readonly number[] = Object.values(COMMAND);
+/** How much data a command carries, null for any length (QEMU: migration/savevm.c, mig_cmd_args). */
+const COMMAND_BYTES: ReadonlyMap<number, number | null> = new Map([
+  [COMMAND.openReturnPath, 0],
+  [COMMAND.ping, 4],
+  [COMMAND.postcopyAdvise, null],
+  [COMMAND.postcopyListen, 0],
+  [COMMAND.postcopyRun, 0],
+  [COMMAND.ramDiscard, null],
+  [COMMAND.packaged, 4],
+  [COMMAND.enableColo, 0],
+  [COMMAND.postcopyResume, 0],
+  [COMMAND.receivedBitmap, null],
+  [COMMAND.switchoverStart, 0],
+]);
 const KNOWN_FLAGS = RAM_FLAG.zero | RAM_FLAG.setup | RAM_FLAG.page | RAM_FLAG.endOfPart | RAM_FLAG.sameBlock;
+const OBJECT_BEGINS = "{".charCodeAt(0);
 const FLAG_BITS = BigInt(PAGE_BYTES - 1);
 
 /**
@@ -65,8 +79,15 @@ export class StreamReader {
   readonly #window = new ByteWindow();
   readonly #onRecord: (record: StreamRecord) => void;
   #place: Place;
+  /** Whether what stands before was read by somebody else. */
+  readonly #joined: boolean;
   #ramId: number | null = null;
   #section = 0;
+  /** Of a device's body, so many bytes are known to hold no end. */
+  #searched = 0;
+  /** Device sections that were read: none comes twice. */
+  readonly #sections = new Set<number>();
+  #ended = false;
   #block: string | null = null;
   #blocks: readonly StreamBlock[] = [];
   #failed: StreamError | null = null;
@@ -75,6 +96,7 @@ export class StreamReader {
   constructor(onRecord: (record: StreamRecord) => void, from: "header" | "top" = "header") {
     this.#onRecord = onRecord;
     this.#place = from;
+    this.#joined = from === "top";
   }
 
   /** Bytes that belong to no whole record yet. */
@@ -96,7 +118,11 @@ export class StreamReader {
   push(chunk: Buffer): void {
     if (this.#failed !== null) throw this.#failed;
     this.#window.push(chunk);
-    while (this.#window.ready()) {
+    this.#records();
+  }
+
+  #records(): void {
+    while (this.#window.ready(this.#ended)) {
       try {
         const record = this.#read();
         const whole = { ...record, raw: this.#window.raw() } as StreamRecord;
@@ -110,9 +136,14 @@ export class StreamReader {
     }
   }
 
-  /** The stream ended. @throws StreamError when it ended within a record. */
+  /**
+   * The stream ended. What could only be told from what follows is told now: a device's section before a bare end mark.
+   * @throws StreamError when it ended within a record.
+   */
   end(): void {
     if (this.#failed !== null) throw this.#failed;
+    this.#ended = true;
+    this.#records();
     if (this.#window.held > 0) this.#fail("it ends in the middle of a record");
   }
 
@@ -124,6 +155,7 @@ export class StreamReader {
     switch (this.#place) {
       case "header":
         return this.#header();
+      case "ram-setup":
       case "ram":
         return this.#ram();
       case "footer":
@@ -161,9 +193,9 @@ export class StreamReader {
       case RECORD.sectionEnd: {
         const id = window.u32();
         // After a recovery the first part tells the number.
-        this.#ramId ??= id;
+        if (this.#joined) this.#ramId ??= id;
         if (id !== this.#ramId) this.#fail(`a part of section ${id}, which has not begun`);
-        this.#enterRam(id);
+        this.#enterRam(id, "ram");
         return { kind: "ram-section", id, part: type === RECORD.sectionPart ? "part" : "end" };
       }
       case RECORD.eof:
@@ -182,10 +214,12 @@ export class StreamReader {
   #command(): object {
     const window = this.#window;
     const command = window.u16();
-    if (!KNOWN_COMMANDS.includes(command)) this.#fail(`unknown command ${command}`);
-    const data = window.take(window.u16());
+    const belong = COMMAND_BYTES.get(command);
+    if (belong === undefined) this.#fail(`unknown command ${command}`);
+    const bytes = window.u16();
+    if (belong !== null && bytes !== belong) this.#fail(`command ${command} with ${bytes} bytes instead of ${belong}`);
+    const data = window.take(bytes);
     if (command !== COMMAND.packaged) return { kind: "command", command, data };
-    if (data.length !== 4) this.#fail(`a package whose length has ${data.length} bytes`);
     const length = data.readUInt32BE(0);
     if (length > BOUNDS.packaged) this.#fail(`a package of ${length} bytes`);
     return { kind: "packaged", content: window.take(length) };
@@ -199,12 +233,15 @@ export class StreamReader {
     const version = window.u32();
     if (name === RAM_SECTION && !full) {
       if (version !== RAM_SECTION_VERSION) this.#fail(`a RAM section of version ${version}`);
+      if (this.#ramId !== null) this.#fail("a second RAM section");
       this.#ramId = id;
-      this.#enterRam(id);
+      this.#enterRam(id, "ram-setup");
       return { kind: "ram-section", id, part: "start" };
     }
-    if (!full) this.#fail(`a live section "${name}", which this reader does not know`);
+    if (!full) this.#fail(`a live section ${JSON.stringify(name)}, which this reader does not know`);
+    if (id === this.#ramId || this.#sections.has(id)) this.#fail(`a second section ${id}`);
     const body = this.#deviceBody(id);
+    this.#sections.add(id);
     this.#section = id;
     this.#place = "footer";
     return { kind: "section", id, name, instance, version, body };
@@ -212,25 +249,69 @@ export class StreamReader {
 
   /**
    * A device's section has no length. Its end is the footer with its own number, behind which the next record begins;
-   * the body may hold the same bytes by chance, so what follows is looked at too.
+   * the body may hold the same bytes by chance (section 0 before a field of zeros, say), so what follows is looked at too.
    */
   #deviceBody(id: number): Buffer {
     const window = this.#window;
     const mark = Buffer.from([RECORD.footer, id >>> 24, (id >>> 16) & 255, (id >>> 8) & 255, id & 255]);
     const ahead = window.ahead();
-    for (let at = ahead.indexOf(mark); at >= 0; at = ahead.indexOf(mark, at + 1)) {
-      const follows = ahead.subarray(at + mark.length, at + mark.length + 8);
-      if (follows.length < 1) window.need(at + mark.length + 1);
-      if (plausible(follows, id)) return window.take(at);
+    for (let at = ahead.indexOf(mark, this.#searched); at >= 0; at = ahead.indexOf(mark, at + 1)) {
+      const begins = this.#begins(ahead.subarray(at + mark.length), id);
+      if (begins === true) {
+        this.#searched = 0;
+        return window.take(at);
+      }
+      this.#searched = begins === false ? at + 1 : at;
+      if (begins !== false) window.need(at + mark.length + begins);
     }
+    this.#searched = Math.max(this.#searched, ahead.length - mark.length + 1);
     if (ahead.length > BOUNDS.deviceSection) this.#fail(`a device section longer than ${BOUNDS.deviceSection} bytes`);
     window.need(ahead.length + 1);
     return this.#fail("unreachable");
   }
 
-  #enterRam(id: number): void {
+  /**
+   * Whether a record may begin with these bytes, behind device section `id`; a number when so many bytes have to be
+   * there to tell. Never asks for more than what the shortest such record has, but for the end mark.
+   */
+  #begins(bytes: Buffer, id: number): boolean | number {
+    if (bytes.length < 1) return 1;
+    switch (bytes[0]) {
+      case RECORD.eof: {
+        // Behind it is nothing, or a description: empty, or an object.
+        if (bytes.length < 2) return this.#ended || 2;
+        if (bytes[1] !== RECORD.description) return false;
+        if (bytes.length < 6) return 6;
+        const length = bytes.readUInt32BE(2);
+        if (length === 0) return true;
+        return length <= BOUNDS.description && (bytes.length < 7 ? 7 : bytes[6] === OBJECT_BEGINS);
+      }
+      case RECORD.command: {
+        if (bytes.length < 5) return 5;
+        const belong = COMMAND_BYTES.get(bytes.readUInt16BE(1));
+        return belong === null || belong === bytes.readUInt16BE(3);
+      }
+      case RECORD.sectionStart:
+      case RECORD.sectionFull: {
+        const length = bytes[5];
+        if (length === undefined) return 6;
+        if (bytes.length < 6 + length) return 6 + length;
+        const next = bytes.readUInt32BE(1);
+        const name = bytes.toString("latin1", 6, 6 + length);
+        return next !== id && !this.#sections.has(next) && /^[ -~]+$/.test(name);
+      }
+      case RECORD.sectionPart:
+      case RECORD.sectionEnd:
+        if (bytes.length < 5) return 5;
+        return bytes.readUInt32BE(1) === this.#ramId;
+      default:
+        return false;
+    }
+  }
+
+  #enterRam(id: number, place: "ram" | "ram-setup"): void {
     this.#section = id;
-    this.#place = "ram";
+    this.#place = place;
   }
 
   #ram(): object {
@@ -239,6 +320,9 @@ export class StreamReader {
     const flags = Number(word & FLAG_BITS);
     const offset = Number(word & ~FLAG_BITS);
     if ((flags & ~KNOWN_FLAGS) !== 0) this.#fail(`unknown RAM flags 0x${flags.toString(16)}`);
+    if (!Number.isSafeInteger(offset)) this.#fail(`an offset of ${offset} bytes`);
+    if ((this.#place === "ram-setup") !== (flags === RAM_FLAG.setup))
+      this.#fail(`RAM flags 0x${flags.toString(16)} ${this.#place === "ram" ? "behind" : "instead of"} the RAM blocks`);
     switch (flags & ~RAM_FLAG.sameBlock) {
       case RAM_FLAG.setup:
         return this.#setup(offset);
@@ -281,6 +365,7 @@ export class StreamReader {
       left -= bytes;
     }
     this.#blocks = blocks;
+    this.#place = "ram";
     return { kind: "ram-setup", blocks };
   }
 
@@ -294,16 +379,6 @@ export class StreamReader {
     this.#place = "top";
     return { kind: "footer", id };
   }
-}
-
-/** Whether a record may begin with these bytes, behind section `id`. */
-function plausible(follows: Buffer, id: number): boolean {
-  const type = follows[0];
-  if (type === RECORD.eof || type === RECORD.description) return true;
-  if (type === RECORD.command) return follows.length < 3 || KNOWN_COMMANDS.includes(follows.readUInt16BE(1));
-  if (type !== RECORD.sectionFull && type !== RECORD.sectionStart)
-    return type === RECORD.sectionEnd || type === RECORD.sectionPart;
-  return follows.length < 5 || follows.readUInt32BE(1) !== id;
 }
 
 function hex(byte: number): string {
