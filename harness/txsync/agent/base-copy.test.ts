@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
@@ -32,6 +33,8 @@ class Server {
   readonly asked: PageRun[] = [];
   copy: BaseCopy | undefined;
   answers = true;
+  /** Answers of an earlier one do not come any more. */
+  era = 0;
   progress = 0;
 
   async begin(): Promise<BaseCopy> {
@@ -41,7 +44,8 @@ class Server {
       blocks: BLOCKS,
       ask: (runs) => {
         this.asked.push(...runs);
-        if (this.answers) setImmediate(() => this.answer(runs));
+        const era = this.era;
+        if (this.answers) setImmediate(() => era === this.era && this.answer(runs));
         return true;
       },
       onProgress: () => {
@@ -119,6 +123,38 @@ describe("a copy of the base", () => {
     }
     server.expectRight();
     await copy.close();
+  });
+
+  it("ends with the base as it is, whatever changed on the way", async () => {
+    const change = fc.record({
+      block: fc.constantFrom(...BLOCKS.map(({ name }) => name)),
+      first: fc.nat(RAM_PAGES - 1),
+      count: fc.integer({ min: 1, max: 200 }),
+      fill: fc.nat(3),
+      /** How much of the base is there before it happens. */
+      share: fc.double({ min: 0, max: 1, noNaN: true }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(change, { maxLength: 6 }), async (changes) => {
+        const server = new Server();
+        const copy = await server.begin();
+        for (const { block, first, count, fill, share } of changes) {
+          await waitFor({ what: "a part of the base", timeout_ms: 10_000, interval_ms: 0 }, () =>
+            copy.share >= share ? true : undefined,
+          );
+          server.era += 1;
+          server.fills
+            .get(block)
+            ?.subarray(first, first + count)
+            .fill(fill);
+          await copy.discard([[block, first, count]]);
+        }
+        await server.whole();
+        server.expectRight();
+        await copy.close();
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it("never gives out a page that it only has on the way", async () => {

@@ -254,6 +254,24 @@ describe("the output store", () => {
     again.unfollow();
   });
 
+  it("leaves out what was put out before it begins, in its next life too", () => {
+    const place = new Place();
+    place.put(0, Buffer.from("somebody else's"));
+    const store = new OutputStore(place.folder, () => undefined);
+    store.reset(5, 5, []);
+    store.followFromNow(place.folder);
+    expect(store.look()).toBe(5);
+    store.unfollow();
+    place.put(0, Buffer.from("mine"));
+    place.put(1, Buffer.from("too"));
+    const again = place.open();
+    expect(again.frames(1, 100).map(({ number, bytes }) => [number, bytes.toString()])).toEqual([
+      [6, "mine"],
+      [7, "too"],
+    ]);
+    again.unfollow();
+  });
+
   it("does not say that there is a file where there is none", () => {
     const place = new Place();
     const store = place.open();
