@@ -36,6 +36,7 @@ export class StartedHost implements AsyncDisposable {
   readonly #emit: Emit;
   readonly #processes = new Set<HostProcess>();
   #state: "up" | "frozen" | "gone" = "up";
+  #detached = false;
 
   private constructor(spec: HostSpec, docker: Docker, started: StartedTestContainer, shell: HostShell, name: string) {
     this.role = spec.role;
@@ -180,12 +181,14 @@ export class StartedHost implements AsyncDisposable {
   }
 
   async detachFromFabric(): Promise<void> {
+    this.#detached = true;
     await this.#docker.getNetwork(this.#fabric).disconnect({ Container: this.#container.id, Force: true });
   }
 
-  /** A host that was killed meanwhile stays where it is. */
+  /** A host that was killed meanwhile stays where it is, and one that is attached too. */
   async attachToFabric(): Promise<void> {
-    if (this.gone) return;
+    if (this.gone || !this.#detached) return;
+    this.#detached = false;
     await connectTo(this.#docker, this.#fabric, this.#container.id, this.role);
   }
 

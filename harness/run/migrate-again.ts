@@ -27,6 +27,7 @@ export async function migrateAgain(
     // The fault of the scenario may still lie on the link; what is asked here is whether the VM is whole.
     await fleet.findLink(link)?.heal();
   }
+  for (const role of [from, to]) await fleet.host(role).attachToFabric();
   await vms.get(to)?.quit();
   const next = await startIncoming(to);
   const steps_before = (await guest.steps(owner)) ?? 0;

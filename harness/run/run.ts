@@ -362,7 +362,12 @@ class Run {
         }),
       );
     const agents = await startAgents(1);
-    const machine = agentMachine({ ...guest.files, accel, memory_bytes });
+    const machine = agentMachine({
+      ...guest.files,
+      accel,
+      memory_bytes,
+      hold: scenario.migration.hold_target === true,
+    });
     await Promise.all([
       agents.client("source").ask({ do: "prepare", machine, start: "boot" }),
       agents.client("target").ask({ do: "prepare", machine, start: "incoming" }),
@@ -407,7 +412,7 @@ class Run {
     emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#clock.enter("check");
     const shut = await migration.shut();
-    return await this.#evidence(fleet, guest, settled, workload, false, {
+    return await this.#evidence(fleet, guest, settled, workload, machine.hold, {
       shut,
       edge: () => edge.findings,
       released: () => agents.stop(),

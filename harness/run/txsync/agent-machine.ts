@@ -8,6 +8,7 @@ export function agentMachine(what: {
   readonly append: string;
   readonly accel: "tcg" | "kvm";
   readonly memory_bytes: number;
+  readonly hold: boolean;
 }): Machine {
   return {
     name: "ferryman",

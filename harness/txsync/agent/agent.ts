@@ -450,6 +450,10 @@ export class Agent implements Shell {
       await this.#escrow?.forget();
       return;
     }
+    if (role === "source" && this.#machine?.hold === true) {
+      await this.#source.putBack();
+      return;
+    }
     await this.#stopQemu();
     if (role === "source") await this.#source.forgetBase();
   }

@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import { hash, randomBytes } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
 import { setImmediate } from "node:timers/promises";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
@@ -102,9 +102,10 @@ export class BaseAhead {
       const contents = await pages.read({ block: RAM_BLOCK, first, count });
       for (const [i, bytes] of contents.entries()) {
         const page = first + i;
-        if (this.#sent[page] === NEVER || bytes === undefined) continue;
+        if (this.#sent[page] === NEVER) continue;
         const at = page * DIGEST_BYTES;
-        const same = digest(bytes).compare(this.#digests, at, at + DIGEST_BYTES) === 0;
+        // What cannot be read is not known to be the same.
+        const same = bytes !== undefined && digest(bytes).compare(this.#digests, at, at + DIGEST_BYTES) === 0;
         if (this.#sent[page] === ONCE && same) continue;
         const last = runs.at(-1);
         if (last !== undefined && last[0] + last[1] === page) last[1] += 1;
@@ -117,7 +118,5 @@ export class BaseAhead {
 }
 
 function digest(bytes: Uint8Array | null): Buffer {
-  return createHash("sha1")
-    .update(bytes ?? ZEROS)
-    .digest();
+  return hash("sha1", bytes ?? ZEROS, "buffer");
 }

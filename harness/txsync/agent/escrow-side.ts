@@ -101,14 +101,18 @@ export class EscrowSide {
         );
         this.#base = note.base;
       } else {
-        await this.#copy?.close();
-        this.#base = note.base;
+        const old = this.#copy;
+        // Nothing is said of the new base before there is a copy of it.
+        this.#copy = undefined;
+        this.#base = undefined;
+        await old?.close();
         this.#copy = await BaseCopy.begin({
           path: join(this.#shell.config.memory_folder, "base-copy"),
           blocks: note.blocks,
           ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
           onProgress: () => this.#progress(),
         });
+        this.#base = note.base;
       }
       this.#told_complete = false;
       // Only what is offered for good can be complete: what was offered before may have changed since.

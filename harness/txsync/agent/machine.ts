@@ -29,6 +29,8 @@ export const machineSchema = z.strictObject({
   /** Monitors beside the agent's own, for whoever manages the host. */
   monitors: z.array(endpoint),
   extra: z.array(z.string()),
+  /** For an audit: the VM that arrives is not started, and the one that left is kept as it was, so that both can be compared. */
+  hold: z.boolean(),
 });
 export type Machine = z.infer<typeof machineSchema>;
 
@@ -85,7 +87,7 @@ export class VmProcess {
       execFileSync("mkfifo", [join(folder, `${name}.in`)]);
       writeFileSync(join(folder, `${name}.out`), "");
     }
-    const { monitors, extra, ...rest } = machine;
+    const { monitors, extra, hold, ...rest } = machine;
     const argv = qemuArgv({
       ...rest,
       ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
@@ -93,7 +95,7 @@ export class VmProcess {
       qmp: [...monitors, { unix: join(folder, "qmp") }, { unix: join(folder, "oob") }],
       serials: OUTPUT_CHANNELS.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
       ...(as === "boot" ? {} : { incoming: "defer" }),
-      paused: as === "restore",
+      paused: as === "restore" || (hold && as === "incoming"),
       extra,
     });
     const log = openSync(join(folder, "log"), "a");

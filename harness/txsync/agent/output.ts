@@ -22,6 +22,7 @@ const LOG_BYTES_MAX = 8 * 2 ** 20;
 const READ_BYTES = 64 * 1024;
 /** inotify tells of output at once; this is for what it might miss. */
 const LOOK_EVERY_MS = 20;
+const GATHER_MS = 1;
 
 /**
  * What the VM has put out, as numbered frames on the host's tmpfs: stored before anything is said of them, found again
@@ -42,6 +43,7 @@ export class OutputStore {
   #ends: number[] = OUTPUT_CHANNELS.map(() => 0);
   #files: (number | undefined)[] = [];
   #watchers: FSWatcher[] = [];
+  #soon: NodeJS.Timeout | undefined;
   readonly #timer: NodeJS.Timeout;
 
   constructor(folder: string, onOutput: (upTo: FrameNumber) => void) {
@@ -103,7 +105,7 @@ export class OutputStore {
     for (const [channel, name] of OUTPUT_CHANNELS.entries()) {
       const path = join(folder, `${name}.out`);
       this.#files[channel] = openSync(path, "r");
-      const watcher = watch(path, { persistent: false }, () => this.look());
+      const watcher = watch(path, { persistent: false }, () => this.#lookSoon());
       watcher.on("error", () => undefined);
       this.#watchers.push(watcher);
     }
@@ -115,6 +117,14 @@ export class OutputStore {
     this.#ends = OUTPUT_CHANNELS.map((name) => statSync(join(folder, `${name}.out`)).size);
     this.#rewrite();
     this.follow(folder);
+  }
+
+  /** A guest writes byte by byte: what comes together makes one frame. */
+  #lookSoon(): void {
+    this.#soon ??= setTimeout(() => {
+      this.#soon = undefined;
+      this.look();
+    }, GATHER_MS);
   }
 
   unfollow(): void {

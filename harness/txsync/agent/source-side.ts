@@ -229,10 +229,21 @@ export class SourceSide {
     for (const run of runs) {
       const pages = await this.#pages.read(run);
       if (!this.#serving) return;
-      const whole = pages.filter((page) => page !== undefined);
+      // Up to the first that is missing: what came behind it would be taken for it.
+      const end = pages.indexOf(undefined);
+      const whole = (end < 0 ? pages : pages.slice(0, end)) as readonly (Uint8Array | null)[];
       if (whole.length === 0) continue;
       this.#shell.peers.sendData(from, encodePages({ by, block: run.block, first: run.first, pages: whole }));
     }
+  }
+
+  /** For an audit: the QEMU that the VM left stands as it stood, with its RAM where it was. */
+  async putBack(): Promise<void> {
+    this.#serving = false;
+    this.#pages = undefined;
+    await this.#file?.close();
+    renameSync(this.base_path, this.#shell.config.ram_path);
+    this.#shell.slot.vm?.thaw();
   }
 
   /** The base is not needed any more: the VM runs elsewhere, or its restored copy here. */

@@ -24,6 +24,7 @@ const WINDOW_PAGES = 128;
 const RETRY_MS = 150;
 const ABSORB_PAGES = 8192;
 const ALL_PAGES_PING = 0x4645_7272;
+const LOADED_PING = 0x4645_7273;
 const PROGRESS_EVERY_MS = 20;
 const PAUSED_MS = 5_000;
 
@@ -92,6 +93,7 @@ export class TargetSide {
       this.#begin(vm, feed, new PageMap(what.blocks));
       feed.write(what.preamble);
       feed.write(what.packaged);
+      if (this.#shell.machine().hold) feed.ping(LOADED_PING);
     } catch (error) {
       // A QEMU that did not take the package is of no use any more; its end tells the core.
       emit({ kind: "log", stream: "agent", line: `the package was not loaded: ${messageOf(error)}` });
@@ -107,6 +109,8 @@ export class TargetSide {
       onRequest: (run) => this.#fetcher?.want(run, performance.now()),
       onPong: (value) => {
         if (value === ALL_PAGES_PING) this.#shell.dispatch({ kind: "allPagesArrived" });
+        // Held still it never says that it runs.
+        if (value === LOADED_PING) this.#shell.dispatch({ kind: "vmRunning" });
       },
       onClosed: (why) => {
         if (this.#shell.slot.vm !== vm || vm.gone || this.#ended) return;
@@ -320,7 +324,7 @@ export class TargetSide {
     };
     const vm = slot.vm;
     const tracker = this.#tracker;
-    if (vm === undefined || tracker === undefined || this.#hung) {
+    if (vm === undefined || tracker === undefined || this.#hung || this.#shell.machine().hold) {
       // At the next epoch again.
       dispatch({ kind: "transactionFailed", generation, n });
       return;
