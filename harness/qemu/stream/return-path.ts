@@ -46,6 +46,12 @@ export class ReturnPathReader {
     if (is < least || is > most) this.#fail(`a return message of ${is} bytes, where ${least} to ${most} belong`);
   }
 
+  #start(): number {
+    const start = Number(this.#window.u64());
+    if (!Number.isSafeInteger(start)) this.#fail(`a request at ${start}`);
+    return start;
+  }
+
   #read(): ReturnMessage {
     const window = this.#window;
     const type = window.u16();
@@ -59,10 +65,10 @@ export class ReturnPathReader {
         return { kind: "pong", value: window.u32() };
       case RETURN_MESSAGE.requestPages:
         this.#length(length, 12);
-        return { kind: "request", start: Number(window.u64()), bytes: window.u32(), block: null };
+        return { kind: "request", start: this.#start(), bytes: window.u32(), block: null };
       case RETURN_MESSAGE.requestPagesOfBlock: {
         this.#length(length, 13, 13 + 255);
-        const [start, bytes, block] = [Number(window.u64()), window.u32(), window.counted()];
+        const [start, bytes, block] = [this.#start(), window.u32(), window.counted()];
         this.#length(length, 13 + block.length);
         return { kind: "request", start, bytes, block };
       }

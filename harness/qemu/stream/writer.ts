@@ -37,11 +37,12 @@ export function resume(): Buffer {
   return command(COMMAND.postcopyResume);
 }
 
-/** A part of the RAM section with these pages: whole in itself, so that a stream may go on or end behind it. */
+/** A part of the RAM section with these pages: whole in itself, so that a stream may go on or end behind it. @throws RangeError for what is no page. */
 export function ramPart(section_id: number, pages: readonly PageToWrite[]): Uint8Array[] {
   const pieces: Uint8Array[] = [sectionHead(RECORD.sectionPart, section_id)];
   let block: string | null = null;
   for (const { block: name, page, bytes } of pages) {
+    if (!Number.isSafeInteger(page)) throw new RangeError(`a page of number ${page}`);
     const same = name === block;
     block = name;
     const word = page * PAGE_BYTES + (bytes === null ? RAM_FLAG.zero : RAM_FLAG.page) + (same ? RAM_FLAG.sameBlock : 0);
