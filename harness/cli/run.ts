@@ -1,4 +1,5 @@
 import { randomBytes, randomInt } from "node:crypto";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { Argument, type Command } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
@@ -53,7 +54,12 @@ export function registerRun(program: Command): void {
     .option("--memory <MiB>", "guest memory", wholeNumber(LEAST_MEMORY_MIB), 128)
     .option("--seed <number>", "seed of the guest's memory; default is a new one each run", wholeNumber(0))
     .option("--repeat <times>", "how often each scenario is run", wholeNumber(1), 1)
-    .option("--jobs <number>", "how many runs go on at a time", wholeNumber(1), 2)
+    .option(
+      "--jobs <number>",
+      "how many runs go on at a time; each keeps two processors busy",
+      wholeNumber(1),
+      Math.max(1, Math.floor(availableParallelism() / 2)),
+    )
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
     .action(async (names: string[], options: RunOptions) => {

@@ -30,7 +30,8 @@ const BOOT_MS = 60_000;
 const VERIFY_PAGES_FIRST = 256;
 const VERIFY_QUICK_MS = 100;
 const VERIFY_BUDGET_MS = 2_000;
-const STEPS_PER_S = 2_000;
+/** Enough to change hundreds of pages in every phase, and not enough to keep a processor from everybody else. */
+const STEPS_PER_S = 1_000;
 const OPERATION_MS = 500;
 const APPENDS_TO_WARM_UP = 10;
 /** Every so many operations one reads what was written last: it must be there. */

@@ -35,6 +35,8 @@ import { TargetSide } from "./target-side.ts";
 import { told } from "./told.ts";
 import { VmSlot } from "./vm-slot.ts";
 
+const LOOK_AT_ONESELF_MS = 20;
+
 /**
  * The shell around the core: gives it what happens, and does what it says, in that order. What a restarted agent needs
  * is on the host's tmpfs before any action of the step is carried out, promises are on disk before they are told.
@@ -128,6 +130,7 @@ export class Agent implements Shell {
     await this.#control.start();
     await this.peers.start();
     this.dispatch({ kind: "started", durable, memory, log });
+    this.#watchOneself();
     if (this.slot.vm !== undefined && memory !== null) await this.#adopted(this.slot.vm, memory);
     if (role === "source" && this.#source.hasBase && this.#state.promised.generation > 0)
       await this.#source.startServing();
@@ -193,6 +196,18 @@ export class Agent implements Shell {
     }
     const hasBase = packaged || (this.config.role === "source" && promised === 0 && vm === "running");
     return { ...host, vm, produced: this.output.produced, hasBase, hasPackage: packaged };
+  }
+
+  /** An agent that gets no processor hears nobody: who reads the timeline should know which it was. */
+  #watchOneself(): void {
+    let last_ms = performance.now();
+    setInterval(() => {
+      const now_ms = performance.now();
+      const late_ms = Math.round(now_ms - last_ms - LOOK_AT_ONESELF_MS);
+      last_ms = now_ms;
+      if (late_ms > this.config.lease_ms / 4)
+        this.emit({ kind: "run.note", text: `the agent stood still for ${late_ms} ms` });
+    }, LOOK_AT_ONESELF_MS).unref();
   }
 
   /** A QEMU was found again. It may stand still because the agent died between `stop` and `cont`. */
