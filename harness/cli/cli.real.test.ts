@@ -147,7 +147,7 @@ describe.concurrent("a run", () => {
     const line = onlyLine(stdout);
     expect(line).toMatchObject({
       scenario: "no-fault",
-      recovery: "stock",
+      recovery: "txsync",
       accel: "tcg",
       guest: "integrity",
       qemu: "10.0",
@@ -163,7 +163,7 @@ describe.concurrent("a run", () => {
     }
     const record = JSON.parse(readFileSync(join(folder, "run.json"), "utf8")) as RunRecord;
     expect(record).toMatchObject({ verdict: "intact", seed: 7, checks: line["checks"], timings: line["timings"] });
-    expect(record.command).toContain("run no-fault --recovery stock --accel tcg --qemu 10.0");
+    expect(record.command).toContain("run no-fault --recovery txsync --accel tcg --qemu 10.0");
     expect(readFileSync(join(folder, "source-qmp.log"), "utf8")).toContain('"execute":"migrate"');
     const timeline = readFileSync(join(folder, "timeline.ndjson"), "utf8").trimEnd().split("\n");
     expect(JSON.parse(timeline.at(-1) ?? "")).toMatchObject({ kind: "run.finished", verdict: "intact" });

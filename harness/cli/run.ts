@@ -20,6 +20,8 @@ import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
 
 export interface RunOptions {
   readonly recovery: Recovery;
+  /** More than one, side by side, instead of `recovery`. */
+  readonly recoveries?: readonly Recovery[];
   readonly accel: "auto" | "kvm" | "tcg";
   readonly qemu: string;
   readonly guest?: GuestKind;
@@ -101,14 +103,17 @@ export async function runScenarios(
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
-  const requests = scenarios.flatMap((scenario) =>
+  const pairs = scenarios.flatMap((scenario) =>
+    (options.recoveries ?? [options.recovery]).map((recovery) => ({ scenario, recovery })),
+  );
+  const requests = pairs.flatMap(({ scenario, recovery }) =>
     Array.from({ length: options.repeat }, (_, turn): RunRequest => {
-      const name = `${runName({ scenario: scenario.id, recovery: options.recovery })}${options.repeat > 1 ? ` ${turn + 1}` : ""}`;
+      const name = `${runName({ scenario: scenario.id, recovery })}${options.repeat > 1 ? ` ${turn + 1}` : ""}`;
       const guest = guestOf(scenario, options);
       const { accel, why } = accels.get(guest) ?? { accel: "tcg", why: "nothing was chosen" };
       const request: RunRequest = {
         scenario,
-        recovery: options.recovery,
+        recovery,
         guest,
         accel,
         accel_why: why,

@@ -13,7 +13,8 @@ type Timings = Pick<
  *
  * - `detect_ms`: from the first fault until an agent acts on it: its lease is lost, it asks for votes, it takes over.
  * - `recover_ms`: from there until the restored guest runs; only where one was restored.
- * - `lost_steps`: how far the guest had come where it died, less where the restored one began.
+ * - `lost_steps`: how far the guest was seen to come where it died, less where it was when the transaction was taken that
+ *   it was restored from (between two looks at it: in proportion to the time).
  */
 export function recoveryTimings(events: readonly TimelineEvent[]): Timings {
   const pauses = events.flatMap((event) => (event.kind === "tx.taken" ? [event.pause_ms] : [])).sort((a, b) => a - b);
@@ -42,18 +43,28 @@ function recovery(events: readonly TimelineEvent[]): Timings {
   return {
     detect_ms: Math.round(began.at_ms - fault.at_ms),
     recover_ms: Math.round(restored.at_ms - began.at_ms),
-    ...lost(events, restored.at_ms, restored.lane as HostRole),
+    ...lost(events, restored.at_ms, restored.lane as HostRole, restored.generation),
   };
 }
 
 /** Steps that were done elsewhere before, and are not in what was restored. */
-function lost(events: readonly TimelineEvent[], restored_ms: number, owner: HostRole): Timings {
-  let furthest: number | undefined;
-  let first: number | undefined;
-  for (const event of events) {
-    if (event.kind !== "guest.progress") continue;
-    if (event.at_ms < restored_ms && event.host !== owner) furthest = Math.max(furthest ?? 0, event.step);
-    if (event.at_ms >= restored_ms && event.host === owner) first ??= event.step;
-  }
-  return furthest === undefined || first === undefined ? {} : { lost_steps: Math.max(0, furthest - first) };
+function lost(events: readonly TimelineEvent[], restored_ms: number, owner: HostRole, generation: number): Timings {
+  const seen = events.flatMap((event) =>
+    event.kind === "guest.progress" && event.at_ms < restored_ms && event.host !== owner ? [event] : [],
+  );
+  const started = events.findLast((event) => event.kind === "restore.started" && event.generation < generation);
+  const n = started?.kind === "restore.started" ? started.n : undefined;
+  const taken = events.findLast(
+    (event) => event.kind === "tx.taken" && event.n === n && event.at_ms < (started?.at_ms ?? 0),
+  );
+  const last = seen.at(-1);
+  if (taken === undefined || last === undefined) return {};
+  const after = seen.find(({ at_ms }) => at_ms >= taken.at_ms);
+  const before = seen.findLast(({ at_ms }) => at_ms < taken.at_ms);
+  if (before === undefined) return {};
+  // Nobody saw it go beyond the transaction.
+  if (after === undefined) return { lost_steps: 0 };
+  const share = (taken.at_ms - before.at_ms) / (after.at_ms - before.at_ms);
+  const at_transaction = before.step + share * (after.step - before.step);
+  return { lost_steps: Math.max(0, Math.round(last.step - at_transaction)) };
 }

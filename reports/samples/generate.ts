@@ -352,6 +352,7 @@ function addRecovery(out: Writer, fault_ms: number, back_ms: number): void {
     version: "10.0.13",
     argv: ["qemu-system-x86_64", "-incoming", "unix:restore"],
   });
+  out.add(back_ms - 1, "source", { kind: "restore.running", generation: 2 });
   out.add(back_ms - 2, "source", { kind: "restore.finished", generation: 2, n: 8, pages: 1_420, restore_ms: 132 });
   out.add(back_ms, "source", { kind: "qmp.event", event: "RESUME", data: {} });
   out.add(back_ms + 5, "source", { kind: "protection", state: "off", why: "the target is gone" });

@@ -50,7 +50,8 @@ export function somebodyHas(statuses: Statuses): boolean {
 export function tidy(statuses: Statuses, owner: HostRole): boolean {
   return (["source", "target", "escrow"] as const).every((role) => {
     const agent = statuses[role];
-    return role === owner || agent === undefined || agent.finished || agent.hears.length === 0;
+    // Who does not hear the owner keeps what it has until it does.
+    return role === owner || agent === undefined || agent.finished || !agent.hears.includes(owner);
   });
 }
 
