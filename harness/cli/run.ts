@@ -13,7 +13,7 @@ import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
-import { verdictTable } from "../run/table.ts";
+import { repeatTable, verdictTable } from "../run/table.ts";
 import { interruptible } from "./interrupt.ts";
 import { oneOf, qemuName, RUNS_FOLDER, wholeNumber } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
@@ -136,6 +136,7 @@ export async function runScenarios(
   const records = finished.map(({ record }) => record);
   if (!options.json) {
     console.log(`\n${verdictTable(records)}`);
+    if (options.repeat > 1) console.log(`\nmedian / worst of ${options.repeat}:\n${repeatTable(records)}`);
     if (page !== undefined) console.log(`\nreport: ${page}`);
     for (const { record, folder } of finished)
       if (!record.as_expected) console.log(`\n${record.why}\n  see ${folder}\n  again: ${record.command}`);

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { createWriteStream, mkdirSync, type WriteStream } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
 import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
@@ -13,8 +14,10 @@ import type { AfterwardsFindings, Evidence, OutputFindings } from "../checks/evi
 import { nothingLeft } from "../checks/nothing-left.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
+import { AGENT_FILES } from "../fleet/agent-files.ts";
 import { findLeftovers } from "../fleet/clean.ts";
 import { type StartedFleet, startFleet } from "../fleet/fleet.ts";
+import type { StartedHost } from "../fleet/host.ts";
 import type { LogSink } from "../fleet/vm.ts";
 import { StartedVm } from "../fleet/vm.ts";
 import type { Machine } from "../txsync/agent/machine.ts";
@@ -525,6 +528,7 @@ class Run {
     const asked_afterwards = this.#request.scenario.afterwards !== undefined && agents !== undefined;
     const afterwards = asked_afterwards ? { afterwards: await gather(() => agents.afterwards(owner)) } : {};
     await agents?.released();
+    if (agents !== undefined) await this.#keepLog(fleet.host("escrow"));
     const last = this.#request.scenario.afterwards === "migrate-protected" ? this.#vms.get("target") : owner;
     const again = await gather(() =>
       migrateAgain(fleet, guest, last ?? owner, this.#vms, (role) =>
@@ -555,6 +559,22 @@ class Run {
     });
     this.#vms.set(role, vm);
     return vm;
+  }
+
+  /** The escrow's transaction log, for `ferryman log`; where there is none, or no escrow any more, nothing is kept. */
+  async #keepLog(escrow: StartedHost): Promise<void> {
+    try {
+      if (!escrow.up) return;
+      const names = (await escrow.run(`cd ${AGENT_FILES.memory_folder}-1/log && ls`)).trim().split("\n");
+      const folder = join(this.#folder, "escrow-log");
+      mkdirSync(folder, { recursive: true });
+      for (const name of names) {
+        const path = `${AGENT_FILES.memory_folder}-1/log/${name}`;
+        await pipeline(await escrow.readFile(path), createWriteStream(join(folder, name)));
+      }
+    } catch (error) {
+      this.#timeline.emit("run", { kind: "run.note", text: `the escrow's log was not kept: ${messageOf(error)}` });
+    }
   }
 
   #logOf(role: HostRole): LogSink {

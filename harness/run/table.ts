@@ -1,3 +1,4 @@
+import { quantileSorted } from "d3-array";
 import type { RunRecord } from "../base/run-record.ts";
 
 /** A plain-text table of runs for the end of a command. */
@@ -12,6 +13,40 @@ export function verdictTable(records: readonly RunRecord[]): string {
     `${(record.timings.total_ms / 1000).toFixed(1)} s`,
   ]);
   return textTable(["scenario", "recovery", "guest", "QEMU", "verdict", "", "time"], rows);
+}
+
+/** One line for all runs of a scenario: how often it came out as expected, and times as median / worst. */
+export function repeatTable(records: readonly RunRecord[]): string {
+  const groups = Map.groupBy(records, ({ scenario, recovery, qemu }) => `${scenario} ${recovery} ${qemu}`);
+  const rows = [...groups.values()].map((group) => {
+    const [first] = group;
+    const of = (pick: (timings: RunRecord["timings"]) => number | undefined, unit: string): string => {
+      const values = group.flatMap(({ timings }) => pick(timings) ?? []).sort((a, b) => a - b);
+      if (values.length === 0) return "-";
+      return `${Math.round(quantileSorted(values, 0.5) ?? 0)} / ${Math.round(values.at(-1) ?? 0)}${unit}`;
+    };
+    return [
+      first?.scenario ?? "",
+      first?.recovery ?? "",
+      `${group.filter(({ as_expected }) => as_expected).length} of ${group.length}`,
+      of(({ detect_ms }) => detect_ms, " ms"),
+      of(({ recover_ms }) => recover_ms, " ms"),
+      of(({ downtime_ms }) => downtime_ms, " ms"),
+      of(({ lost_steps }) => lost_steps, ""),
+      of(({ pause_p50_ms }) => pause_p50_ms, " ms"),
+    ];
+  });
+  const heading = [
+    "scenario",
+    "recovery",
+    "as expected",
+    "detected",
+    "restored",
+    "stillness",
+    "steps lost",
+    "pause p50",
+  ];
+  return textTable(heading, rows);
 }
 
 /** Left-aligned columns under a ruled heading. */
