@@ -27,6 +27,7 @@ const ALL_PAGES_PING = 0x4645_7272;
 const LOADED_PING = 0x4645_7273;
 const PROGRESS_EVERY_MS = 20;
 const PAUSED_MS = 5_000;
+const SLOW_EVERY_MS = 1_000;
 
 /** The target's part: feeds QEMU the stream, gets it its pages, and takes transactions. */
 export class TargetSide {
@@ -45,6 +46,7 @@ export class TargetSide {
   #asked_all = false;
   #ended = false;
   #told_ms = 0;
+  #told_slow_ms = Number.NEGATIVE_INFINITY;
   #covered = false;
   #held: BaseHeld | undefined;
   #taken: { readonly transaction: Transaction; readonly at_ms: number } | undefined;
@@ -400,8 +402,18 @@ export class TargetSide {
     const taken = this.#taken;
     const latency_ms = taken?.transaction.n === n ? performance.now() - taken.at_ms : 0;
     this.#shell.emit({ kind: "tx.committed", generation, n, latency_ms });
+    this.#tellSlow(n, latency_ms);
     this.#record = undefined;
     this.#taken = undefined;
+  }
+
+  /** One transaction is under way at a time: an escrow that is slow stretches the epochs, and that is said. */
+  #tellSlow(n: TransactionNumber, latency_ms: number): void {
+    const now_ms = performance.now();
+    if (latency_ms < 2 * this.#shell.config.epoch_ms || now_ms - this.#told_slow_ms < SLOW_EVERY_MS) return;
+    this.#told_slow_ms = now_ms;
+    const text = `epochs stretch: transaction ${n} took ${Math.round(latency_ms)} ms to be stored`;
+    this.#shell.emit({ kind: "run.note", text });
   }
 
   /** The VM here is not ours to feed any more. */

@@ -1,0 +1,127 @@
+import { createConnection, createServer, type Server, type Socket } from "node:net";
+import { afterEach, describe, expect, it } from "vitest";
+import type { HostRole } from "../../base/timeline.ts";
+import { waitFor } from "../../base/wait.ts";
+import type { StartedHost } from "../../fleet/host.ts";
+import { Edge } from "./edge.ts";
+
+/** What an edge says to an agent. */
+type Said = { readonly do?: string; readonly upTo?: number; readonly ack?: number; readonly type?: string };
+
+/** An agent as the edge sees it: a port, and what was said there. */
+class FakeAgent {
+  readonly said: Said[] = [];
+  readonly #server: Server;
+  #socket: Socket | undefined;
+
+  private constructor(server: Server) {
+    this.#server = server;
+    server.on("connection", (socket) => {
+      this.#socket = socket;
+      let rest = "";
+      socket.setEncoding("utf8");
+      socket.on("error", () => undefined);
+      socket.on("data", (text: string) => {
+        const lines = (rest + text).split("\n");
+        rest = lines.pop() ?? "";
+        this.said.push(...lines.map((line) => JSON.parse(line) as Said));
+      });
+    });
+  }
+
+  static async start(): Promise<FakeAgent> {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return new FakeAgent(server);
+  }
+
+  get port(): number {
+    const address = this.#server.address();
+    return typeof address === "object" && address !== null ? address.port : 0;
+  }
+
+  letOut(frame: number, text: string, channel = 1): void {
+    const bytes = Buffer.from(text).toString("base64");
+    this.#socket?.write(`${JSON.stringify({ frame, generation: 1, channel, bytes })}\n`);
+  }
+
+  async hears(what: string, sign: (said: Said) => boolean): Promise<void> {
+    await waitFor({ what, timeout_ms: 5_000 }, () => (this.said.some(sign) ? true : undefined));
+  }
+
+  close(): void {
+    this.#socket?.destroy();
+    this.#server.close();
+  }
+}
+
+const opened: { close(): void }[] = [];
+afterEach(() => {
+  for (const each of opened.splice(0)) each.close();
+});
+
+async function stage(): Promise<{ edge: Edge; source: FakeAgent; target: FakeAgent; came: string[] }> {
+  const agents = { source: await FakeAgent.start(), target: await FakeAgent.start() };
+  const edge = new Edge((role: HostRole) => {
+    const { port } = agents[role === "target" ? "target" : "source"];
+    const host = { role, gone: false, connect: async () => createConnection({ port, host: "127.0.0.1" }) };
+    return host as unknown as StartedHost;
+  });
+  const came: string[] = [];
+  edge.onFrame((_, bytes, from) => came.push(`${from}: ${bytes.toString()}`));
+  opened.push({ close: () => edge[Symbol.dispose]() }, agents.source, agents.target);
+  for (const agent of [agents.source, agents.target])
+    await agent.hears("the edge to come", (said) => said.do === "edge");
+  return { edge, ...agents, came };
+}
+
+describe("the receiving edge", () => {
+  it("takes frames in order from whoever lets them out, and acknowledges them", async () => {
+    const { edge, source, target, came } = await stage();
+    source.letOut(1, "a");
+    source.letOut(2, "b");
+    await source.hears("an acknowledgement", (said) => said.ack === 2);
+    target.letOut(3, "c");
+    await target.hears("an acknowledgement", (said) => said.ack === 3);
+    expect(came).toEqual(["source: a", "source: b", "target: c"]);
+    expect(edge.findings).toEqual({ frames: 3, repeated: 0, changed: [] });
+  });
+
+  it("drops what comes again, and tells when it is not what it was", async () => {
+    const { edge, source, target, came } = await stage();
+    source.letOut(1, "a");
+    await source.hears("an acknowledgement", (said) => said.ack === 1);
+    target.letOut(1, "a");
+    target.letOut(1, "x");
+    target.letOut(2, "b");
+    await target.hears("an acknowledgement", (said) => said.ack === 2);
+    expect(came).toEqual(["source: a", "target: b"]);
+    expect(edge.findings).toMatchObject({ frames: 2, repeated: 2 });
+    expect(edge.findings.changed).toEqual([expect.stringContaining("frame 1 came from target")]);
+  });
+
+  it("refuses a gap, and comes back to ask for what is missing", async () => {
+    const { source, came } = await stage();
+    source.letOut(1, "a");
+    await source.hears("an acknowledgement", (said) => said.ack === 1);
+    source.letOut(3, "c");
+    await source.hears("the edge to come again", (said) => said.do === "edge" && said.upTo === 1);
+    expect(came).toEqual(["source: a"]);
+  });
+
+  it("gives a line what comes on its channel, and types into every host that can have the VM", async () => {
+    const { edge, source, target } = await stage();
+    const line = edge.line(1);
+    const read: string[] = [];
+    line.on("data", (bytes: Buffer) => read.push(bytes.toString()));
+    line.write("hello");
+    for (const agent of [source, target]) {
+      await agent.hears("what was typed", (said) => said.type === Buffer.from("hello").toString("base64"));
+    }
+    target.letOut(1, "console", 0);
+    target.letOut(2, "answer", 1);
+    await target.hears("an acknowledgement", (said) => said.ack === 2);
+    await waitFor({ what: "the answer", timeout_ms: 5_000 }, () => (read.length > 0 ? true : undefined));
+    expect(read).toEqual(["answer"]);
+  });
+});

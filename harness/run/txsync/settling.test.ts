@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import { GENESIS, generation, SWITCHOVER, transactionNumber } from "../../txsync/core/index.ts";
+import type { AgentStatus } from "./agent-client.ts";
+import { gateIsShut, givenUp, NOBODY_MS, type Statuses, settledAs, somebodyHas, tidy } from "./settling.ts";
+
+const idle: AgentStatus = {
+  phase: "idle",
+  vm: "none",
+  owner: false,
+  opened: GENESIS,
+  promised: GENESIS,
+  finished: false,
+  allPages: false,
+  log: null,
+  qemu: null,
+  folder: null,
+  migration: null,
+  hears: ["source", "target", "escrow"],
+};
+const final = { ...SWITCHOVER, generation: generation(2), mode: "final" } as const;
+const handedOff: AgentStatus = {
+  ...idle,
+  phase: "completed",
+  vm: "running",
+  owner: true,
+  opened: final,
+  migration: "completed",
+};
+const nobody: Statuses = { source: undefined, target: undefined, escrow: undefined };
+
+describe("where the VM is, as the agents say", () => {
+  it("is the target when it was handed off, and not before QEMU has completed", () => {
+    expect(settledAs({ ...nobody, target: handedOff }, 0)?.owner).toBe("target");
+    expect(settledAs({ ...nobody, target: { ...handedOff, migration: "postcopy-active" } }, 0)).toBeUndefined();
+    expect(settledAs({ ...nobody, target: { ...handedOff, owner: false } }, 0)).toBeUndefined();
+    expect(settledAs({ ...nobody, target: { ...handedOff, opened: SWITCHOVER } }, 0)).toBeUndefined();
+  });
+
+  it("is the source when it runs what it restored", () => {
+    const basis = { claim: generation(2), n: transactionNumber(7) };
+    const source: AgentStatus = {
+      ...handedOff,
+      migration: null,
+      opened: { ...final, generation: generation(3), owner: "source", basis },
+    };
+    expect(settledAs({ ...nobody, source }, 0)).toMatchObject({
+      owner: "source",
+      how: expect.stringContaining("transaction 7"),
+    });
+  });
+
+  it("is nowhere when an agent says that it is lost, or nobody has had it for long", () => {
+    expect(settledAs({ ...nobody, source: { ...idle, phase: "lost" } }, 0)?.owner).toBe("none");
+    expect(settledAs(nobody, NOBODY_MS)).toBeUndefined();
+    expect(settledAs(nobody, NOBODY_MS + 1)?.owner).toBe("none");
+  });
+
+  it("is where it was when the migration was given up", () => {
+    expect(givenUp({ ...nobody, source: { ...idle, vm: "running", owner: true } })).toBe(true);
+    expect(givenUp({ ...nobody, source: { ...idle, vm: "running", phase: "precopy" } })).toBe(false);
+    expect(givenUp(nobody)).toBe(false);
+  });
+
+  it("is somewhere as long as one runs, loads or restores it", () => {
+    expect(somebodyHas({ ...nobody, target: { ...idle, vm: "loading" } })).toBe(true);
+    expect(somebodyHas({ ...nobody, target: { ...idle, vm: "gone" }, source: idle })).toBe(false);
+  });
+});
+
+describe("what is waited for afterwards", () => {
+  it("ends when whoever hears the owner has let go", () => {
+    const source = { ...idle, hears: ["escrow"] } as const;
+    expect(tidy({ ...nobody, target: handedOff, escrow: { ...idle, finished: true }, source }, "target")).toBe(true);
+    expect(tidy({ ...nobody, target: handedOff, escrow: idle, source }, "target")).toBe(false);
+  });
+});
+
+describe("a gate", () => {
+  it("is shut where the agent is no owner, or has nobody to commit to", () => {
+    const owner: AgentStatus = { ...idle, owner: true, opened: SWITCHOVER };
+    expect(gateIsShut(owner)).toBe(false);
+    expect(gateIsShut({ ...owner, hears: [] })).toBe(true);
+    expect(gateIsShut({ ...owner, owner: false })).toBe(true);
+    expect(gateIsShut({ ...handedOff, hears: [] })).toBe(false);
+    // Nobody knows: then it is not said to be shut.
+    expect(gateIsShut(undefined)).toBe(false);
+  });
+});
