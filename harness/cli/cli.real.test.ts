@@ -17,7 +17,8 @@ import { type Ended, Spawned } from "./spawned.ts";
  * The command line as a person or a script meets it: a process with arguments, signals, two output streams and an exit
  * code. Other runs may go on beside these tests: only what belongs to the processes started here is looked at.
  */
-const RUN = ["run", "no-fault", "--json", "--accel", "tcg", "--memory", "64", "--seed", "7"];
+/** Under stock recovery: what is tested is the command, several at a time, and agents need processors for their leases. */
+const RUN = ["run", "no-fault", "--recovery", "stock", "--json", "--accel", "tcg", "--memory", "64", "--seed", "7"];
 const DEAD_ENGINE = { DOCKER_HOST: "unix:///nonexistent/ferryman.sock" };
 /** Nobody listens there, so nothing is asked of anybody outside. */
 const NO_IMAGE = "127.0.0.1:9/no-such-image";
@@ -136,6 +137,19 @@ describe.concurrent("wrong usage or environment is exit code 2 and a sentence on
   });
 });
 
+test("a run under txsync, the default, leaves the escrow's log, which is whole", async () => {
+  const command = new Spawned(["run", "target-host-killed", "--json", "--accel", "tcg", "--memory", "64"]);
+  const { code, stdout } = await command.ended();
+  const line = onlyLine(stdout);
+  expect(line).toMatchObject({ recovery: "txsync", verdict: "intact", asExpected: true });
+  expect(code).toBe(0);
+  const run = String(line["run"]);
+  const verified = await new Spawned(["log", "verify", join(run, "escrow-log")]).ended();
+  expect(verified.stdout).toMatch(/whole transactions, \d+ bytes, sound/);
+  expect(verified.code).toBe(0);
+  expect(await command.things(docker)).toEqual([]);
+});
+
 describe.concurrent("a run", () => {
   test.each([
     ["alone", RUN],
@@ -147,7 +161,7 @@ describe.concurrent("a run", () => {
     const line = onlyLine(stdout);
     expect(line).toMatchObject({
       scenario: "no-fault",
-      recovery: "txsync",
+      recovery: "stock",
       accel: "tcg",
       guest: "integrity",
       qemu: "10.0",
@@ -163,7 +177,7 @@ describe.concurrent("a run", () => {
     }
     const record = JSON.parse(readFileSync(join(folder, "run.json"), "utf8")) as RunRecord;
     expect(record).toMatchObject({ verdict: "intact", seed: 7, checks: line["checks"], timings: line["timings"] });
-    expect(record.command).toContain("run no-fault --recovery txsync --accel tcg --qemu 10.0");
+    expect(record.command).toContain("run no-fault --recovery stock --accel tcg --qemu 10.0");
     expect(readFileSync(join(folder, "source-qmp.log"), "utf8")).toContain('"execute":"migrate"');
     const timeline = readFileSync(join(folder, "timeline.ndjson"), "utf8").trimEnd().split("\n");
     expect(JSON.parse(timeline.at(-1) ?? "")).toMatchObject({ kind: "run.finished", verdict: "intact" });

@@ -14,6 +14,7 @@ import type { FinishedRun, RunRequest } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, verdictTable } from "../run/table.ts";
+import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { interruptible } from "./interrupt.ts";
 import { oneOf, qemuName, RUNS_FOLDER, wholeNumber } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
@@ -29,6 +30,10 @@ export interface RunOptions {
   readonly seed?: number;
   readonly repeat: number;
   readonly jobs: number;
+  readonly lease?: number;
+  readonly epoch?: number;
+  readonly durability?: TxsyncSettings["durability"];
+  readonly find?: TxsyncSettings["find"];
   readonly keep?: boolean;
   readonly json?: boolean;
 }
@@ -61,6 +66,18 @@ export function registerRun(program: Command): void {
       "how many runs go on at a time; each keeps two processors busy",
       wholeNumber(1),
       Math.max(1, Math.floor(availableParallelism() / 2)),
+    )
+    .option("--lease <ms>", "txsync: how long nobody is heard before it counts; default 500", wholeNumber(50))
+    .option("--epoch <ms>", "txsync: time between transactions, 10 to 5000; default 100", wholeNumber(10))
+    .option(
+      "--durability <kind>",
+      "txsync: host holds output back until the base would survive the source's host; default process",
+      oneOf<TxsyncSettings["durability"]>("host", "process"),
+    )
+    .option(
+      "--find <way>",
+      "txsync: changed pages by what the kernel notes where it can (auto), or by comparison (sure)",
+      oneOf<TxsyncSettings["find"]>("auto", "sure"),
     )
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
@@ -120,6 +137,7 @@ export async function runScenarios(
         seed: options.seed ?? randomInt(2 ** 32),
         memory_bytes,
         keep: options.keep === true,
+        txsync: settingsOf(options),
         onEvent: (event) => progress.onEvent(name, event),
       };
       names.set(request, name);
@@ -181,6 +199,17 @@ function jsonLine(record: RunRecord, folder: string): object {
     checks,
     timings,
     run: folder,
+  };
+}
+
+/** What was said on the command line of the recovery's settings. */
+function settingsOf({ lease, epoch, durability, find }: RunOptions): Partial<TxsyncSettings> {
+  if (epoch !== undefined && epoch > 5_000) throw new UserError("An epoch is at most 5000 ms long.");
+  return {
+    ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: Math.max(10, Math.round(lease / 5)) }),
+    ...(epoch === undefined ? {} : { epoch_ms: epoch }),
+    ...(durability === undefined ? {} : { durability }),
+    ...(find === undefined ? {} : { find }),
   };
 }
 

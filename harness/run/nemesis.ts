@@ -27,6 +27,11 @@ export class Nemesis {
     return this.#pending === 0;
   }
 
+  /** Whether any fault has been injected. */
+  get struck(): boolean {
+    return this.#injected_ms.length > 0;
+  }
+
   /** Stops watching; a fault that has not struck by now never will. */
   async stop(): Promise<void> {
     this.#abort.abort();

@@ -40,7 +40,7 @@ import { Agents } from "./txsync/agents.ts";
 import { byLine } from "./txsync/by-line.ts";
 import { Edge } from "./txsync/edge.ts";
 import { TxsyncMigration } from "./txsync/migration.ts";
-import { DEFAULT_TXSYNC } from "./txsync/settings.ts";
+import { DEFAULT_TXSYNC, type TxsyncSettings } from "./txsync/settings.ts";
 
 /** What every run of one command shares. */
 export interface RunEnvironment {
@@ -67,6 +67,8 @@ export interface RunRequest {
   readonly memory_bytes: number;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
+  /** Over the scenario's own settings of txsync. */
+  readonly txsync?: Partial<TxsyncSettings>;
   readonly onEvent?: (event: TimelineEvent) => void;
 }
 
@@ -167,6 +169,11 @@ function commandOf(environment: RunEnvironment, request: RunRequest): string {
   const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
   words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
+  const { lease_ms, epoch_ms, durability, find } = request.txsync ?? {};
+  if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
+  if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
+  if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (find !== undefined) words.push(`--find ${find}`);
   return words.join(" ");
 }
 
@@ -351,7 +358,7 @@ class Run {
     const startAgents = async (turn: number): Promise<Agents> =>
       stack.use(
         await Agents.start(fleet, {
-          settings: { ...DEFAULT_TXSYNC, ...scenario.txsync },
+          settings: { ...DEFAULT_TXSYNC, ...scenario.txsync, ...this.#request.txsync },
           turn,
           qemu_binary: this.#environment.qemu_binary,
           emit,
@@ -403,6 +410,8 @@ class Run {
       bytes_per_s: scenario.migration.bandwidth_bytes_per_s,
       emit,
       faultsOver: () => nemesis.done,
+      struck: () => nemesis.struck,
+      prepareTarget: () => agents.client("target").ask({ do: "prepare", machine, start: "incoming" }),
     });
     let settled: Settled;
     try {
@@ -467,6 +476,8 @@ class Run {
           bytes_per_s: scenario.migration.bandwidth_bytes_per_s,
           emit: this.#timeline.emit,
           faultsOver: () => true,
+          struck: () => false,
+          prepareTarget: () => again.client("target").ask({ do: "prepare", machine, start: "incoming" }),
         });
         const settled = await migration.run();
         if (settled.owner !== "target") throw new Error(`the second migration: ${settled.how}`);

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import { HOST_ROLES } from "../../base/timeline.ts";
+import { waitFor } from "../../base/wait.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { Settled } from "../stock.ts";
 import type { AgentStatus } from "./agent-client.ts";
@@ -12,11 +13,17 @@ export interface TxsyncOptions {
   readonly agents: Agents;
   readonly bytes_per_s: number;
   readonly emit: Emit;
+  /** Whether any fault has struck by now. */
+  readonly struck: () => boolean;
+  /** A fresh QEMU on the target that waits for a migration. */
+  readonly prepareTarget: () => Promise<unknown>;
   /** Whether every fault of the scenario has struck, and is healed where it is to be. */
   readonly faultsOver: () => boolean;
 }
 
 const LOOK_EVERY_MS = 20;
+/** How often a migration is asked for before the harness says that it was given up. */
+const TRIES = 3;
 const ANSWER_MS = 400;
 const DEADLINE_MS = 45_000;
 /** How long the agents may take to let go of what is not needed any more, and a fault to strike or be healed. */
@@ -40,6 +47,7 @@ export class TxsyncMigration {
     const began_ms = performance.now();
     let seen_ms = began_ms;
     let left = false;
+    let tries = 1;
     let given_up_ms: number | undefined;
     for (;;) {
       const now_ms = performance.now();
@@ -50,13 +58,33 @@ export class TxsyncMigration {
       if (this.last.source !== undefined && this.last.source.phase !== "idle") left = true;
       if (givenUp(this.last) && (left || now_ms - began_ms > 2_000)) {
         given_up_ms ??= now_ms;
-        if (now_ms - given_up_ms > GIVEN_UP_MS)
+        if (now_ms - given_up_ms > GIVEN_UP_MS && !this.#options.struck() && tries < TRIES) {
+          // Whoever manages VMs asks again when nothing is wrong: an agent was short of a processor for a lease.
+          tries += 1;
+          this.#options.emit("run", {
+            kind: "run.note",
+            text: `the migration was given up: asked again (${tries} of ${TRIES})`,
+          });
+          await this.#askAgain();
+          left = false;
+          given_up_ms = undefined;
+        } else if (now_ms - given_up_ms > GIVEN_UP_MS)
           return { owner: "source", how: "the migration was given up before switchover: the source runs on" };
       } else given_up_ms = undefined;
       if (now_ms - began_ms > DEADLINE_MS)
         return { owner: "none", how: `the agents did not settle within ${DEADLINE_MS} ms` };
       await delay(LOOK_EVERY_MS);
     }
+  }
+
+  async #askAgain(): Promise<void> {
+    const { agents, bytes_per_s, prepareTarget } = this.#options;
+    await waitFor({ what: "the target's agent to let go of its QEMU", timeout_ms: 10_000 }, async () => {
+      const { target } = await this.#look();
+      return target?.vm === "none" && target.qemu === null ? true : undefined;
+    });
+    await prepareTarget();
+    await agents.client("source").ask({ do: "migrate", bytes_per_s });
   }
 
   /** Gate by gate: which hosts can let nothing out, as their agents say. */
