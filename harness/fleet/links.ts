@@ -126,7 +126,10 @@ export class Link {
     const undone = doings.filter((doing) => this.#in_force.includes(doing));
     for (const doing of undone) this.#in_force.splice(this.#in_force.indexOf(doing), 1);
     const undoing = (async () => {
-      await Promise.all(undone.flatMap(({ remedies }) => remedies.map((remedy) => remedy())));
+      // One after the other, the last first. A toxic that holds data for an end that is closed is stuck as soon as the one
+      // before it lets go (nobody reads its output), and then takes no change any more, and Toxiproxy with it
+      // (toxics/toxic.go, InterruptToxic): so the one that the data meets last is changed while nothing has reached it.
+      for (const { remedies } of undone) for (const remedy of remedies.toReversed()) await remedy();
       if (this.#in_force.some(({ state }) => state === "reset")) return;
       await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, true)));
     })();
