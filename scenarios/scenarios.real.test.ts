@@ -27,7 +27,6 @@ function request(id: string, guest: GuestKind, accel: Accel, recovery: Recovery 
   };
 }
 
-/** Under txsync one at a time: a run has three agents and two QEMUs, and leases that must not run out for want of a processor. */
 async function play(
   environment: RunEnvironment,
   requests: readonly RunRequest[],
@@ -39,6 +38,25 @@ async function play(
     );
   });
   return finished.map(({ record }) => record);
+}
+
+/**
+ * Under txsync, one at a time: a run has three agents and two QEMUs, and leases that must not run out for want of a
+ * processor. What is unknown proves nothing, neither way, and is run once more; a wrong verdict is wrong at once.
+ */
+async function playWithAgents(
+  environment: RunEnvironment,
+  requests: readonly RunRequest[],
+): Promise<readonly RunRecord[]> {
+  const records = await play(environment, requests, 1);
+  const open = records.filter(({ verdict }) => verdict === "unknown");
+  for (const record of open) console.log(`once more, because it proved nothing: ${story(record)}`);
+  const again = await play(
+    environment,
+    requests.filter(({ scenario }) => open.some((record) => record.scenario === scenario.id)),
+    1,
+  );
+  return [...records.filter(({ verdict }) => verdict !== "unknown"), ...again];
 }
 
 /** What is said when it is not as expected: enough to see why without opening the folder. */
@@ -97,10 +115,9 @@ test("on the oldest QEMU that is supported, nothing is lost where nothing breaks
 describe("with transaction synchronisation", () => {
   test("every scenario comes out as it says, on the default QEMU under TCG", async () => {
     const environment = await prepareRuns("10.0", ended.signal);
-    const records = await play(
+    const records = await playWithAgents(
       environment,
       SCENARIOS.map(({ id }) => request(id, "integrity", "tcg", "txsync")),
-      1,
     );
     expect(records.filter(({ as_expected }) => !as_expected).map(story)).toEqual([]);
     expect(records).toHaveLength(SCENARIOS.length);
@@ -111,7 +128,7 @@ describe("with transaction synchronisation", () => {
     const requests = ["target-host-killed", "source-host-killed", "link-cut-for-good"].map((id) =>
       request(id, "integrity", "tcg", "txsync"),
     );
-    const records = await play(environment, requests, 1);
+    const records = await playWithAgents(environment, requests);
     expect(records.filter(({ as_expected }) => !as_expected).map(story)).toEqual([]);
   }, 600_000);
 
@@ -122,7 +139,7 @@ describe("with transaction synchronisation", () => {
     const requests = ["target-host-killed", "source-host-killed"].map((id) =>
       request(id, "integrity", "kvm", "txsync"),
     );
-    const records = await play(environment, requests, 1);
+    const records = await playWithAgents(environment, requests);
     expect(records.filter(({ as_expected }) => !as_expected).map(story)).toEqual([]);
   }, 600_000);
 });

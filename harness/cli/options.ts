@@ -15,6 +15,13 @@ export function wholeNumber(least: number): (text: string) => number {
   };
 }
 
+/** 0 to 100, for commander. */
+export function percent(text: string): number {
+  const value = wholeNumber(0)(text);
+  if (value > 100) throw new InvalidArgumentError("It is a percentage, 0 to 100.");
+  return value;
+}
+
 /** One of some words, for commander. */
 export function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
   return (text) => {

@@ -16,7 +16,7 @@ import { runSuite } from "../run/suite.ts";
 import { repeatTable, verdictTable } from "../run/table.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { interruptible } from "./interrupt.ts";
-import { oneOf, qemuName, RUNS_FOLDER, wholeNumber } from "./options.ts";
+import { oneOf, percent, qemuName, RUNS_FOLDER, wholeNumber } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
 
 export interface RunOptions {
@@ -33,6 +33,7 @@ export interface RunOptions {
   readonly lease?: number;
   readonly epoch?: number;
   readonly durability?: TxsyncSettings["durability"];
+  readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
   readonly keep?: boolean;
   readonly json?: boolean;
@@ -73,6 +74,11 @@ export function registerRun(program: Command): void {
       "--durability <kind>",
       "txsync: host holds output back until the base would survive the source's host; default process",
       oneOf<TxsyncSettings["durability"]>("host", "process"),
+    )
+    .option(
+      "--ahead <percent>",
+      "txsync: so much of the memory goes to the escrow before switchover; default 75",
+      percent,
     )
     .option(
       "--find <way>",
@@ -203,12 +209,13 @@ function jsonLine(record: RunRecord, folder: string): object {
 }
 
 /** What was said on the command line of the recovery's settings. */
-function settingsOf({ lease, epoch, durability, find }: RunOptions): Partial<TxsyncSettings> {
+function settingsOf({ lease, epoch, durability, ahead, find }: RunOptions): Partial<TxsyncSettings> {
   if (epoch !== undefined && epoch > 5_000) throw new UserError("An epoch is at most 5000 ms long.");
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: Math.max(10, Math.round(lease / 5)) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
+    ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
   };
 }

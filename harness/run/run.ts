@@ -169,10 +169,11 @@ function commandOf(environment: RunEnvironment, request: RunRequest): string {
   const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
   words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
-  const { lease_ms, epoch_ms, durability, find } = request.txsync ?? {};
+  const { lease_ms, epoch_ms, durability, base_ahead, find } = request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (base_ahead !== undefined) words.push(`--ahead ${Math.round(base_ahead * 100)}`);
   if (find !== undefined) words.push(`--find ${find}`);
   return words.join(" ");
 }
