@@ -21,6 +21,7 @@ import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceCutOff } from "./source/source-cut-off.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
+import { sourceHostKilledTooEarly } from "./source/source-host-killed-too-early.ts";
 import { sourceKilledBeforeSwitchover } from "./source/source-killed-before-switchover.ts";
 import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
 import { targetAgentKilled } from "./target/target-agent-killed.ts";
@@ -37,6 +38,7 @@ export const SCENARIOS: readonly Scenario[] = [
   stillAudit,
   sourceQemuKilled,
   sourceHostKilled,
+  sourceHostKilledTooEarly,
   sourceFrozen,
   sourceKilledBeforeSwitchover,
   targetQemuKilled,

@@ -65,6 +65,8 @@ export interface OutputFindings {
   readonly frames: number;
   /** Frames that came once more, as they had come before. */
   readonly repeated: number;
+  /** Of all frames, those that were let out after switchover. */
+  readonly after_switchover: number;
   /** Frames that came once more with another content: two histories of one VM have been seen outside. */
   readonly changed: readonly string[];
 }

@@ -23,12 +23,18 @@ function evidence(change: Partial<Evidence>): Evidence {
 describe("output", () => {
   it("says nothing where nobody received, and unknown where nothing came", () => {
     expect(output.applies(evidence({}))).toBe(false);
-    expect(output.judge(evidence({ edge: { frames: 0, repeated: 0, changed: [] } })).verdict).toBe("unknown");
+    expect(output.judge(evidence({ edge: { frames: 0, repeated: 0, after_switchover: 0, changed: [] } })).verdict).toBe(
+      "unknown",
+    );
   });
 
   it("holds when what came again was the same, and names the frame that was not", () => {
-    expect(output.judge(evidence({ edge: { frames: 9, repeated: 3, changed: [] } })).verdict).toBe(true);
-    const judged = output.judge(evidence({ edge: { frames: 9, repeated: 3, changed: ["frame 4 came again"] } }));
+    expect(output.judge(evidence({ edge: { frames: 9, repeated: 3, after_switchover: 4, changed: [] } })).verdict).toBe(
+      true,
+    );
+    const judged = output.judge(
+      evidence({ edge: { frames: 9, repeated: 3, after_switchover: 4, changed: ["frame 4 came again"] } }),
+    );
     expect(judged).toMatchObject({ verdict: false, summary: expect.stringContaining("frame 4") });
   });
 });

@@ -16,7 +16,7 @@ export const output: Check = {
       };
     return {
       verdict: true,
-      summary: `${edge.frames} frames without a gap, ${edge.repeated} let out again and the same`,
+      summary: `${edge.frames} frames without a gap, ${edge.after_switchover} of them since switchover, ${edge.repeated} let out again and the same`,
     };
   },
 };

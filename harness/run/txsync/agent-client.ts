@@ -6,7 +6,7 @@ import { within } from "../../base/wait.ts";
 import type { StartedHost } from "../../fleet/host.ts";
 import { PORTS } from "../../fleet/ports.ts";
 import type { ControlRequest } from "../../txsync/agent/control.ts";
-import type { Descriptor, LogState, Phase, Role, VmState } from "../../txsync/core/index.ts";
+import type { Descriptor, LogState, PageRoute, Phase, Role, VmState } from "../../txsync/core/index.ts";
 
 /** What an agent says of itself when it is asked. */
 export interface AgentStatus {
@@ -17,6 +17,7 @@ export interface AgentStatus {
   readonly promised: Descriptor;
   readonly finished: boolean;
   readonly allPages: boolean;
+  readonly route: PageRoute;
   readonly log: LogState | null;
   readonly qemu: number | null;
   readonly folder: string | null;

@@ -84,7 +84,7 @@ describe("the receiving edge", () => {
     target.letOut(3, "c");
     await target.hears("an acknowledgement", (said) => said.ack === 3);
     expect(came).toEqual(["source: a", "source: b", "target: c"]);
-    expect(edge.findings).toEqual({ frames: 3, repeated: 0, changed: [] });
+    expect(edge.findings).toEqual({ frames: 3, repeated: 0, after_switchover: 3, changed: [] });
   });
 
   it("drops what comes again, and tells when it is not what it was", async () => {

@@ -32,6 +32,7 @@ export class Edge implements Disposable {
   #upTo = 0;
   #before = 0;
   #repeated = 0;
+  #after_switchover = 0;
   #closed = false;
   /** The host from which the last new frame came. */
   from: HostRole = "source";
@@ -42,7 +43,12 @@ export class Edge implements Disposable {
   }
 
   get findings(): OutputFindings {
-    return { frames: this.#before + this.#upTo, repeated: this.#repeated, changed: this.#changed };
+    return {
+      frames: this.#before + this.#upTo,
+      repeated: this.#repeated,
+      after_switchover: this.#after_switchover,
+      changed: this.#changed,
+    };
   }
 
   /** Another migration begins, with other agents: frames are numbered anew. */
@@ -126,6 +132,7 @@ export class Edge implements Disposable {
     }
     if (frame !== this.#upTo + 1) return false;
     this.#upTo = frame;
+    if (generation > 0) this.#after_switchover += 1;
     this.#received.set(frame, content);
     this.from = from;
     const content_bytes = Buffer.from(bytes, "base64");

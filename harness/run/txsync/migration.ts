@@ -6,7 +6,7 @@ import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { Settled } from "../stock.ts";
 import type { AgentStatus } from "./agent-client.ts";
 import type { Agents } from "./agents.ts";
-import { gateIsShut, givenUp, type Statuses, settledAs, somebodyHas, tidy } from "./settling.ts";
+import { gateIsShut, givenUp, type Statuses, settledAs, somebodyHas, tidy, waitsForPages } from "./settling.ts";
 
 export interface TxsyncOptions {
   readonly fleet: StartedFleet;
@@ -25,6 +25,8 @@ const LOOK_EVERY_MS = 20;
 /** How often a migration is asked for before the harness says that it was given up. */
 const TRIES = 3;
 const ANSWER_MS = 400;
+/** A target that lacks pages for so long will never have them: every fault is over. */
+const NO_PAGES_MS = 8_000;
 const DEADLINE_MS = 45_000;
 /** How long the agents may take to let go of what is not needed any more, and a fault to strike or be healed. */
 const TIDY_MS = 6_000;
@@ -46,6 +48,7 @@ export class TxsyncMigration {
     await agents.client("source").ask({ do: "migrate", bytes_per_s });
     const began_ms = performance.now();
     let seen_ms = began_ms;
+    let pages_ms = began_ms;
     let left = false;
     let tries = 1;
     let given_up_ms: number | undefined;
@@ -53,6 +56,9 @@ export class TxsyncMigration {
       const now_ms = performance.now();
       this.last = await this.#look();
       if (somebodyHas(this.last)) seen_ms = now_ms;
+      if (!waitsForPages(this.last) || !this.#options.faultsOver()) pages_ms = now_ms;
+      if (now_ms - pages_ms > NO_PAGES_MS)
+        return { owner: "none", how: "the target waits for pages that nobody has whom it reaches" };
       const settled = settledAs(this.last, now_ms - seen_ms);
       if (settled !== undefined) return await this.#tidied(settled);
       if (this.last.source !== undefined && this.last.source.phase !== "idle") left = true;

@@ -1,7 +1,16 @@
 import { describe, expect, it } from "vitest";
 import { GENESIS, generation, SWITCHOVER, transactionNumber } from "../../txsync/core/index.ts";
 import type { AgentStatus } from "./agent-client.ts";
-import { gateIsShut, givenUp, NOBODY_MS, type Statuses, settledAs, somebodyHas, tidy } from "./settling.ts";
+import {
+  gateIsShut,
+  givenUp,
+  NOBODY_MS,
+  type Statuses,
+  settledAs,
+  somebodyHas,
+  tidy,
+  waitsForPages,
+} from "./settling.ts";
 
 const idle: AgentStatus = {
   phase: "idle",
@@ -11,6 +20,7 @@ const idle: AgentStatus = {
   promised: GENESIS,
   finished: false,
   allPages: false,
+  route: "direct",
   log: null,
   qemu: null,
   folder: null,
@@ -64,6 +74,16 @@ describe("where the VM is, as the agents say", () => {
   it("is somewhere as long as one runs, loads or restores it", () => {
     expect(somebodyHas({ ...nobody, target: { ...idle, vm: "loading" } })).toBe(true);
     expect(somebodyHas({ ...nobody, target: { ...idle, vm: "gone" }, source: idle })).toBe(false);
+  });
+});
+
+describe("a target that waits for pages", () => {
+  it("waits in vain while it reaches nobody who has them", () => {
+    const waiting: AgentStatus = { ...idle, vm: "running", route: "none" };
+    expect(waitsForPages({ ...nobody, target: waiting })).toBe(true);
+    expect(waitsForPages({ ...nobody, target: { ...waiting, allPages: true } })).toBe(false);
+    expect(waitsForPages({ ...nobody, target: { ...waiting, route: "escrow" } })).toBe(false);
+    expect(waitsForPages(nobody)).toBe(false);
   });
 });
 

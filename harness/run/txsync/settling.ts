@@ -46,6 +46,11 @@ export function somebodyHas(statuses: Statuses): boolean {
   });
 }
 
+/** The target runs, and reaches nobody who has the pages that it lacks. */
+export function waitsForPages({ target }: Statuses): boolean {
+  return target?.vm === "running" && !target.allPages && target.route === "none";
+}
+
 /** Whether every agent that answers is done: the owner runs, the others have let go of what they kept for it. */
 export function tidy(statuses: Statuses, owner: HostRole): boolean {
   return (["source", "target", "escrow"] as const).every((role) => {
