@@ -13,6 +13,8 @@ import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";
 
 const UP_MS = 20_000;
+/** Exit code of a process that was ended by SIGKILL, as a shell tells it. */
+const KILLED = "137";
 
 /**
  * What runs the agent on a host: starts it again whenever it ends, as an init would, and tells its pid.
@@ -79,6 +81,10 @@ export class Agents implements AsyncDisposable {
         supervisor.onLine((line, output) => {
           const pid = output === "stdout" ? /^agent-pid (\d+)$/.exec(line) : null;
           if (pid !== null) agents.#pids.set(role, Number(pid[1]));
+          const ended = /^agent-ended (\d+)$/.exec(line)?.[1];
+          // Killed is what faults do; anything else it did by itself.
+          if (ended !== undefined && ended !== KILLED)
+            what.emit(role, { kind: "log", stream: "agent", line: `the agent ended by itself with code ${ended}` });
           log("agent", line);
           if (output === "stderr") what.emit(role, { kind: "log", stream: "agent", line });
         });

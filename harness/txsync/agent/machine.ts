@@ -244,7 +244,7 @@ function exitOf(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Settles when a process that is not our child is gone. */
+/** Settles when a process that is not our child is gone. Whoever waits has nothing else to live for: the timer counts. */
 function monitored(pid: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setInterval(() => {
@@ -252,7 +252,6 @@ function monitored(pid: number): Promise<void> {
       clearInterval(timer);
       resolve();
     }, LOOK_EVERY_MS);
-    timer.unref();
   });
 }
 
