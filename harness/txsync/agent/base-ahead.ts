@@ -1,46 +1,54 @@
-import { hash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { setImmediate } from "node:timers/promises";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
-import type { BlockSize } from "../pages/page-map.ts";
+import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import { type BlockSize, pagesOf } from "../pages/page-map.ts";
 import { BasePages } from "../pages/page-source.ts";
 
 /** By block, pages in a row: first, count. */
 export type ChangedRuns = Record<string, [number, number][]>;
 
-const RUN_PAGES = 64;
-const DIGEST_BYTES = 20;
-/** What has been sent of a page: nothing, one content, or more than one. */
-const [NEVER, ONCE, UNCLEAR] = [0, 1, 2] as const;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
+/** What has been sent of a page: nothing, one content, or perhaps more than one. */
+const [NEVER, ONCE, UNCLEAR] = [0, 1, 2] as const;
 
 /**
- * The base before it is one: pages of a guest that still runs, copied ahead. What was sent is remembered by digest
- * (SHA-1: a guest would have to work hard to change a page without changing that), so that it is known afterwards what
- * has to be sent again. Only main RAM: the small blocks are read when the guest stands still.
+ * The base before it is one: pages of a guest that still runs, copied ahead. What was sent is remembered by digest (by
+ * pagescan, which compares the whole memory in some 10 ms), so that it is known afterwards what has to be sent again.
+ * Only main RAM: the small blocks are read when the guest stands still.
  */
 export class BaseAhead {
   readonly base = randomBytes(8).toString("hex");
   readonly blocks: readonly BlockSize[];
   readonly #file: FileHandle;
   readonly #pages: BasePages;
-  readonly #digests: Buffer;
+  readonly #tracker: PagescanTracker;
   readonly #sent: Uint8Array;
   #serving = new Set<Promise<void>>();
   #stopped = false;
 
-  private constructor(blocks: readonly BlockSize[], file: FileHandle) {
+  private constructor(blocks: readonly BlockSize[], file: FileHandle, tracker: PagescanTracker) {
     this.blocks = blocks;
     this.#file = file;
+    this.#tracker = tracker;
     const bytes = blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
     this.#pages = new BasePages(RAM_BLOCK, file, bytes, []);
-    this.#digests = Buffer.alloc((bytes / PAGE_BYTES) * DIGEST_BYTES);
-    this.#sent = new Uint8Array(bytes / PAGE_BYTES);
+    this.#sent = new Uint8Array(pagesOf(bytes));
   }
 
-  static async open(ram_path: string, blocks: readonly BlockSize[]): Promise<BaseAhead> {
-    return new BaseAhead(blocks, await open(ram_path, "r"));
+  static async open(options: {
+    readonly ram_path: string;
+    readonly pagescan: string;
+    readonly pid: number;
+    readonly blocks: readonly LocatedBlock[];
+  }): Promise<BaseAhead> {
+    const { ram_path, pagescan, pid, blocks } = options;
+    const ram = blocks.filter(({ name }) => name === RAM_BLOCK);
+    const tracker = await openTracker({ pagescan, pid, blocks: ram, prefer: "sure" });
+    const sizes = blocks.map(({ name, bytes }) => ({ name, bytes }));
+    return new BaseAhead(sizes, await open(ram_path, "r"), tracker);
   }
 
   /** Sends pages of the running guest, each as it was read. */
@@ -64,59 +72,41 @@ export class BaseAhead {
     for (const run of runs) {
       if (this.#stopped || run.block !== RAM_BLOCK) continue;
       const pages = await this.#pages.read(run);
-      const whole: (Uint8Array | null)[] = [];
-      for (const [i, bytes] of pages.entries()) {
-        if (bytes === undefined) break;
-        this.#note(run.first + i, digest(bytes));
-        whole.push(bytes);
-      }
-      if (whole.length > 0) send(run.block, run.first, whole);
+      const end = pages.indexOf(undefined);
+      const whole = (end < 0 ? pages : pages.slice(0, end)) as readonly (Uint8Array | null)[];
+      if (whole.length === 0) continue;
+      // Who asks twice keeps whichever came first: then nothing is known of the page.
+      for (const i of whole.keys()) this.#sent[run.first + i] = this.#sent[run.first + i] === NEVER ? ONCE : UNCLEAR;
+      const learnt = this.#tracker.learn(RAM_BLOCK, run.first, Buffer.concat(whole.map((bytes) => bytes ?? ZEROS)));
+      send(run.block, run.first, whole);
+      await learnt;
     }
-  }
-
-  /** A page that was asked for twice: who asked keeps whichever came first, so with two contents nothing is known. */
-  #note(page: number, now: Buffer): void {
-    const at = page * DIGEST_BYTES;
-    const before = this.#sent[page];
-    if (before === ONCE && now.compare(this.#digests, at, at + DIGEST_BYTES) !== 0) this.#sent[page] = UNCLEAR;
-    if (before !== NEVER) return;
-    now.copy(this.#digests, at);
-    this.#sent[page] = ONCE;
   }
 
   /** Nothing more is sent; when this returns everything that was read has been. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all(this.#serving);
+    await Promise.allSettled(this.#serving);
     await this.#file.close();
   }
 
-  /** Pages that were sent and are not what they were, in a guest that stands still, whose memory is in this file. */
-  async changed(path: string): Promise<ChangedRuns> {
-    await using file = await open(path, "r");
+  /** Pages that were sent and are not what they were; the guest stands still. To be called once, after `stop`. */
+  async changed(): Promise<ChangedRuns> {
+    const changed = Uint8Array.from(this.#sent, (sent) => (sent === UNCLEAR ? 1 : 0));
+    for (const { first, count } of (await this.#tracker.find("sure")).runs) {
+      for (let page = first; page < first + count; page += 1) if (this.#sent[page] !== NEVER) changed[page] = 1;
+    }
     const runs: [number, number][] = [];
-    const pages = new BasePages(RAM_BLOCK, file, this.#sent.length * PAGE_BYTES, []);
-    for (let first = 0; first < this.#sent.length; first += RUN_PAGES) {
-      const count = Math.min(RUN_PAGES, this.#sent.length - first);
-      if (this.#sent.subarray(first, first + count).every((sent) => sent === NEVER)) continue;
-      const contents = await pages.read({ block: RAM_BLOCK, first, count });
-      for (const [i, bytes] of contents.entries()) {
-        const page = first + i;
-        if (this.#sent[page] === NEVER) continue;
-        const at = page * DIGEST_BYTES;
-        // What cannot be read is not known to be the same.
-        const same = bytes !== undefined && digest(bytes).compare(this.#digests, at, at + DIGEST_BYTES) === 0;
-        if (this.#sent[page] === ONCE && same) continue;
-        const last = runs.at(-1);
-        if (last !== undefined && last[0] + last[1] === page) last[1] += 1;
-        else runs.push([page, 1]);
-      }
-      await setImmediate();
+    for (const [page, is] of changed.entries()) {
+      const last = runs.at(-1);
+      if (is === 0) continue;
+      if (last !== undefined && last[0] + last[1] === page) last[1] += 1;
+      else runs.push([page, 1]);
     }
     return { [RAM_BLOCK]: runs };
   }
-}
 
-function digest(bytes: Uint8Array | null): Buffer {
-  return hash("sha1", bytes ?? ZEROS, "buffer");
+  async close(): Promise<void> {
+    await this.#tracker[Symbol.asyncDispose]().catch(() => undefined);
+  }
 }

@@ -65,9 +65,10 @@ export class SourceSide {
     if (vm === undefined) return;
     try {
       const blocks = await vm.blocks();
-      await this.#copyAhead(blocks);
+      await this.#copyAhead(blocks, vm.pid);
       if (this.#shell.state().phase !== "precopy") {
         await this.#ahead?.stop();
+        await this.#ahead?.close();
         this.#ahead = undefined;
         return;
       }
@@ -178,12 +179,11 @@ export class SourceSide {
   }
 
   /** While the guest still runs here: a good part of its memory goes to the escrow before anything is risked. */
-  async #copyAhead(located: readonly LocatedBlock[]): Promise<void> {
+  async #copyAhead(blocks: readonly LocatedBlock[], pid: number): Promise<void> {
     const { config, state, emit } = this.#shell;
     if (config.base_ahead <= 0) return;
-    const blocks = located.map(({ name, bytes }) => ({ name, bytes }));
     const began_ms = performance.now();
-    this.#ahead = await BaseAhead.open(config.ram_path, blocks);
+    this.#ahead = await BaseAhead.open({ ram_path: config.ram_path, pagescan: config.pagescan, pid, blocks });
     this.offer();
     const { base } = this.#ahead;
     const enough = (): true | undefined => {
@@ -204,15 +204,23 @@ export class SourceSide {
     this.#comparing = true;
     try {
       const began_ms = performance.now();
-      const changed = await ahead.changed(this.base_path);
+      const changed = await ahead.changed();
       if (this.#kept?.package.base !== base) return;
       const count = Object.values(changed).reduce((sum, runs) => sum + runs.length, 0);
       if (count <= CHANGED_RUNS_MAX) this.#changed = { from: ahead.base, runs: changed };
       const text = `${count} runs of pages had changed since they were copied ahead (${Math.round(performance.now() - began_ms)} ms)`;
       this.#shell.emit({ kind: "run.note", text });
+    } catch (error) {
+      // Then nothing of what was copied ahead counts, and the base is copied anew.
+      this.#shell.emit({
+        kind: "log",
+        stream: "agent",
+        line: `pages copied ahead were not compared: ${messageOf(error)}`,
+      });
     } finally {
       this.#comparing = false;
       this.offer();
+      await ahead.close();
     }
   }
 

@@ -19,6 +19,8 @@ import type { Shell } from "./shell.ts";
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 type Append = Extract<Message, { kind: "append" }>;
 
+/** Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. */
+const SHARE_UNTIL_COVERED = 0.5;
 const TICK_MS = 2;
 const WINDOW_PAGES = 128;
 const RETRY_MS = 150;
@@ -141,6 +143,7 @@ export class TargetSide {
       },
       full: () => feed.full,
     });
+    this.#fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
     clearInterval(this.#ticking);
     this.#ticking = setInterval(() => this.#tick(vm), TICK_MS);
   }
@@ -233,6 +236,7 @@ export class TargetSide {
         }));
     if (covered === this.#covered) return;
     this.#covered = covered;
+    if (this.#fetcher !== undefined) this.#fetcher.share = covered ? 1 : SHARE_UNTIL_COVERED;
     this.#shell.dispatch({ kind: "baseCovered", covered });
   }
 

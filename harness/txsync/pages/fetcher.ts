@@ -43,6 +43,8 @@ export class PageFetcher {
   readonly #next = new Map<string, number>();
   #background = 0;
   #allowance = 0;
+  /** Of its rate that the background takes, 0 to 1. */
+  share = 1;
   #ticked_ms: number | null = null;
   #paused = false;
   urgent_pages = 0;
@@ -151,7 +153,7 @@ export class PageFetcher {
     this.#ticked_ms = now_ms;
     if (bytes_per_s > 0) {
       const burst = Math.max(RUN_PAGES_MAX * PAGE, bytes_per_s * BURST_S);
-      this.#allowance = Math.min(burst, this.#allowance + (passed_ms / 1000) * bytes_per_s);
+      this.#allowance = Math.min(burst, this.#allowance + (passed_ms / 1000) * bytes_per_s * this.share);
     }
     // Nothing goes before what somebody waits for.
     if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;
