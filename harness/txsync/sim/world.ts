@@ -484,10 +484,6 @@ export class World {
     this.#at(30 + this.#random.int(0, 80), () => {
       const { vm } = host;
       if (host.life !== life || !host.up || vm === null || host.state.phase !== "precopy") return;
-      if (this.#schedule.faults.length > 0 && this.#random.chance(0.03)) {
-        this.#event("source", { kind: "migrationFailed" });
-        return;
-      }
       vm.running = false;
       host.package = { hash: vm.hash, frames: vm.frames.slice() };
       this.oracle.committed(host.package, 0);
