@@ -112,6 +112,7 @@ export class DrillHost implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#container.stop({ timeout: 0 });
+    // Said here, because our containers are not taken away by being stopped.
+    await this.#container.stop({ timeout: 0, remove: true, removeVolumes: true });
   }
 }
