@@ -46,7 +46,7 @@ const STILL: Evidence = {
   guest: ABSENT,
   ledger: ABSENT,
   again: ABSENT,
-  still: got({ blocks: [{ name: "pc.bios", pages: 64, differing: 0 }], differing: [] }),
+  still: got({ blocks: [{ name: "pc.bios", pages: 64, differing: 0 }], differing: [], kvm_clocks: [] }),
 };
 const run = (check: Check, evidence: Evidence): CheckResult => {
   const result = runCheck(check, evidence);
@@ -237,14 +237,22 @@ describe("still-audit", () => {
   const block = { name: "pc.bios", pages: 64, differing: 0 };
   it("names block and page", () => {
     const differing = [{ block: "pc.bios", page: 3, source: "00ff at byte 0", target: "01ff at byte 0" }];
-    const still = got({ blocks: [{ ...block, differing: 1 }], differing });
+    const still = got({ blocks: [{ ...block, differing: 1 }], differing, kvm_clocks: [] });
     const { verdict, summary } = run(stillAudit, { ...STILL, still });
     expect(verdict).toBe(false);
     expect(summary).toContain("pc.bios page 3");
   });
+  it("names the clock that KVM keeps, beside pages that are equal", () => {
+    const still = got({ blocks: [block], differing: [], kvm_clocks: [{ block: "ram0", page: 232, offset: 1408 }] });
+    const { verdict, summary } = run(stillAudit, { ...STILL, still });
+    expect(verdict).toBe(true);
+    expect(summary).toContain("KVM keeps in ram0 page 232");
+  });
   it("is unknown where no page was compared", () => {
-    expect(say(stillAudit, { still: got({ blocks: [], differing: [] }) }, STILL)).toBe("unknown");
-    expect(say(stillAudit, { still: got({ blocks: [{ ...block, pages: 0 }], differing: [] }) }, STILL)).toBe("unknown");
+    expect(say(stillAudit, { still: got({ blocks: [], differing: [], kvm_clocks: [] }) }, STILL)).toBe("unknown");
+    expect(
+      say(stillAudit, { still: got({ blocks: [{ ...block, pages: 0 }], differing: [], kvm_clocks: [] }) }, STILL),
+    ).toBe("unknown");
   });
 });
 

@@ -51,6 +51,8 @@ export interface BlockDifference {
 export interface StillFindings {
   readonly blocks: readonly { readonly name: string; readonly pages: number; readonly differing: number }[];
   readonly differing: readonly BlockDifference[];
+  /** Pages that differ in nothing but the clock that KVM itself keeps in the guest's memory; not among the others. */
+  readonly kvm_clocks: readonly { readonly block: string; readonly page: number; readonly offset: number }[];
 }
 
 export interface MigrateAgainFindings {

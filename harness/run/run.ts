@@ -532,7 +532,7 @@ class Run {
     if (held_still) {
       const source = this.#vms.get("source");
       const memory = await gather(() => guest.memory(owner));
-      return { ...without, memory, still: await gather(() => auditStill(source, owner)) };
+      return { ...without, memory, still: await gather(() => auditStill(source, owner, this.#request.accel)) };
     }
     const self = await (asked ?? gather(() => guest.selfCheck(owner)));
     const memory = await gather(() => guest.memory(owner));
