@@ -1,41 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BITMAP_END, BOUNDS, RETURN_MESSAGE, StreamError } from "./format.ts";
+import { BOUNDS, RETURN_MESSAGE, StreamError } from "./format.ts";
 import { type ReturnMessage, ReturnPathReader } from "./return-path.ts";
-import { chunkings, pieces, sample, VERSIONS } from "./testing.ts";
+import { chunkings, pieces, returnMessage, sample, VERSIONS, written } from "./testing.ts";
 import { be32, be64, counted } from "./writer.ts";
-
-function message(type: number, ...data: Uint8Array[]): Buffer {
-  const bytes = Buffer.concat(data);
-  const head = Buffer.alloc(4);
-  head.writeUInt16BE(type, 0);
-  head.writeUInt16BE(bytes.length, 2);
-  return Buffer.concat([head, bytes]);
-}
-
-/** A message as migration/migration.c and migration/ram.c of QEMU write it. */
-function written(said: ReturnMessage): Buffer {
-  switch (said.kind) {
-    case "shut":
-      return message(RETURN_MESSAGE.shut, be32(said.value));
-    case "pong":
-      return message(RETURN_MESSAGE.pong, be32(said.value));
-    case "request":
-      return said.block === null
-        ? message(RETURN_MESSAGE.requestPages, be64(said.start), be32(said.bytes))
-        : message(RETURN_MESSAGE.requestPagesOfBlock, be64(said.start), be32(said.bytes), counted(said.block));
-    case "received": {
-      const end = Buffer.alloc(8);
-      end.writeBigUInt64BE(BITMAP_END);
-      const head = message(RETURN_MESSAGE.receivedBitmap, counted(said.block));
-      return Buffer.concat([head, be64(said.pages.length), said.pages, end]);
-    }
-    case "resume-ack":
-      return message(RETURN_MESSAGE.resumeAck, be32(said.value));
-    case "switchover-ack":
-      return message(RETURN_MESSAGE.switchoverAck);
-  }
-}
 
 interface Heard {
   readonly messages: ReturnMessage[];
@@ -98,12 +66,24 @@ describe("the return path", () => {
   });
 
   test.each([
-    ["an unknown message", message(9), /unknown return message 9/],
-    ["a message too short", message(RETURN_MESSAGE.pong, Buffer.alloc(2)), /message of 2 bytes, where 4/],
-    ["a message too long", message(RETURN_MESSAGE.shut, Buffer.alloc(5)), /message of 5 bytes, where 4/],
-    ["a name that does not fill its message", message(3, be64(0), be32(1), counted("ram"), Buffer.of(0)), /17 bytes/],
-    ["a bitmap too large", Buffer.concat([message(5, counted("a")), be64(BOUNDS.bitmap + 1)]), /bitmap of 268435457/],
-    ["a bitmap that does not end", Buffer.concat([message(5, counted("a")), be64(8), Buffer.alloc(16)]), /end mark/],
+    ["an unknown message", returnMessage(9), /unknown return message 9/],
+    ["a message too short", returnMessage(RETURN_MESSAGE.pong, Buffer.alloc(2)), /message of 2 bytes, where 4/],
+    ["a message too long", returnMessage(RETURN_MESSAGE.shut, Buffer.alloc(5)), /message of 5 bytes, where 4/],
+    [
+      "a name that does not fill its message",
+      returnMessage(3, be64(0), be32(1), counted("ram"), Buffer.of(0)),
+      /17 bytes/,
+    ],
+    [
+      "a bitmap too large",
+      Buffer.concat([returnMessage(5, counted("a")), be64(BOUNDS.bitmap + 1)]),
+      /bitmap of 268435457/,
+    ],
+    [
+      "a bitmap that does not end",
+      Buffer.concat([returnMessage(5, counted("a")), be64(8), Buffer.alloc(16)]),
+      /end mark/,
+    ],
   ])("%s is an error, and stays one", (_, stream, expected) => {
     for (const chunks of [[], [1]]) {
       const { messages, error } = read(stream, chunks);
@@ -114,7 +94,7 @@ describe("the return path", () => {
   });
 
   test("a request beyond what a number can tell is an error", () => {
-    expect(read(message(RETURN_MESSAGE.requestPages, Buffer.alloc(8, 255), be32(1))).error).not.toBeNull();
+    expect(read(returnMessage(RETURN_MESSAGE.requestPages, Buffer.alloc(8, 255), be32(1))).error).not.toBeNull();
   });
 
   test("garbage and damage are messages and then an error, the same in any pieces", () => {

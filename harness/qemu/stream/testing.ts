@@ -2,8 +2,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import fc from "fast-check";
-import { StreamError } from "./format.ts";
+import { BITMAP_END, RETURN_MESSAGE, StreamError } from "./format.ts";
 import { StreamReader, type StreamRecord } from "./reader.ts";
+import type { ReturnMessage } from "./return-path.ts";
+import { be32, be64, counted } from "./writer.ts";
 
 /** What the tests of this folder share: recorded streams, and reading in pieces. */
 
@@ -99,4 +101,37 @@ export function shortened(stream: Buffer, from: "header" | "top" = "header"): Bu
   reader.push(stream);
   reader.end();
   return Buffer.concat(kept);
+}
+
+/** Type, length, data. */
+export function returnMessage(type: number, ...data: Uint8Array[]): Buffer {
+  const bytes = Buffer.concat(data);
+  const head = Buffer.alloc(4);
+  head.writeUInt16BE(type, 0);
+  head.writeUInt16BE(bytes.length, 2);
+  return Buffer.concat([head, bytes]);
+}
+
+/** A message of the return path as migration/migration.c and migration/ram.c of QEMU write it. */
+export function written(said: ReturnMessage): Buffer {
+  switch (said.kind) {
+    case "shut":
+      return returnMessage(RETURN_MESSAGE.shut, be32(said.value));
+    case "pong":
+      return returnMessage(RETURN_MESSAGE.pong, be32(said.value));
+    case "request":
+      return said.block === null
+        ? returnMessage(RETURN_MESSAGE.requestPages, be64(said.start), be32(said.bytes))
+        : returnMessage(RETURN_MESSAGE.requestPagesOfBlock, be64(said.start), be32(said.bytes), counted(said.block));
+    case "received": {
+      const end = Buffer.alloc(8);
+      end.writeBigUInt64BE(BITMAP_END);
+      const head = returnMessage(RETURN_MESSAGE.receivedBitmap, counted(said.block));
+      return Buffer.concat([head, be64(said.pages.length), said.pages, end]);
+    }
+    case "resume-ack":
+      return returnMessage(RETURN_MESSAGE.resumeAck, be32(said.value));
+    case "switchover-ack":
+      return returnMessage(RETURN_MESSAGE.switchoverAck);
+  }
 }

@@ -110,7 +110,6 @@ export class TargetSide {
     return await TargetFeed.connect(path, {
       ram_section_id: what.ram_section_id,
       blocks: what.blocks,
-      onRequest: (run) => this.#fetcher?.want(run, performance.now()),
       onPong: (value) => {
         if (value === ALL_PAGES_PING) this.#shell.dispatch({ kind: "allPagesArrived" });
         // Held still it never says that it runs.
@@ -130,7 +129,7 @@ export class TargetSide {
     this.#asked_all = false;
     this.#ended = false;
     const rate = this.#package?.bytes_per_s ?? 0;
-    this.#fetcher = new PageFetcher({
+    const fetcher = new PageFetcher({
       map,
       order: "ascending",
       window_pages: WINDOW_PAGES,
@@ -143,7 +142,9 @@ export class TargetSide {
       },
       full: () => feed.full,
     });
-    this.#fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
+    fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
+    this.#fetcher = fetcher;
+    feed.onRequest = (run) => fetcher.want(run, performance.now());
     clearInterval(this.#ticking);
     this.#ticking = setInterval(() => this.#tick(vm), TICK_MS);
   }

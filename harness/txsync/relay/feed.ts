@@ -10,8 +10,6 @@ import type { BlockSize } from "../pages/page-map.ts";
 export interface FeedOptions {
   readonly ram_section_id: number;
   readonly blocks: readonly BlockSize[];
-  /** Pages that the target's QEMU waits for. */
-  readonly onRequest: (run: PageRun) => void;
   /** QEMU has read everything that was written before the ping of this number. */
   readonly onPong: (value: number) => void;
   /** The connection is gone, for whatever reason. */
@@ -29,6 +27,9 @@ export class TargetFeed implements Disposable {
   readonly #options: FeedOptions;
   readonly #socket: Socket;
   #lastBlock: string | null = null;
+  #onRequest: ((run: PageRun) => void) | undefined;
+  /** Asked for before anybody listened: QEMU asks once, and right behind the handshake. */
+  readonly #early: PageRun[] = [];
   #waiting: ((message: ReturnMessage) => boolean) | undefined;
 
   private constructor(options: FeedOptions, socket: Socket) {
@@ -55,6 +56,12 @@ export class TargetFeed implements Disposable {
     const socket = createConnection(path);
     await within({ what: `QEMU to listen on ${path}`, timeout_ms: HANDSHAKE_MS }, once(socket, "connect"));
     return new TargetFeed(options, socket);
+  }
+
+  /** Hears which pages the target's QEMU waits for, also those that it asked for before this was set. */
+  set onRequest(listener: (run: PageRun) => void) {
+    this.#onRequest = listener;
+    for (const run of this.#early.splice(0)) listener(run);
   }
 
   /** Whether QEMU is slower than what it is given: nothing more should come for the moment. */
@@ -126,7 +133,9 @@ export class TargetFeed implements Disposable {
     this.#lastBlock = block;
     const first = Math.floor(message.start / PAGE_BYTES);
     const count = Math.ceil((message.start + message.bytes) / PAGE_BYTES) - first;
-    this.#options.onRequest({ block, first, count });
+    const run = { block, first, count };
+    if (this.#onRequest === undefined) this.#early.push(run);
+    else this.#onRequest(run);
   }
 
   [Symbol.dispose](): void {
