@@ -31,7 +31,7 @@ export interface MachineSpec {
   /** The kernel's command line. */
   readonly append: string;
   /** Monitors. Keep one for out-of-band commands alone. */
-  readonly qmp: readonly Endpoint[];
+  readonly qmp: readonly (Endpoint | { readonly pipe: string })[];
   /** COM1, COM2, ... in this order. */
   readonly serials: readonly SerialSpec[];
   /** `defer` waits for `migrate-incoming`. */

@@ -18,11 +18,13 @@ export class QmpLines {
   readonly #line_bytes_max: number;
   #parts: Buffer[] = [];
   #size_bytes = 0;
-  #begun = false;
+  #begun: boolean;
   #failed = false;
 
-  constructor(line_bytes_max: number) {
+  /** @param midway what comes first may be the rest of a line whose beginning somebody else has read */
+  constructor(line_bytes_max: number, midway = false) {
     this.#line_bytes_max = line_bytes_max;
+    this.#begun = midway;
   }
 
   /** Bytes of a line that has begun and not ended. */

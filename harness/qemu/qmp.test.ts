@@ -245,4 +245,29 @@ describe("a QMP connection that goes wrong", () => {
       { numRuns: 100 },
     );
   });
+
+  test("goes on with an earlier process's session, wherever that one stopped reading", async () => {
+    const earlier = '{"return": {}, "id": 7}\r\n{"event": "STOP", "timestamp": {"seconds": 1, "microseconds": 2}}\r\n';
+    const later = '{"event": "RESUME", "timestamp": {"seconds": 1, "microseconds": 3}}\r\n';
+    await fc.assert(
+      fc.asyncProperty(fc.nat(earlier.length), async (cut) => {
+        const events: string[] = [];
+        const qemu = new ScriptedQemu((request, self) => self.push(`{"return": {}, "id": ${request.id}}\n`), null);
+        await using client = QmpClient.resume(qemu, { ...options, onEvent: ({ name }) => events.push(name) });
+        qemu.push(earlier.slice(cut) + later);
+        await client.executeRaw("migrate-recover", {}, { oob: true });
+        expect(events.at(-1)).toBe("RESUME");
+        expect(events.length).toBe(cut <= earlier.indexOf("\n") + 1 ? 2 : 1);
+        expect(qemu.requests.map(({ verb }) => verb)).toEqual(["exec-oob"]);
+      }),
+    );
+  });
+
+  test("drops the answer to a command of whoever was connected before, where it is told that somebody was", async () => {
+    const before = `{"return": {}, "id": 51}\r\n`;
+    const qemu = () => new ScriptedQemu(silent, `${GREETING}\r\n${before}`);
+    await using client = await QmpClient.connect(qemu(), { ...options, taken_over: true });
+    expect(client.oob).toBe(true);
+    await expect(QmpClient.connect(qemu(), options)).rejects.toThrow(/never sent/);
+  });
 });

@@ -53,6 +53,11 @@ export interface QmpConnectOptions {
   readonly onTraffic?: (direction: "in" | "out", line: string) => void;
   /** A listener that is there before the first event can come; `on` adds more. */
   readonly onEvent?: (event: QmpEvent) => void;
+  /**
+   * Somebody else, who is gone, talked over this monitor before: QEMU gives the answer to a command that it was still
+   * busy with to whoever is connected next. Such answers are dropped.
+   */
+  readonly taken_over?: boolean;
   /** The last lines of QEMU's output, for the message of a wait that ran out. */
   readonly lastLines?: () => readonly string[] | Promise<readonly string[]>;
 }
@@ -93,16 +98,24 @@ export class QmpClient implements AsyncDisposable {
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly #greeting = Promise.withResolvers<Extract<QmpMessage, { kind: "greeting" }>>();
   readonly #closed = Promise.withResolvers<{ readonly why: string }>();
-  #lastId = 0;
+  readonly #firstId: number;
+  #lastId: number;
+  /** The first line of a session that is gone on with: it may be half of one. */
+  #midway: boolean;
   #why: string | undefined;
   #version: QmpVersion | undefined;
-  #oob = false;
+  #oob: boolean;
 
-  private constructor(stream: Duplex, options: QmpConnectOptions) {
+  private constructor(stream: Duplex, options: QmpConnectOptions, resumed = false) {
     this.name = options.name;
     this.#stream = stream;
     this.#options = options;
-    this.#lines = new QmpLines(options.line_bytes_max ?? 4 * 1024 * 1024);
+    this.#midway = resumed;
+    // Answers to what was asked in an earlier life are told by their numbers.
+    this.#firstId = resumed || options.taken_over === true ? Date.now() * 1000 : 0;
+    this.#lastId = this.#firstId;
+    this.#oob = resumed;
+    this.#lines = new QmpLines(options.line_bytes_max ?? 4 * 1024 * 1024, resumed);
     if (options.onEvent) this.#listeners.add(options.onEvent);
     this.#greeting.promise.catch(() => undefined);
     stream.on("data", (chunk: Buffer | string) => this.#take(typeof chunk === "string" ? Buffer.from(chunk) : chunk));
@@ -136,6 +149,15 @@ export class QmpClient implements AsyncDisposable {
       client.#fail(messageOf(error));
       throw error;
     }
+  }
+
+  /**
+   * Goes on with a session that an earlier process negotiated, out-of-band commands included, and that QEMU never saw
+   * end: its monitor is a pair of FIFOs. Needs no answer of QEMU, whose main thread may wait for a page just then. What
+   * QEMU said meanwhile comes first; answers to the earlier process are dropped. `version` is not known.
+   */
+  static resume(stream: Duplex, options: QmpConnectOptions): QmpClient {
+    return new QmpClient(stream, options, true);
   }
 
   /** As the greeting told it. */
@@ -248,6 +270,9 @@ export class QmpClient implements AsyncDisposable {
   #takeLine(line: string): void {
     this.#options.onTraffic?.("in", line);
     const message = parseQmpLine(line);
+    const midway = this.#midway;
+    this.#midway = false;
+    if (message === undefined && midway) return;
     if (message === undefined) {
       this.#fail(`what came is not QMP: ${shown(Buffer.from(line))}`);
       return;
@@ -271,6 +296,7 @@ export class QmpClient implements AsyncDisposable {
 
   /** Settles the command that an answer belongs to. An answer to nothing that was asked is not QMP. */
   #answered(id: JsonValue | undefined, line: string, settle: (pending: Pending) => void): void {
+    if (this.#firstId > 0 && (typeof id !== "number" || id <= this.#firstId)) return;
     if (typeof id !== "number" || !Number.isInteger(id) || id < 1 || id > this.#lastId) {
       this.#fail(`an answer came to a command that was never sent: ${shown(Buffer.from(line))}`);
       return;

@@ -215,6 +215,7 @@ export class Agent implements Shell {
     if (memory.vm !== "running" || this.slot.vm !== vm) return;
     try {
       if (this.config.role === "target" && !["", "completed"].includes(vm.migration)) await this.#target.recover(vm);
+      await vm.attached();
       const { status } = await vm.qmp.execute("query-status");
       if (status === "paused" && this.#state.vm === "running") await vm.qmp.execute("cont");
       if (this.config.role === "target" && vm.migration === "completed") this.dispatch({ kind: "allPagesArrived" });

@@ -1,9 +1,10 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { createConnection } from "node:net";
+import { createConnection, Socket } from "node:net";
 import { join } from "node:path";
+import { Duplex } from "node:stream";
 import * as z from "zod";
 import { messageOf } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
@@ -45,34 +46,38 @@ const LOOK_EVERY_MS = 50;
 export class VmProcess {
   readonly folder: string;
   readonly pid: number;
-  readonly qmp: QmpClient;
-  /** Carries out-of-band commands only (QEMU-FACTS.md, "QMP"). */
+  /**
+   * Carries out-of-band commands only (QEMU-FACTS.md, "QMP"), and tells events. Its session outlives the agent: QEMU's
+   * main thread may be waiting for a page, in a `stop` that an agent asked for before it died, and negotiate with nobody.
+   */
   readonly oob: QmpClient;
   /** As its events tell it; empty before any migration. */
   migration = "";
+  #qmp: QmpClient | undefined;
   #gone = false;
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly exited: Promise<void>;
+  #attached: Promise<void> = Promise.resolve();
   readonly #shim: boolean;
   readonly #ram_path: string;
 
-  private constructor(
-    folder: string,
-    pid: number,
-    qmp: QmpClient,
-    oob: QmpClient,
-    exited: Promise<void>,
-    config: AgentConfig,
-  ) {
+  private constructor(folder: string, pid: number, oob: QmpClient, exited: Promise<void>, config: AgentConfig) {
     this.folder = folder;
     this.pid = pid;
-    this.qmp = qmp;
     this.oob = oob;
     this.#shim = config.shim !== null;
     this.#ram_path = config.ram_path;
     this.exited = exited.then(() => {
       this.#gone = true;
+      // FIFOs have no end that would tell.
+      void oob[Symbol.asyncDispose]();
     });
+  }
+
+  /** The monitor for everything else. @throws Error while it is not connected */
+  get qmp(): QmpClient {
+    if (this.#qmp === undefined) throw new Error(`the monitor of QEMU in ${this.folder} does not answer yet`);
+    return this.#qmp;
   }
 
   get gone(): boolean {
@@ -87,12 +92,13 @@ export class VmProcess {
       execFileSync("mkfifo", [join(folder, `${name}.in`)]);
       writeFileSync(join(folder, `${name}.out`), "");
     }
+    execFileSync("mkfifo", [join(folder, "oob.in"), join(folder, "oob.out")]);
     const { monitors, extra, hold, ...rest } = machine;
     const argv = qemuArgv({
       ...rest,
       ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
       ram_path: config.ram_path,
-      qmp: [...monitors, { unix: join(folder, "qmp") }, { unix: join(folder, "oob") }],
+      qmp: [...monitors, { unix: join(folder, "qmp") }, { pipe: join(folder, "oob") }],
       serials: OUTPUT_CHANNELS.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
       ...(as === "boot" ? {} : { incoming: "defer" }),
       paused: as === "restore" || (hold && as === "incoming"),
@@ -113,7 +119,13 @@ export class VmProcess {
     await once(child, "spawn");
     const pid = child.pid ?? -1;
     writeFileSync(join(folder, "pid"), String(pid));
-    return await VmProcess.#attach(config, folder, pid, exitOf(child));
+    const ended = exitOf(child);
+    // Connected first: it tells at once when QEMU ends instead of greeting.
+    const qmp = await connectMonitor(folder, pid, ended, false);
+    const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
+    const vm = new VmProcess(folder, pid, oob, ended, config);
+    await vm.#attach(qmp);
+    return vm;
   }
 
   /** The QEMU that an earlier life of this agent started; undefined where it is gone. */
@@ -121,49 +133,39 @@ export class VmProcess {
     try {
       const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
       if (!isQemu(pid, config.qemu, folder)) return undefined;
-      return await VmProcess.#attach(config, folder, pid, undefined);
+      const oob = QmpClient.resume(openFifos(join(folder, "oob")), { name: "QEMU oob" });
+      const vm = new VmProcess(folder, pid, oob, monitored(pid), config);
+      const paused = Promise.withResolvers<void>();
+      oob.on((event) => {
+        // From the moment the other monitor answers it is the one that tells.
+        if (event.kind !== "migration" || vm.#qmp !== undefined) return;
+        vm.migration = event.status;
+        if (event.status === "postcopy-paused") paused.resolve();
+      });
+      const attached = connectMonitor(folder, pid, vm.exited, true).then((qmp) => vm.#attach(qmp));
+      vm.#attached = attached;
+      // Paused it may not answer before it is recovered, for which the other monitor is enough.
+      await Promise.race([attached, paused.promise]);
+      attached.catch(() => undefined);
+      return vm;
     } catch {
       return undefined;
     }
   }
 
-  static async #attach(
-    config: AgentConfig,
-    folder: string,
-    pid: number,
-    exit: Promise<void> | undefined,
-  ): Promise<VmProcess> {
-    let dead = false;
-    void exit?.then(() => {
-      dead = true;
-    });
-    const connect = async (name: string): Promise<QmpClient> => {
-      const socket = await waitFor(
-        { what: `the monitor of QEMU in ${folder}`, timeout_ms: START_MS, interval_ms: 2 },
-        async () => {
-          if (dead || !alive(pid)) throw new Error(`QEMU ended at once: ${lastLines(folder)}`);
-          const attempt = createConnection(join(folder, name));
-          try {
-            await once(attempt, "connect");
-            return attempt;
-          } catch {
-            attempt.destroy();
-            return undefined;
-          }
-        },
-      );
-      return await QmpClient.connect(socket, { name: `QEMU ${name}`, lastLines: () => [lastLines(folder)] });
-    };
-    const [qmp, oob] = await Promise.all([connect("qmp"), connect("oob")]);
-    const ended = exit ?? monitored(pid);
-    const vm = new VmProcess(folder, pid, qmp, oob, ended, config);
+  /** Settles when QEMU's monitor answers. @throws Error when it never will */
+  async attached(): Promise<void> {
+    await this.#attached;
+  }
+
+  async #attach(qmp: QmpClient): Promise<void> {
     qmp.on((event) => {
-      if (event.kind === "migration") vm.migration = event.status;
-      for (const listener of vm.#listeners) listener(event);
+      if (event.kind === "migration") this.migration = event.status;
+      for (const listener of this.#listeners) listener(event);
     });
     const { status } = await qmp.execute("query-migrate");
-    if (status !== undefined && vm.migration === "") vm.migration = status;
-    return vm;
+    if (status !== undefined) this.migration = status;
+    this.#qmp = qmp;
   }
 
   on(listener: (event: QmpEvent) => void): void {
@@ -183,6 +185,7 @@ export class VmProcess {
   }
 
   async blocks(): Promise<readonly LocatedBlock[]> {
+    await this.#attached;
     return await findBlocks({
       qmp: this.qmp,
       pid: this.pid,
@@ -216,8 +219,52 @@ export class VmProcess {
   async kill(): Promise<void> {
     signal(this.pid, "SIGKILL");
     await this.exited;
-    await Promise.all([this.qmp, this.oob].map((client) => client[Symbol.asyncDispose]().catch(() => undefined)));
+    await Promise.all([this.#qmp, this.oob].map((client) => client?.[Symbol.asyncDispose]().catch(() => undefined)));
   }
+}
+
+/**
+ * @param ended settles when QEMU is gone
+ * @param taken_over an earlier agent may have left it with a command under way
+ */
+async function connectMonitor(
+  folder: string,
+  pid: number,
+  ended: Promise<void>,
+  taken_over: boolean,
+): Promise<QmpClient> {
+  let dead = false;
+  void ended.then(() => {
+    dead = true;
+  });
+  const socket = await waitFor(
+    { what: `the monitor of QEMU in ${folder}`, timeout_ms: START_MS, interval_ms: 2 },
+    async () => {
+      if (dead || !alive(pid)) throw new Error(`QEMU ended at once: ${lastLines(folder)}`);
+      const attempt = createConnection(join(folder, "qmp"));
+      try {
+        await once(attempt, "connect");
+        return attempt;
+      } catch {
+        attempt.destroy();
+        return undefined;
+      }
+    },
+  );
+  return await QmpClient.connect(socket, {
+    name: "QEMU qmp",
+    greeting_timeout_ms: START_MS,
+    taken_over,
+    lastLines: () => [lastLines(folder)],
+  });
+}
+
+/** Both ends of a `-chardev pipe`: opened for both ways each, so that neither side ever sees an end. */
+function openFifos(path: string): Duplex {
+  const open = (name: string): number => openSync(`${path}.${name}`, constants.O_RDWR | constants.O_NONBLOCK);
+  const readable = new Socket({ fd: open("out"), readable: true, writable: false });
+  const writable = new Socket({ fd: open("in"), readable: false, writable: true });
+  return Duplex.from({ readable, writable });
 }
 
 export function folderOf(config: AgentConfig, number: number): string {

@@ -75,8 +75,11 @@ export class VmSlot {
   #take(vm: VmProcess): void {
     this.#vm = vm;
     const { emit, onGone } = this.#options;
-    const { major, minor, micro } = vm.qmp.version;
-    emit({ kind: "qemu.started", pid: vm.pid, version: `${major}.${minor}.${micro}`, argv: [vm.folder] });
+    const tell = (): void => {
+      const { major, minor, micro } = vm.qmp.version;
+      emit({ kind: "qemu.started", pid: vm.pid, version: `${major}.${minor}.${micro}`, argv: [vm.folder] });
+    };
+    vm.attached().then(tell, () => undefined);
     void vm.exited.then(() => {
       emit({ kind: "qemu.exited", code: null, last_lines: vm.last_lines.split(" | ") });
       if (this.#vm !== vm) return;
