@@ -31,6 +31,7 @@ import { Peers } from "./peers.ts";
 import { Restorer } from "./restorer.ts";
 import type { Shell } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
+import { sendTargetPages } from "./target-pages.ts";
 import { TargetSide } from "./target-side.ts";
 import { told } from "./told.ts";
 import { VmSlot } from "./vm-slot.ts";
@@ -249,7 +250,7 @@ export class Agent implements Shell {
     try {
       switch (payload[0]) {
         case FRAME_REQUEST:
-          if (this.#escrow !== undefined) this.#escrow.requested(from, payload).catch(failed);
+          if (this.#escrow !== undefined) this.#escrow.requested(from, payload);
           else this.#source.serve(from, payload).catch(failed);
           return;
         case FRAME_PAGES:
@@ -262,7 +263,7 @@ export class Agent implements Shell {
             this.#target.baseHeld(note);
           }
           if (note.kind === "log-refused") this.#restorer.refused(note.question, note.why);
-          this.#escrow?.note(from, note).catch(failed);
+          this.#escrow?.note(from, note);
           return;
         }
         case FRAME_PART:
@@ -278,7 +279,7 @@ export class Agent implements Shell {
 
   #pagesCame(payload: Buffer): void {
     const by = wantedBy(payload);
-    if (by !== this.config.role) this.peers.sendData(by, [payload]);
+    if (by !== this.config.role) sendTargetPages(this.peers, by, [payload]);
     else if (this.#escrow !== undefined) this.#escrow.pagesCame(payload);
     else if (!this.#restorer.pagesCame(payload)) this.#target.pagesCame(payload);
   }
@@ -463,7 +464,7 @@ export class Agent implements Shell {
 
   async #finish(role: Role): Promise<void> {
     if (role === "escrow") {
-      await this.#escrow?.forget();
+      this.#escrow?.forget();
       return;
     }
     if (role === "source" && this.#machine?.hold === true) {

@@ -5,7 +5,7 @@ import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
-import { BasePages } from "../pages/page-source.ts";
+import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 
 /** By block, pages in a row: first, count. */
 export type ChangedRuns = Record<string, [number, number][]>;
@@ -34,7 +34,7 @@ export class BaseAhead {
     this.#file = file;
     this.#tracker = tracker;
     const bytes = blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
-    this.#pages = new BasePages(RAM_BLOCK, file, bytes, []);
+    this.#pages = new BasePages(RAM_BLOCK, file.fd, bytes, []);
     this.#sent = new Uint8Array(pagesOf(bytes));
   }
 
@@ -71,9 +71,7 @@ export class BaseAhead {
   ): Promise<void> {
     for (const run of runs) {
       if (this.#stopped || run.block !== RAM_BLOCK) continue;
-      const pages = await this.#pages.read(run);
-      const end = pages.indexOf(undefined);
-      const whole = (end < 0 ? pages : pages.slice(0, end)) as readonly (Uint8Array | null)[];
+      const whole = upToFirstMissing(this.#pages.read(run));
       if (whole.length === 0) continue;
       // Who asks twice keeps whichever came first: then nothing is known of the page.
       for (const i of whole.keys()) this.#sent[run.first + i] = this.#sent[run.first + i] === NEVER ? ONCE : UNCLEAR;

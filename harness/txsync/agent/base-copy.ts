@@ -1,5 +1,4 @@
-import { rmSync } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { closeSync, ftruncateSync, openSync, rmSync, writevSync } from "node:fs";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { PAGE_BYTES } from "../dirty/pages.ts";
@@ -32,31 +31,28 @@ export class BaseCopy implements PageSource {
   readonly path: string;
   readonly #map: PageMap;
   readonly #fetcher: PageFetcher;
-  readonly #file: FileHandle;
+  readonly #fd: number;
   readonly #small: SmallBlock[];
   readonly #pages: BasePages;
   #ticking: NodeJS.Timeout;
-  #storing: Promise<unknown> = Promise.resolve();
   readonly #onProgress: () => void;
-  /** Pages that are really in the file, not only under way to it. */
-  readonly #stored: PageMap;
   /** Pages whose place still has what was discarded: there even zeros have to be written. */
   readonly #stale: PageMap;
+  /** It takes no more: closed, or its tmpfs is full. */
   #closed = false;
 
-  private constructor(options: BaseCopyOptions, file: FileHandle) {
+  private constructor(options: BaseCopyOptions, fd: number) {
     this.blocks = options.blocks;
     this.path = options.path;
-    this.#file = file;
+    this.#fd = fd;
     this.#onProgress = options.onProgress;
     this.#map = new PageMap(options.blocks);
-    this.#stored = new PageMap(options.blocks);
     this.#stale = new PageMap(options.blocks);
     this.#small = options.blocks
       .filter(({ name }) => name !== RAM_BLOCK)
       .map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
     const ram = options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
-    this.#pages = new BasePages(RAM_BLOCK, file, ram, this.#small);
+    this.#pages = new BasePages(RAM_BLOCK, fd, ram, this.#small);
     this.#fetcher = new PageFetcher({
       map: this.#map,
       order: "descending",
@@ -64,27 +60,20 @@ export class BaseCopy implements PageSource {
       bytes_per_s: 0,
       retry_ms: RETRY_MS,
       ask: options.ask,
-      deliver: (block, first, pages) => {
-        // One after the other: a page that was discarded and came again must not be overtaken by its older self.
-        this.#storing = this.#storing.then(() => this.#store(block, first, pages));
-      },
+      deliver: (block, first, pages) => this.#store(block, first, pages),
     });
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  static async begin(options: BaseCopyOptions): Promise<BaseCopy> {
+  static begin(options: BaseCopyOptions): BaseCopy {
     rmSync(options.path, { force: true });
-    const file = await open(options.path, "wx+");
-    await file.truncate(options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0);
-    return new BaseCopy(options, file);
+    const fd = openSync(options.path, "wx+");
+    ftruncateSync(fd, options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0);
+    return new BaseCopy(options, fd);
   }
 
   get complete(): boolean {
-    return this.#stored.complete;
-  }
-
-  get pages_left(): number {
-    return this.#stored.pages_total - this.#stored.count;
+    return this.#map.complete;
   }
 
   /** Content of the blocks that are in no file; whole when `complete`. */
@@ -94,27 +83,24 @@ export class BaseCopy implements PageSource {
 
   /** By block: all pages at and above this number are here. */
   heldFrom(): Record<string, number> {
-    return Object.fromEntries(this.blocks.map(({ name }) => [name, this.#stored.lastMissing(name) + 1]));
+    return Object.fromEntries(this.blocks.map(({ name }) => [name, this.#map.lastMissing(name) + 1]));
   }
 
   /** How much of all pages is here, 0 to 1. */
   get share(): number {
-    return this.#stored.count / this.#stored.pages_total;
+    return this.#map.count / this.#map.pages_total;
   }
 
   /**
    * These pages are not what they were when they were fetched: they are fetched again. To be called when no older
    * answer can come any more.
    */
-  async discard(runs: readonly (readonly [block: string, first: number, count: number])[]): Promise<void> {
-    // What is still on its way into the file would count as there when it arrives.
-    await this.#storing;
+  discard(runs: readonly (readonly [block: string, first: number, count: number])[]): void {
     for (const [block, first, count] of runs) {
       for (let page = first; page < first + count; page += 1) {
         if (!this.#map.knows(block, page)) continue;
         if (this.#map.has(block, page)) this.#stale.add(block, page);
         this.#map.remove(block, page);
-        this.#stored.remove(block, page);
       }
     }
     this.#fetcher.askAgain();
@@ -128,23 +114,14 @@ export class BaseCopy implements PageSource {
     this.#tick();
   }
 
-  askAgain(): void {
-    this.#fetcher.askAgain();
+  read(run: PageRun): readonly (Uint8Array | null | undefined)[] {
+    return this.#pages.read(run).map((bytes, i) => (this.#map.has(run.block, run.first + i) ? bytes : undefined));
   }
 
-  async read(run: PageRun): Promise<readonly (Uint8Array | null | undefined)[]> {
-    // Before and after: a page that was stored while it was read may have been read as the hole it was.
-    const has = (i: number): boolean => this.#stored.has(run.block, run.first + i);
-    const here = Array.from({ length: run.count }, (_, i) => has(i));
-    const pages = await this.#pages.read(run);
-    return pages.map((bytes, i) => (here[i] === true && has(i) ? bytes : undefined));
-  }
-
-  async close(): Promise<void> {
+  close(): void {
     this.#closed = true;
     clearInterval(this.#ticking);
-    await this.#storing;
-    await this.#file.close();
+    closeSync(this.#fd);
     rmSync(this.path, { force: true });
   }
 
@@ -153,26 +130,35 @@ export class BaseCopy implements PageSource {
     else this.#fetcher.tick(performance.now());
   }
 
-  async #store(block: string, first: number, pages: readonly (Uint8Array | null)[]): Promise<void> {
-    if (this.#closed) return;
-    // What is all zeros stays a hole.
-    const contents = pages.map((bytes, i) => bytes ?? (this.#stale.has(block, first + i) ? ZEROS : null));
-    if (block === RAM_BLOCK) {
-      for (let i = 0; i < contents.length; ) {
-        const run: Uint8Array[] = [];
-        const at = first + i;
-        for (; i < contents.length && contents[i] !== null; i += 1) run.push(contents[i] as Uint8Array);
-        if (run.length > 0) await this.#file.writev(run, at * PAGE_BYTES);
-        else i += 1;
+  /** @throws Error when there is no room; the copy stays as far as it came */
+  #store(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
+    try {
+      // What is all zeros stays a hole.
+      const contents = pages.map((bytes, i) => bytes ?? (this.#stale.has(block, first + i) ? ZEROS : null));
+      if (block === RAM_BLOCK) writeRuns(this.#fd, first, contents);
+      else {
+        const content = this.#small.find(({ name }) => name === block)?.content;
+        for (const [i, bytes] of contents.entries()) if (bytes !== null) content?.set(bytes, (first + i) * PAGE_BYTES);
       }
-    } else {
-      const content = this.#small.find(({ name }) => name === block)?.content;
-      for (const [i, bytes] of contents.entries()) if (bytes !== null) content?.set(bytes, (first + i) * PAGE_BYTES);
+    } catch (error) {
+      this.#closed = true;
+      clearInterval(this.#ticking);
+      for (let page = first; page < first + pages.length; page += 1) this.#map.remove(block, page);
+      throw error;
     }
-    for (let page = first; page < first + pages.length; page += 1) {
-      this.#stale.remove(block, page);
-      this.#stored.add(block, page);
-    }
-    if (!this.#closed) this.#onProgress();
+    for (let page = first; page < first + pages.length; page += 1) this.#stale.remove(block, page);
+    this.#onProgress();
+  }
+}
+
+/** Writes pages at their places; what is null is left alone. @throws Error when the tmpfs is full */
+function writeRuns(fd: number, first: number, contents: readonly (Uint8Array | null)[]): void {
+  for (let i = 0; i < contents.length; ) {
+    const run: Uint8Array[] = [];
+    const at = (first + i) * PAGE_BYTES;
+    for (; i < contents.length && contents[i] !== null; i += 1) run.push(contents[i] as Uint8Array);
+    if (run.length === 0) i += 1;
+    else if (writevSync(fd, run, at) !== run.length * PAGE_BYTES)
+      throw new Error("there is no room for the copy of the base");
   }
 }

@@ -6,6 +6,7 @@ import { encodeNote, type Note, parts } from "../pages/notes.ts";
 import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
 import { BaseCopy } from "./base-copy.ts";
 import type { Shell } from "./shell.ts";
+import { sendTargetPages } from "./target-pages.ts";
 
 const PEERS: readonly Role[] = ["source", "target"];
 const TELL_EVERY_MS = 20;
@@ -17,7 +18,6 @@ export class EscrowSide {
   readonly #bodies = new Map<string, Buffer>();
   #base: string | undefined;
   #copy: BaseCopy | undefined;
-  #beginning = false;
   #final = false;
   #told_complete = false;
   #told_ms = 0;
@@ -85,42 +85,33 @@ export class EscrowSide {
 
   // ---- the base
 
-  async note(from: Role, note: Note): Promise<void> {
-    if (note.kind === "log-wanted") await this.#sendLog(from, note.question, note.n);
+  note(from: Role, note: Note): void {
+    if (note.kind === "log-wanted") void this.#sendLog(from, note.question, note.n);
     if (note.kind !== "base-offered" || from !== "source") return;
-    if (this.#base === note.base || this.#beginning) {
+    if (this.#base === note.base) {
       this.#tell();
       return;
     }
-    this.#beginning = true;
-    try {
-      if (note.from !== null && this.#base === note.from && this.#copy !== undefined) {
-        const changed = Object.entries(note.changed);
-        await this.#copy.discard(
-          changed.flatMap(([block, runs]) => runs.map(([first, count]) => [block, first, count] as const)),
-        );
-        this.#base = note.base;
-      } else {
-        const old = this.#copy;
-        // Nothing is said of the new base before there is a copy of it.
-        this.#copy = undefined;
-        this.#base = undefined;
-        await old?.close();
-        this.#copy = await BaseCopy.begin({
-          path: join(this.#shell.config.memory_folder, "base-copy"),
-          blocks: note.blocks,
-          ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
-          onProgress: () => this.#progress(),
-        });
-        this.#base = note.base;
-      }
-      this.#told_complete = false;
-      // Only what is offered for good can be complete: what was offered before may have changed since.
-      this.#final = note.final;
-      this.#progress();
-    } finally {
-      this.#beginning = false;
+    if (note.from !== null && this.#base === note.from && this.#copy !== undefined) {
+      const changed = Object.entries(note.changed);
+      this.#copy.discard(
+        changed.flatMap(([block, runs]) => runs.map(([first, count]) => [block, first, count] as const)),
+      );
+    } else {
+      // Nothing is said of the new base before there is a copy of it.
+      this.forget();
+      this.#copy = BaseCopy.begin({
+        path: join(this.#shell.config.memory_folder, "base-copy"),
+        blocks: note.blocks,
+        ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
+        onProgress: () => this.#progress(),
+      });
     }
+    this.#base = note.base;
+    this.#told_complete = false;
+    // Only what is offered for good can be complete: what was offered before may have changed since.
+    this.#final = note.final;
+    this.#progress();
   }
 
   #progress(): void {
@@ -150,16 +141,16 @@ export class EscrowSide {
   // ---- pages
 
   /** A request for pages: from our own copy, or passed on to the source for a target that does not reach it. */
-  async requested(from: Role, payload: Buffer): Promise<void> {
+  requested(from: Role, payload: Buffer): void {
     const { by, of, runs } = decodeRequest(payload);
     const { peers } = this.#shell;
     if (of === "source" && from !== "source") {
-      peers.sendData("source", [payload]);
+      sendTargetPages(peers, "source", [payload]);
       return;
     }
     if (of !== "escrow") return;
     for (const run of runs) {
-      const pages = (await this.#copy?.read(run)) ?? [];
+      const pages = this.#copy?.read(run) ?? [];
       // What is not here splits the answer.
       for (let i = 0; i < pages.length; ) {
         const whole: (Uint8Array | null)[] = [];
@@ -168,7 +159,7 @@ export class EscrowSide {
           whole.push(page);
           i += 1;
         }
-        if (whole.length > 0) peers.sendData(from, encodePages({ by, block: run.block, first, pages: whole }));
+        if (whole.length > 0) sendTargetPages(peers, from, encodePages({ by, block: run.block, first, pages: whole }));
         else i += 1;
       }
     }
@@ -183,13 +174,9 @@ export class EscrowSide {
     this.#tell();
   }
 
-  askAgain(): void {
-    this.#copy?.askAgain();
-  }
-
-  async forget(): Promise<void> {
-    const copy = this.#copy;
+  forget(): void {
+    this.#copy?.close();
     this.#copy = undefined;
-    await copy?.close();
+    this.#base = undefined;
   }
 }

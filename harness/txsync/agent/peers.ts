@@ -54,8 +54,12 @@ export class Peers {
     return this.#line(to, channel).send("message", encodeMessage(message, body));
   }
 
-  sendData(to: Role, pieces: readonly Uint8Array[]): boolean {
-    return this.#line(to, "bulk").send("data", pieces);
+  /**
+   * What goes on one channel arrives in order; what is urgent, and so short that it holds no word up, goes with the words
+   * and past everything that is long.
+   */
+  sendData(to: Role, pieces: readonly Uint8Array[], channel: Channel = "bulk"): boolean {
+    return this.#line(to, channel).send("data", pieces);
   }
 
   /** Bytes that wait to be sent on the bulk connection. */

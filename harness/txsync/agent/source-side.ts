@@ -10,11 +10,12 @@ import type { Role } from "../core/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages } from "../pages/page-frames.ts";
-import { BasePages } from "../pages/page-source.ts";
+import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 import { StreamCapture } from "../relay/capture.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { encodePackage, type KeptPackage, loadPackage, savePackage } from "./kept-package.ts";
 import type { Shell } from "./shell.ts";
+import { sendTargetPages } from "./target-pages.ts";
 
 const CANCEL_MS = 5_000;
 const FINAL = ["cancelled", "failed", "completed", "none", ""];
@@ -147,7 +148,7 @@ export class SourceSide {
     this.#serving = true;
     if (this.#pages !== undefined || this.#kept === undefined || !existsSync(this.base_path)) return;
     this.#file = await open(this.base_path, "r");
-    this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.base_path).size, this.#kept.small);
+    this.#pages = new BasePages(RAM_BLOCK, this.#file.fd, statSync(this.base_path).size, this.#kept.small);
     this.offer();
   }
 
@@ -235,13 +236,11 @@ export class SourceSide {
     }
     if (of !== "source" || !this.#serving || this.#pages === undefined) return;
     for (const run of runs) {
-      const pages = await this.#pages.read(run);
-      if (!this.#serving) return;
-      // Up to the first that is missing: what came behind it would be taken for it.
-      const end = pages.indexOf(undefined);
-      const whole = (end < 0 ? pages : pages.slice(0, end)) as readonly (Uint8Array | null)[];
+      const whole = upToFirstMissing(this.#pages.read(run));
       if (whole.length === 0) continue;
-      this.#shell.peers.sendData(from, encodePages({ by, block: run.block, first: run.first, pages: whole }));
+      const frame = encodePages({ by, block: run.block, first: run.first, pages: whole });
+      if (by === "target") sendTargetPages(this.#shell.peers, from, frame);
+      else this.#shell.peers.sendData(from, frame);
     }
   }
 

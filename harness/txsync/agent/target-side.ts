@@ -15,6 +15,7 @@ import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { decodePackage, loadPackage, type Package, savePackage } from "./kept-package.ts";
 import type { VmProcess } from "./machine.ts";
 import type { Shell } from "./shell.ts";
+import { sendTargetPages } from "./target-pages.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 type Append = Extract<Message, { kind: "append" }>;
@@ -22,7 +23,8 @@ type Append = Extract<Message, { kind: "append" }>;
 /** Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. */
 const SHARE_UNTIL_COVERED = 0.5;
 const TICK_MS = 2;
-const WINDOW_PAGES = 128;
+/** What is under way at a time: enough for the way there and back where a processor is shared by three agents. */
+const WINDOW_PAGES = 256;
 const RETRY_MS = 150;
 const ABSORB_PAGES = 8192;
 const ALL_PAGES_PING = 0x4645_7272;
@@ -162,7 +164,7 @@ export class TargetSide {
     if (route === "none") return false;
     const to: Role = route === "direct" ? "source" : "escrow";
     const of: Role = route === "escrow" ? "escrow" : "source";
-    return this.#shell.peers.sendData(to, [encodeRequest({ by: "target", of, runs })]);
+    return sendTargetPages(this.#shell.peers, to, [encodeRequest({ by: "target", of, runs })]);
   }
 
   #tick(vm: VmProcess): void {
@@ -212,11 +214,6 @@ export class TargetSide {
     this.#fetcher?.askAgain();
     const left = this.#map === undefined ? 0 : this.#map.pages_total - this.#map.count;
     if (route === "escrow") this.#shell.emit({ kind: "takeover", server: "escrow", pages_left: left });
-  }
-
-  /** A connection was made anew: what was asked on the old one may be lost. */
-  askAgain(): void {
-    this.#fetcher?.askAgain();
   }
 
   baseHeld(held: BaseHeld): void {

@@ -26,27 +26,27 @@ afterAll(async () => {
 
 describe("the base", () => {
   const small = [{ name: "pc.bios", content: Buffer.concat([Buffer.alloc(PAGE_BYTES, 7), Buffer.alloc(PAGE_BYTES)]) }];
-  const read = async (block: string, first: number, count: number): Promise<unknown> => {
-    const pages = await new BasePages("ram0", file, PAGES * PAGE_BYTES, small).read({ block, first, count });
+  const read = (block: string, first: number, count: number): unknown => {
+    const pages = new BasePages("ram0", file.fd, PAGES * PAGE_BYTES, small).read({ block, first, count });
     return pages.map((page) => (page instanceof Uint8Array ? [...new Set(page)] : page));
   };
 
-  it("gives pages of main RAM and of the small blocks, null for zeros", async () => {
-    expect(await read("ram0", 1, 4)).toEqual([null, [2], [3], null]);
-    expect(await read("pc.bios", 0, 2)).toEqual([[7], null]);
-    expect(await read("ram0", 0, 0)).toEqual([]);
+  it("gives pages of main RAM and of the small blocks, null for zeros", () => {
+    expect(read("ram0", 1, 4)).toEqual([null, [2], [3], null]);
+    expect(read("pc.bios", 0, 2)).toEqual([[7], null]);
+    expect(read("ram0", 0, 0)).toEqual([]);
   });
 
-  it("gives nothing for pages that are nowhere, in their places", async () => {
-    expect(await read("ram0", 18, 4)).toEqual([null, [19], undefined, undefined]);
-    expect(await read("ram0", 2 ** 32 - 1, 2)).toEqual([undefined, undefined]);
-    expect(await read("pc.bios", 1, 2)).toEqual([null, undefined]);
-    expect(await read("nowhere", 0, 2)).toEqual([undefined, undefined]);
+  it("gives nothing for pages that are nowhere, in their places", () => {
+    expect(read("ram0", 18, 4)).toEqual([null, [19], undefined, undefined]);
+    expect(read("ram0", 2 ** 32 - 1, 2)).toEqual([undefined, undefined]);
+    expect(read("pc.bios", 1, 2)).toEqual([null, undefined]);
+    expect(read("nowhere", 0, 2)).toEqual([undefined, undefined]);
   });
 
-  it("gives no page that the file does not have, whatever size it was said to be", async () => {
-    const short = new BasePages("ram0", file, (PAGES + 5) * PAGE_BYTES, []);
-    const pages = await short.read({ block: "ram0", first: PAGES - 1, count: 3 });
+  it("gives no page that the file does not have, whatever size it was said to be", () => {
+    const short = new BasePages("ram0", file.fd, (PAGES + 5) * PAGE_BYTES, []);
+    const pages = short.read({ block: "ram0", first: PAGES - 1, count: 3 });
     expect(pages.map((page) => page?.[0])).toEqual([19, undefined, undefined]);
   });
 });

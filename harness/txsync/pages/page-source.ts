@@ -1,4 +1,4 @@
-import type { FileHandle } from "node:fs/promises";
+import { readSync } from "node:fs";
 import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 
@@ -7,28 +7,29 @@ const ZEROS = Buffer.alloc(PAGE_BYTES);
 /** Whoever has pages of the base. */
 export interface PageSource {
   /** Pages of a run as far as they are here, in order: content, or null for zeros; undefined where one is missing. */
-  read(run: PageRun): Promise<readonly (Uint8Array | null | undefined)[]>;
+  read(run: PageRun): readonly (Uint8Array | null | undefined)[];
 }
 
 /**
  * The base: main RAM in a file, the small blocks in memory. Reads by `pread`: a hole reads as zeros and stays a hole
- * (QEMU-FACTS.md, "RAM blocks").
+ * (QEMU-FACTS.md, "RAM blocks"). Reads at once and not in a thread: the file is on a tmpfs, and handing 256 KiB over to a
+ * thread and back takes several times as long as copying them.
  */
 export class BasePages implements PageSource {
   readonly #block: string;
-  readonly #file: FileHandle;
+  readonly #fd: number;
   readonly #bytes: number;
   readonly #small: ReadonlyMap<string, Buffer>;
 
-  constructor(block: string, file: FileHandle, bytes: number, small: readonly SmallBlock[]) {
+  constructor(block: string, fd: number, bytes: number, small: readonly SmallBlock[]) {
     this.#block = block;
-    this.#file = file;
+    this.#fd = fd;
     this.#bytes = bytes;
     this.#small = new Map(small.map(({ name, content }) => [name, content]));
   }
 
-  async read({ block, first, count }: PageRun): Promise<readonly (Uint8Array | null | undefined)[]> {
-    const content = block === this.#block ? await this.#fromFile(first, count) : this.#small.get(block);
+  read({ block, first, count }: PageRun): readonly (Uint8Array | null | undefined)[] {
+    const content = block === this.#block ? this.#fromFile(first, count) : this.#small.get(block);
     const start = block === this.#block ? 0 : first * PAGE_BYTES;
     const pages: (Uint8Array | null | undefined)[] = [];
     for (let i = 0; i < count; i += 1) {
@@ -38,12 +39,17 @@ export class BasePages implements PageSource {
     return pages;
   }
 
-  async #fromFile(first: number, count: number): Promise<Buffer | undefined> {
+  #fromFile(first: number, count: number): Buffer | undefined {
     const at = first * PAGE_BYTES;
     const length = Math.min(count * PAGE_BYTES, this.#bytes - at);
     if (length <= 0) return undefined;
     const buffer = Buffer.allocUnsafe(length);
-    const { bytesRead } = await this.#file.read(buffer, 0, length, at);
-    return buffer.subarray(0, bytesRead);
+    return buffer.subarray(0, readSync(this.#fd, buffer, 0, length, at));
   }
+}
+
+/** The pages of an answer up to the first that is missing: what came behind it would be taken for it. */
+export function upToFirstMissing(pages: readonly (Uint8Array | null | undefined)[]): readonly (Uint8Array | null)[] {
+  const end = pages.indexOf(undefined);
+  return (end < 0 ? pages : pages.slice(0, end)) as readonly (Uint8Array | null)[];
 }
