@@ -254,7 +254,7 @@ export class Agent implements Shell {
           else this.#source.serve(from, payload).catch(failed);
           return;
         case FRAME_PAGES:
-          this.#pagesCame(payload);
+          this.#pagesCame(from, payload);
           return;
         case FRAME_NOTE: {
           const note = decodeNote(payload);
@@ -277,11 +277,11 @@ export class Agent implements Shell {
     }
   }
 
-  #pagesCame(payload: Buffer): void {
+  #pagesCame(from: Role, payload: Buffer): void {
     const by = wantedBy(payload);
     if (by !== this.config.role) sendTargetPages(this.peers, by, [payload]);
     else if (this.#escrow !== undefined) this.#escrow.pagesCame(payload);
-    else if (!this.#restorer.pagesCame(payload)) this.#target.pagesCame(payload);
+    else if (!this.#restorer.pagesCame(payload)) this.#target.pagesCame(from, payload);
   }
 
   async #typed(channel: number, bytes: Buffer): Promise<void> {

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
-import type { PageAnswer } from "../pages/page-frames.ts";
 import { BaseCopy } from "./base-copy.ts";
 
 const RAM_PAGES = 600;
@@ -63,7 +62,7 @@ class Server {
   answer(runs: readonly PageRun[]): void {
     for (const { block, first, count } of runs) {
       const pages = Array.from({ length: count }, (_, i) => this.page(block, first + i));
-      const answer: PageAnswer = { by: "escrow", block, first, pages };
+      const answer = { block, first, pages };
       this.copy?.answered(answer);
     }
   }

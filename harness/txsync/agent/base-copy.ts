@@ -92,8 +92,8 @@ export class BaseCopy implements PageSource {
   }
 
   /**
-   * These pages are not what they were when they were fetched: they are fetched again. To be called when no older
-   * answer can come any more.
+   * These pages are not what they were when they were fetched: they are fetched again. No older answer may be handed in
+   * any more.
    */
   discard(runs: readonly (readonly [block: string, first: number, count: number])[]): void {
     for (const [block, first, count] of runs) {
@@ -108,7 +108,7 @@ export class BaseCopy implements PageSource {
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
   }
 
-  answered(answer: PageAnswer): void {
+  answered(answer: Pick<PageAnswer, "block" | "first" | "pages">): void {
     if (this.#closed) return;
     this.#fetcher.answered(answer);
     this.#tick();

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import type { RecordHeader, Role } from "../core/index.ts";
+import type { PageRun } from "../dirty/pages.ts";
 import { encodeRecord, type RecordPage, type TransactionLog } from "../log/index.ts";
 import { encodeNote, type Note, parts } from "../pages/notes.ts";
 import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
@@ -103,7 +104,7 @@ export class EscrowSide {
       this.#copy = BaseCopy.begin({
         path: join(this.#shell.config.memory_folder, "base-copy"),
         blocks: note.blocks,
-        ask: (runs) => this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", runs })]),
+        ask: (runs) => this.#ask(runs),
         onProgress: () => this.#progress(),
       });
     }
@@ -112,6 +113,12 @@ export class EscrowSide {
     // Only what is offered for good can be complete: what was offered before may have changed since.
     this.#final = note.final;
     this.#progress();
+  }
+
+  #ask(runs: readonly PageRun[]): boolean {
+    const base = this.#base;
+    if (base === undefined) return false;
+    return this.#shell.peers.sendData("source", [encodeRequest({ by: "escrow", of: "source", base, runs })]);
   }
 
   #progress(): void {
@@ -142,13 +149,14 @@ export class EscrowSide {
 
   /** A request for pages: from our own copy, or passed on to the source for a target that does not reach it. */
   requested(from: Role, payload: Buffer): void {
-    const { by, of, runs } = decodeRequest(payload);
+    const { by, of, base, runs } = decodeRequest(payload);
     const { peers } = this.#shell;
     if (of === "source" && from !== "source") {
       sendTargetPages(peers, "source", [payload]);
       return;
     }
-    if (of !== "escrow") return;
+    // What was copied ahead, and may have changed since, is nobody's base yet.
+    if (of !== "escrow" || base !== this.#base || !this.#final) return;
     for (const run of runs) {
       const pages = this.#copy?.read(run) ?? [];
       // What is not here splits the answer.
@@ -159,14 +167,17 @@ export class EscrowSide {
           whole.push(page);
           i += 1;
         }
-        if (whole.length > 0) sendTargetPages(peers, from, encodePages({ by, block: run.block, first, pages: whole }));
+        if (whole.length > 0)
+          sendTargetPages(peers, from, encodePages({ by, base, block: run.block, first, pages: whole }));
         else i += 1;
       }
     }
   }
 
   pagesCame(payload: Buffer): void {
-    this.#copy?.answered(decodePages(payload));
+    const answer = decodePages(payload);
+    // Answered before some of it was discarded, perhaps.
+    if (answer.base === this.#base) this.#copy?.answered(answer);
   }
 
   /** At every heartbeat: what was told may have been lost. */

@@ -39,6 +39,7 @@ export class Restorer {
   /** Counts restores: an answer to one that was given up changes nothing. */
   #turn = 0;
   #fetching: BaseCopy | undefined;
+  #fetched: string | undefined;
 
   constructor(shell: Shell) {
     this.#shell = shell;
@@ -173,17 +174,19 @@ export class Restorer {
   /** For a host that never had the base: all of it from the escrow. */
   async #fetchBase(package_: Package): Promise<Base> {
     const { config, peers } = this.#shell;
-    await this.#fetching?.close();
+    this.#fetching?.close();
     const { promise, resolve } = Promise.withResolvers<void>();
-    const copy = await BaseCopy.begin({
+    const copy = BaseCopy.begin({
       path: join(config.memory_folder, "base-fetched"),
       blocks: package_.blocks,
-      ask: (runs) => peers.sendData("escrow", [encodeRequest({ by: "target", of: "escrow", runs })]),
+      ask: (runs) =>
+        peers.sendData("escrow", [encodeRequest({ by: "target", of: "escrow", base: package_.base, runs })]),
       onProgress: () => {
         if (copy.complete) resolve();
       },
     });
     this.#fetching = copy;
+    this.#fetched = package_.base;
     await within({ what: "the base from the escrow", timeout_ms: BASE_MS }, promise);
     return { block: RAM_BLOCK, path: copy.path, small: copy.small };
   }
@@ -191,13 +194,14 @@ export class Restorer {
   /** Pages that came while a base is fetched here; false when none is. */
   pagesCame(payload: Buffer): boolean {
     if (this.#fetching === undefined || this.#fetching.complete) return false;
-    this.#fetching.answered(decodePages(payload));
+    const answer = decodePages(payload);
+    if (answer.base === this.#fetched) this.#fetching.answered(answer);
     return true;
   }
 
   /** The restored VM runs: what it was made of is not needed any more. */
   async done(): Promise<void> {
-    await this.#fetching?.close();
+    this.#fetching?.close();
     this.#fetching = undefined;
   }
 }

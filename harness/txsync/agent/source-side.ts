@@ -227,18 +227,19 @@ export class SourceSide {
 
   /** Answers a request, in the direction from which it came. */
   async serve(from: Role, payload: Buffer): Promise<void> {
-    const { by, of, runs } = decodeRequest(payload);
-    if (this.#ahead !== undefined && by === "escrow") {
+    const { by, of, base, runs } = decodeRequest(payload);
+    if (of !== "source") return;
+    if (this.#ahead?.base === base) {
       await this.#ahead.serve(runs, (block, first, pages) =>
-        this.#shell.peers.sendData(from, encodePages({ by, block, first, pages })),
+        this.#shell.peers.sendData(from, encodePages({ by, base, block, first, pages })),
       );
       return;
     }
-    if (of !== "source" || !this.#serving || this.#pages === undefined) return;
+    if (!this.#serving || this.#pages === undefined || this.#kept?.package.base !== base) return;
     for (const run of runs) {
       const whole = upToFirstMissing(this.#pages.read(run));
       if (whole.length === 0) continue;
-      const frame = encodePages({ by, block: run.block, first: run.first, pages: whole });
+      const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
       if (by === "target") sendTargetPages(this.#shell.peers, from, frame);
       else this.#shell.peers.sendData(from, frame);
     }

@@ -7,7 +7,7 @@ import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
 import { encodeRecord } from "../log/index.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
 import type { Note } from "../pages/notes.ts";
-import { decodePages, encodeRequest } from "../pages/page-frames.ts";
+import { decodePages, encodeRequest, type PageRequest } from "../pages/page-frames.ts";
 import { PageMap } from "../pages/page-map.ts";
 import { pagesIn, TargetFeed } from "../relay/feed.ts";
 import { takeTransaction } from "../transaction/take.ts";
@@ -26,6 +26,8 @@ const TICK_MS = 2;
 /** What is under way at a time: enough for the way there and back where a processor is shared by three agents. */
 const WINDOW_PAGES = 256;
 const RETRY_MS = 150;
+/** A source that sends nothing for so long is not the only one to be asked for what a vCPU waits for. */
+const SILENT_MS = 40;
 const ABSORB_PAGES = 8192;
 const ALL_PAGES_PING = 0x4645_7272;
 const LOADED_PING = 0x4645_7273;
@@ -43,6 +45,7 @@ export class TargetSide {
   #feed: TargetFeed | undefined;
   #ticking: NodeJS.Timeout | undefined;
   #route: PageRoute = "direct";
+  #source_heard_ms = 0;
   #tracker: PagescanTracker | undefined;
   #tracked = false;
   #forget = false;
@@ -130,6 +133,7 @@ export class TargetSide {
     this.#map = map;
     this.#asked_all = false;
     this.#ended = false;
+    this.#source_heard_ms = performance.now();
     const rate = this.#package?.bytes_per_s ?? 0;
     const fetcher = new PageFetcher({
       map,
@@ -137,7 +141,8 @@ export class TargetSide {
       window_pages: WINDOW_PAGES,
       bytes_per_s: rate,
       retry_ms: RETRY_MS,
-      ask: (runs) => this.#ask(runs),
+      wanted_retry_ms: SILENT_MS,
+      ask: (runs, urgent) => this.#ask(runs, urgent),
       deliver: (block, first, pages) => {
         feed.writePages(pages.map((bytes, i) => ({ block, page: first + i, bytes })));
         if (this.#tracker?.mode === "sure") this.#learn(block, first, pages);
@@ -159,12 +164,17 @@ export class TargetSide {
     });
   }
 
-  #ask(runs: Parameters<typeof encodeRequest>[0]["runs"]): boolean {
+  #ask(runs: PageRequest["runs"], urgent: boolean): boolean {
     const route = this.#route;
-    if (route === "none") return false;
+    const base = this.#package?.base;
+    if (route === "none" || base === undefined) return false;
+    const { peers } = this.#shell;
+    const silent = route === "direct" && performance.now() - this.#source_heard_ms > SILENT_MS;
+    // Nothing is decided yet, but a vCPU waits. Whoever of the two answers, it is the same page.
+    if (urgent && silent) sendTargetPages(peers, "escrow", [encodeRequest({ by: "target", of: "escrow", base, runs })]);
     const to: Role = route === "direct" ? "source" : "escrow";
     const of: Role = route === "escrow" ? "escrow" : "source";
-    return sendTargetPages(this.#shell.peers, to, [encodeRequest({ by: "target", of, runs })]);
+    return sendTargetPages(peers, to, [encodeRequest({ by: "target", of, base, runs })]);
   }
 
   #tick(vm: VmProcess): void {
@@ -204,8 +214,11 @@ export class TargetSide {
 
   // ---- pages
 
-  pagesCame(payload: Buffer): void {
-    this.#fetcher?.answered(decodePages(payload));
+  pagesCame(from: Role, payload: Buffer): void {
+    const answer = decodePages(payload);
+    if (answer.base !== this.#package?.base) return;
+    if (from === "source") this.#source_heard_ms = performance.now();
+    this.#fetcher?.answered(answer);
     this.#fetcher?.tick(performance.now());
   }
 

@@ -13,6 +13,8 @@ export interface FetcherOptions {
   readonly bytes_per_s: number;
   /** Asks again what was not answered for so long. */
   readonly retry_ms: number;
+  /** The same for what somebody waits for; default `retry_ms`. */
+  readonly wanted_retry_ms?: number;
   /** Sends a request to whoever serves now; false where nobody does. */
   readonly ask: (runs: readonly PageRun[], urgent: boolean) => boolean;
   /** Takes pages that were not there before, in order; each page exactly once. */
@@ -121,10 +123,12 @@ export class PageFetcher {
   }
 
   #retry(now_ms: number): void {
-    const { retry_ms } = this.#options;
+    const { retry_ms, wanted_retry_ms = retry_ms } = this.#options;
     for (const [key, asked] of this.#asked) {
+      const age_ms = now_ms - asked.at_ms;
       // In order of asking: the first that is young ends the search.
-      if (now_ms - asked.at_ms < retry_ms) break;
+      if (age_ms < Math.min(retry_ms, wanted_retry_ms)) break;
+      if (age_ms < (asked.urgent ? wanted_retry_ms : retry_ms)) continue;
       this.#asked.delete(key);
       if (!asked.urgent) this.#background -= 1;
       if (asked.urgent) this.#wanted.set(key, { block: asked.block, page: asked.page });

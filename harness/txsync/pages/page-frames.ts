@@ -3,28 +3,34 @@ import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
 
 /**
  * What agents say to each other about pages; payloads of `data` frames, big-endian. Who asks keeps the account, who
- * answers keeps none: a question may be asked again, of anybody who has the base, and an answer may come twice.
+ * answers keeps none: a question may be asked again, of anybody who has the base, and an answer may come twice. Both
+ * name the base they mean (8 bytes): a page of another one, of a guest that still ran, say, is never taken for it.
  *
- *     request  u8 1 | u8 wanted by | u8 asked of | u16 runs | (u8 length, block, u32 first, u16 count)*
- *     pages    u8 2 | u8 wanted by | u8 length, block | u32 first | u16 count | count bits: full | the full ones, 4096 each
+ *     request  u8 1 | u8 wanted by | base | u8 asked of | u16 runs | (u8 length, block, u32 first, u16 count)*
+ *     pages    u8 2 | u8 wanted by | base | u8 length, block | u32 first | u16 count | count bits: full | the full ones,
+ *              4096 each
  */
 export const FRAME_REQUEST = 1;
 export const FRAME_PAGES = 2;
 /** Pages in one answer: 256 KiB, so that what is urgent does not wait long behind it. */
 export const RUN_PAGES_MAX = 64;
 const RUNS_MAX = 4096;
+const BASE_BYTES = 8;
 const ROLES: readonly Role[] = ["source", "target", "escrow"];
 
 export interface PageRequest {
   /** Who wants the pages, and who is to answer: between them somebody may pass it on. */
   readonly by: Role;
   readonly of: Role;
+  /** 16 hexadecimal digits. */
+  readonly base: string;
   readonly runs: readonly PageRun[];
 }
 
 /** Pages in a row; `null` for one that is all zeros. */
 export interface PageAnswer {
   readonly by: Role;
+  readonly base: string;
   readonly block: string;
   readonly first: number;
   readonly pages: readonly (Uint8Array | null)[];
@@ -34,10 +40,10 @@ export class PageFrameError extends Error {
   override readonly name = "PageFrameError";
 }
 
-export function encodeRequest({ by, of, runs }: PageRequest): Buffer {
+export function encodeRequest({ by, of, base, runs }: PageRequest): Buffer {
   if (runs.length > RUNS_MAX) throw new RangeError(`a request of ${runs.length} runs`);
-  const head = Buffer.from([FRAME_REQUEST, ROLES.indexOf(by), ROLES.indexOf(of), runs.length >> 8, runs.length & 255]);
-  const pieces: Buffer[] = [head];
+  const rest = Buffer.of(ROLES.indexOf(of), runs.length >> 8, runs.length & 255);
+  const pieces: Buffer[] = [head(FRAME_REQUEST, by, base), rest];
   for (const { block, first, count } of runs) {
     if (count < 1 || count > RUN_PAGES_MAX) throw new RangeError(`a run of ${count} pages`);
     const name = nameOf(block);
@@ -52,7 +58,7 @@ export function encodeRequest({ by, of, runs }: PageRequest): Buffer {
 /** @throws PageFrameError when these bytes are no request. */
 export function decodeRequest(bytes: Buffer): PageRequest {
   const read = new Reader(bytes, FRAME_REQUEST);
-  const [by, of] = [read.role(), read.role()];
+  const [by, base, of] = [read.role(), read.base(), read.role()];
   const count = read.u16();
   if (count > RUNS_MAX) throw new PageFrameError(`a request of ${count} runs`);
   const runs: PageRun[] = [];
@@ -62,11 +68,11 @@ export function decodeRequest(bytes: Buffer): PageRequest {
     runs.push(run);
   }
   read.end();
-  return { by, of, runs };
+  return { by, of, base, runs };
 }
 
 /** The pieces of an answer; pages are not copied. */
-export function encodePages({ by, block, first, pages }: PageAnswer): Uint8Array[] {
+export function encodePages({ by, base, block, first, pages }: PageAnswer): Uint8Array[] {
   if (pages.length < 1 || pages.length > RUN_PAGES_MAX) throw new RangeError(`an answer of ${pages.length} pages`);
   const name = nameOf(block);
   const place = Buffer.allocUnsafe(6);
@@ -80,13 +86,13 @@ export function encodePages({ by, block, first, pages }: PageAnswer): Uint8Array
     bits[i >> 3] = (bits[i >> 3] as number) | (1 << (i & 7));
     full.push(bytes);
   }
-  return [Buffer.from([FRAME_PAGES, ROLES.indexOf(by), name.length]), name, place, bits, ...full];
+  return [head(FRAME_PAGES, by, base), Buffer.of(name.length), name, place, bits, ...full];
 }
 
 /** @throws PageFrameError when these bytes are no answer. */
 export function decodePages(bytes: Buffer): PageAnswer {
   const read = new Reader(bytes, FRAME_PAGES);
-  const by = read.role();
+  const [by, base] = [read.role(), read.base()];
   const [block, first, count] = [read.name(), read.u32(), read.u16()];
   if (count < 1 || count > RUN_PAGES_MAX) throw new PageFrameError(`an answer of ${count} pages`);
   const bits = read.take(Math.ceil(count / 8));
@@ -95,7 +101,7 @@ export function decodePages(bytes: Buffer): PageAnswer {
     pages.push(((bits[i >> 3] as number) & (1 << (i & 7))) === 0 ? null : read.take(PAGE_BYTES));
   }
   read.end();
-  return { by, block, first, pages };
+  return { by, base, block, first, pages };
 }
 
 /** For whom an answer is, without reading the rest. */
@@ -103,6 +109,11 @@ export function wantedBy(bytes: Buffer): Role {
   const role = ROLES[bytes[1] ?? 255];
   if (role === undefined) throw new PageFrameError("a frame for nobody");
   return role;
+}
+
+function head(kind: number, by: Role, base: string): Buffer {
+  if (!/^[0-9a-f]{16}$/.test(base)) throw new RangeError(`a base named ${base}`);
+  return Buffer.concat([Buffer.of(kind, ROLES.indexOf(by)), Buffer.from(base, "hex")]);
 }
 
 function nameOf(block: string): Buffer {
@@ -136,6 +147,10 @@ class Reader {
 
   name(): string {
     return this.take(this.take(1)[0] as number).toString();
+  }
+
+  base(): string {
+    return this.take(BASE_BYTES).toString("hex");
   }
 
   role(): Role {
