@@ -52,6 +52,7 @@ interface Plan {
   readonly window_pages: number;
   readonly bytes_per_s: number;
   readonly retry_ms: number;
+  readonly wanted_retry_ms: number;
   readonly steps: readonly Step[];
 }
 
@@ -165,7 +166,7 @@ class World {
   }
 
   #begin(): PageFetcher {
-    const { order, window_pages, bytes_per_s, retry_ms } = this.#plan;
+    const { order, window_pages, bytes_per_s, retry_ms, wanted_retry_ms } = this.#plan;
     const map = this.#broken.map?.(BLOCKS) ?? new PageMap(BLOCKS);
     this.#map = map;
     for (const key of this.delivered.keys()) {
@@ -179,6 +180,7 @@ class World {
       window_pages,
       bytes_per_s,
       retry_ms,
+      wanted_retry_ms,
       ask: (runs, urgent) => this.#ask(runs, urgent),
       deliver: (block, first, pages) => this.#deliver(block, first, pages),
       full: () => this.#full,
@@ -187,8 +189,9 @@ class World {
   }
 
   #tickFetcher(): void {
-    for (const [key, { at_ms }] of this.#asked) {
-      if (this.#now_ms - at_ms >= this.#plan.retry_ms) this.#asked.delete(key);
+    const { retry_ms, wanted_retry_ms } = this.#plan;
+    for (const [key, { at_ms, urgent }] of this.#asked) {
+      if (this.#now_ms - at_ms >= (urgent ? wanted_retry_ms : retry_ms)) this.#asked.delete(key);
     }
     this.#fetcher.tick(this.#now_ms);
   }
@@ -328,7 +331,8 @@ function play(plan: Plan, broken?: Broken): World {
   const world = new World(plan, broken);
   for (const step of plan.steps) world.step(step);
   world.heal();
-  const { window_pages, bytes_per_s, retry_ms } = plan;
+  const { window_pages, bytes_per_s } = plan;
+  const retry_ms = Math.max(plan.retry_ms, plan.wanted_retry_ms);
   const rounds = 2 + Math.ceil(world.left / Math.min(window_pages, RUN_PAGES_MAX));
   const rate_ms = bytes_per_s === 0 ? 0 : ((world.left * PAGE_BYTES) / bytes_per_s) * 1000;
   // What is under way may have to be given up first; and where there is a rate, a whole run is waited for.
@@ -381,6 +385,7 @@ const plans: fc.Arbitrary<Plan> = fc.record({
   window_pages: fc.constantFrom(1, 3, 16, 64, 100, 128, 512),
   bytes_per_s: fc.constantFrom(0, 0, 2 ** 20, 5_000_000, 2 ** 26),
   retry_ms: fc.constantFrom(20, 50, 150),
+  wanted_retry_ms: fc.constantFrom(20, 40, 150),
   steps: fc.array(steps, { maxLength: 25 }),
 });
 
@@ -440,8 +445,14 @@ const BROKEN: readonly (readonly [string, Broken, RegExp])[] = [
   ],
   [
     "nothing is asked again",
-    { options: (options) => ({ ...options, retry_ms: Number.POSITIVE_INFINITY }) },
-    /missing after/,
+    {
+      options: (options) => ({
+        ...options,
+        retry_ms: Number.POSITIVE_INFINITY,
+        wanted_retry_ms: Number.POSITIVE_INFINITY,
+      }),
+    },
+    /goes before it|missing after/,
   ],
   ["a receiver that is full is not seen", { options: ({ full: _, ...options }) => options }, /that is full/],
   [
@@ -463,7 +474,7 @@ describe("the property bites", () => {
 });
 
 describe("a page fetcher when nothing goes wrong", () => {
-  const quiet = { seed: 1, window_pages: 64, bytes_per_s: 0, retry_ms: 150, steps: [] };
+  const quiet = { seed: 1, window_pages: 64, bytes_per_s: 0, retry_ms: 150, wanted_retry_ms: 150, steps: [] };
 
   it("asks in one direction, every page once", () => {
     for (const order of ["ascending", "descending"] as const) {
