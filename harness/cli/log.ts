@@ -2,9 +2,9 @@ import { mkdir, open } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Command } from "commander";
 import { messageOf, UserError } from "../base/errors.ts";
+import { PAGE_BYTES } from "../base/page.ts";
 import { type Files, folder, type LogEntry, type RecordTables, scan, TransactionLog } from "../txsync/log/index.ts";
 
-const PAGE_BYTES = 4096;
 const LOG_NAME = /^txlog-\d{8}$/;
 
 /** Adds `ferryman log list|verify|extract`: look at a transaction log that a run left behind. Nothing is changed. */

@@ -1,4 +1,5 @@
 import type { Readable } from "node:stream";
+import { PAGE_BYTES } from "../base/page.ts";
 import type { Accel } from "../base/run-record.ts";
 import type { BlockDifference, StillFindings } from "../checks/evidence.ts";
 import { RAM_PATH, type StartedVm } from "../fleet/vm.ts";
@@ -6,7 +7,6 @@ import { RAM_BLOCK } from "../qemu/command-line.ts";
 import { kvmClockUpdate } from "../qemu/kvm-clock.ts";
 import { type LocatedBlock, locateBlocks } from "../qemu/ram-blocks.ts";
 
-const PAGE_BYTES = 4096;
 const PART_BYTES = 256 * PAGE_BYTES;
 const DIFFERENCES_NAMED = 16;
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
+import { LineCutter } from "../base/lines.ts";
 import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
 import { RUN_RECORD_VERSION } from "../base/run-record.ts";
 import type { HostRole, RunPhase, TimelineEvent } from "../base/timeline.ts";
@@ -37,7 +38,6 @@ import type { AgentStatus } from "./txsync/agent-client.ts";
 import { agentMachine } from "./txsync/agent-machine.ts";
 import { AgentVms } from "./txsync/agent-vms.ts";
 import { Agents } from "./txsync/agents.ts";
-import { byLine } from "./txsync/by-line.ts";
 import { Edge } from "./txsync/edge.ts";
 import { TxsyncMigration } from "./txsync/migration.ts";
 import { DEFAULT_TXSYNC, type TxsyncSettings } from "./txsync/settings.ts";
@@ -340,19 +340,15 @@ class Run {
     const emit = this.#timeline.emit;
     await using stack = new AsyncDisposableStack();
     this.#clock.enter("boot");
-    const edge = stack.use(new Edge((role) => fleet.host(role)));
-    const consoles = new Map<HostRole, (bytes: Buffer) => void>();
+    const token = randomBytes(32).toString("hex");
+    const edge = stack.use(new Edge((role) => fleet.host(role), token));
+    const consoles = { source: new LineCutter(), target: new LineCutter(), escrow: new LineCutter() };
     edge.onFrame((channel, bytes, from) => {
       if (channel !== 0) return;
-      let lines = consoles.get(from);
-      if (lines === undefined) {
-        lines = byLine((line) => {
-          this.#logOf(from)("console", line);
-          guest.onConsole(from, line);
-        });
-        consoles.set(from, lines);
+      for (const line of consoles[from].push(bytes.toString("latin1"))) {
+        this.#logOf(from)("console", line);
+        guest.onConsole(from, line);
       }
-      lines(bytes);
     });
     const log = (role: HostRole): LogSink => this.#logOf(role);
     const agentVms = new AgentVms({ fleet, edge, emit, log, vms: this.#vms });
@@ -361,6 +357,7 @@ class Run {
         await Agents.start(fleet, {
           settings: { ...DEFAULT_TXSYNC, ...scenario.txsync, ...this.#request.txsync },
           turn,
+          token,
           qemu_binary: this.#environment.qemu_binary,
           emit,
           log,

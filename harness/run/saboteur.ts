@@ -1,8 +1,8 @@
 import type Docker from "dockerode";
+import { PAGE_BYTES } from "../base/page.ts";
 import { HOST_ROLES, type HostRole, type TimelineEvent } from "../base/timeline.ts";
 import { HostShell } from "../fleet/shell.ts";
 import { RAM_PATH } from "../fleet/vm.ts";
-import { PAGE_BYTES } from "../guests/integrity/rule.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../guests/integrity/status-page.ts";
 
 /** What a saboteur does to a run that has gone well so far. */

@@ -1,6 +1,7 @@
 import { crc32 } from "node:zlib";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { type LedgerEntry, ledgerCheck } from "./ledger-area.ts";
-import { contentOf, type Fill, keyOf, lastSteps, PAGE_BYTES, pageOfStep, writeContent } from "./rule.ts";
+import { contentOf, type Fill, keyOf, lastSteps, pageOfStep, writeContent } from "./rule.ts";
 import { STATUS_ADDRESS, STATUS_VERSION } from "./status-page.ts";
 
 const LEDGER_ADDRESS = 0x200000;

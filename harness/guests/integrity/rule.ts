@@ -1,9 +1,9 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 /**
  * The integrity guest's rule, written a second time (the first is fixtures/guests/integrity/rule.h): which page a step
  * rewrites, with what, and which step wrote a page last. Whoever knows (seed, step) can recompute every byte.
  */
 
-export const PAGE_BYTES = 4096;
 export const WORDS_PER_PAGE = PAGE_BYTES / 4;
 /** Words 0..2 of a page say what it is: step, page, key. The stream follows. */
 export const HEADER_WORDS = 3;

@@ -1,7 +1,7 @@
 import { crc32 } from "node:zlib";
 import { UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { Fill, Region } from "./rule.ts";
-import { PAGE_BYTES } from "./rule.ts";
 
 /** Physical address of the status page: fixed, so that it is found in any RAM image. */
 export const STATUS_ADDRESS = 0x1ff000;

@@ -1,17 +1,9 @@
 import { open } from "node:fs/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { type LedgerEntry, readLedger } from "./ledger-area.ts";
 import type { Content, Region } from "./rule.ts";
-import {
-  contentOf,
-  firstDifference,
-  keyOf,
-  lastSteps,
-  PAGE_BYTES,
-  pageOfStep,
-  WORDS_PER_PAGE,
-  wordOf,
-} from "./rule.ts";
+import { contentOf, firstDifference, keyOf, lastSteps, pageOfStep, WORDS_PER_PAGE, wordOf } from "./rule.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "./status-page.ts";
 
 /** Bad pages that are named; the rest are counted. */

@@ -4,7 +4,6 @@
  */
 export const STREAM_MAGIC = 0x5145_564d;
 export const STREAM_VERSION = 3;
-export const PAGE_BYTES = 4096;
 
 /** First byte of everything on the stream's top level (QEMU_VM_*). */
 export const RECORD = {

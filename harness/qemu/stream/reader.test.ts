@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { BOUNDS, COMMAND, PAGE_BYTES, StreamError } from "./format.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { BOUNDS, COMMAND, StreamError } from "./format.ts";
 import { StreamReader } from "./reader.ts";
 import { chunkings, type Reading, readStream, sample, shortened, VERSIONS } from "./testing.ts";
 import { be32, be64, command, counted, endOfMigration, packaged, ramPart } from "./writer.ts";

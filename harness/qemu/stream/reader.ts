@@ -1,8 +1,8 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import { ByteWindow, NEED_MORE } from "./byte-window.ts";
 import {
   BOUNDS,
   COMMAND,
-  PAGE_BYTES,
   RAM_FLAG,
   RAM_SECTION,
   RAM_SECTION_VERSION,

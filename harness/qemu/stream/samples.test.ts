@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { COMMAND, PAGE_BYTES } from "./format.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { COMMAND } from "./format.ts";
 import { deviceStateOfPackage } from "./package.ts";
 import { type ReturnMessage, ReturnPathReader } from "./return-path.ts";
 import { type Kept, readStream, sample, VERSIONS } from "./testing.ts";

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { COMMAND, PAGE_BYTES } from "./format.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { COMMAND } from "./format.ts";
 import { chunkings, type Kept, readStream } from "./testing.ts";
 import {
   askReceived,

@@ -1,4 +1,5 @@
-import { COMMAND, PAGE_BYTES, RAM_FLAG, RECORD } from "./format.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { COMMAND, RAM_FLAG, RECORD } from "./format.ts";
 
 /** Pieces of a migration stream, as QEMU writes them. */
 export interface PageToWrite {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { Accel } from "../../base/run-record.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import { waitFor, within } from "../../base/wait.ts";
@@ -12,7 +13,6 @@ import {
   type HistoryVerdict,
   type LedgerOperation,
 } from "../../guests/integrity/ledger-history.ts";
-import { PAGE_BYTES } from "../../guests/integrity/rule.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import type { GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";

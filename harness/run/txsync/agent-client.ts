@@ -1,12 +1,11 @@
 import type { Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { TimelineEventBody } from "../../base/timeline.ts";
 import { within } from "../../base/wait.ts";
 import type { StartedHost } from "../../fleet/host.ts";
-import { PORTS } from "../../fleet/ports.ts";
 import type { ControlRequest } from "../../txsync/agent/control.ts";
 import type { Descriptor, LogState, PageRoute, Phase, Role, VmState } from "../../txsync/core/index.ts";
+import { AgentConnection } from "./agent-connection.ts";
 
 /** What an agent says of itself when it is asked. */
 export interface AgentStatus {
@@ -30,19 +29,31 @@ type Ask = ControlRequest extends infer R ? (R extends { id: number } ? Omit<R, 
 const ANSWER_MS = 20_000;
 const RECONNECT_MS = 50;
 
-/** The harness's connection to one agent, over the management network; it comes back when the agent does. */
+/** What the harness asks one agent, and hears from it; it comes back when the agent does. */
 export class AgentClient implements Disposable {
   readonly host: StartedHost;
   readonly #onEvent: (event: TimelineEventBody) => void;
   readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   #socket: Socket | undefined;
+  readonly #connection: AgentConnection;
   #last = 0;
-  #closed = false;
 
-  constructor(host: StartedHost, onEvent: (event: TimelineEventBody) => void) {
+  constructor(host: StartedHost, token: string, onEvent: (event: TimelineEventBody) => void) {
     this.host = host;
     this.#onEvent = onEvent;
-    void this.#keep();
+    this.#connection = new AgentConnection({
+      host,
+      token,
+      reconnect_ms: RECONNECT_MS,
+      onOpen: (socket) => socket.write(`${JSON.stringify({ id: 0, do: "watch" })}\n`),
+      onLines: (lines, socket) => {
+        for (const line of lines) this.#line(socket, line);
+      },
+      onClose: () => {
+        this.#socket = undefined;
+        for (const { reject } of this.#pending.values()) reject(new Error(`the agent on ${host.role} is gone`));
+      },
+    });
   }
 
   get connected(): boolean {
@@ -62,37 +73,6 @@ export class AgentClient implements Disposable {
     } finally {
       this.#pending.delete(id);
     }
-  }
-
-  async #keep(): Promise<void> {
-    while (!this.#closed && !this.host.gone) {
-      try {
-        const socket = await this.host.connect(PORTS.agent, 1_000);
-        await this.#follow(socket);
-      } catch {
-        // Not there yet, or not any more.
-      }
-      await delay(RECONNECT_MS, undefined, { ref: false });
-    }
-  }
-
-  async #follow(socket: Socket): Promise<void> {
-    let rest = "";
-    socket.setEncoding("utf8");
-    socket.write(`${JSON.stringify({ id: 0, do: "watch" })}\n`);
-    await new Promise<void>((resolve) => {
-      socket.on("error", () => socket.destroy());
-      socket.on("close", () => {
-        this.#socket = undefined;
-        for (const { reject } of this.#pending.values()) reject(new Error(`the agent on ${this.host.role} is gone`));
-        resolve();
-      });
-      socket.on("data", (text: string) => {
-        const lines = (rest + text).split("\n");
-        rest = lines.pop() ?? "";
-        for (const line of lines) this.#line(socket, line);
-      });
-    });
   }
 
   #line(socket: Socket, line: string): void {
@@ -115,7 +95,6 @@ export class AgentClient implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#closed = true;
-    this.#socket?.destroy();
+    this.#connection[Symbol.dispose]();
   }
 }

@@ -46,6 +46,8 @@ export class Agents implements AsyncDisposable {
       readonly settings: TxsyncSettings;
       /** Counts the migrations of the run: each has folders of its own. */
       readonly turn: number;
+      /** What whoever manages an agent has to show it. */
+      readonly token: string;
       readonly qemu_binary: string;
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
@@ -57,7 +59,7 @@ export class Agents implements AsyncDisposable {
       secret: randomBytes(32).toString("hex"),
       migration: randomBytes(16).toString("hex"),
       listen: { host: "0.0.0.0", port: PORTS.link },
-      control: { host: "0.0.0.0", port: PORTS.agent },
+      control: { host: "0.0.0.0", port: PORTS.agent, token: what.token },
       state_folder: `${AGENT_FILES.state_folder}/${what.turn}`,
       memory_folder: `${AGENT_FILES.memory_folder}-${what.turn}`,
       ram_path: RAM_PATH,
@@ -88,7 +90,7 @@ export class Agents implements AsyncDisposable {
           log("agent", line);
           if (output === "stderr") what.emit(role, { kind: "log", stream: "agent", line });
         });
-        agents.#clients.set(role, new AgentClient(host, (event) => what.onEvent(role, event)));
+        agents.#clients.set(role, new AgentClient(host, what.token, (event) => what.onEvent(role, event)));
       }),
     );
     await waitFor(

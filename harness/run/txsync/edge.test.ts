@@ -1,12 +1,21 @@
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
+import { LineCutter } from "../../base/lines.ts";
 import type { HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { StartedHost } from "../../fleet/host.ts";
 import { Edge } from "./edge.ts";
 
+const TOKEN = "00".repeat(32);
+
 /** What an edge says to an agent. */
-type Said = { readonly do?: string; readonly upTo?: number; readonly ack?: number; readonly type?: string };
+type Said = {
+  readonly do?: string;
+  readonly upTo?: number;
+  readonly ack?: number;
+  readonly type?: string;
+  readonly token?: string;
+};
 
 /** An agent as the edge sees it: a port, and what was said there. */
 class FakeAgent {
@@ -18,13 +27,11 @@ class FakeAgent {
     this.#server = server;
     server.on("connection", (socket) => {
       this.#socket = socket;
-      let rest = "";
+      const cutter = new LineCutter();
       socket.setEncoding("utf8");
       socket.on("error", () => undefined);
       socket.on("data", (text: string) => {
-        const lines = (rest + text).split("\n");
-        rest = lines.pop() ?? "";
-        this.said.push(...lines.map((line) => JSON.parse(line) as Said));
+        this.said.push(...cutter.push(text).map((line) => JSON.parse(line) as Said));
       });
     });
   }
@@ -66,12 +73,13 @@ async function stage(): Promise<{ edge: Edge; source: FakeAgent; target: FakeAge
     const { port } = agents[role === "target" ? "target" : "source"];
     const host = { role, gone: false, connect: async () => createConnection({ port, host: "127.0.0.1" }) };
     return host as unknown as StartedHost;
-  });
+  }, TOKEN);
   const came: string[] = [];
   edge.onFrame((_, bytes, from) => came.push(`${from}: ${bytes.toString()}`));
   opened.push({ close: () => edge[Symbol.dispose]() }, agents.source, agents.target);
   for (const agent of [agents.source, agents.target])
     await agent.hears("the edge to come", (said) => said.do === "edge");
+  expect([agents.source.said[0], agents.target.said[0]]).toEqual([{ token: TOKEN }, { token: TOKEN }]);
   return { edge, ...agents, came };
 }
 

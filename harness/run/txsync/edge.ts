@@ -1,10 +1,9 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
-import { setTimeout as delay } from "node:timers/promises";
 import type { HostRole } from "../../base/timeline.ts";
 import type { OutputFindings } from "../../checks/evidence.ts";
 import type { StartedHost } from "../../fleet/host.ts";
-import { PORTS } from "../../fleet/ports.ts";
+import { AgentConnection } from "./agent-connection.ts";
 
 const RECONNECT_MS = 20;
 /** Hosts on which the VM can be. */
@@ -23,7 +22,7 @@ interface FrameLine {
  * goes to all hosts that can have the VM; only the one that has it passes it on.
  */
 export class Edge implements Disposable {
-  readonly #hosts: readonly StartedHost[];
+  readonly #connections: readonly AgentConnection[];
   readonly #sockets = new Map<HostRole, Socket>();
   readonly #lines = new Set<{ readonly channel: number; readonly line: Duplex }>();
   readonly #listeners: ((channel: number, bytes: Buffer, from: HostRole) => void)[] = [];
@@ -33,13 +32,12 @@ export class Edge implements Disposable {
   #before = 0;
   #repeated = 0;
   #after_switchover = 0;
-  #closed = false;
   /** The host from which the last new frame came. */
   from: HostRole = "source";
 
-  constructor(host: (role: HostRole) => StartedHost) {
-    this.#hosts = OWNERS.map(host);
-    for (const each of this.#hosts) void this.#keep(each);
+  /** @param token what the agents want to see first */
+  constructor(host: (role: HostRole) => StartedHost, token: string) {
+    this.#connections = OWNERS.map((role) => this.#connect(host(role), token));
   }
 
   get findings(): OutputFindings {
@@ -83,37 +81,25 @@ export class Edge implements Disposable {
     return line;
   }
 
-  async #keep(host: StartedHost): Promise<void> {
-    while (!this.#closed && !host.gone) {
-      try {
-        await this.#follow(host, await host.connect(PORTS.agent, 1_000));
-      } catch {
-        // Not there yet, or not any more.
-      }
-      await delay(RECONNECT_MS, undefined, { ref: false });
-    }
-  }
-
-  async #follow(host: StartedHost, socket: Socket): Promise<void> {
-    let rest = "";
-    socket.setEncoding("utf8");
-    socket.write(`${JSON.stringify({ id: 0, do: "edge", upTo: this.#upTo })}\n`);
-    this.#sockets.set(host.role, socket);
-    await new Promise<void>((resolve) => {
-      socket.on("error", () => socket.destroy());
-      socket.on("close", () => {
-        if (this.#sockets.get(host.role) === socket) this.#sockets.delete(host.role);
-        resolve();
-      });
-      socket.on("data", (text: string) => {
-        const lines = (rest + text).split("\n");
-        rest = lines.pop() ?? "";
+  #connect(host: StartedHost, token: string): AgentConnection {
+    return new AgentConnection({
+      host,
+      token,
+      reconnect_ms: RECONNECT_MS,
+      onOpen: (socket) => {
+        socket.write(`${JSON.stringify({ id: 0, do: "edge", upTo: this.#upTo })}\n`);
+        this.#sockets.set(host.role, socket);
+      },
+      onLines: (lines, socket) => {
         for (const line of lines) {
           const frame = JSON.parse(line) as FrameLine;
           if (typeof frame.frame === "number" && !this.#take(host.role, frame)) socket.destroy();
         }
         socket.write(`${JSON.stringify({ ack: this.#upTo })}\n`);
-      });
+      },
+      onClose: (socket) => {
+        if (this.#sockets.get(host.role) === socket) this.#sockets.delete(host.role);
+      },
     });
   }
 
@@ -142,8 +128,7 @@ export class Edge implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#closed = true;
-    for (const socket of this.#sockets.values()) socket.destroy();
+    for (const connection of this.#connections) connection[Symbol.dispose]();
     for (const { line } of this.#lines) line.destroy();
   }
 }

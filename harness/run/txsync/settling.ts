@@ -1,4 +1,5 @@
 import type { HostRole } from "../../base/timeline.ts";
+import { isFree } from "../../txsync/core/index.ts";
 import type { Settled } from "../stock.ts";
 import type { AgentStatus } from "./agent-client.ts";
 
@@ -63,6 +64,5 @@ export function tidy(statuses: Statuses, owner: HostRole): boolean {
 /** Hosts whose instance can let something out, as far as their agents know; one with its gate shut is no second VM. */
 export function gateIsShut(agent: AgentStatus | undefined): boolean {
   if (agent === undefined) return false;
-  const free = agent.opened.mode === "final" || agent.opened.mode === "unprotected";
-  return !(agent.owner && (free || agent.hears.includes("escrow")));
+  return !(agent.owner && (isFree(agent.opened) || agent.hears.includes("escrow")));
 }

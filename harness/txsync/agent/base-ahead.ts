@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
+import type { PageRun } from "../dirty/pages.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
 import { BasePages, upToFirstMissing } from "../pages/page-source.ts";

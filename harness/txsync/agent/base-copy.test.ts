@@ -3,9 +3,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
-import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
+import type { PageRun } from "../dirty/pages.ts";
 import { BaseCopy } from "./base-copy.ts";
 
 const RAM_PAGES = 600;

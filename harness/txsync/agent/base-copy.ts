@@ -1,7 +1,7 @@
 import { closeSync, ftruncateSync, openSync, rmSync, writevSync } from "node:fs";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageRun } from "../dirty/pages.ts";
-import { PAGE_BYTES } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
 import type { PageAnswer } from "../pages/page-frames.ts";

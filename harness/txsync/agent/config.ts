@@ -15,7 +15,10 @@ const schema = z.strictObject({
   /** Where the other agents reach this one. */
   listen: address,
   /** Where whoever manages the agent reaches it; and the receiving edge of the VM's output. */
-  control: address,
+  control: address.extend({
+    /** What has to be shown first, by every connection, in hex. */
+    token: z.string().regex(/^[0-9a-f]{32,}$/),
+  }),
   /** On a disk: what was promised. */
   state_folder: z.string(),
   /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */

@@ -2,11 +2,13 @@ import { once } from "node:events";
 import { createConnection, createServer, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
 import { UserError } from "../../base/errors.ts";
+import { LineCutter } from "../../base/lines.ts";
 import { waitFor } from "../../base/wait.ts";
 import { frameNumber } from "../core/index.ts";
 import { Control, type ControlRequest } from "./control.ts";
 
 const WAIT_MS = 5_000;
+const TOKEN = "0f".repeat(32);
 const sockets: Socket[] = [];
 
 afterEach(() => {
@@ -35,7 +37,7 @@ class Port {
   private constructor(port: number) {
     this.port = port;
     this.control = new Control({
-      listen: { host: "127.0.0.1", port },
+      listen: { host: "127.0.0.1", port, token: TOKEN },
       answer: (request) => {
         this.asked.push(request);
         return this.answer(request);
@@ -52,7 +54,14 @@ class Port {
     return port;
   }
 
+  /** With the token shown. */
   async connect(): Promise<Client> {
+    const client = await this.connectUnknown();
+    client.say({ token: TOKEN });
+    return client;
+  }
+
+  async connectUnknown(): Promise<Client> {
     const socket = createConnection({ host: "127.0.0.1", port: this.port });
     sockets.push(socket);
     await once(socket, "connect");
@@ -67,16 +76,14 @@ class Client {
 
   constructor(socket: Socket) {
     this.socket = socket;
-    let rest = "";
+    const cutter = new LineCutter();
     socket.setEncoding("utf8");
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
       this.closed = true;
     });
     socket.on("data", (text: string) => {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      this.lines.push(...lines.map((line) => JSON.parse(line) as Record<string, unknown>));
+      this.lines.push(...cutter.push(text).map((line) => JSON.parse(line) as Record<string, unknown>));
     });
   }
 
@@ -158,6 +165,21 @@ describe("the agent's port", () => {
     expect(await other.heard(1)).toEqual([{ id: 2, ok: { phase: "idle" } }]);
     watcher.socket.destroy();
     port.control.emit({ kind: "run.note", text: "nobody is there" });
+  });
+
+  it("does nothing, and tells nothing, for who does not show its token first", async () => {
+    const port = await Port.open();
+    const wrong = [{ token: "0e".repeat(32) }, { token: TOKEN, more: 1 }, { id: 1, do: "status" }, "token", null];
+    for (const first of wrong) {
+      const client = await port.connectUnknown();
+      client.say(first, { token: TOKEN }, { id: 1, do: "status" }, { id: 2, do: "watch" });
+      await client.end();
+      expect(client.lines).toEqual([{ error: "the agent's token has to be shown first" }]);
+    }
+    const silent = await port.connectUnknown();
+    silent.socket.write("x".repeat(2000));
+    await silent.end();
+    expect([port.asked, port.edges, silent.lines]).toEqual([[], [], []]);
   });
 
   it("closes a connection that sends a line without an end", async () => {

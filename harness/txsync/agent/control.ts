@@ -1,13 +1,15 @@
+import { createHash, timingSafeEqual } from "node:crypto";
 import { createServer, type Socket } from "node:net";
 import * as z from "zod";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { LineCutter } from "../../base/lines.ts";
 import type { TimelineEventBody } from "../../base/timeline.ts";
 import type { OutputFrame } from "../log/index.ts";
 import { machineSchema } from "./machine.ts";
 
 /**
- * The agent's port for whoever manages the host: one JSON object a line, `{"id":1,"do":"status"}` answered by
- * `{"id":1,"ok":...}` or `{"id":1,"error":"..."}`; `{"event":...}` in between. And the receiving edge of the VM's output:
+ * The agent's port for whoever manages the host: one JSON object a line. The first says who may: `{"token":"..."}`, not
+ * answered. Then `{"id":1,"do":"status"}` is answered by `{"id":1,"ok":...}` or `{"id":1,"error":"..."}`; `{"event":...}` in between. And the receiving edge of the VM's output:
  *
  *     -> {"do":"edge","upTo":N}             the edge has all frames up to N
  *     <- {"frame":n,"generation":g,"channel":c,"bytes":base64}
@@ -35,7 +37,7 @@ const edgeSchema = z.union([
 ]);
 
 export interface ControlOptions {
-  readonly listen: { readonly host: string; readonly port: number };
+  readonly listen: { readonly host: string; readonly port: number; readonly token: string };
   readonly answer: (request: ControlRequest) => Promise<unknown>;
   readonly onEdge: (upTo: number) => void;
   readonly onAck: (upTo: number) => void;
@@ -43,6 +45,10 @@ export interface ControlOptions {
 }
 
 const LINE_BYTES_MAX = 4 * 2 ** 20;
+const tokenSchema = z.strictObject({ token: z.string() });
+const TOKEN_LINE_BYTES_MAX = 1024;
+/** Who has not shown it by then may not keep a connection. */
+const TOKEN_MS = 2_000;
 
 export class Control {
   readonly #options: ControlOptions;
@@ -76,22 +82,43 @@ export class Control {
 
   #accept(socket: Socket): void {
     socket.setNoDelay(true);
-    let rest = "";
+    const cutter = new LineCutter();
+    let known = false;
+    const deadline = setTimeout(() => socket.destroy(), TOKEN_MS);
     socket.setEncoding("utf8");
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
+      clearTimeout(deadline);
       this.#watching.delete(socket);
       if (this.#edge === socket) this.#edge = undefined;
     });
     socket.on("data", (text: string) => {
-      const lines = (rest + text).split("\n");
-      rest = lines.pop() ?? "";
-      if (rest.length > LINE_BYTES_MAX) socket.destroy();
-      for (const line of lines) {
+      for (const line of cutter.push(text)) {
         // What stands behind something that makes no sense is not believed either.
-        if (!socket.destroyed) void this.#line(socket, line);
+        if (socket.destroyed) return;
+        if (known) void this.#line(socket, line);
+        else if (this.#isToken(line)) {
+          known = true;
+          clearTimeout(deadline);
+        } else {
+          socket.write(`${JSON.stringify({ error: "the agent's token has to be shown first" })}\n`);
+          socket.destroySoon();
+          return;
+        }
       }
+      if (cutter.waiting > (known ? LINE_BYTES_MAX : TOKEN_LINE_BYTES_MAX)) socket.destroy();
     });
+  }
+
+  #isToken(line: string): boolean {
+    let token: unknown;
+    try {
+      token = tokenSchema.parse(JSON.parse(line)).token;
+    } catch {
+      return false;
+    }
+    const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+    return timingSafeEqual(digest(String(token)), digest(this.#options.listen.token));
   }
 
   async #line(socket: Socket, line: string): Promise<void> {

@@ -1,5 +1,5 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { Role } from "../core/index.ts";
-import { PAGE_BYTES } from "../dirty/pages.ts";
 import type { Peers } from "./peers.ts";
 
 /** A page and what stands around it. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { Action, Generation, Message, PageRoute, Role, TransactionNumber } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
@@ -158,7 +159,7 @@ export class TargetSide {
 
   /** The sure way has to know what the log has: the base, as it came. */
   #learn(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
-    const content = Buffer.concat(pages.map((bytes) => bytes ?? Buffer.alloc(4096)));
+    const content = Buffer.concat(pages.map((bytes) => bytes ?? Buffer.alloc(PAGE_BYTES)));
     this.#tracker?.learn(block, first, content).catch(() => {
       this.#forget = true;
     });
@@ -203,9 +204,9 @@ export class TargetSide {
   #tellProgress(map: PageMap): void {
     this.#shell.emit({
       kind: "migration.progress",
-      transferred_bytes: map.count * 4096,
-      remaining_bytes: (map.pages_total - map.count) * 4096,
-      total_bytes: map.pages_total * 4096,
+      transferred_bytes: map.count * PAGE_BYTES,
+      remaining_bytes: (map.pages_total - map.count) * PAGE_BYTES,
+      total_bytes: map.pages_total * PAGE_BYTES,
       pages_arrived: map.count,
       pages_total: map.pages_total,
       pages_requested: this.#fetcher?.urgent_pages ?? 0,

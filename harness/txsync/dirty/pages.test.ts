@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type ChangedPage, PAGE_BYTES, PageSet, pagesOf } from "./pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { type ChangedPage, PageSet, pagesOf } from "./pages.ts";
 
 const changedPage: fc.Arbitrary<ChangedPage> = fc.record({
   block: fc.constantFrom("ram0", "pc.bios", "/rom@etc/acpi/tables"),

@@ -1,5 +1,5 @@
-/** Bytes of a guest page, the unit of everything here. */
-export const PAGE_BYTES = 4096;
+import { PAGE_BYTES } from "../../base/page.ts";
+
 const ENTRY_BYTES = 8;
 const ZERO_FLAG = 0x8000_0000;
 

@@ -1,5 +1,5 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import { PAGE_BYTES } from "./pages.ts";
 import { openTracker } from "./tracker.ts";
 
 /** A RAM block that is in no file: its name, and its content as it stands. */

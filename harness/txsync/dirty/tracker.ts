@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import { PAGE_BYTES, type PageRun, PageSet } from "./pages.ts";
+import { type PageRun, PageSet } from "./pages.ts";
 import { Pagescan, PagescanError } from "./pagescan.ts";
 import { readShimStatus } from "./shim-status.ts";
 

@@ -3,12 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { frameNumber, generation, SWITCHOVER, transactionNumber } from "../core/index.ts";
 import { folder } from "./files.ts";
 import { TransactionLog } from "./log.ts";
 import { LossyFiles, PowerLoss } from "./lossy-files.ts";
 import { loadPromise, savePromise } from "./promise-store.ts";
-import { decodeRecord, encodeRecord, PAGE_BYTES, RecordError, type TransactionRecord } from "./record.ts";
+import { decodeRecord, encodeRecord, RecordError, type TransactionRecord } from "./record.ts";
 
 const BLOCKS = [
   { name: "ram0", size: 16 * PAGE_BYTES },

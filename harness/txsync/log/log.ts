@@ -1,3 +1,4 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { FrameNumber, LogState } from "../core/index.ts";
 import { crc32c } from "../wire/crc32c.ts";
 import type { Files, LogFile } from "./files.ts";
@@ -6,7 +7,6 @@ import {
   encodeTables,
   HEADER_BYTES,
   headerOf,
-  PAGE_BYTES,
   parseHeader,
   parseTables,
   RecordError,

@@ -1,3 +1,4 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import {
   type FrameNumber,
   frameNumber,
@@ -19,7 +20,6 @@ import { crc32c } from "../wire/crc32c.ts";
  *
  * `tables` is the length of blocks, pages and frame heads, so that a reader has all of them before any content.
  */
-export const PAGE_BYTES = 4096;
 export const RECORD_VERSION = 1;
 export const HEADER_BYTES = 84;
 export const TRAILER_BYTES = 8;

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import type { PageRun } from "../dirty/pages.ts";
 import { Random } from "../sim/random.ts";
 import { type FetcherOptions, PageFetcher } from "./fetcher.ts";
 import { RUN_PAGES_MAX } from "./page-frames.ts";

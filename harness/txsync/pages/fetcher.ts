@@ -1,3 +1,4 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { type PageAnswer, RUN_PAGES_MAX } from "./page-frames.ts";
 import type { PageMap } from "./page-map.ts";
@@ -23,7 +24,6 @@ export interface FetcherOptions {
   readonly full?: () => boolean;
 }
 
-const PAGE = 4096;
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
 /** Wanted pages in one request. */
@@ -156,7 +156,7 @@ export class PageFetcher {
     const passed_ms = now_ms - (this.#ticked_ms ?? now_ms);
     this.#ticked_ms = now_ms;
     if (bytes_per_s > 0) {
-      const burst = Math.max(RUN_PAGES_MAX * PAGE, bytes_per_s * BURST_S);
+      const burst = Math.max(RUN_PAGES_MAX * PAGE_BYTES, bytes_per_s * BURST_S);
       this.#allowance = Math.min(burst, this.#allowance + (passed_ms / 1000) * bytes_per_s * this.share);
     }
     // Nothing goes before what somebody waits for.
@@ -164,7 +164,7 @@ export class PageFetcher {
     const runs: PageRun[] = [];
     for (;;) {
       const room = Math.min(window_pages - this.#background, RUN_PAGES_MAX);
-      const most = bytes_per_s > 0 ? Math.min(room, Math.floor(this.#allowance / PAGE)) : room;
+      const most = bytes_per_s > 0 ? Math.min(room, Math.floor(this.#allowance / PAGE_BYTES)) : room;
       // Whole runs, or what is left: many small ones would cost more than they carry.
       if (most < Math.min(RUN_PAGES_MAX, window_pages, map.pages_total - map.count)) break;
       const run = this.#nextRun(most);
@@ -174,14 +174,14 @@ export class PageFetcher {
         this.#asked.set(`${run.block}:${page}`, { block: run.block, page, at_ms: now_ms, urgent: false });
       }
       this.#background += run.count;
-      if (bytes_per_s > 0) this.#allowance -= run.count * PAGE;
+      if (bytes_per_s > 0) this.#allowance -= run.count * PAGE_BYTES;
     }
     if (runs.length === 0 || this.#options.ask(runs, false)) return;
     for (const run of runs) {
       for (let page = run.first; page < run.first + run.count; page += 1) this.#asked.delete(`${run.block}:${page}`);
       this.#background -= run.count;
       this.#next.delete(run.block);
-      this.#allowance += run.count * PAGE;
+      this.#allowance += run.count * PAGE_BYTES;
     }
   }
 

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { Role } from "../core/index.ts";
-import { PAGE_BYTES } from "../dirty/pages.ts";
 import {
   decodePages,
   decodeRequest,

@@ -1,5 +1,6 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { Role } from "../core/index.ts";
-import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
+import type { PageRun } from "../dirty/pages.ts";
 
 /**
  * What agents say to each other about pages; payloads of `data` frames, big-endian. Who asks keeps the account, who

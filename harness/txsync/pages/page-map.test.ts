@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { PAGE_BYTES } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { PageMap, pagesOf } from "./page-map.ts";
 
 const BLOCKS = [

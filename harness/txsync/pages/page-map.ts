@@ -1,4 +1,4 @@
-import { PAGE_BYTES } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 
 /** A RAM block, as the migration stream names it. */
 export interface BlockSize {

@@ -3,7 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PAGE_BYTES } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { BasePages } from "./page-source.ts";
 
 const PAGES = 20;

@@ -1,5 +1,6 @@
 import { readSync } from "node:fs";
-import { PAGE_BYTES, type PageRun } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import type { PageRun } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);

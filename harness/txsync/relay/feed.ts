@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createConnection, type Socket } from "node:net";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { within } from "../../base/wait.ts";
-import { PAGE_BYTES } from "../../qemu/stream/format.ts";
 import { type ReturnMessage, ReturnPathReader } from "../../qemu/stream/return-path.ts";
 import { askReceived, endOfMigration, type PageToWrite, ping, ramPart, resume } from "../../qemu/stream/writer.ts";
 import type { PageRun } from "../dirty/pages.ts";

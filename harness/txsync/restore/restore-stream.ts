@@ -1,5 +1,5 @@
 import { UserError } from "../../base/errors.ts";
-import { PAGE_BYTES } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 
 /** Constants of the migration stream (QEMU: migration/savevm.h, migration/ram.c). */
