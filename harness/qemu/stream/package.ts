@@ -1,7 +1,6 @@
 import { COMMAND, RECORD, StreamError } from "./format.ts";
-import { command, ping } from "./writer.ts";
+import { command, ping, STREAM_HEADER } from "./writer.ts";
 
-const MAGIC = Buffer.from("5145564d00000003", "hex");
 const COMMAND_HEAD_BYTES = 5;
 /** A ping without its number. */
 const PING = ping(0).subarray(0, COMMAND_HEAD_BYTES);
@@ -27,5 +26,5 @@ export function deviceStateOfPackage(content: Buffer): Buffer {
   // Pings stand before the run, of which who restores wants none: number 3, and with 11.1 number 0x42 too.
   while (to - PING_BYTES >= from && content.subarray(to - PING_BYTES, to - PING_BYTES + PING.length).equals(PING))
     to -= PING_BYTES;
-  return Buffer.concat([MAGIC, content.subarray(from, Math.max(from, to)), Buffer.of(RECORD.eof)]);
+  return Buffer.concat([STREAM_HEADER, content.subarray(from, Math.max(from, to)), Buffer.of(RECORD.eof)]);
 }

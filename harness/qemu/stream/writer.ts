@@ -1,5 +1,5 @@
 import { PAGE_BYTES } from "../../base/page.ts";
-import { COMMAND, RAM_FLAG, RECORD } from "./format.ts";
+import { COMMAND, RAM_FLAG, RAM_SECTION, RAM_SECTION_VERSION, RECORD, STREAM_MAGIC, STREAM_VERSION } from "./format.ts";
 
 /** Pieces of a migration stream, as QEMU writes them. */
 export interface PageToWrite {
@@ -39,8 +39,12 @@ export function resume(): Buffer {
 }
 
 /** A part of the RAM section with these pages: whole in itself, so that a stream may go on or end behind it. @throws RangeError for what is no page. */
-export function ramPart(section_id: number, pages: readonly PageToWrite[]): Uint8Array[] {
-  const pieces: Uint8Array[] = [sectionHead(RECORD.sectionPart, section_id)];
+export function ramPart(
+  section_id: number,
+  pages: readonly PageToWrite[],
+  type: typeof RECORD.sectionPart | typeof RECORD.sectionEnd = RECORD.sectionPart,
+): Uint8Array[] {
+  const pieces: Uint8Array[] = [sectionHead(type, section_id)];
   let block: string | null = null;
   for (const { block: name, page, bytes } of pages) {
     if (!Number.isSafeInteger(page)) throw new RangeError(`a page of number ${page}`);
@@ -58,11 +62,24 @@ export function ramPart(section_id: number, pages: readonly PageToWrite[]): Uint
 
 /** The end of a migration: an empty last part of the RAM section, and the stream's end mark. */
 export function endOfMigration(section_id: number): Buffer {
+  return Buffer.concat([...ramPart(section_id, [], RECORD.sectionEnd), Buffer.of(RECORD.eof)]);
+}
+
+/** The beginning of the RAM section: which blocks there are, in QEMU's order, with the length in use (ram.c, ram_save_setup). */
+export function ramStart(
+  section_id: number,
+  blocks: readonly { readonly name: string; readonly bytes: number }[],
+): Buffer {
+  const total = blocks.reduce((sum, block) => sum + block.bytes, 0);
   return Buffer.concat([
-    sectionHead(RECORD.sectionEnd, section_id),
+    sectionHead(RECORD.sectionStart, section_id),
+    counted(RAM_SECTION),
+    be32(0),
+    be32(RAM_SECTION_VERSION),
+    be64(total + RAM_FLAG.setup),
+    ...blocks.flatMap(({ name, bytes }) => [counted(name), be64(bytes)]),
     be64(RAM_FLAG.endOfPart),
     sectionHead(RECORD.footer, section_id),
-    Buffer.from([RECORD.eof]),
   ]);
 }
 
@@ -91,3 +108,6 @@ export function counted(text: string): Buffer {
   if (bytes.length > 255) throw new RangeError(`a name of ${bytes.length} bytes`);
   return Buffer.concat([Buffer.of(bytes.length), bytes]);
 }
+
+/** First bytes of every stream. */
+export const STREAM_HEADER = Buffer.concat([be32(STREAM_MAGIC), be32(STREAM_VERSION)]);

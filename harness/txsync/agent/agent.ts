@@ -9,7 +9,6 @@ import {
   ALL_RULES,
   type Durable,
   type EventBody,
-  type HostMemory,
   hears,
   initialState,
   isOwner,
@@ -21,11 +20,12 @@ import {
 import { type Files, folder, loadPromise, savePromise, TransactionLog } from "../log/index.ts";
 import { decodeNote, FRAME_NOTE, FRAME_PART } from "../pages/notes.ts";
 import { FRAME_PAGES, FRAME_REQUEST, wantedBy } from "../pages/page-frames.ts";
+import { findAgain, goOnWith } from "./adoption.ts";
 import type { AgentConfig } from "./config.ts";
 import { Control, type ControlRequest } from "./control.ts";
 import { EscrowSide } from "./escrow-side.ts";
-import type { Machine, VmProcess } from "./machine.ts";
-import { MemoryStore, type Remembered } from "./memory.ts";
+import type { Machine } from "./machine.ts";
+import { MemoryStore } from "./memory.ts";
 import { OutputStore } from "./output.ts";
 import { Peers } from "./peers.ts";
 import { Restorer } from "./restorer.ts";
@@ -127,12 +127,13 @@ export class Agent implements Shell {
       this.#escrow = new EscrowSide(this, opened);
       log = opened.state;
     }
-    const memory = remembered === null ? null : await this.#resume(remembered, durable);
+    this.#machine = remembered?.machine ?? undefined;
+    const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);
     await this.#control.start();
     await this.peers.start();
     this.dispatch({ kind: "started", durable, memory, log });
     this.#watchOneself();
-    if (this.slot.vm !== undefined && memory !== null) await this.#adopted(this.slot.vm, memory);
+    if (this.slot.vm !== undefined && memory?.vm === "running") await goOnWith(this, this.#target, this.slot.vm);
     if (role === "source" && this.#source.hasBase && this.#state.promised.generation > 0)
       await this.#source.startServing();
   }
@@ -173,32 +174,6 @@ export class Agent implements Shell {
     this.#target.afterStep();
   }
 
-  /** What an earlier life of this agent left on the host, made into something that can be gone on with. */
-  async #resume(remembered: Remembered, durable: Durable | null): Promise<HostMemory> {
-    const { host, qemu, machine } = remembered;
-    this.#machine = machine ?? undefined;
-    const promised = durable?.descriptor.generation ?? 0;
-    const packaged = this.config.role === "source" && this.#source.hasBase;
-    let vm = host.vm;
-    if (packaged && (vm === "running" || vm === "none")) {
-      // Its package is here, and it stands still for good: it can be talked to no more, and is not needed. If nobody has
-      // promised anything yet, the core will say that the VM runs on here, from the package.
-      await this.slot.remove(qemu);
-    } else if (vm === "running" || vm === "ready") {
-      const adopted = await this.slot.adopt(qemu);
-      if (adopted === undefined) vm = "gone";
-      else this.output.follow(adopted.folder);
-    } else {
-      // Half loaded or half made: of no use to anybody.
-      await this.slot.adopt(qemu);
-      await this.slot.kill();
-      if (vm === "incoming" || vm === "loading") vm = "gone";
-      if (vm === "restoring") vm = "none";
-    }
-    const hasBase = packaged || (this.config.role === "source" && promised === 0 && vm === "running");
-    return { ...host, vm, produced: this.output.produced, hasBase, hasPackage: packaged };
-  }
-
   /** An agent that gets no processor hears nobody: who reads the timeline should know which it was. */
   #watchOneself(): void {
     let last_ms = performance.now();
@@ -209,24 +184,6 @@ export class Agent implements Shell {
       if (late_ms > this.config.lease_ms / 4)
         this.emit({ kind: "run.note", text: `the agent stood still for ${late_ms} ms` });
     }, LOOK_AT_ONESELF_MS).unref();
-  }
-
-  /** A QEMU was found again. It may stand still because the agent died between `stop` and `cont`. */
-  async #adopted(vm: VmProcess, memory: HostMemory): Promise<void> {
-    if (memory.vm !== "running" || this.slot.vm !== vm) return;
-    try {
-      if (this.config.role === "target" && !["", "completed"].includes(vm.migration)) await this.#target.recover(vm);
-      await vm.attached();
-      const { status } = await vm.qmp.execute("query-status");
-      if (status === "paused" && this.#state.vm === "running") await vm.qmp.execute("cont");
-      if (this.config.role === "target" && vm.migration === "completed") this.dispatch({ kind: "allPagesArrived" });
-    } catch (error) {
-      this.emit({
-        kind: "log",
-        stream: "agent",
-        line: `the VM that was found again does not answer: ${messageOf(error)}`,
-      });
-    }
   }
 
   #messageCame(from: Role, message: Message, body: Buffer): void {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import { enablePostcopy, setMigrationParameters } from "../../qemu/migration-api.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { Role } from "../core/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
@@ -77,9 +78,8 @@ export class SourceSide {
       const capture = await StreamCapture.listen(path);
       this.#capture?.[Symbol.dispose]();
       this.#capture = capture;
-      const capabilities = ["events", "postcopy-ram"].map((capability) => ({ capability, state: true }));
-      await vm.qmp.executeRaw("migrate-set-capabilities", { capabilities });
-      await vm.qmp.executeRaw("migrate-set-parameters", { "max-bandwidth": 2 ** 40 });
+      await enablePostcopy(vm.qmp);
+      await setMigrationParameters(vm.qmp, { "max-bandwidth": 2 ** 40 });
       let started = false;
       vm.on((event) => {
         if (started || event.kind !== "migration" || event.status !== "active") return;

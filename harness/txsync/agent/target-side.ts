@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
+import { enablePostcopy } from "../../qemu/migration-api.ts";
 import type { Action, Generation, Message, PageRoute, Role, TransactionNumber } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
@@ -21,7 +22,6 @@ import { sendTargetPages } from "./target-pages.ts";
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 type Append = Extract<Message, { kind: "append" }>;
 
-/** Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. */
 const SHARE_UNTIL_COVERED = 0.5;
 const TICK_MS = 2;
 /** What is under way at a time: enough for the way there and back where a processor is shared by three agents. */
@@ -96,8 +96,7 @@ export class TargetSide {
         dispatch({ kind: "vmRunning" });
         void this.#openTracker(vm, false).catch(() => undefined);
       });
-      const capabilities = ["events", "postcopy-ram"].map((capability) => ({ capability, state: true }));
-      await vm.qmp.executeRaw("migrate-set-capabilities", { capabilities });
+      await enablePostcopy(vm.qmp);
       await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
       const feed = await this.#connect(vm, vm.incoming_path, what);
       this.#begin(vm, feed, new PageMap(what.blocks));
@@ -150,8 +149,8 @@ export class TargetSide {
       },
       full: () => feed.full,
     });
-    fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
     this.#fetcher = fetcher;
+    this.#setShare();
     feed.onRequest = (run) => fetcher.want(run, performance.now());
     clearInterval(this.#ticking);
     this.#ticking = setInterval(() => this.#tick(vm), TICK_MS);
@@ -248,8 +247,13 @@ export class TargetSide {
         }));
     if (covered === this.#covered) return;
     this.#covered = covered;
-    if (this.#fetcher !== undefined) this.#fetcher.share = covered ? 1 : SHARE_UNTIL_COVERED;
+    this.#setShare();
     this.#shell.dispatch({ kind: "baseCovered", covered });
+  }
+
+  /** Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. */
+  #setShare(): void {
+    if (this.#fetcher !== undefined) this.#fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
   }
 
   // ---- the end

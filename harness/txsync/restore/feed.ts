@@ -11,7 +11,7 @@ export interface FeedOptions {
   readonly qmp: Pick<QmpClient, "execute">;
   /** Where QEMU listens for the stream: a path for a Unix socket. */
   readonly socket_path: string;
-  readonly stream: Iterable<Buffer>;
+  readonly stream: Iterable<Uint8Array>;
   /** Whether the VM runs at the end, default true. */
   readonly run?: boolean;
   /** Bounds each step, default 10 s. */

@@ -1,0 +1,56 @@
+import { messageOf } from "../../base/errors.ts";
+import type { Durable, HostMemory } from "../core/index.ts";
+import type { VmProcess } from "./machine.ts";
+import type { Remembered } from "./memory.ts";
+import type { Shell } from "./shell.ts";
+import type { SourceSide } from "./source-side.ts";
+import type { TargetSide } from "./target-side.ts";
+
+/**
+ * What an earlier life of this agent left on the host, made into something that can be gone on with; before the core
+ * has been told anything.
+ */
+export async function findAgain(
+  shell: Shell,
+  source: SourceSide,
+  remembered: Remembered,
+  durable: Durable | null,
+): Promise<HostMemory> {
+  const { config, slot, output } = shell;
+  const { host, qemu } = remembered;
+  const promised = durable?.descriptor.generation ?? 0;
+  const packaged = config.role === "source" && source.hasBase;
+  let vm = host.vm;
+  if (packaged && (vm === "running" || vm === "none")) {
+    // Its package is here, and it stands still for good: it can be talked to no more, and is not needed. If nobody has
+    // promised anything yet, the core will say that the VM runs on here, from the package.
+    await slot.remove(qemu);
+  } else if (vm === "running" || vm === "ready") {
+    const adopted = await slot.adopt(qemu);
+    if (adopted === undefined) vm = "gone";
+    else output.follow(adopted.folder);
+  } else {
+    // Half loaded or half made: of no use to anybody.
+    await slot.adopt(qemu);
+    await slot.kill();
+    if (vm === "incoming" || vm === "loading") vm = "gone";
+    if (vm === "restoring") vm = "none";
+  }
+  const hasBase = packaged || (config.role === "source" && promised === 0 && vm === "running");
+  return { ...host, vm, produced: output.produced, hasBase, hasPackage: packaged };
+}
+
+/** A running QEMU was found again, and the core knows. It may stand still because the agent died between `stop` and `cont`. */
+export async function goOnWith(shell: Shell, target: TargetSide, vm: VmProcess): Promise<void> {
+  const { config, emit, dispatch, state } = shell;
+  const isTarget = config.role === "target";
+  try {
+    if (isTarget && !["", "completed"].includes(vm.migration)) await target.recover(vm);
+    await vm.attached();
+    const { status } = await vm.qmp.execute("query-status");
+    if (status === "paused" && state().vm === "running") await vm.qmp.execute("cont");
+    if (isTarget && vm.migration === "completed") dispatch({ kind: "allPagesArrived" });
+  } catch (error) {
+    emit({ kind: "log", stream: "agent", line: `the VM that was found again does not answer: ${messageOf(error)}` });
+  }
+}
