@@ -227,6 +227,10 @@ export class TargetSide {
     this.#fetcher?.askAgain();
     const left = this.#map === undefined ? 0 : this.#map.pages_total - this.#map.count;
     if (route === "escrow") this.#shell.emit({ kind: "takeover", server: "escrow", pages_left: left });
+    if (route === "none" && left > 0) {
+      const text = `${left} pages are missing here, and nobody who is heard has them all: without the source the VM is lost`;
+      this.#shell.emit({ kind: "run.note", text });
+    }
   }
 
   baseHeld(held: BaseHeld): void {

@@ -1,5 +1,5 @@
 import { hears, peerStatus } from "./lease.ts";
-import type { Action, AgentState, Descriptor, Draft, Role, Status } from "./types.ts";
+import type { Action, AgentState, Descriptor, Draft, Status } from "./types.ts";
 
 /** Output leaves without waiting in such a generation: nobody but its owner can supersede it. */
 export function isFree(d: Descriptor): boolean {
@@ -94,13 +94,18 @@ function closeOut(s: Draft, out: Action[]): void {
   s.phase = role === "source" ? "completed" : "closed-out";
 }
 
-/** Once the final owner is known to run, source and escrow let go of what they kept for it. */
+/**
+ * Once the final owner is known to run, the others let go of what they kept for it. A host that is cut off from the owner
+ * for good hears it from the escrow, which has let go.
+ */
 export function finishWhenSettled(s: Draft, out: Action[]): void {
-  if (s.finished || s.opened.mode !== "final" || s.opened.generation === 0) return;
-  const owner: Role = s.opened.owner;
-  if (owner === s.config.role) return;
-  const status = peerStatus(s, owner);
-  if (status === null || status.vm !== "running" || status.opened.generation < s.opened.generation) return;
+  const { opened } = s;
+  if (s.finished || opened.mode !== "final" || opened.generation === 0 || opened.owner === s.config.role) return;
+  const owner = peerStatus(s, opened.owner);
+  const runs = owner?.vm === "running" && owner.opened.generation >= opened.generation;
+  const escrow = s.config.role === "escrow" ? null : peerStatus(s, "escrow");
+  const told = escrow?.phase === "completed" && escrow.opened.generation >= opened.generation;
+  if (!runs && !told) return;
   s.finished = true;
   if (s.config.role === "escrow") s.phase = "completed";
   out.push({ kind: "finish" });

@@ -21,6 +21,8 @@ class Trio {
   readonly states: Record<Role, AgentState>;
   readonly done: { role: Role; action: Action }[] = [];
   readonly deaf = new Set<Role>();
+  /** Links that are down for good. */
+  readonly cut = new Set<`${Role}-${Role}`>();
   now_ms = 0;
 
   constructor() {
@@ -40,7 +42,7 @@ class Trio {
     this.done.push({ role, action });
     if (action.kind === "persistPromise") {
       this.event(role, { kind: "promisePersisted", generation: action.durable.descriptor.generation });
-    } else if (action.kind === "send" && !this.deaf.has(role) && !this.deaf.has(action.to)) {
+    } else if (action.kind === "send" && this.#reaches(role, action.to)) {
       // Everything that is said passes through the wire format and back.
       const { message } = decodeMessage(Buffer.concat(encodeMessage(action.message)));
       this.event(action.to, { kind: "message", from: role, message });
@@ -50,6 +52,12 @@ class Trio {
       const mark = this.states[role].gate.produced;
       this.event(role, { kind: "transactionTaken", generation: action.generation, n: action.n, mark });
     } else if (action.kind === "loadPackage" || action.kind === "runQemu") this.event(role, { kind: "vmRunning" });
+  }
+
+  #reaches(from: Role, to: Role): boolean {
+    return (
+      !this.deaf.has(from) && !this.deaf.has(to) && !this.cut.has(`${from}-${to}`) && !this.cut.has(`${to}-${from}`)
+    );
   }
 
   beat(times: number): void {
@@ -94,6 +102,18 @@ describe("the core", () => {
     expect(trio.states.target).toMatchObject({ phase: "completed", opened: { owner: "target", mode: "final" } });
     expect(trio.of("source", "finish")).toHaveLength(1);
     expect(trio.of("escrow", "finish")).toHaveLength(1);
+  });
+
+  it("lets a source that never hears the target again know from the escrow that it is not needed any more", () => {
+    const trio = new Trio().switchOver();
+    trio.beat(2);
+    trio.cut.add("source-target");
+    trio.beat(8);
+    trio.event("target", { kind: "allPagesArrived" });
+    trio.beat(3);
+    expect(trio.states.target).toMatchObject({ phase: "completed", opened: { owner: "target", mode: "final" } });
+    expect(trio.of("source", "finish")).toHaveLength(1);
+    expect(trio.states.source).toMatchObject({ phase: "completed", vm: "none", finished: true });
   });
 
   it("keeps the gate shut when the escrow does not answer, until the source has promised", () => {
