@@ -11,7 +11,7 @@ const HOST = "127.0.0.1";
 const WAIT_MS = 10_000;
 const SECRET = Buffer.alloc(32, 1);
 const MIGRATION = Buffer.alloc(16, 2);
-const CANCEL: Message = { kind: "cancel" };
+const CANCEL: Message = { kind: "cancel", attempt: 1 };
 const proxies: Relay[] = [];
 
 afterEach(() => {

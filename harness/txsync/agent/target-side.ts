@@ -228,7 +228,7 @@ export class TargetSide {
     const left = this.#map === undefined ? 0 : this.#map.pages_total - this.#map.count;
     if (route === "escrow") this.#shell.emit({ kind: "takeover", server: "escrow", pages_left: left });
     if (route === "none" && left > 0) {
-      const text = `${left} pages are missing here, and nobody who is heard has them all: without the source the VM is lost`;
+      const text = `${left} pages are missing here, and nobody who is heard has them: the guest waits`;
       this.#shell.emit({ kind: "run.note", text });
     }
   }

@@ -52,7 +52,7 @@ function askAll(s: Draft, out: Action[], descriptor: Descriptor, pre: boolean, r
   if (s.candidacy === null || s.candidacy.descriptor.generation !== descriptor.generation) {
     out.push({ kind: "report", report: { what: "vote-asked", descriptor } });
   }
-  for (const to of roles) out.push({ kind: "send", to, message: { kind: "ask", pre, descriptor } });
+  for (const to of roles) out.push({ kind: "send", to, message: { kind: "ask", pre, descriptor, attempt: 0 } });
   s.candidacy = {
     descriptor,
     stage: pre ? "pre" : "asking",

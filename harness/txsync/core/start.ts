@@ -53,6 +53,7 @@ export function initialState(config: Config): AgentState {
     hasBase: config.role === "source",
     hasPackage: false,
     joined: [],
+    attempt: 0,
     incomingSince_ms: 0,
     migrating: false,
     allPages: false,

@@ -171,11 +171,33 @@ describe("the core", () => {
         message: {
           kind: "ask",
           pre: false,
+          attempt: 0,
           descriptor: { ...descriptor, generation: g as unknown as typeof before.generation },
         },
       });
     }
     expect(trio.states.escrow.promised).toEqual(before);
     expect(trio.of("escrow", "send").at(-1)).toMatchObject({ message: { kind: "refuse" } });
+  });
+
+  it("does not give up the next attempt when it hears late that the one before was given up", () => {
+    const trio = new Trio();
+    trio.beat(1);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(1);
+    trio.event("source", { kind: "migrationFailed" });
+    const late = trio.of("source", "send").flatMap((action) => {
+      return action.kind === "send" && action.to === "target" && action.message.kind === "cancel" ? [action.message] : [];
+    });
+    expect(late).toHaveLength(1);
+    expect(trio.states.target.vm).toBe("none");
+    trio.beat(1);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(1);
+    for (const message of late) trio.event("target", { kind: "message", from: "source", message });
+    expect(trio.states.target.vm).toBe("incoming");
+    trio.event("source", { kind: "packageReady", mark: frameNumber(0), acked: frameNumber(0) });
+    trio.beat(1);
+    expect(trio.states.target.vm).toBe("running");
   });
 });

@@ -81,6 +81,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       )
         return;
       s.phase = "precopy";
+      s.attempt = s.now_ms;
       join(s, out);
       return;
     case "packageReady":
@@ -187,7 +188,8 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
 function join(s: Draft, out: Action[]): void {
   for (const to of peersOf("source")) {
     if (s.joined.includes(to)) continue;
-    out.push({ kind: "send", to, message: { kind: "ask", pre: false, descriptor: SWITCHOVER } });
+    const message = { kind: "ask", pre: false, descriptor: SWITCHOVER, attempt: s.attempt } as const;
+    out.push({ kind: "send", to, message });
   }
 }
 
@@ -196,7 +198,7 @@ function cancel(s: Draft, out: Action[]): void {
   s.migrating = false;
   s.joined = [];
   out.push({ kind: "cancelMigration" });
-  for (const to of peersOf("source")) out.push({ kind: "send", to, message: { kind: "cancel" } });
+  for (const to of peersOf("source")) out.push({ kind: "send", to, message: { kind: "cancel", attempt: s.attempt } });
 }
 
 function packageReady(s: Draft, out: Action[], mark: FrameNumber, acked: FrameNumber): void {
@@ -272,6 +274,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       return;
     case "ask":
       handleAsk(s, out, from, message.pre, message.descriptor);
+      if (s.config.role === "target" && message.attempt > 0) s.attempt = message.attempt;
       return;
     case "promise":
       if (s.config.role === "source" && s.phase === "precopy" && sameDescriptor(message.descriptor, SWITCHOVER)) {
@@ -298,7 +301,8 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       if (isOwner(s) && message.generation === s.opened.generation && s.tx.record?.n === message.n) s.reassert = true;
       return;
     case "cancel":
-      if (from === "source") cancelled(s, out);
+      // One that was on its way for long may come after the next attempt has begun.
+      if (from === "source" && message.attempt === s.attempt) cancelled(s, out);
       return;
   }
 }

@@ -103,8 +103,11 @@ export interface Status {
 export type Message =
   | { readonly kind: "ping"; readonly sent_ms: number; readonly status: Status }
   | { readonly kind: "pong"; readonly echo_ms: number; readonly status: Status }
-  /** Asks for a promise; `pre` only asks whether it would be given, and binds nobody. */
-  | { readonly kind: "ask"; readonly pre: boolean; readonly descriptor: Descriptor }
+  /**
+   * Asks for a promise; `pre` only asks whether it would be given, and binds nobody. `attempt` tells one try of the
+   * source to migrate from the next: its clock when it was asked to. 0 where nobody joins a migration.
+   */
+  | { readonly kind: "ask"; readonly pre: boolean; readonly descriptor: Descriptor; readonly attempt: number }
   | {
       readonly kind: "promise";
       readonly pre: boolean;
@@ -136,7 +139,8 @@ export type Message =
       readonly promised: Descriptor;
       readonly why: "generation" | "gap";
     }
-  | { readonly kind: "cancel" };
+  /** The source gave this attempt up before switchover. */
+  | { readonly kind: "cancel"; readonly attempt: number };
 
 export interface RecordHeader {
   readonly generation: Generation;
@@ -427,6 +431,8 @@ export interface AgentState {
   readonly hasBase: boolean;
   readonly hasPackage: boolean;
   readonly joined: readonly Role[];
+  /** Source: the migration that it tries; target: the one that it waits for the package of. */
+  readonly attempt: number;
   /** Target: when it began to wait for the package. */
   readonly incomingSince_ms: number;
   /** Source: QEMU's migration was started. */

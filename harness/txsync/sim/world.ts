@@ -26,6 +26,8 @@ import { type Fault, type Pair, ROLES, type Schedule } from "./schedule.ts";
 import { stateCode } from "./signature.ts";
 
 const PAGES = 100;
+/** Of migrations that QEMU gives up before its package. */
+const GIVEN_UP = 0.02;
 const NERVOUS = { lease_ms: 45, heartbeat_ms: 30, epoch_ms: 60 } as const;
 const TIMING = { lease_ms: 500, heartbeat_ms: 150, epoch_ms: 120 } as const;
 /** After the last fault the VM has to run again within so many leases. */
@@ -88,6 +90,8 @@ export class World {
   readonly #rules: Rules;
   readonly #queue = new EventQueue();
   readonly #random: Random;
+  /** Drawn from by itself, so that no other schedule becomes another. */
+  readonly #givingUp: Random;
   readonly #hosts: Record<Role, Host>;
   readonly #states: Set<number> | null;
   readonly #trace: string[] | null;
@@ -110,6 +114,7 @@ export class World {
     this.#schedule = schedule;
     this.#rules = options.rules ?? ALL_RULES;
     this.#random = new Random(schedule.seed ^ 0x5bd1e995);
+    this.#givingUp = new Random(schedule.seed ^ 0x27d4eb2f);
     this.#states = options.states ?? null;
     this.#trace = options.trace === true ? [] : null;
     this.#hosts = { source: this.#host("source"), target: this.#host("target"), escrow: this.#host("escrow") };
@@ -484,6 +489,14 @@ export class World {
     this.#at(30 + this.#random.int(0, 80), () => {
       const { vm } = host;
       if (host.life !== life || !host.up || vm === null || host.state.phase !== "precopy") return;
+      if (this.#givingUp.chance(GIVEN_UP)) {
+        this.#event("source", { kind: "migrationFailed" });
+        // Whoever manages the VM asks once more.
+        this.#at(100, () => {
+          if (host.life === life && host.up && host.state.phase === "idle") this.#event("source", { kind: "migrate" });
+        });
+        return;
+      }
       vm.running = false;
       host.package = { hash: vm.hash, frames: vm.frames.slice() };
       this.oracle.committed(host.package, 0);

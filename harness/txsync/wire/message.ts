@@ -49,7 +49,7 @@ const refusal = z.enum([
 const schema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("ping"), sent_ms: z.number(), status }),
   z.strictObject({ kind: z.literal("pong"), echo_ms: z.number(), status }),
-  z.strictObject({ kind: z.literal("ask"), pre: z.boolean(), descriptor }),
+  z.strictObject({ kind: z.literal("ask"), pre: z.boolean(), descriptor, attempt: z.number().min(0) }),
   z.strictObject({ kind: z.literal("promise"), pre: z.boolean(), descriptor, log, committed }),
   z.strictObject({ kind: z.literal("refuse"), pre: z.boolean(), descriptor, promised: descriptor, why: refusal }),
   z.strictObject({ kind: z.literal("package"), generation: count, mark: count, acked: count }),
@@ -69,7 +69,7 @@ const schema = z.discriminatedUnion("kind", [
     promised: descriptor,
     why: z.enum(["generation", "gap"]),
   }),
-  z.strictObject({ kind: z.literal("cancel") }),
+  z.strictObject({ kind: z.literal("cancel"), attempt: z.number().min(0) }),
 ]);
 
 /** The pieces of a payload. Only `append` and `package` have a body. */

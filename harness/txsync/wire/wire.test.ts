@@ -208,7 +208,7 @@ describe("messages", () => {
 
   it("come out as they went in, with their body", () => {
     const body = Buffer.from("record");
-    const asked: Message = { kind: "ask", pre: true, descriptor: GENESIS };
+    const asked: Message = { kind: "ask", pre: true, descriptor: GENESIS, attempt: 12.5 };
     expect(decodeMessage(Buffer.concat(encodeMessage(append, [body])))).toEqual({ message: append, body });
     expect(decodeMessage(Buffer.concat(encodeMessage(asked))).message).toEqual(asked);
   });
@@ -226,7 +226,7 @@ describe("messages", () => {
     for (const message of bad) {
       expect(() => decodeMessage(Buffer.concat(encodeMessage(message as unknown as Message)))).toThrow(WireError);
     }
-    expect(() => decodeMessage(Buffer.concat(encodeMessage({ kind: "cancel" }, [Buffer.from("x")])))).toThrow(
+    expect(() => decodeMessage(Buffer.concat(encodeMessage({ kind: "cancel", attempt: 1 }, [Buffer.from("x")])))).toThrow(
       /with a body/,
     );
   });
