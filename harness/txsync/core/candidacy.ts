@@ -9,6 +9,7 @@ import {
   generation,
   type LogState,
   type Role,
+  type Status,
   transactionNumber,
 } from "./types.ts";
 import { persist, sameDescriptor } from "./votes.ts";
@@ -74,8 +75,7 @@ export function promiseCame(
   from: Role,
   pre: boolean,
   descriptor: Descriptor,
-  log: LogState | null,
-  committed: number | null,
+  { log, committed }: Status,
 ): void {
   const now = s.candidacy;
   if (now === null || !sameDescriptor(now.descriptor, descriptor)) return;

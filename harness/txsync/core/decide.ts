@@ -74,11 +74,23 @@ function wishOfTarget(s: AgentState): Wish | null {
   return claimedAlready(s) ? null : ask("claim", validFrom(s), ["escrow"]);
 }
 
+/**
+ * The target asked the escrow for a newer generation while its log was still good, so it cannot have let anything out
+ * freely before that: what this agent promised it for a time without protection was never opened, and now never will be.
+ */
+function passedOver(s: AgentState): boolean {
+  const there = s.peerEscrow?.promised;
+  if (there === undefined || s.promised.mode !== "unprotected" || there.owner !== s.promised.owner) return false;
+  return (
+    there.mode === "protected" && there.generation > s.promised.generation && there.validFrom <= s.promised.validFrom
+  );
+}
+
 function wishOfSource(s: AgentState): Wish | null {
   if (s.phase === "precopy" || s.promised.generation === 0) return null;
   const e = hears(s, "escrow");
   const t = hears(s, "target");
-  if (isFree(s.promised) && s.promised.owner !== "source") return null;
+  if (isFree(s.promised) && s.promised.owner !== "source" && !passedOver(s)) return null;
   if (s.vm === "ready") return readyWish(s, e ? ["escrow"] : t ? ["target"] : []);
   if (s.vm === "running") {
     return isOwner(s) ? null : ask("final", validFrom(s), heard(s));

@@ -72,6 +72,8 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
     s.everFree = true;
   }
   if (role === "escrow" || d.owner === role) return;
+  // A `final` of ours that was opened would have bound a majority to us: it was not, so nothing ran under it.
+  s.ranFree = false;
   if (isFree(d) && d.mode === "final") closeOut(s, out);
   else if (s.vm === "restoring" || s.vm === "ready") {
     out.push({ kind: "abortRestore" });

@@ -104,8 +104,8 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
     seen: promised.generation,
     phase: phaseAfterRestart(config, promised, opened, vm),
     vm,
-    // Unless it still stands ready, nobody can say any more that it never ran.
-    ranFree: vm !== "ready" && promised.generation > 0 && promised.owner === role && promised.mode === "final",
+    // A VM that stands ready never ran, nor did one whose generation this host knows was not opened.
+    ranFree: vm !== "ready" && memory?.everFree !== false && promised.owner === role && ownFinal(promised),
     everFree: memory === null ? durable !== null : memory.everFree || (durable?.opened ?? false),
     hasBase: role === "source" && (memory?.hasBase ?? durable === null),
     hasPackage: memory?.hasPackage ?? false,
@@ -120,6 +120,10 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
     tx: { ...fresh.tx, committed: durable === null ? -1 : memory === null ? null : memory.committed },
     log,
   };
+}
+
+function ownFinal(d: Descriptor): boolean {
+  return d.generation > 0 && d.mode === "final";
 }
 
 /** The log may have lost records that were answered for: only a later generation's count. */

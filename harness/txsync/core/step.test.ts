@@ -54,6 +54,18 @@ class Trio {
     } else if (action.kind === "loadPackage" || action.kind === "runQemu") this.event(role, { kind: "vmRunning" });
   }
 
+  /** What the source's host remembers of a VM that it restored and that died. */
+  readonly remembered = {
+    vm: "none",
+    produced: frameNumber(0),
+    acked: frameNumber(0),
+    committed: -1,
+    hasBase: true,
+    hasPackage: true,
+    restored: null,
+    allPages: false,
+  } as const;
+
   #reaches(from: Role, to: Role): boolean {
     return (
       !this.deaf.has(from) && !this.deaf.has(to) && !this.cut.has(`${from}-${to}`) && !this.cut.has(`${to}-${from}`)
@@ -187,7 +199,9 @@ describe("the core", () => {
     trio.beat(1);
     trio.event("source", { kind: "migrationFailed" });
     const late = trio.of("source", "send").flatMap((action) => {
-      return action.kind === "send" && action.to === "target" && action.message.kind === "cancel" ? [action.message] : [];
+      return action.kind === "send" && action.to === "target" && action.message.kind === "cancel"
+        ? [action.message]
+        : [];
     });
     expect(late).toHaveLength(1);
     expect(trio.states.target.vm).toBe("none");
@@ -199,5 +213,48 @@ describe("the core", () => {
     trio.event("source", { kind: "packageReady", mark: frameNumber(0), acked: frameNumber(0) });
     trio.beat(1);
     expect(trio.states.target.vm).toBe("running");
+  });
+
+  it("is not bound by a promise that its owner passed over without opening it", () => {
+    const trio = new Trio().switchOver();
+    trio.beat(2);
+    const asks = (generation: number, mode: "unprotected" | "protected") =>
+      ({
+        kind: "message",
+        from: "target",
+        message: {
+          kind: "ask",
+          pre: false,
+          attempt: 0,
+          descriptor: { ...trio.states.target.promised, generation: generation as never, mode },
+        },
+      }) as const;
+    // The target dies after it asked for protection again, before it could tell anybody that it goes without.
+    trio.deaf.add("target");
+    trio.event("source", asks(2, "unprotected"));
+    trio.event("escrow", asks(3, "protected"));
+    expect(trio.states.source.promised).toMatchObject({ generation: 2, mode: "unprotected" });
+    expect(trio.states.escrow.promised).toMatchObject({ generation: 3, mode: "protected" });
+    trio.beat(10);
+    expect(trio.states.source).toMatchObject({ opened: { owner: "source", mode: "claim" }, vm: "restoring" });
+  });
+
+  it("claims anew after a restart when the vote for its restored VM was not through", () => {
+    const trio = new Trio().switchOver();
+    trio.beat(2);
+    const config = trio.states.source.config;
+    const final = { ...trio.states.source.promised, generation: 3 as never, owner: "source", mode: "final" } as const;
+    const memory = { ...trio.remembered, everFree: false };
+    const started = (known: typeof memory | null): AgentState =>
+      step(initialState(config), {
+        kind: "started",
+        now_ms: trio.now_ms,
+        durable: { descriptor: final, opened: false },
+        memory: known,
+        log: null,
+      }).state;
+    expect(started(memory).ranFree).toBe(false);
+    expect(started({ ...memory, everFree: true }).ranFree).toBe(true);
+    expect(started(null).ranFree).toBe(true);
   });
 });

@@ -278,8 +278,9 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       return;
     case "promise":
       if (s.config.role === "source" && s.phase === "precopy" && sameDescriptor(message.descriptor, SWITCHOVER)) {
+        notePeer(s, from, message.status);
         joinedBy(s, out, from);
-      } else promiseCame(s, out, from, message.pre, message.descriptor, message.log, message.committed);
+      } else promiseCame(s, out, from, message.pre, message.descriptor, message.status);
       return;
     case "refuse":
       if (message.promised.generation > s.seen) s.seen = message.promised.generation;
@@ -316,6 +317,8 @@ function gossip(s: Draft, out: Action[], status: Status): void {
 
 function joinedBy(s: Draft, out: Action[], from: Role): void {
   if (s.joined.includes(from)) return;
+  // A promise of an attempt before this one is as good as ever, but its target is not there any more.
+  if (from === "target" && s.peerTarget?.vm !== "incoming") return;
   s.joined = [...s.joined, from];
   startWhenJoined(s, out);
 }

@@ -112,8 +112,8 @@ export type Message =
       readonly kind: "promise";
       readonly pre: boolean;
       readonly descriptor: Descriptor;
-      readonly log: LogState | null;
-      readonly committed: number | null;
+      /** As it was when the promise was made: its log is the one that the promise is about. */
+      readonly status: Status;
     }
   | {
       readonly kind: "refuse";

@@ -1,5 +1,5 @@
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
-import { isFree, isWell } from "./owner.ts";
+import { isFree, isWell, statusOf } from "./owner.ts";
 import type {
   Action,
   AgentState,
@@ -108,7 +108,7 @@ export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: 
     out.push({
       kind: "send",
       to: from,
-      message: { kind: "promise", pre, descriptor: p, log: s.log, committed: s.tx.committed },
+      message: { kind: "promise", pre, descriptor: p, status: statusOf(s) },
     });
     return;
   }
@@ -137,7 +137,7 @@ export function sendPromise(s: Draft, out: Action[], to: Role, pre: boolean): vo
   out.push({
     kind: "send",
     to,
-    message: { kind: "promise", pre, descriptor: s.promised, log: s.log, committed: s.tx.committed },
+    message: { kind: "promise", pre, descriptor: s.promised, status: statusOf(s) },
   });
 }
 

@@ -54,6 +54,8 @@ interface Host {
   life: number;
   /** Counts the QEMUs of this host. */
   qemu: number;
+  /** Its QEMU was killed, and the agent has not noticed yet. */
+  dying: boolean;
   frozenUntil_ms: number;
   memoryKept: boolean;
   state: AgentState;
@@ -212,6 +214,7 @@ export class World {
       everBack: true,
       life: 0,
       qemu: 0,
+      dying: false,
       frozenUntil_ms: 0,
       memoryKept: true,
       state: initialState({
@@ -369,11 +372,12 @@ export class World {
       case "loadPackage": {
         const { life } = host;
         host.qemu += 1;
-        const { qemu } = host;
+        const { qemu, dying } = host;
         const from = this.#hosts.source.package;
         this.#at(10 + random.int(0, 40), () => {
           if (host.life !== life || host.qemu !== qemu || !host.up || from === null || host.state.vm !== "loading")
             return;
+          if (dying) return;
           host.vm = { hash: from.hash, frames: from.frames.slice(), running: true };
           this.#event("target", { kind: "vmRunning" });
         });
@@ -714,7 +718,12 @@ export class World {
         if (host.vm !== null) host.frames = host.vm.frames;
         host.vm = null;
         host.qemu += 1;
-        this.#later(host, 1 + this.#random.int(0, 15), { kind: "qemuGone" });
+        host.dying = true;
+        const { life } = host;
+        this.#at(1 + this.#random.int(0, 15), () => {
+          host.dying = false;
+          if (host.life === life) this.#event(fault.role, { kind: "qemuGone" });
+        });
         return;
       }
     }

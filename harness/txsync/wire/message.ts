@@ -50,7 +50,7 @@ const schema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("ping"), sent_ms: z.number(), status }),
   z.strictObject({ kind: z.literal("pong"), echo_ms: z.number(), status }),
   z.strictObject({ kind: z.literal("ask"), pre: z.boolean(), descriptor, attempt: z.number().min(0) }),
-  z.strictObject({ kind: z.literal("promise"), pre: z.boolean(), descriptor, log, committed }),
+  z.strictObject({ kind: z.literal("promise"), pre: z.boolean(), descriptor, status }),
   z.strictObject({ kind: z.literal("refuse"), pre: z.boolean(), descriptor, promised: descriptor, why: refusal }),
   z.strictObject({ kind: z.literal("package"), generation: count, mark: count, acked: count }),
   z.strictObject({

@@ -226,8 +226,8 @@ describe("messages", () => {
     for (const message of bad) {
       expect(() => decodeMessage(Buffer.concat(encodeMessage(message as unknown as Message)))).toThrow(WireError);
     }
-    expect(() => decodeMessage(Buffer.concat(encodeMessage({ kind: "cancel", attempt: 1 }, [Buffer.from("x")])))).toThrow(
-      /with a body/,
-    );
+    expect(() =>
+      decodeMessage(Buffer.concat(encodeMessage({ kind: "cancel", attempt: 1 }, [Buffer.from("x")]))),
+    ).toThrow(/with a body/);
   });
 });
