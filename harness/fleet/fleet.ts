@@ -4,7 +4,7 @@ import { type Emit, HOST_ROLES, type HostRole, type LinkName } from "../base/tim
 import { waitFor } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
-import { LINKS_ALIAS, type Link, openLinks } from "./links.ts";
+import { LINKS_ALIAS, type Link, openLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
@@ -26,8 +26,8 @@ export interface FleetSpec {
 export interface StartedFleet extends AsyncDisposable {
   readonly host: (role: HostRole) => StartedHost;
   readonly link: (name: LinkName) => Link;
-  /** The link between two hosts, if its name is in this order. */
-  readonly findLink: (name: LinkName) => Link | undefined;
+  /** Between two hosts, beside their link; once for each pair. */
+  readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
 }
 
 /** Starts the fleet of a run. Whatever was started is taken away again when any part of it fails. */
@@ -44,6 +44,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   });
   const hosts = new Map<HostRole, StartedHost>();
   let links: readonly Link[] = [];
+  let toxiproxy_url = "";
   const starting = [
     ...HOST_ROLES.map(async (role) => {
       const started = await StartedHost.start(docker, {
@@ -80,6 +81,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
           () => undefined,
         ),
       );
+      toxiproxy_url = url;
       links = await openLinks(url, spec.emit);
     })(),
   ];
@@ -88,7 +90,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const kept = stack.move();
   return {
     host: (role) => found(hosts.get(role), role),
-    findLink: (name) => links.find((link) => link.name === name),
+    openWay: (from, to) => openWay(toxiproxy_url, from, to),
     link: (name) =>
       found(
         links.find((link) => link.name === name),

@@ -104,11 +104,6 @@ export class Link {
     );
   }
 
-  /** Takes away everything that was done to the link. */
-  async heal(): Promise<void> {
-    await this.#undo([...this.#in_force]);
-  }
-
   async #do(what: Pick<Doing, "direction" | "state" | "detail">, how: (doing: Doing) => Promise<void>): Promise<Undo> {
     const doing: Doing = { ...what, remedies: [] };
     this.#in_force.push(doing);
@@ -208,6 +203,28 @@ export function linkAddress(from: HostRole, to: HostRole): { readonly host: stri
     host: LINKS_ALIAS,
     port: PORTS.link + 1 + HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to),
   };
+}
+
+/** A connection that the harness wants made between two hosts: where the one listens and the other connects to. */
+export interface Way {
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly connect: { readonly host: string; readonly port: number };
+}
+
+/**
+ * A way from one host to another through Toxiproxy that is no link's: what lies on the link does not lie on it, and
+ * nobody is on it. (Over a link somebody may be: while a host is cut off from the fabric, Toxiproxy goes on dialling it
+ * for whoever asked, and reaches it when it is back, long after they have gone.)
+ */
+export async function openWay(toxiproxy_url: string, from: HostRole, to: HostRole): Promise<Way> {
+  const port = PORTS.way + HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to);
+  await new Toxiproxy(toxiproxy_url).createProxy({
+    name: `${from}-to-${to}-way`,
+    listen: `0.0.0.0:${port}`,
+    upstream: `${to}:${PORTS.way}`,
+    enabled: true,
+  });
+  return { listen: { host: "0.0.0.0", port: PORTS.way }, connect: { host: LINKS_ALIAS, port } };
 }
 
 /** Makes the proxies for every ordered pair of hosts and joins them to the three links. */

@@ -2,6 +2,8 @@
 export const PORTS = {
   /** Whoever receives on this host: QEMU's migration in a stock run, the agent under txsync. Reached over links only. */
   link: 7000,
+  /** Whoever receives over a way of its own ({@link openWay}). */
+  way: 7100,
   /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
   qmp_control: 4444,
   qmp_oob: 4445,

@@ -13,6 +13,7 @@ import {
   initialState,
   isOwner,
   type Message,
+  mayGoOn,
   type Role,
   step,
   type TimerName,
@@ -24,7 +25,7 @@ import { findAgain, goOnWith } from "./adoption.ts";
 import type { AgentConfig } from "./config.ts";
 import { Control, type ControlRequest } from "./control.ts";
 import { EscrowSide } from "./escrow-side.ts";
-import type { Machine } from "./machine.ts";
+import type { Machine, VmProcess } from "./machine.ts";
 import { MemoryStore } from "./memory.ts";
 import { OutputStore } from "./output.ts";
 import { Peers } from "./peers.ts";
@@ -59,6 +60,8 @@ export class Agent implements Shell {
   #events: EventBody[] = [];
   #stepping = false;
   #persisting: Promise<unknown> = Promise.resolve();
+  /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
+  #found: VmProcess | undefined;
   #migrate_asked = false;
   #cancelling: Promise<void> = Promise.resolve();
 
@@ -133,7 +136,8 @@ export class Agent implements Shell {
     await this.peers.start();
     this.dispatch({ kind: "started", durable, memory, log });
     this.#watchOneself();
-    if (this.slot.vm !== undefined && memory?.vm === "running") await goOnWith(this, this.#target, this.slot.vm);
+    if (memory?.vm === "running") this.#found = this.slot.vm;
+    this.#goOn();
     if (role === "source" && this.#source.hasBase && this.#state.promised.generation > 0)
       await this.#source.startServing();
   }
@@ -172,6 +176,18 @@ export class Agent implements Shell {
     }
     for (const action of actions) this.#perform(action);
     this.#target.afterStep();
+    this.#goOn();
+  }
+
+  /** A VM that was found running, perhaps stopped for a transaction, moves again when it is known to be ours still. */
+  #goOn(): void {
+    const vm = this.#found;
+    if (vm === undefined) return;
+    if (this.slot.vm !== vm || this.#state.vm !== "running") this.#found = undefined;
+    else if (mayGoOn(this.#state)) {
+      this.#found = undefined;
+      void goOnWith(this, this.#target, vm);
+    }
   }
 
   /** An agent that gets no processor hears nobody: who reads the timeline should know which it was. */

@@ -17,6 +17,19 @@ export function lettingOutFreely(s: AgentState): boolean {
   return isOwner(s) && isFree(s.opened);
 }
 
+/**
+ * An agent that comes up again beside a VM that runs may let it go on: it is nobody else's. A generation that was opened
+ * meanwhile has the promises of both others, so either of them knows; who has not been heard yet says nothing.
+ */
+export function mayGoOn(s: AgentState): boolean {
+  const { role } = s.config;
+  if (s.vm !== "running" || s.promised.owner !== role) return false;
+  // Nobody can take over from a free owner, nor what no one but the source has been promised yet.
+  if (lettingOutFreely(s) || (role === "source" && s.promised.generation === 0)) return true;
+  const heard = [s.peerSource, s.peerTarget, s.peerEscrow].filter((peer) => peer !== null);
+  return heard.length > 0 && heard.every(({ promised }) => promised.owner === role);
+}
+
 /** "I have the VM and can go on with it": while a peer hears that, it promises to nobody else. */
 export function isWell(s: AgentState): boolean {
   const { role } = s.config;

@@ -9,6 +9,7 @@ import {
   type EventBody,
   frameNumber,
   initialState,
+  mayGoOn,
   type Role,
   step,
   transactionNumber,
@@ -256,5 +257,54 @@ describe("the core", () => {
     expect(started(memory).ranFree).toBe(false);
     expect(started({ ...memory, everFree: true }).ranFree).toBe(true);
     expect(started(null).ranFree).toBe(true);
+  });
+
+  describe("a VM that a restarted agent finds", () => {
+    const restarted = (trio: Trio): void => {
+      const { promised } = trio.states.target;
+      trio.deaf.delete("target");
+      trio.event("target", {
+        kind: "started",
+        durable: { descriptor: promised, opened: false },
+        memory: { ...trio.remembered, vm: "running", hasBase: false, hasPackage: false, everFree: false },
+        log: null,
+      });
+    };
+
+    it("goes on as soon as anybody is heard who knows of no other owner", () => {
+      const trio = new Trio().switchOver();
+      trio.beat(2);
+      trio.deaf.add("source").add("escrow");
+      restarted(trio);
+      expect(mayGoOn(trio.states.target)).toBe(false);
+      trio.beat(2);
+      expect(mayGoOn(trio.states.target)).toBe(false);
+      trio.deaf.delete("escrow");
+      trio.beat(1);
+      expect(mayGoOn(trio.states.target)).toBe(true);
+    });
+
+    it.each(["source", "escrow"] as const)("stands still when %s has promised it to another meanwhile", (only) => {
+      const trio = new Trio().switchOver();
+      trio.beat(2);
+      trio.deaf.add("target");
+      trio.beat(12);
+      expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "claim" });
+      trio.deaf.add(only === "source" ? "escrow" : "source");
+      restarted(trio);
+      for (let i = 0; i < 20; i += 1) {
+        trio.beat(1);
+        // Left alone with the target for a lease, the escrow may promise it to the target again.
+        const theirs = trio.states[only].promised.owner === "source";
+        if (theirs || i < 3) expect(mayGoOn(trio.states.target)).toBe(false);
+      }
+    });
+
+    it("goes on at once on the source, while nobody else was promised anything", () => {
+      const trio = new Trio();
+      trio.deaf.add("target").add("escrow");
+      trio.event("source", { kind: "started", durable: null, memory: null, log: null });
+      expect(mayGoOn(trio.states.source)).toBe(true);
+    });
   });
 });
