@@ -18,6 +18,8 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
+import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
+import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restarted-before-package.ts";
 import { sourceCutOff } from "./source/source-cut-off.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
@@ -51,6 +53,8 @@ export const SCENARIOS: readonly Scenario[] = [
   linkSlow,
   linkCutTwiceHealed,
   sourceAgentRestarted,
+  sourceAgentRestartedBeforePackage,
+  sourceAgentRestartedAtSwitchover,
   targetAgentRestarted,
   escrowAgentRestarted,
   targetAgentKilled,

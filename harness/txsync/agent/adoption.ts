@@ -22,11 +22,12 @@ export async function findAgain(
   const packaged = config.role === "source" && source.hasBase;
   let vm = host.vm;
   if (packaged && (vm === "running" || vm === "none")) {
-    // Its package is here, and it stands still for good: it can be talked to no more, and is not needed. If nobody has
-    // promised anything yet, the core will say that the VM runs on here, from the package.
+    // Its package is here, and it stands still for good: it can be talked to no more, and is not needed. If nothing was
+    // promised here yet, nobody has the package: the core will say that the VM runs on here, from it.
     await slot.remove(qemu);
+    if (promised === 0) vm = "running";
   } else if (vm === "running" || vm === "ready") {
-    const adopted = await slot.adopt(qemu);
+    const adopted = await slot.adopt(qemu, config.role === "source");
     if (adopted === undefined) vm = "gone";
     else output.follow(adopted.folder);
   } else {

@@ -392,7 +392,14 @@ export class Agent implements Shell {
       if (kept !== undefined && this.#source.hasBase) {
         await this.#restorer.restorePackage(kept.package, this.#base(kept.small));
         await this.#source.forgetBase();
-      } else await this.#source.cancel();
+      } else {
+        await this.#source.cancel();
+        const salvaged = await this.#source.leftBehind();
+        if (salvaged !== undefined) {
+          await this.#restorer.restoreHere(salvaged, this.#base(salvaged.small), salvaged.device_state);
+          await this.#source.forgetBase();
+        }
+      }
     } catch (error) {
       this.emit({ kind: "log", stream: "agent", line: `the VM did not run on here: ${messageOf(error)}` });
       this.dispatch({ kind: "qemuGone" });

@@ -129,10 +129,11 @@ export class VmProcess {
   }
 
   /** The QEMU that an earlier life of this agent started; undefined where it is gone. */
-  static async adopt(config: AgentConfig, folder: string): Promise<VmProcess | undefined> {
+  static async adopt(config: AgentConfig, folder: string, thaw = false): Promise<VmProcess | undefined> {
     try {
       const pid = Number(readFileSync(join(folder, "pid"), "utf8"));
       if (!isQemu(pid, config.qemu, folder)) return undefined;
+      if (thaw) signal(pid, "SIGCONT");
       const oob = QmpClient.resume(openFifos(join(folder, "oob")), { name: "QEMU oob" });
       const vm = new VmProcess(folder, pid, oob, monitored(pid), config);
       const paused = Promise.withResolvers<void>();

@@ -31,6 +31,9 @@ interface Material {
   readonly frames: readonly OutputFrame[];
 }
 
+/** What the VM ran as. */
+type Remade = Pick<Package, "machine" | "blocks">;
+
 /** Makes the VM again from base and log, as a QEMU that stands still until the core lets it run. */
 export class Restorer {
   readonly #shell: Shell;
@@ -57,7 +60,7 @@ export class Restorer {
     emit({ kind: "restore.started", generation, n });
     try {
       const dying = slot.kill();
-      const material = action.from === "package" ? this.#ofPackage(package_) : await this.#ofLog(n);
+      const material = action.from === "package" ? this.#asItStood(deviceStateOf(package_)) : await this.#ofLog(n);
       await dying;
       const fetched_ms = performance.now();
       const base = ownBase ?? (await this.#fetchBase(package_));
@@ -91,12 +94,18 @@ export class Restorer {
 
   /** The source's VM goes on where it stood: a migration that was given up after its package had left QEMU. */
   async restorePackage(package_: Package, base: Base): Promise<void> {
+    await this.restoreHere(package_, base, deviceStateOf(package_));
+  }
+
+  /** The VM that ran on this host goes on where it stood, in a new QEMU. */
+  async restoreHere(what: Remade, base: Base, device_state: Buffer): Promise<void> {
     const turn = ++this.#turn;
     await this.#shell.slot.kill();
-    await this.#build(package_, base, this.#ofPackage(package_));
+    const material = this.#asItStood(device_state);
+    await this.#build(what, base, material);
     const { vm } = this.#shell.slot;
     if (turn !== this.#turn || vm === undefined) return;
-    const { mark, acked, frames } = this.#ofPackage(package_);
+    const { mark, acked, frames } = material;
     this.#shell.output.reset(mark, acked, frames);
     this.#shell.output.follow(vm.folder);
     await vm.qmp.execute("cont");
@@ -108,7 +117,7 @@ export class Restorer {
     rmSync(this.#shell.config.ram_path, { force: true });
   }
 
-  async #build(package_: Package, base: Base, material: Material): Promise<void> {
+  async #build(what: Remade, base: Base, material: Material): Promise<void> {
     const { config, slot, machine } = this.#shell;
     rmSync(config.ram_path, { force: true });
     const built = await buildRamFile(base, material.pages, config.ram_path);
@@ -117,8 +126,8 @@ export class Restorer {
       qmp: vm.qmp,
       socket_path: vm.incoming_path,
       stream: restoreStream({
-        machine: package_.machine,
-        blocks: package_.blocks,
+        machine: what.machine,
+        blocks: what.blocks,
         small: built.small,
         device_state: material.device_state,
       }),
@@ -126,10 +135,11 @@ export class Restorer {
     });
   }
 
-  #ofPackage(package_: Package): Material {
+  /** Over its base as it is, with all that it has put out. */
+  #asItStood(device_state: Buffer): Material {
     const { gate } = this.#shell.state();
     return {
-      device_state: deviceStateOfPackage(package_.packaged.subarray(PACKAGED_HEAD_BYTES)),
+      device_state,
       pages: [],
       mark: this.#shell.output.produced,
       acked: gate.acked,
@@ -204,6 +214,10 @@ export class Restorer {
     this.#fetching?.close();
     this.#fetching = undefined;
   }
+}
+
+function deviceStateOf(package_: Package): Buffer {
+  return deviceStateOfPackage(package_.packaged.subarray(PACKAGED_HEAD_BYTES));
 }
 
 function pageSetOf(record: TransactionRecord): PageSet {

@@ -15,6 +15,7 @@ import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 import { StreamCapture } from "../relay/capture.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { encodePackage, type KeptPackage, loadPackage, savePackage } from "./kept-package.ts";
+import { type Salvaged, salvage } from "./salvage.ts";
 import type { Shell } from "./shell.ts";
 import { sendTargetPages } from "./target-pages.ts";
 
@@ -42,6 +43,10 @@ export class SourceSide {
     this.#shell = shell;
     this.base_path = join(shell.config.memory_folder, "base");
     this.#kept = loadPackage(shell.config.memory_folder);
+    const { ram_path } = shell.config;
+    // An agent died after it had put the RAM aside and before the package was kept with it: it is no base.
+    if (this.#kept === undefined && existsSync(this.base_path) && !existsSync(ram_path))
+      renameSync(this.base_path, ram_path);
   }
 
   get hasBase(): boolean {
@@ -134,6 +139,7 @@ export class SourceSide {
     const vm = this.#shell.slot.vm;
     if (vm === undefined || this.#frozen) return;
     if (vm.migration !== "active" && vm.migration !== "setup") return;
+    await vm.attached();
     await vm.qmp.executeRaw("migrate_cancel").catch(() => undefined);
     const what = "QEMU to give the migration up";
     const over = (): true | undefined => (this.#frozen || FINAL.includes(vm.migration) ? true : undefined);
@@ -142,6 +148,25 @@ export class SourceSide {
     await vm.qmp.execute("cont");
     this.#capture?.[Symbol.dispose]();
     this.#capture = undefined;
+  }
+
+  /**
+   * The QEMU that an earlier life of this agent left in a migration. It ends by itself where that fails, and the VM runs
+   * on in it; where it had switched over already, it can only be taken out of it.
+   */
+  async leftBehind(): Promise<Salvaged | undefined> {
+    const vm = this.#shell.slot.vm;
+    if (vm === undefined || this.#capture !== undefined || FINAL.includes(vm.migration)) return undefined;
+    await vm.attached();
+    const ends = [...FINAL, "postcopy-paused"];
+    const settled = (): string | undefined => (ends.includes(vm.migration) ? vm.migration : undefined);
+    const what = "QEMU to end the migration that it was left in";
+    if ((await waitFor({ what, timeout_ms: CANCEL_MS, interval_ms: 2 }, settled)) !== "postcopy-paused")
+      return undefined;
+    const salvaged = await salvage(vm, this.#shell.config.pagescan);
+    await this.#shell.slot.kill();
+    renameSync(this.#shell.config.ram_path, this.base_path);
+    return salvaged;
   }
 
   async startServing(): Promise<void> {

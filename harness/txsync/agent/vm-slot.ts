@@ -42,12 +42,15 @@ export class VmSlot {
     });
   }
 
-  /** Finds what an earlier life of the agent left; a QEMU that cannot be used is ended. */
-  async adopt(number: number): Promise<VmProcess | undefined> {
+  /**
+   * Finds what an earlier life of the agent left; a QEMU that cannot be used is ended.
+   * @param thaw the agent may have frozen it
+   */
+  async adopt(number: number, thaw = false): Promise<VmProcess | undefined> {
     this.#number = number;
     // One more may have been started than was noted.
     await killLeftover(this.#options.config, number + 1);
-    const vm = await VmProcess.adopt(this.#options.config, folderOf(this.#options.config, number));
+    const vm = await VmProcess.adopt(this.#options.config, folderOf(this.#options.config, number), thaw);
     if (vm === undefined) await killLeftover(this.#options.config, number);
     else this.#take(vm);
     return vm;

@@ -8,6 +8,7 @@ import {
   DEFAULT_TIMING,
   type EventBody,
   frameNumber,
+  type HostMemory,
   initialState,
   mayGoOn,
   type Role,
@@ -298,6 +299,16 @@ describe("the core", () => {
         const theirs = trio.states[only].promised.owner === "source";
         if (theirs || i < 3) expect(mayGoOn(trio.states.target)).toBe(false);
       }
+    });
+
+    it("runs on at the source when nothing was promised before its agent died, whatever it had begun", () => {
+      const { states, remembered } = new Trio();
+      const restart = (memory: HostMemory | null): readonly Action[] =>
+        step(initialState(states.source.config), { kind: "started", now_ms: 1, durable: null, memory, log: null })
+          .actions;
+      const memory = { ...remembered, vm: "running", everFree: false } as const;
+      expect(restart(memory)).toContainEqual({ kind: "cancelMigration" });
+      expect(restart(null)).not.toContainEqual({ kind: "cancelMigration" });
     });
 
     it("goes on at once on the source, while nobody else was promised anything", () => {

@@ -49,7 +49,9 @@ function begin(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "star
   if (event.durable !== null && event.durable.descriptor.validFrom !== s.promised.validFrom) {
     persist(s, out, { descriptor: s.promised, opened: false }, { kind: "nothing" });
   }
-  if (event.durable !== null && s.config.role === "source" && s.promised.generation === 0) {
+  // Up again, and nothing was promised: whatever the life before had begun, the VM runs on here.
+  const again = event.durable !== null || event.memory !== null;
+  if (again && s.config.role === "source" && s.promised.generation === 0) {
     out.push({ kind: "cancelMigration" });
   }
   heartbeat(s, out);
