@@ -1,9 +1,12 @@
 import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
+import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
 import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
 import { recoveredThenMigratedAgain } from "./double/recovered-then-migrated-again.ts";
 import { recoveredThenRebooted } from "./double/recovered-then-rebooted.ts";
+import { restoredThenSourceAgentRestarted } from "./double/restored-then-source-agent-restarted.ts";
+import { sourceHostKilledThenEscrowAgentRestarted } from "./double/source-host-killed-then-escrow-agent-restarted.ts";
 import { sourceHostKilledThenLinkCut } from "./double/source-host-killed-then-link-cut.ts";
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
@@ -68,6 +71,9 @@ export const SCENARIOS: readonly Scenario[] = [
   cutDuringHandoff,
   targetKilledDuringRestore,
   sourceHostKilledThenLinkCut,
+  sourceHostKilledThenEscrowAgentRestarted,
+  escrowAgentRestartedDuringRestore,
+  restoredThenSourceAgentRestarted,
   recoveredThenRebooted,
   recoveredThenMigratedAgain,
 ];

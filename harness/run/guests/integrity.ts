@@ -7,7 +7,7 @@ import { waitFor, within } from "../../base/wait.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
 import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
-import { LedgerClient } from "../../guests/integrity/ledger-client.ts";
+import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
 import {
   checkLedgerHistory,
   type HistoryVerdict,
@@ -33,10 +33,25 @@ const VERIFY_BUDGET_MS = 2_000;
 /** Enough to change hundreds of pages in every phase, and not enough to keep a processor from everybody else. */
 const STEPS_PER_S = 1_000;
 const OPERATION_MS = 500;
+/** What is typed while the agent that passes it on is away is lost, as on a line that nobody listens to. */
+const GREETING_MS = 1_000;
+const ANSWERS_MS = 10_000;
 const APPENDS_TO_WARM_UP = 10;
 /** Every so many operations one reads what was written last: it must be there. */
 const READ_EVERY = 4;
 const CLIENT_ID = 1;
+
+/** Asks the guest until it answers. */
+function greet(client: LedgerClient): Promise<HelloAnswer> {
+  return waitFor({ what: "the guest to answer on its second serial line", timeout_ms: ANSWERS_MS }, async () => {
+    try {
+      return await client.hello({ timeout_ms: GREETING_MS });
+    } catch (error) {
+      if (error instanceof LedgerUnknownError) return undefined;
+      throw error;
+    }
+  });
+}
 
 /** The bare-metal guest: its memory is a pure function of seed and step, its ledger lies behind COM2. */
 export class IntegrityGuest implements GuestUnderTest {
@@ -134,7 +149,7 @@ export class IntegrityGuest implements GuestUnderTest {
 
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {
     return this.#asked(vm, async (client) => {
-      const { errors, pages } = await client.hello();
+      const { errors, pages } = await greet(client);
       const started_ms = performance.now();
       let [pages_checked, bad_count, first] = [0, 0, "see the console log"];
       let part_pages = VERIFY_PAGES_FIRST;

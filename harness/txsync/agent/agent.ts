@@ -135,6 +135,7 @@ export class Agent implements Shell {
     await this.#control.start();
     await this.peers.start();
     this.dispatch({ kind: "started", durable, memory, log });
+    this.#escrow?.findAgain();
     this.#watchOneself();
     if (memory?.vm === "running") this.#found = this.slot.vm;
     this.#goOn();

@@ -8,6 +8,7 @@ import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { BaseCopy } from "./base-copy.ts";
+import { forgetBase, loadBase, saveBase } from "./kept-base.ts";
 
 const RAM_PAGES = 600;
 const BLOCKS = [
@@ -176,5 +177,29 @@ describe("a copy of the base", () => {
     copy.close();
     server.answer(runs);
     expect(existsSync(copy.path)).toBe(false);
+  });
+
+  it("is whole again in another life, from its file and what was kept beside it", async () => {
+    const server = new Server();
+    server.fills.get(RAM_BLOCK)?.fill(7, 100, 200).fill(0, 200, 300);
+    server.fills.get("pc.bios")?.fill(9);
+    const first = server.begin();
+    await server.whole();
+    saveBase(root, { base: "b1", blocks: first.blocks, small: first.small });
+    const kept = loadBase(root);
+    expect(kept).toMatchObject({ base: "b1", blocks: BLOCKS });
+    const again = BaseCopy.reopen(
+      { path: first.path, blocks: kept?.blocks ?? [], ask: () => false, onProgress: () => undefined },
+      kept?.small ?? [],
+    );
+    expect(again.complete).toBe(true);
+    server.copy = again;
+    server.expectRight();
+    again.close();
+    forgetBase(root);
+    expect(loadBase(root)).toBeUndefined();
+    expect(() =>
+      BaseCopy.reopen({ path: first.path, blocks: BLOCKS, ask: () => false, onProgress: () => undefined }, []),
+    ).toThrow(/ENOENT/);
   });
 });

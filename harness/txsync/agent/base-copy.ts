@@ -32,7 +32,7 @@ export class BaseCopy implements PageSource {
   readonly #map: PageMap;
   readonly #fetcher: PageFetcher;
   readonly #fd: number;
-  readonly #small: SmallBlock[];
+  readonly #small: readonly SmallBlock[];
   readonly #pages: BasePages;
   #ticking: NodeJS.Timeout;
   readonly #onProgress: () => void;
@@ -41,16 +41,19 @@ export class BaseCopy implements PageSource {
   /** It takes no more: closed, or its tmpfs is full. */
   #closed = false;
 
-  private constructor(options: BaseCopyOptions, fd: number) {
+  private constructor(options: BaseCopyOptions, fd: number, whole?: readonly SmallBlock[]) {
     this.blocks = options.blocks;
     this.path = options.path;
     this.#fd = fd;
     this.#onProgress = options.onProgress;
     this.#map = new PageMap(options.blocks);
     this.#stale = new PageMap(options.blocks);
-    this.#small = options.blocks
-      .filter(({ name }) => name !== RAM_BLOCK)
-      .map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
+    this.#small =
+      whole ??
+      options.blocks
+        .filter(({ name }) => name !== RAM_BLOCK)
+        .map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
+    if (whole !== undefined) this.#map.addAll();
     const ram = options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
     this.#pages = new BasePages(RAM_BLOCK, fd, ram, this.#small);
     this.#fetcher = new PageFetcher({
@@ -70,6 +73,11 @@ export class BaseCopy implements PageSource {
     const fd = openSync(options.path, "wx+");
     ftruncateSync(fd, options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0);
     return new BaseCopy(options, fd);
+  }
+
+  /** A copy that was complete, from its file and the content of the small blocks. @throws Error where the file is gone */
+  static reopen(options: BaseCopyOptions, small: readonly SmallBlock[]): BaseCopy {
+    return new BaseCopy(options, openSync(options.path, "r+"), small);
   }
 
   get complete(): boolean {

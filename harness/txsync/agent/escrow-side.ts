@@ -5,7 +5,9 @@ import type { PageRun } from "../dirty/pages.ts";
 import { encodeRecord, type RecordPage, type TransactionLog } from "../log/index.ts";
 import { encodeNote, type Note, parts } from "../pages/notes.ts";
 import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
-import { BaseCopy } from "./base-copy.ts";
+import type { BlockSize } from "../pages/page-map.ts";
+import { BaseCopy, type BaseCopyOptions } from "./base-copy.ts";
+import { forgetBase, loadBase, saveBase } from "./kept-base.ts";
 import type { Shell } from "./shell.ts";
 import { sendTargetPages } from "./target-pages.ts";
 
@@ -26,6 +28,22 @@ export class EscrowSide {
   constructor(shell: Shell, log: TransactionLog) {
     this.#shell = shell;
     this.#log = log;
+  }
+
+  /** What an earlier life of this agent had copied whole is there still. */
+  findAgain(): void {
+    const { memory_folder } = this.#shell.config;
+    const kept = loadBase(memory_folder);
+    if (kept === undefined) return;
+    try {
+      this.#copy = BaseCopy.reopen(this.#copyOptions(kept.blocks), kept.small);
+    } catch (error) {
+      this.#shell.emit({ kind: "log", stream: "agent", line: `the copy of the base is gone: ${messageOf(error)}` });
+      return;
+    }
+    this.#base = kept.base;
+    this.#final = true;
+    this.#progress();
   }
 
   // ---- the log
@@ -101,18 +119,22 @@ export class EscrowSide {
     } else {
       // Nothing is said of the new base before there is a copy of it.
       this.forget();
-      this.#copy = BaseCopy.begin({
-        path: join(this.#shell.config.memory_folder, "base-copy"),
-        blocks: note.blocks,
-        ask: (runs) => this.#ask(runs),
-        onProgress: () => this.#progress(),
-      });
+      this.#copy = BaseCopy.begin(this.#copyOptions(note.blocks));
     }
     this.#base = note.base;
     this.#told_complete = false;
     // Only what is offered for good can be complete: what was offered before may have changed since.
     this.#final = note.final;
     this.#progress();
+  }
+
+  #copyOptions(blocks: readonly BlockSize[]): BaseCopyOptions {
+    return {
+      path: join(this.#shell.config.memory_folder, "base-copy"),
+      blocks,
+      ask: (runs) => this.#ask(runs),
+      onProgress: () => this.#progress(),
+    };
   }
 
   #ask(runs: readonly PageRun[]): boolean {
@@ -122,9 +144,12 @@ export class EscrowSide {
   }
 
   #progress(): void {
-    const complete = this.#final && this.#copy?.complete === true;
-    if (complete && !this.#told_complete) {
+    const copy = this.#copy;
+    if (copy === undefined || this.#base === undefined) return;
+    if (this.#final && copy.complete && !this.#told_complete) {
       this.#told_complete = true;
+      // The peers rely on it from now on, whatever becomes of this agent.
+      saveBase(this.#shell.config.memory_folder, { base: this.#base, blocks: copy.blocks, small: copy.small });
       this.#shell.emit({ kind: "run.note", text: "the escrow's copy of the base is complete" });
       this.#shell.dispatch({ kind: "baseComplete", complete: true });
       this.#tell();
@@ -186,6 +211,7 @@ export class EscrowSide {
   }
 
   forget(): void {
+    forgetBase(this.#shell.config.memory_folder);
     this.#copy?.close();
     this.#copy = undefined;
     this.#base = undefined;

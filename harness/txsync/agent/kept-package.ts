@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { deserialize, serialize } from "node:v8";
 import * as z from "zod";
 import { UserError } from "../../base/errors.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** What the package brings, and what has to be known of the migration it belongs to. */
 export interface Package {
@@ -64,8 +65,7 @@ const NAME = "package";
 
 /** Writes it to the host's tmpfs, whole or not at all. */
 export function savePackage(folder: string, kept: KeptPackage): void {
-  writeFileSync(join(folder, `${NAME}.new`), serialize(kept));
-  renameSync(join(folder, `${NAME}.new`), join(folder, NAME));
+  writeWhole(join(folder, NAME), serialize(kept));
 }
 
 export function loadPackage(folder: string): KeptPackage | undefined {

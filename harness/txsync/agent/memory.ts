@@ -1,7 +1,8 @@
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AgentState, HostMemory } from "../core/index.ts";
 import type { Machine } from "./machine.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /**
  * What outlives the agent but not its host: written to the host's tmpfs before any action of a step is carried out.
@@ -44,8 +45,7 @@ export class MemoryStore {
     };
     const text = JSON.stringify({ host, qemu, machine: machine ?? null } satisfies Remembered);
     if (text === this.#last) return;
-    writeFileSync(`${this.#path}.new`, text);
-    renameSync(`${this.#path}.new`, this.#path);
+    writeWhole(this.#path, text);
     this.#last = text;
   }
 }

@@ -6,7 +6,6 @@ import {
   openSync,
   readFileSync,
   readSync,
-  renameSync,
   statSync,
   watch,
   writeFileSync,
@@ -14,6 +13,7 @@ import {
 import { join } from "node:path";
 import type { FrameNumber } from "../core/index.ts";
 import type { OutputFrame } from "../log/index.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** The guest's serial lines that pass the gate, in the order of their numbers. */
 export const OUTPUT_CHANNELS = ["com1", "com2"] as const;
@@ -182,8 +182,7 @@ export class OutputStore {
     for (const { number, channel, bytes } of this.#frames.values()) entry(number, channel, bytes, 0);
     for (const channel of OUTPUT_CHANNELS.keys())
       entry(this.#produced, channel, Buffer.alloc(0), this.#ends[channel] ?? 0);
-    writeFileSync(`${this.#path}.new`, Buffer.concat(pieces));
-    renameSync(`${this.#path}.new`, this.#path);
+    writeWhole(this.#path, Buffer.concat(pieces));
     closeSync(this.#log);
     this.#log = openSync(this.#path, "a");
     this.#log_bytes = 0;

@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
-import { within } from "../../base/wait.ts";
+import { waitFor, within } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber, type TransactionNumber } from "../core/index.ts";
@@ -31,14 +31,23 @@ interface Material {
   readonly frames: readonly OutputFrame[];
 }
 
+/** What has come of the log so far. */
+interface Answer {
+  readonly question: number;
+  readonly parts: Buffer[];
+  heard_ms: number;
+  whole?: Buffer;
+  refused?: string;
+}
+
 /** What the VM ran as. */
 type Remade = Pick<Package, "machine" | "blocks">;
 
 /** Makes the VM again from base and log, as a QEMU that stands still until the core lets it run. */
 export class Restorer {
   readonly #shell: Shell;
-  #question = 0;
-  #answers = new Map<number, { parts: Buffer[]; resolve: (bytes: Buffer) => void; reject: (error: Error) => void }>();
+  /** To what the escrow was asked last. */
+  #answer: Answer = { question: 0, parts: [], heard_ms: 0 };
   /** Counts restores: an answer to one that was given up changes nothing. */
   #turn = 0;
   #fetching: BaseCopy | undefined;
@@ -158,27 +167,41 @@ export class Restorer {
     };
   }
 
+  /** The question or its answer may be lost with a connection, or with the escrow's agent: after a silence it is asked anew. */
   async #askLog(n: TransactionNumber): Promise<TransactionRecord> {
-    const question = ++this.#question;
-    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
-    this.#answers.set(question, { parts: [], resolve, reject });
-    try {
-      this.#shell.peers.sendData("escrow", encodeNote({ kind: "log-wanted", question, n }));
-      return decodeRecord(await within({ what: `transaction ${n} from the escrow`, timeout_ms: LOG_MS }, promise));
-    } finally {
-      this.#answers.delete(question);
-    }
+    const what = `transaction ${n} from the escrow`;
+    let silence_ms = this.#shell.config.lease_ms;
+    this.#ask(n);
+    const answer = await waitFor({ what, timeout_ms: LOG_MS, interval_ms: 2 }, () => {
+      const { whole, refused, heard_ms } = this.#answer;
+      if (refused !== undefined) throw new Error(refused);
+      if (whole === undefined && performance.now() - heard_ms > silence_ms) {
+        // A large log takes long to read before its first part leaves: more patience each time.
+        silence_ms *= 2;
+        this.#ask(n);
+      }
+      return whole;
+    });
+    return decodeRecord(answer);
+  }
+
+  #ask(n: TransactionNumber): void {
+    this.#answer = { question: this.#answer.question + 1, parts: [], heard_ms: performance.now() };
+    const { question } = this.#answer;
+    this.#shell.peers.sendData("escrow", encodeNote({ kind: "log-wanted", question, n }));
   }
 
   partCame(payload: Buffer): void {
     const { question, last, bytes } = decodePart(payload);
-    const answer = this.#answers.get(question);
-    answer?.parts.push(bytes);
-    if (last) answer?.resolve(Buffer.concat(answer.parts));
+    const answer = this.#answer;
+    if (question !== answer.question) return;
+    answer.heard_ms = performance.now();
+    answer.parts.push(bytes);
+    if (last) answer.whole = Buffer.concat(answer.parts);
   }
 
   refused(question: number, why: string): void {
-    this.#answers.get(question)?.reject(new Error(why));
+    if (question === this.#answer.question) this.#answer.refused = why;
   }
 
   /** For a host that never had the base: all of it from the escrow. */

@@ -40,6 +40,11 @@ export class PageMap {
     return this.#bits.get(block)?.[page] === 1;
   }
 
+  addAll(): void {
+    for (const { name, bytes } of this.blocks)
+      for (let page = 0; page < pagesOf(bytes); page += 1) this.add(name, page);
+  }
+
   /** @returns whether it was not there before. @throws RangeError for a page that is nowhere. */
   add(block: string, page: number): boolean {
     const bits = this.#of(block, page);
