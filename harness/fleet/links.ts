@@ -199,10 +199,19 @@ function sides(direction: LinkDirection): readonly ("forward" | "backward")[] {
 
 /** Where a host connects to reach another: an address on the fabric, always Toxiproxy's. */
 export function linkAddress(from: HostRole, to: HostRole): { readonly host: string; readonly port: number } {
-  return {
-    host: LINKS_ALIAS,
-    port: PORTS.link + 1 + HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to),
-  };
+  return { host: LINKS_ALIAS, port: PORTS.link + 1 + pairNumber(from, to) };
+}
+
+function pairNumber(from: HostRole, to: HostRole): number {
+  return HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to);
+}
+
+function makeProxy(
+  toxiproxy: Toxiproxy,
+  what: { readonly name: string; readonly port: number; readonly upstream: string },
+): Promise<ToxiproxyProxy> {
+  const { name, port, upstream } = what;
+  return toxiproxy.createProxy({ name, listen: `0.0.0.0:${port}`, upstream, enabled: true });
 }
 
 /** A connection that the harness wants made between two hosts: where the one listens and the other connects to. */
@@ -217,13 +226,9 @@ export interface Way {
  * for whoever asked, and reaches it when it is back, long after they have gone.)
  */
 export async function openWay(toxiproxy_url: string, from: HostRole, to: HostRole): Promise<Way> {
-  const port = PORTS.way + HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to);
-  await new Toxiproxy(toxiproxy_url).createProxy({
-    name: `${from}-to-${to}-way`,
-    listen: `0.0.0.0:${port}`,
-    upstream: `${to}:${PORTS.way}`,
-    enabled: true,
-  });
+  const port = PORTS.way + pairNumber(from, to);
+  const upstream = `${to}:${PORTS.way}`;
+  await makeProxy(new Toxiproxy(toxiproxy_url), { name: `${from}-to-${to}-way`, port, upstream });
   return { listen: { host: "0.0.0.0", port: PORTS.way }, connect: { host: LINKS_ALIAS, port } };
 }
 
@@ -231,11 +236,10 @@ export async function openWay(toxiproxy_url: string, from: HostRole, to: HostRol
 export async function openLinks(toxiproxy_url: string, emit: Emit): Promise<readonly Link[]> {
   const toxiproxy = new Toxiproxy(toxiproxy_url);
   const proxy = (from: HostRole, to: HostRole): Promise<ToxiproxyProxy> =>
-    toxiproxy.createProxy({
+    makeProxy(toxiproxy, {
       name: `${from}-to-${to}`,
-      listen: `0.0.0.0:${linkAddress(from, to).port}`,
+      port: linkAddress(from, to).port,
       upstream: `${to}:${PORTS.link}`,
-      enabled: true,
     });
   const pairs: readonly (readonly [HostRole, HostRole])[] = [
     ["source", "target"],

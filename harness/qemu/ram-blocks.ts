@@ -1,8 +1,6 @@
 import { UserError } from "../base/errors.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 
-/** A guest page on x86, and the guard page behind each block. */
-
 /** A stretch of memory that a QEMU registered for userfaultfd, in the order in which it did: that of its RAM blocks. */
 export interface RegisteredRange {
   readonly start: bigint;

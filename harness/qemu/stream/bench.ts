@@ -1,8 +1,8 @@
-import { PAGE_BYTES } from "../../base/page.ts";
 /**
  * How fast the reader is, against a plain copy of the same bytes in the same run: `npx tsx harness/qemu/stream/bench.ts`.
  * The stream is full pages in parts of 128 KiB, as QEMU 11.1 sends them, in pieces of 64 KiB, as a socket gives them.
  */
+import { PAGE_BYTES } from "../../base/page.ts";
 import { StreamReader } from "./reader.ts";
 import { ramPart } from "./writer.ts";
 

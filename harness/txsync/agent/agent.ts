@@ -429,7 +429,7 @@ export class Agent implements Shell {
       await this.slot.vm?.qmp.execute("cont");
       this.dispatch({ kind: "vmRunning" });
       this.emit({ kind: "restore.running", generation: this.#state.opened.generation });
-      await this.#restorer.done();
+      this.#restorer.done();
       await this.#source.forgetBase();
     } catch (error) {
       this.emit({ kind: "log", stream: "agent", line: `the restored VM does not run: ${messageOf(error)}` });

@@ -9,7 +9,8 @@ import { machineSchema } from "./machine.ts";
 
 /**
  * The agent's port for whoever manages the host: one JSON object a line. The first says who may: `{"token":"..."}`, not
- * answered. Then `{"id":1,"do":"status"}` is answered by `{"id":1,"ok":...}` or `{"id":1,"error":"..."}`; `{"event":...}` in between. And the receiving edge of the VM's output:
+ * answered. Then `{"id":1,"do":"status"}` is answered by `{"id":1,"ok":...}` or `{"id":1,"error":"..."}`; `{"event":...}`
+ * in between. And the receiving edge of the VM's output:
  *
  *     -> {"do":"edge","upTo":N}             the edge has all frames up to N
  *     <- {"frame":n,"generation":g,"channel":c,"bytes":base64}

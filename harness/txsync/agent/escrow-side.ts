@@ -43,7 +43,7 @@ export class EscrowSide {
     }
     this.#base = kept.base;
     this.#final = true;
-    this.#progress();
+    this.#completed();
   }
 
   // ---- the log
@@ -147,13 +147,17 @@ export class EscrowSide {
     const copy = this.#copy;
     if (copy === undefined || this.#base === undefined) return;
     if (this.#final && copy.complete && !this.#told_complete) {
-      this.#told_complete = true;
       // The peers rely on it from now on, whatever becomes of this agent.
       saveBase(this.#shell.config.memory_folder, { base: this.#base, blocks: copy.blocks, small: copy.small });
-      this.#shell.emit({ kind: "run.note", text: "the escrow's copy of the base is complete" });
-      this.#shell.dispatch({ kind: "baseComplete", complete: true });
-      this.#tell();
+      this.#completed();
     } else if (performance.now() - this.#told_ms >= TELL_EVERY_MS) this.#tell();
+  }
+
+  #completed(): void {
+    this.#told_complete = true;
+    this.#shell.emit({ kind: "run.note", text: "the escrow's copy of the base is complete" });
+    this.#shell.dispatch({ kind: "baseComplete", complete: true });
+    this.#tell();
   }
 
   #tell(): void {

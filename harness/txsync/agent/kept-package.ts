@@ -1,10 +1,8 @@
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { deserialize, serialize } from "node:v8";
 import * as z from "zod";
 import { UserError } from "../../base/errors.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import { writeWhole } from "./whole-file.ts";
+import { keep, kept } from "./whole-file.ts";
 
 /** What the package brings, and what has to be known of the migration it belongs to. */
 export interface Package {
@@ -64,18 +62,10 @@ export interface KeptPackage {
 const NAME = "package";
 
 /** Writes it to the host's tmpfs, whole or not at all. */
-export function savePackage(folder: string, kept: KeptPackage): void {
-  writeWhole(join(folder, NAME), serialize(kept));
+export function savePackage(folder: string, what: KeptPackage): void {
+  keep(join(folder, NAME), what);
 }
 
 export function loadPackage(folder: string): KeptPackage | undefined {
-  const path = join(folder, NAME);
-  if (!existsSync(path)) return undefined;
-  const { package: what, small } = deserialize(readFileSync(path)) as KeptPackage;
-  // deserialize makes Uint8Arrays of what were Buffers.
-  const buffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return {
-    package: { ...what, preamble: buffer(what.preamble), packaged: buffer(what.packaged) },
-    small: small.map(({ name, content }) => ({ name, content: buffer(content) })),
-  };
+  return kept<KeptPackage>(join(folder, NAME));
 }

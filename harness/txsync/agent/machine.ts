@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { createConnection, Socket } from "node:net";
+import { Socket } from "node:net";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
 import * as z from "zod";
@@ -11,6 +11,7 @@ import { waitFor } from "../../base/wait.ts";
 import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
 import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import { tryConnect } from "../../qemu/unix-socket.ts";
 import { findBlocks } from "../dirty/find-blocks.ts";
 import type { AgentConfig } from "./config.ts";
 import { OUTPUT_CHANNELS } from "./output.ts";
@@ -242,14 +243,7 @@ async function connectMonitor(
     { what: `the monitor of QEMU in ${folder}`, timeout_ms: START_MS, interval_ms: 2 },
     async () => {
       if (dead || !alive(pid)) throw new Error(`QEMU ended at once: ${lastLines(folder)}`);
-      const attempt = createConnection(join(folder, "qmp"));
-      try {
-        await once(attempt, "connect");
-        return attempt;
-      } catch {
-        attempt.destroy();
-        return undefined;
-      }
+      return await tryConnect(join(folder, "qmp"));
     },
   );
   return await QmpClient.connect(socket, {

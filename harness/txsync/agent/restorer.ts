@@ -11,7 +11,7 @@ import { decodePart, encodeNote } from "../pages/notes.ts";
 import { decodePages, encodeRequest } from "../pages/page-frames.ts";
 import { feedRestore } from "../restore/feed.ts";
 import { type Base, buildRamFile } from "../restore/ram-file.ts";
-import { restoreStream } from "../restore/restore-stream.ts";
+import { type RestoreStream, restoreStream } from "../restore/restore-stream.ts";
 import { BaseCopy } from "./base-copy.ts";
 import type { Package } from "./kept-package.ts";
 import type { Shell } from "./shell.ts";
@@ -41,7 +41,7 @@ interface Answer {
 }
 
 /** What the VM ran as. */
-type Remade = Pick<Package, "machine" | "blocks">;
+type Remade = Pick<RestoreStream, "machine" | "blocks">;
 
 /** Makes the VM again from base and log, as a QEMU that stands still until the core lets it run. */
 export class Restorer {
@@ -233,7 +233,7 @@ export class Restorer {
   }
 
   /** The restored VM runs: what it was made of is not needed any more. */
-  async done(): Promise<void> {
+  done(): void {
     this.#fetching?.close();
     this.#fetching = undefined;
   }

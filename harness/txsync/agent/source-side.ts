@@ -13,9 +13,10 @@ import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages } from "../pages/page-frames.ts";
 import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 import { StreamCapture } from "../relay/capture.ts";
+import type { RestoreStream } from "../restore/restore-stream.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { encodePackage, type KeptPackage, loadPackage, savePackage } from "./kept-package.ts";
-import { type Salvaged, salvage } from "./salvage.ts";
+import { salvage } from "./salvage.ts";
 import type { Shell } from "./shell.ts";
 import { sendTargetPages } from "./target-pages.ts";
 
@@ -154,7 +155,7 @@ export class SourceSide {
    * The QEMU that an earlier life of this agent left in a migration. It ends by itself where that fails, and the VM runs
    * on in it; where it had switched over already, it can only be taken out of it.
    */
-  async leftBehind(): Promise<Salvaged | undefined> {
+  async leftBehind(): Promise<RestoreStream | undefined> {
     const vm = this.#shell.slot.vm;
     if (vm === undefined || this.#capture !== undefined || FINAL.includes(vm.migration)) return undefined;
     await vm.attached();

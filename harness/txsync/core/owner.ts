@@ -1,4 +1,4 @@
-import { hears, peerStatus } from "./lease.ts";
+import { hears, peerStatus, peersOf } from "./lease.ts";
 import type { Action, AgentState, Descriptor, Draft, Status } from "./types.ts";
 
 /** Output leaves without waiting in such a generation: nobody but its owner can supersede it. */
@@ -26,7 +26,9 @@ export function mayGoOn(s: AgentState): boolean {
   if (s.vm !== "running" || s.promised.owner !== role) return false;
   // Nobody can take over from a free owner, nor what no one but the source has been promised yet.
   if (lettingOutFreely(s) || (role === "source" && s.promised.generation === 0)) return true;
-  const heard = [s.peerSource, s.peerTarget, s.peerEscrow].filter((peer) => peer !== null);
+  const heard = peersOf(role)
+    .map((peer) => peerStatus(s, peer))
+    .filter((status) => status !== null);
   return heard.length > 0 && heard.every(({ promised }) => promised.owner === role);
 }
 

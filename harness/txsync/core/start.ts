@@ -5,6 +5,7 @@ import {
   type Descriptor,
   frameNumber,
   generation,
+  type Role,
   transactionNumber,
 } from "./types.ts";
 
@@ -105,7 +106,7 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
     phase: phaseAfterRestart(config, promised, opened, vm),
     vm,
     // A VM that stands ready never ran, nor did one whose generation this host knows was not opened.
-    ranFree: vm !== "ready" && memory?.everFree !== false && promised.owner === role && ownFinal(promised),
+    ranFree: vm !== "ready" && memory?.everFree !== false && isFinalOf(promised, role),
     everFree: memory === null ? durable !== null : memory.everFree || (durable?.opened ?? false),
     hasBase: role === "source" && (memory?.hasBase ?? durable === null),
     hasPackage: memory?.hasPackage ?? false,
@@ -122,8 +123,8 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
   };
 }
 
-function ownFinal(d: Descriptor): boolean {
-  return d.generation > 0 && d.mode === "final";
+function isFinalOf(d: Descriptor, role: Role): boolean {
+  return d.generation > 0 && d.mode === "final" && d.owner === role;
 }
 
 /** The log may have lost records that were answered for: only a later generation's count. */

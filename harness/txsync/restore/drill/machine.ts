@@ -7,6 +7,7 @@ import { waitFor } from "../../../base/wait.ts";
 import { LedgerClient } from "../../../guests/integrity/ledger-client.ts";
 import { qemuArgv } from "../../../qemu/command-line.ts";
 import { QmpClient } from "../../../qemu/qmp.ts";
+import { tryConnect } from "../../../qemu/unix-socket.ts";
 
 export interface DrillMachineOptions {
   readonly name: string;
@@ -81,14 +82,7 @@ export class DrillMachine implements AsyncDisposable {
       { what: `the monitor of ${options.name}`, timeout_ms: 15_000, interval_ms: 2, lastLines: () => lines.slice(-6) },
       async () => {
         if (child.exitCode !== null) throw new Error(`${options.name} exited at once: ${lines.join(" | ")}`);
-        const attempt = createConnection(qmp_path);
-        try {
-          await once(attempt, "connect");
-          return attempt;
-        } catch {
-          attempt.destroy();
-          return undefined;
-        }
+        return await tryConnect(qmp_path);
       },
     );
     const qmp = await QmpClient.connect(socket, { name: options.name, lastLines: () => lines.slice(-6) });
