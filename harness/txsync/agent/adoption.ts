@@ -1,10 +1,10 @@
 import { messageOf } from "../../base/errors.ts";
 import type { Durable, HostMemory } from "../core/index.ts";
-import type { VmProcess } from "./machine.ts";
 import type { Remembered } from "./memory.ts";
-import type { Shell } from "./shell.ts";
+import { log, type Shell } from "./shell.ts";
 import type { SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
+import type { VmProcess } from "./vm-process.ts";
 
 /**
  * What an earlier life of this agent left on the host, made into something that can be gone on with; before the core
@@ -28,12 +28,12 @@ export async function findAgain(
     if (promised === 0) vm = "running";
   } else if (vm === "running" || vm === "ready") {
     const adopted = await slot.adopt(qemu, config.role === "source");
+    // Only one that is gone is gone: one that does not answer for a moment is waited for, and nobody ends it.
     if (adopted === undefined) vm = "gone";
     else output.follow(adopted.folder);
   } else {
     // Half loaded or half made: of no use to anybody.
-    await slot.adopt(qemu);
-    await slot.kill();
+    await slot.remove(qemu);
     if (vm === "incoming" || vm === "loading") vm = "gone";
     if (vm === "restoring") vm = "none";
   }
@@ -43,15 +43,16 @@ export async function findAgain(
 
 /** A running QEMU was found again, and the core knows. It may stand still because the agent died between `stop` and `cont`. */
 export async function goOnWith(shell: Shell, target: TargetSide, vm: VmProcess): Promise<void> {
-  const { config, emit, dispatch, state } = shell;
+  const { config, dispatch, state } = shell;
   const isTarget = config.role === "target";
   try {
+    await vm.known();
     if (isTarget && !["", "completed"].includes(vm.migration)) await target.recover(vm);
     await vm.attached();
     const { status } = await vm.qmp.execute("query-status");
     if (status === "paused" && state().vm === "running") await vm.qmp.execute("cont");
     if (isTarget && vm.migration === "completed") dispatch({ kind: "allPagesArrived" });
   } catch (error) {
-    emit({ kind: "log", stream: "agent", line: `the VM that was found again does not answer: ${messageOf(error)}` });
+    log(shell, `the VM that was found again does not answer: ${messageOf(error)}`);
   }
 }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
-import type { VmProcess } from "./machine.ts";
+import type { VmProcess } from "./vm-process.ts";
 
 /**
  * Takes a VM out of a QEMU that switched over to nobody: the agent that was to keep its package died. Such a migration

@@ -1,15 +1,15 @@
 import type { TimelineEventBody } from "../../base/timeline.ts";
 import type { AgentState, EventBody } from "../core/index.ts";
+import type { DataCalls, DataClient } from "../data/index.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import type { OutputStore } from "./output.ts";
-import type { Peers } from "./peers.ts";
 import type { VmSlot } from "./vm-slot.ts";
 
 /** What the parts of an agent share. */
 export interface Shell {
   readonly config: AgentConfig;
-  readonly peers: Peers;
+  readonly data: DataClient;
   readonly output: OutputStore;
   readonly slot: VmSlot;
   readonly state: () => AgentState;
@@ -18,4 +18,17 @@ export interface Shell {
   /** For whoever watches; never for another agent. */
   readonly emit: (event: TimelineEventBody) => void;
   readonly machine: () => Machine;
+}
+
+export function log(shell: Pick<Shell, "emit">, line: string): void {
+  shell.emit({ kind: "log", stream: "agent", line });
+}
+
+/** Tells the data plane something that nobody waits for. */
+export function tellData<K extends keyof DataCalls>(
+  shell: Pick<Shell, "data" | "emit">,
+  call: K,
+  what: Parameters<DataCalls[K]>[0],
+): void {
+  shell.data.ask(call, what).catch((error: unknown) => log(shell, `${call}: ${String(error)}`));
 }

@@ -1,67 +1,30 @@
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
-import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy } from "../../qemu/migration-api.ts";
-import type { Action, Generation, Message, PageRoute, Role, TransactionNumber } from "../core/index.ts";
+import type { PageRoute } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
-import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
-import { encodeRecord } from "../log/index.ts";
-import { PageFetcher } from "../pages/fetcher.ts";
-import type { Note } from "../pages/notes.ts";
-import { decodePages, encodeRequest, type PageRequest } from "../pages/page-frames.ts";
-import { PageMap } from "../pages/page-map.ts";
-import { pagesIn, TargetFeed } from "../relay/feed.ts";
-import { takeTransaction } from "../transaction/take.ts";
-import { bytesOf, type Transaction } from "../transaction/transaction.ts";
-import { decodePackage, loadPackage, type Package, savePackage } from "./kept-package.ts";
-import type { VmProcess } from "./machine.ts";
-import type { Shell } from "./shell.ts";
-import { sendTargetPages } from "./target-pages.ts";
+import { decodePackage, loadPackage, type Package, savePackage } from "../data/index.ts";
+import { log, type Shell, tellData } from "./shell.ts";
+import type { TransactionTaker } from "./transaction-taker.ts";
+import type { VmProcess } from "./vm-process.ts";
 
-type BaseHeld = Extract<Note, { kind: "base-held" }>;
-type Append = Extract<Message, { kind: "append" }>;
-
-const SHARE_UNTIL_COVERED = 0.5;
-const TICK_MS = 2;
-/** What is under way at a time: enough for the way there and back where a processor is shared by three agents. */
-const WINDOW_PAGES = 256;
-const RETRY_MS = 150;
-/** A source that sends nothing for so long is not the only one to be asked for what a vCPU waits for. */
-const SILENT_MS = 40;
-const ABSORB_PAGES = 8192;
-const ALL_PAGES_PING = 0x4645_7272;
-const LOADED_PING = 0x4645_7273;
-const PROGRESS_EVERY_MS = 20;
+/** QEMU reports a broken connection, and listens for the recovery, at once: this bounds one step, not the work. */
 const PAUSED_MS = 5_000;
-const SLOW_EVERY_MS = 1_000;
 
-/** The target's part: feeds QEMU the stream, gets it its pages, and takes transactions. */
+/** The target's part of the control plane: has QEMU load the package, recovers its stream, ends it at the handoff. */
 export class TargetSide {
   readonly #shell: Shell;
+  readonly #taker: TransactionTaker;
   #package: Package | undefined;
   #incoming: Package | undefined;
-  #map: PageMap | undefined;
-  #fetcher: PageFetcher | undefined;
-  #feed: TargetFeed | undefined;
-  #ticking: NodeJS.Timeout | undefined;
-  #route: PageRoute = "direct";
-  #source_heard_ms = 0;
-  #tracker: PagescanTracker | undefined;
-  #tracked = false;
-  #forget = false;
-  #hung = false;
-  #asked_all = false;
+  /** The QEMU whose stream the data plane has. */
+  #fed: VmProcess | undefined;
   #ended = false;
-  #told_ms = 0;
-  #told_slow_ms = Number.NEGATIVE_INFINITY;
-  #covered = false;
-  #held: BaseHeld | undefined;
-  #taken: { readonly transaction: Transaction; readonly at_ms: number } | undefined;
-  #record: { readonly n: number; readonly generation: number; readonly pieces: Uint8Array[] } | undefined;
 
-  constructor(shell: Shell) {
+  constructor(shell: Shell, taker: TransactionTaker) {
     this.#shell = shell;
+    this.#taker = taker;
     this.#package = loadPackage(shell.config.memory_folder)?.package;
   }
 
@@ -70,15 +33,13 @@ export class TargetSide {
     return this.#package;
   }
 
-  // ---- the package
-
   /** The bytes of a package that the core may decide to load. */
   packageCame(body: Buffer): void {
     this.#incoming = decodePackage(body);
   }
 
   async load(): Promise<void> {
-    const { slot, dispatch, config, emit } = this.#shell;
+    const { slot, dispatch, config, emit, data } = this.#shell;
     const vm = slot.vm;
     const what = this.#incoming;
     if (vm === undefined || what === undefined) {
@@ -88,201 +49,55 @@ export class TargetSide {
     try {
       savePackage(config.memory_folder, { package: what, small: [] });
       this.#package = what;
-      let running = false;
-      vm.on((event) => {
-        if (event.kind !== "resume" || running) return;
-        running = true;
+      this.#ended = false;
+      const stopListening = vm.on((event) => {
+        if (event.kind !== "resume") return;
+        stopListening();
         emit({ kind: "migration.step", step: "target-running" });
         dispatch({ kind: "vmRunning" });
-        void this.#openTracker(vm, false).catch(() => undefined);
+        this.#taker.follow(vm, what.blocks, false);
       });
       await enablePostcopy(vm.qmp);
       await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
-      const feed = await this.#connect(vm, vm.incoming_path, what);
-      this.#begin(vm, feed, new PageMap(what.blocks));
-      feed.write(what.preamble);
-      feed.write(what.packaged);
-      if (this.#shell.machine().hold) feed.ping(LOADED_PING);
+      this.#fed = vm;
+      await data.ask("load", { path: vm.incoming_path, package: what, hold: this.#shell.machine().hold });
     } catch (error) {
       // A QEMU that did not take the package is of no use any more; its end tells the core.
-      emit({ kind: "log", stream: "agent", line: `the package was not loaded: ${messageOf(error)}` });
+      log(this.#shell, `the package was not loaded: ${messageOf(error)}`);
       await slot.kill();
       dispatch({ kind: "qemuGone" });
     }
   }
 
-  async #connect(vm: VmProcess, path: string, what: Package): Promise<TargetFeed> {
-    return await TargetFeed.connect(path, {
-      ram_section_id: what.ram_section_id,
-      blocks: what.blocks,
-      onPong: (value) => {
-        if (value === ALL_PAGES_PING) this.#shell.dispatch({ kind: "allPagesArrived" });
-        // Held still it never says that it runs.
-        if (value === LOADED_PING) this.#shell.dispatch({ kind: "vmRunning" });
-      },
-      onClosed: (why) => {
-        if (this.#shell.slot.vm !== vm || vm.gone || this.#ended) return;
-        this.#shell.emit({ kind: "log", stream: "agent", line: `QEMU's migration connection is gone: ${why}` });
-        if (this.#shell.state().vm === "running") void this.recover(vm);
-      },
-    });
-  }
-
-  #begin(vm: VmProcess, feed: TargetFeed, map: PageMap): void {
-    this.#feed = feed;
-    this.#map = map;
-    this.#asked_all = false;
-    this.#ended = false;
-    this.#source_heard_ms = performance.now();
-    const rate = this.#package?.bytes_per_s ?? 0;
-    const fetcher = new PageFetcher({
-      map,
-      order: "ascending",
-      window_pages: WINDOW_PAGES,
-      bytes_per_s: rate,
-      retry_ms: RETRY_MS,
-      wanted_retry_ms: SILENT_MS,
-      ask: (runs, urgent) => this.#ask(runs, urgent),
-      deliver: (block, first, pages) => {
-        feed.writePages(pages.map((bytes, i) => ({ block, page: first + i, bytes })));
-        if (this.#tracker?.mode === "sure") this.#learn(block, first, pages);
-      },
-      full: () => feed.full,
-    });
-    this.#fetcher = fetcher;
-    this.#setShare();
-    feed.onRequest = (run) => fetcher.want(run, performance.now());
-    clearInterval(this.#ticking);
-    this.#ticking = setInterval(() => this.#tick(vm), TICK_MS);
-  }
-
-  /** The sure way has to know what the log has: the base, as it came. */
-  #learn(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
-    const content = Buffer.concat(pages.map((bytes) => bytes ?? Buffer.alloc(PAGE_BYTES)));
-    this.#tracker?.learn(block, first, content).catch(() => {
-      this.#forget = true;
-    });
-  }
-
-  #ask(runs: PageRequest["runs"], urgent: boolean): boolean {
-    const route = this.#route;
-    const base = this.#package?.base;
-    if (route === "none" || base === undefined) return false;
-    const { peers } = this.#shell;
-    const silent = route === "direct" && performance.now() - this.#source_heard_ms > SILENT_MS;
-    // Nothing is decided yet, but a vCPU waits. Whoever of the two answers, it is the same page.
-    if (urgent && silent) sendTargetPages(peers, "escrow", [encodeRequest({ by: "target", of: "escrow", base, runs })]);
-    const to: Role = route === "direct" ? "source" : "escrow";
-    const of: Role = route === "escrow" ? "escrow" : "source";
-    return sendTargetPages(peers, to, [encodeRequest({ by: "target", of, base, runs })]);
-  }
-
-  #tick(vm: VmProcess): void {
-    const now_ms = performance.now();
-    if (this.#shell.slot.vm !== vm || vm.gone) {
-      clearInterval(this.#ticking);
-      return;
-    }
-    this.#fetcher?.tick(now_ms);
-    const map = this.#map;
-    if (map === undefined) return;
-    if (now_ms - this.#told_ms >= PROGRESS_EVERY_MS || (map.complete && !this.#asked_all)) {
-      this.#told_ms = now_ms;
-      this.#tellProgress(map);
-      this.#tellCovered(map);
-    }
-    if (map.complete && !this.#asked_all) {
-      this.#asked_all = true;
-      // Answered when QEMU has read, and placed, every page before it.
-      this.#feed?.ping(ALL_PAGES_PING);
-      clearInterval(this.#ticking);
-      this.#shell.emit({ kind: "migration.step", step: "completing" });
-    }
-  }
-
-  #tellProgress(map: PageMap): void {
-    this.#shell.emit({
-      kind: "migration.progress",
-      transferred_bytes: map.count * PAGE_BYTES,
-      remaining_bytes: (map.pages_total - map.count) * PAGE_BYTES,
-      total_bytes: map.pages_total * PAGE_BYTES,
-      pages_arrived: map.count,
-      pages_total: map.pages_total,
-      pages_requested: this.#fetcher?.urgent_pages ?? 0,
-    });
-  }
-
-  // ---- pages
-
-  pagesCame(from: Role, payload: Buffer): void {
-    const answer = decodePages(payload);
-    if (answer.base !== this.#package?.base) return;
-    if (from === "source") this.#source_heard_ms = performance.now();
-    this.#fetcher?.answered(answer);
-    this.#fetcher?.tick(performance.now());
+  /** QEMU's end of the stream is gone. */
+  feedClosed(why: string): void {
+    const vm = this.#fed;
+    if (vm === undefined || this.#shell.slot.vm !== vm || vm.gone || this.#ended) return;
+    log(this.#shell, `QEMU's migration connection is gone: ${why}`);
+    if (this.#shell.state().vm === "running") void this.recover(vm);
   }
 
   setRoute(route: PageRoute): void {
-    this.#route = route;
-    this.#fetcher?.askAgain();
-    const left = this.#map === undefined ? 0 : this.#map.pages_total - this.#map.count;
-    if (route === "escrow") this.#shell.emit({ kind: "takeover", server: "escrow", pages_left: left });
-    if (route === "none" && left > 0) {
-      const text = `${left} pages are missing here, and nobody who is heard has them: the guest waits`;
-      this.#shell.emit({ kind: "run.note", text });
-    }
+    tellData(this.#shell, "route", { route });
   }
-
-  baseHeld(held: BaseHeld): void {
-    this.#held = held;
-    if (this.#map !== undefined) this.#tellCovered(this.#map);
-  }
-
-  /** Base in escrow and target together: every page that is missing here is there. */
-  #tellCovered(map: PageMap): void {
-    const held = this.#held;
-    const known = held !== undefined && held.base === this.#package?.base;
-    const covered =
-      map.complete ||
-      (known &&
-        map.blocks.every(({ name }) => {
-          const first = map.firstMissing(name);
-          return first < 0 || (held.complete ? true : first >= (held.from[name] ?? Number.POSITIVE_INFINITY));
-        }));
-    if (covered === this.#covered) return;
-    this.#covered = covered;
-    this.#setShare();
-    this.#shell.dispatch({ kind: "baseCovered", covered });
-  }
-
-  /** Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. */
-  #setShare(): void {
-    if (this.#fetcher !== undefined) this.#fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
-  }
-
-  // ---- the end
 
   /** After every step of the core: the migration ends when the VM is handed off. */
   afterStep(): void {
     const state = this.#shell.state();
     const handed = state.vm === "running" && state.allPages && isOwner(state) && state.opened.mode === "final";
-    if (!handed || this.#ended || this.#feed === undefined) return;
+    if (!handed || this.#ended || this.#fed === undefined) return;
     this.#ended = true;
     this.#shell.emit({ kind: "handoff", generation: state.opened.generation, n: state.tx.next - 1 });
-    this.#feed.end();
-    const tracker = this.#tracker;
-    this.#tracker = undefined;
-    void tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+    tellData(this.#shell, "endFeed", {});
+    this.#taker.stop();
   }
-
-  // ---- an agent that comes back
 
   /**
    * The connection to QEMU is gone, with the agent that had it or otherwise: QEMU pauses the migration, and its own
    * recovery handshake says which pages it has.
    */
   async recover(vm: VmProcess): Promise<void> {
-    const { emit, dispatch, slot } = this.#shell;
+    const { emit, dispatch, slot, data } = this.#shell;
     const what = this.#package;
     if (what === undefined) return;
     try {
@@ -305,149 +120,23 @@ export class TargetSide {
           return undefined;
         }
       });
-      const feed = await this.#connect(vm, path, what);
-      const received = await feed.recover();
-      const map = new PageMap(what.blocks);
-      for (const [block, bitmap] of received) {
-        for (const page of pagesIn(bitmap)) if (map.knows(block, page)) map.add(block, page);
-      }
-      this.#begin(vm, feed, map);
-      emit({ kind: "run.note", text: `QEMU goes on with ${map.count} of ${map.pages_total} pages after a recovery` });
-      await this.#openTracker(vm, true);
+      this.#fed = vm;
+      this.#ended = false;
+      const { count, total } = await data.ask("recover", { path, package: what });
+      emit({ kind: "run.note", text: `QEMU goes on with ${count} of ${total} pages after a recovery` });
+      this.#taker.follow(vm, what.blocks, true);
     } catch (error) {
-      emit({ kind: "log", stream: "agent", line: `the migration was not resumed: ${messageOf(error)}` });
+      log(this.#shell, `the migration was not resumed: ${messageOf(error)}`);
       if (slot.vm !== vm) return;
       await slot.kill();
       dispatch({ kind: "qemuGone" });
     }
   }
 
-  // ---- transactions
-
-  async #openTracker(vm: VmProcess, taken_before: boolean): Promise<void> {
-    const { config, emit } = this.#shell;
-    await this.#tracker?.[Symbol.asyncDispose]();
-    this.#tracker = undefined;
-    const tracker = await openTracker({
-      pagescan: config.pagescan,
-      pid: vm.pid,
-      blocks: await vm.blocks(),
-      prefer: config.find,
-      taken_before,
-      shim_status_path: vm.shim_status_path,
-    });
-    tracker.onModeChange = (mode, why) =>
-      emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${why}` });
-    this.#tracker = tracker;
-    this.#tracked = taken_before;
-  }
-
-  async take({ generation, n, since }: Extract<Action, { kind: "takeTransaction" }>): Promise<void> {
-    const { slot, dispatch, emit, output } = this.#shell;
-    const failed = (why: string): void => {
-      emit({ kind: "log", stream: "agent", line: `transaction ${n} was not taken: ${why}` });
-      dispatch({ kind: "transactionFailed", generation, n });
-    };
-    const vm = slot.vm;
-    const tracker = this.#tracker;
-    if (vm === undefined || tracker === undefined || this.#hung || this.#shell.machine().hold) {
-      // At the next epoch again.
-      dispatch({ kind: "transactionFailed", generation, n });
-      return;
-    }
-    try {
-      if (this.#forget || (since === "base" && this.#tracked)) await tracker.forget();
-      this.#forget = false;
-      let mark = output.produced;
-      const outcome = await takeTransaction({
-        qmp: vm.qmp,
-        tracker,
-        generation,
-        n,
-        status: () => vm.migration,
-        state_path: join(vm.folder, "device-state"),
-        onStill: () => {
-          mark = output.look();
-        },
-      });
-      if (outcome.kind === "refused") return failed(`the migration is ${outcome.status}`);
-      if (outcome.kind === "stop-hung") {
-        this.#hung = true;
-        void outcome.released
-          .catch(() => undefined)
-          .then(() => {
-            this.#hung = false;
-          });
-        return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
-      }
-      this.#tracked = true;
-      const { transaction } = outcome;
-      this.#taken = { transaction, at_ms: performance.now() };
-      const { stop_ms, device_ms, find_ms, copy_ms, pause_ms } = transaction.timings;
-      const [pages, bytes] = [transaction.pages.pages, bytesOf(transaction)];
-      emit({ kind: "tx.taken", generation, n, pages, bytes, stop_ms, device_ms, find_ms, copy_ms, pause_ms });
-      dispatch({ kind: "transactionTaken", generation, n, mark });
-      await tracker.absorb(ABSORB_PAGES);
-    } catch (error) {
-      this.#forget = true;
-      failed(messageOf(error));
-    }
-  }
-
-  dropRecord(n: TransactionNumber): void {
-    this.#forget = true;
-    if (this.#record?.n === n) this.#record = undefined;
-  }
-
-  /** The bytes of an `append`: the same ones when it is sent again. */
-  recordOf(message: Append): Uint8Array[] | undefined {
-    const { generation, n, since, mark, acked } = message;
-    if (this.#record?.n === n && this.#record.generation === generation) return this.#record.pieces;
-    const taken = this.#taken?.transaction;
-    if (taken === undefined || taken.n !== n || taken.generation !== generation) return undefined;
-    const blocks = (this.#package?.blocks ?? []).map(({ name, bytes }) => ({ name, size: bytes }));
-    const numbers = new Map(blocks.map(({ name }, i) => [name, i]));
-    const pieces = encodeRecord({
-      generation,
-      n,
-      since,
-      mark,
-      acked,
-      blocks,
-      pages: [...taken.pages].map(({ block, page, bytes }) => ({ block: numbers.get(block) ?? 0, page, bytes })),
-      device_state: taken.device_state,
-      frames: this.#shell.output.frames(acked + 1, mark),
-    });
-    this.#record = { n, generation, pieces };
-    return pieces;
-  }
-
-  committed(generation: Generation, n: TransactionNumber): void {
-    const taken = this.#taken;
-    const latency_ms = taken?.transaction.n === n ? performance.now() - taken.at_ms : 0;
-    this.#shell.emit({ kind: "tx.committed", generation, n, latency_ms });
-    this.#tellSlow(n, latency_ms);
-    this.#record = undefined;
-    this.#taken = undefined;
-  }
-
-  /** One transaction is under way at a time: an escrow that is slow stretches the epochs, and that is said. */
-  #tellSlow(n: TransactionNumber, latency_ms: number): void {
-    const now_ms = performance.now();
-    if (latency_ms < 2 * this.#shell.config.epoch_ms || now_ms - this.#told_slow_ms < SLOW_EVERY_MS) return;
-    this.#told_slow_ms = now_ms;
-    const text = `epochs stretch: transaction ${n} took ${Math.round(latency_ms)} ms to be stored`;
-    this.#shell.emit({ kind: "run.note", text });
-  }
-
   /** The VM here is not ours to feed any more. */
   async stop(): Promise<void> {
-    clearInterval(this.#ticking);
-    this.#feed?.[Symbol.dispose]();
-    this.#feed = undefined;
-    this.#fetcher = undefined;
-    const tracker = this.#tracker;
-    this.#tracker = undefined;
-    await tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+    this.#fed = undefined;
+    this.#taker.stop();
+    await this.#shell.data.ask("stopFeed", {});
   }
 }

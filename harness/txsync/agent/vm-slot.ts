@@ -1,7 +1,9 @@
-import { rmSync } from "node:fs";
+import { linkSync, rmSync } from "node:fs";
 import type { TimelineEventBody } from "../../base/timeline.ts";
+import { basePath } from "../data/index.ts";
 import type { AgentConfig } from "./config.ts";
-import { folderOf, killLeftover, type Machine, type StartAs, VmProcess } from "./machine.ts";
+import type { Machine } from "./machine.ts";
+import { folderOf, killLeftover, type StartAs, VmProcess } from "./vm-process.ts";
 
 export interface SlotOptions {
   readonly config: AgentConfig;
@@ -31,28 +33,45 @@ export class VmSlot {
   }
 
   start(machine: Machine, as: StartAs): Promise<VmProcess> {
-    return this.#inTurn(async () => {
-      await this.#end();
-      rmSync(folderOf(this.#options.config, this.#number - 1), { recursive: true, force: true });
-      this.#number += 1;
-      if (as !== "restore") rmSync(this.#options.config.ram_path, { force: true });
-      const vm = await VmProcess.start(this.#options.config, machine, this.#number, as);
-      this.#take(vm);
-      return vm;
-    });
+    return this.#inTurn(() => this.#start(machine, as));
   }
 
   /**
-   * Finds what an earlier life of the agent left; a QEMU that cannot be used is ended.
+   * The QEMU that stands by on the base: the one that is there, or a new one. It reads nothing of the file before its
+   * stream comes (harness/qemu/FACTS.md, "In-place restore"), so the base may be written meanwhile.
+   */
+  standby(machine: Machine): Promise<VmProcess> {
+    return this.#inTurn(async () => {
+      const vm = this.#vm;
+      if (vm?.started_as === "standby" && !vm.gone) return vm;
+      return await this.#start(machine, "standby");
+    });
+  }
+
+  async #start(machine: Machine, as: StartAs): Promise<VmProcess> {
+    const { config } = this.#options;
+    await this.#end();
+    rmSync(folderOf(config, this.#number - 1), { recursive: true, force: true });
+    this.#number += 1;
+    if (as !== "restore") rmSync(config.ram_path, { force: true });
+    // The base by another name: it is the VM's memory from the moment it runs, and is not copied.
+    if (as === "standby") linkSync(basePath(config.memory_folder), config.ram_path);
+    const vm = await VmProcess.start(config, machine, this.#number, as);
+    this.#take(vm);
+    return vm;
+  }
+
+  /**
+   * Finds what an earlier life of the agent left; undefined where it is gone.
    * @param thaw the agent may have frozen it
+   * @throws Error when it is there and cannot be reached
    */
   async adopt(number: number, thaw = false): Promise<VmProcess | undefined> {
     this.#number = number;
     // One more may have been started than was noted.
     await killLeftover(this.#options.config, number + 1);
-    const vm = await VmProcess.adopt(this.#options.config, folderOf(this.#options.config, number), thaw);
-    if (vm === undefined) await killLeftover(this.#options.config, number);
-    else this.#take(vm);
+    const vm = VmProcess.adopt(this.#options.config, folderOf(this.#options.config, number), thaw);
+    if (vm !== undefined) this.#take(vm);
     return vm;
   }
 
@@ -65,7 +84,8 @@ export class VmSlot {
 
   /** Takes over a QEMU that another agent had started, in another folder than ours. */
   async take(folder: string): Promise<VmProcess | undefined> {
-    const vm = await VmProcess.adopt(this.#options.config, folder);
+    const vm = VmProcess.adopt(this.#options.config, folder);
+    await vm?.known();
     if (vm !== undefined) this.#take(vm);
     return vm;
   }

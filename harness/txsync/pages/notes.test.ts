@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeNote, decodePart, encodeNote, FRAME_NOTE, FRAME_PART, type Note, parts } from "./notes.ts";
+import { decodeNote, encodeNote, FRAME_NOTE, type Note } from "./notes.ts";
 import { PageFrameError } from "./page-frames.ts";
 
 const count = fc.nat(Number.MAX_SAFE_INTEGER);
@@ -25,7 +25,16 @@ const notes: fc.Arbitrary<Note> = fc.oneof(
     share: fc.double({ min: 0, max: 1, noNaN: true }).map((share) => share + 0),
     from: fc.dictionary(name, count, { maxKeys: 20, noNullPrototype: true }),
   }),
-  fc.record({ kind: fc.constant("log-wanted" as const), question: count, n: count }),
+  fc.record({
+    kind: fc.constant("log-wanted" as const),
+    question: count,
+    n: fc.option(count),
+    since: fc.option(fc.record({ lineage: base, n: count }, { noNullPrototype: true })),
+  }),
+  fc.record({ kind: fc.constant("log-grew" as const), n: count }),
+  fc.record({ kind: fc.constant("record-again" as const), generation: count, n: count }),
+  fc.record({ kind: fc.constant("record-here" as const), generation: count, n: count }),
+  fc.record({ kind: fc.constant("record-spoilt" as const), why: fc.string({ maxLength: 200 }) }),
   fc.record({ kind: fc.constant("log-refused" as const), question: count, why: fc.string({ maxLength: 200 }) }),
 );
 
@@ -65,35 +74,5 @@ describe("notes", () => {
     ];
     for (const note of bad) expect(() => decodeNote(bytesOf(note))).toThrow(PageFrameError);
     expect(() => decodeNote(Buffer.alloc(3 * 2 ** 20, 32))).toThrow(/a note of/);
-  });
-});
-
-describe("long answers", () => {
-  const MIB = 1 << 20;
-
-  it("come out of their parts as they went in, each part fit for one frame, the last one marked", () => {
-    for (const length of [0, 1, MIB - 1, MIB, MIB + 1, 2 * MIB, 3 * MIB + 17]) {
-      const bytes = Buffer.alloc(length);
-      for (let at = 0; at < length; at += 4093) bytes[at] = at % 251;
-      const got = [...parts(4_000_000_000, bytes)].map((pieces) => Buffer.concat(pieces));
-      for (const part of got) {
-        expect(part[0]).toBe(FRAME_PART);
-        expect(part.length).toBeLessThanOrEqual(MIB + 6);
-      }
-      const decoded = got.map(decodePart);
-      expect(decoded.every(({ question }) => question === 4_000_000_000)).toBe(true);
-      expect(decoded.map(({ last }) => last)).toEqual(decoded.map((_, i) => i === decoded.length - 1));
-      expect(Buffer.concat(decoded.map((part) => part.bytes)).equals(bytes)).toBe(true);
-    }
-  });
-
-  it("are refused without a whole head", () => {
-    for (let length = 0; length < 6; length += 1)
-      expect(() => decodePart(Buffer.alloc(length))).toThrow(PageFrameError);
-    expect(decodePart(Buffer.from([FRAME_PART, 0, 0, 0, 1, 0]))).toEqual({
-      question: 1,
-      last: false,
-      bytes: Buffer.alloc(0),
-    });
   });
 });

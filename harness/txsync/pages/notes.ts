@@ -3,12 +3,10 @@ import { messageOf } from "../../base/errors.ts";
 import { PageFrameError } from "./page-frames.ts";
 
 /**
- * What agents tell each other about the base and the log beside pages: JSON in a `data` frame, u8 3 before it. And
- * long answers, in parts: u8 4 | u32 number of the question | u8 last | bytes.
+ * What agents tell each other about the base, the log and records beside their bytes: JSON in a `data` frame, u8 3
+ * before it.
  */
 export const FRAME_NOTE = 3;
-export const FRAME_PART = 4;
-const PART_BYTES = 1 << 20;
 const NOTE_BYTES_MAX = 2 * 2 ** 20;
 /** More changed runs than that are not listed: the base is copied anew. */
 export const CHANGED_RUNS_MAX = 65_536;
@@ -42,10 +40,25 @@ const schema = z.discriminatedUnion("kind", [
     share: z.number().min(0).max(1),
     from: z.record(z.string().max(255), count),
   }),
-  /** To the escrow: the log's last transaction, whole, in parts under this number. */
-  z.strictObject({ kind: z.literal("log-wanted"), question: count, n: count }),
+  /**
+   * To the escrow: the log's last transaction as a record, relative to `since` of that log where the asker has that; null:
+   * to the base. `n`: no other one will do.
+   */
+  z.strictObject({
+    kind: z.literal("log-wanted"),
+    question: count,
+    n: count.nullable(),
+    since: z.strictObject({ lineage: z.string().max(64), n: count }).nullable(),
+  }),
   /** The escrow has no such transaction. */
   z.strictObject({ kind: z.literal("log-refused"), question: count, why: z.string().max(1000) }),
+  /** Escrow to source: another transaction was committed. */
+  z.strictObject({ kind: z.literal("log-grew"), n: count }),
+  /** Target to escrow: the record that you have whole is asked to be stored once more. */
+  z.strictObject({ kind: z.literal("record-again"), generation: count, n: count }),
+  /** Escrow to target: the record is here whole; or what came is of no use, and has to come again. */
+  z.strictObject({ kind: z.literal("record-here"), generation: count, n: count }),
+  z.strictObject({ kind: z.literal("record-spoilt"), why: z.string().max(1000) }),
 ]);
 
 export type Note = z.infer<typeof schema>;
@@ -62,24 +75,4 @@ export function decodeNote(bytes: Buffer): Note {
   } catch (error) {
     throw new PageFrameError(`a note that makes no sense (${messageOf(error)})`);
   }
-}
-
-/** An answer in parts, each fit for one frame. */
-export function* parts(question: number, bytes: Buffer): Generator<Uint8Array[]> {
-  for (let at = 0; at === 0 || at < bytes.length; at += PART_BYTES) {
-    const head = Buffer.alloc(6);
-    head.writeUInt8(FRAME_PART, 0);
-    head.writeUInt32BE(question, 1);
-    head.writeUInt8(at + PART_BYTES >= bytes.length ? 1 : 0, 5);
-    yield [head, bytes.subarray(at, at + PART_BYTES)];
-  }
-}
-
-export function decodePart(bytes: Buffer): {
-  readonly question: number;
-  readonly last: boolean;
-  readonly bytes: Buffer;
-} {
-  if (bytes.length < 6) throw new PageFrameError("a part without a head");
-  return { question: bytes.readUInt32BE(1), last: bytes[5] === 1, bytes: bytes.subarray(6) };
 }

@@ -1,47 +1,56 @@
 import { createConnection, createServer, type Socket } from "node:net";
 import { messageOf } from "../../base/errors.ts";
 import type { Message, Role } from "../core/index.ts";
-import { decodeMessage, encodeMessage, FrameDecoder, FrameEncoder, Handshake } from "../wire/index.ts";
+import { FrameDecoder, FrameEncoder } from "./frame.ts";
+import { Handshake } from "./handshake.ts";
+import { decodeMessage, encodeMessage } from "./message.ts";
 
 /**
- * How an agent talks to the two others. Each agent opens two connections to each peer and only sends on them: one for
- * words, one for what is long (records, packages, pages), so that a heartbeat never waits behind pages. What comes in,
- * comes on the peer's own connections. Nothing is kept for a peer that is not there: the core says it again.
+ * How the parts of agents talk. Each opens its own connections to each peer, one a channel, and only sends on them; what
+ * comes in, comes on the peer's own connections. So what is short never waits behind what is long. Nothing is kept for a
+ * peer that is not there: whoever has something to say says it again.
  */
-export type Channel = "words" | "bulk";
-const CHANNELS: readonly Channel[] = ["words", "bulk"];
 const REDIAL_MS = 50;
 /** Nobody who is not authentic by then may keep a connection. */
 const HANDSHAKE_MS = 1_000;
+/** More than two peers ever have, old connections that nobody has noticed to be dead among them. */
+const CONNECTIONS_MAX = 64;
+/** Refused connections are told of so often, and no more: whoever knocks cannot fill a log. */
+const REFUSED_EVERY_MS = 1_000;
+const DRAIN_LOOK_MS = 250;
 
-export interface PeersOptions {
+export interface PeersOptions<Channel extends string> {
   readonly role: Role;
   readonly secret: Buffer;
   readonly migration: Buffer;
+  readonly channels: readonly Channel[];
   readonly peers: Readonly<Partial<Record<Role, { readonly host: string; readonly port: number }>>>;
   readonly listen: { readonly host: string; readonly port: number };
   /** A connection that is still being made, or leads nowhere, is given up after so long. */
   readonly patience_ms: number;
-  readonly onMessage: (from: Role, message: Message, body: Buffer) => void;
-  readonly onData: (from: Role, payload: Buffer) => void;
+  readonly onMessage?: (from: Role, message: Message, body: Buffer) => void;
+  /** While the promise that it returns is not settled, nothing more is read of that connection. */
+  readonly onData?: (from: Role, payload: Buffer, channel: Channel) => Promise<void> | undefined;
   readonly onLog: (line: string) => void;
 }
 
-export class Peers {
-  readonly #options: PeersOptions;
+export class Peers<Channel extends string> {
+  readonly #options: PeersOptions<Channel>;
   readonly #lines = new Map<string, Line>();
   readonly #incoming = new Map<string, Socket>();
+  #refused_ms = Number.NEGATIVE_INFINITY;
 
-  constructor(options: PeersOptions) {
+  constructor(options: PeersOptions<Channel>) {
     this.#options = options;
     for (const peer of Object.keys(options.peers) as Role[]) {
-      for (const channel of CHANNELS) this.#lines.set(`${peer}:${channel}`, new Line(options, peer, channel));
+      for (const channel of options.channels) this.#lines.set(`${peer}:${channel}`, new Line(options, peer, channel));
     }
   }
 
   async start(): Promise<void> {
     const { listen } = this.#options;
     const server = createServer((socket) => this.#accept(socket));
+    server.maxConnections = CONNECTIONS_MAX;
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject).listen(listen.port, listen.host, resolve);
     });
@@ -49,27 +58,28 @@ export class Peers {
   }
 
   /** @returns whether there was a connection to send it on; whether it arrives nobody knows. */
-  send(to: Role, message: Message, body: readonly Uint8Array[] = []): boolean {
-    const channel = message.kind === "append" || message.kind === "package" ? "bulk" : "words";
+  send(to: Role, channel: Channel, message: Message, body: readonly Uint8Array[] = []): boolean {
     return this.#line(to, channel).send("message", encodeMessage(message, body));
   }
 
-  /**
-   * What goes on one channel arrives in order; what is urgent, and so short that it holds no word up, goes with the words
-   * and past everything that is long.
-   */
-  sendData(to: Role, pieces: readonly Uint8Array[], channel: Channel = "bulk"): boolean {
+  /** What goes on one channel arrives in order. @returns as `send` */
+  sendData(to: Role, channel: Channel, pieces: readonly Uint8Array[]): boolean {
     return this.#line(to, channel).send("data", pieces);
   }
 
-  /** Bytes that wait to be sent on the bulk connection. */
-  backlog(to: Role): number {
-    return this.#line(to, "bulk").backlog;
+  /** Names the present connection of a channel; undefined while there is none. Another number: what was sent may be lost. */
+  connection(to: Role, channel: Channel): number | undefined {
+    return this.#line(to, channel).connection;
+  }
+
+  /** Settles when less than so many bytes wait to be sent there, or the connection is another one. */
+  async drained(to: Role, channel: Channel, most_bytes: number): Promise<void> {
+    await this.#line(to, channel).drained(most_bytes);
   }
 
   /** The peer is not heard: connections that have had their time are made anew. */
   notHeard(peer: Role): void {
-    for (const channel of CHANNELS) this.#line(peer, channel).renew();
+    for (const channel of this.#options.channels) this.#line(peer, channel).renew();
   }
 
   #line(to: Role, channel: Channel): Line {
@@ -78,16 +88,26 @@ export class Peers {
     return line;
   }
 
+  #tellRefused(line: string): void {
+    const now_ms = performance.now();
+    if (now_ms - this.#refused_ms < REFUSED_EVERY_MS) return;
+    this.#refused_ms = now_ms;
+    this.#options.onLog(line);
+  }
+
   #accept(socket: Socket): void {
     socket.setNoDelay(true);
     const decoder = new FrameDecoder();
     const encoder = new FrameEncoder();
-    const handshake = new Handshake(this.#options);
+    const handshake = new Handshake({ ...this.#options, accepts: true });
     let peer: Role | undefined;
-    let channel: string | undefined;
+    let channel: Channel | undefined;
+    let reading = false;
     const deadline = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     const close = (why: string): void => {
-      this.#options.onLog(`a connection${peer === undefined ? "" : ` from ${peer}`} was closed: ${why}`);
+      const line = `a connection${peer === undefined ? "" : ` from ${peer}`} was closed: ${why}`;
+      if (peer === undefined) this.#tellRefused(line);
+      else this.#options.onLog(line);
       socket.destroy();
     };
     socket.on("error", () => socket.destroy());
@@ -97,10 +117,12 @@ export class Peers {
       if (this.#incoming.get(key) === socket) this.#incoming.delete(key);
     });
     writeAll(socket, encoder.encode("hello", [handshake.hello()]));
-    socket.on("data", (chunk: Buffer) => {
+    /** Takes the frames that are whole, one after the other; waits where whoever takes them asks for it. */
+    const read = async (): Promise<void> => {
+      if (reading) return;
+      reading = true;
       try {
-        decoder.push(chunk);
-        for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
+        for (let frame = decoder.next(); frame !== undefined && !socket.destroyed; frame = decoder.next()) {
           if (peer === undefined) {
             const next = handshake.receive(frame);
             if ("auth" in next) {
@@ -111,46 +133,78 @@ export class Peers {
             decoder.secure(next.session.receiveKey);
             clearTimeout(deadline);
           } else if (channel === undefined) {
-            channel = frame.payload.toString();
+            channel = this.#options.channels.find((known) => known === frame?.payload.toString());
+            if (channel === undefined) throw new Error("it names no channel of ours");
             // The newest connection counts: an older one may be a dead end that nobody has noticed.
             this.#incoming.get(`${peer}:${channel}`)?.destroy();
             this.#incoming.set(`${peer}:${channel}`, socket);
           } else if (frame.type === "message") {
             const { message, body } = decodeMessage(frame.payload);
-            this.#options.onMessage(peer, message, body);
-          } else if (frame.type === "data") this.#options.onData(peer, frame.payload);
+            this.#options.onMessage?.(peer, message, body);
+          } else if (frame.type === "data") {
+            const taking = this.#options.onData?.(peer, frame.payload, channel);
+            if (taking === undefined) continue;
+            socket.pause();
+            await taking;
+            socket.resume();
+          }
         }
       } catch (error) {
         close(messageOf(error));
+      } finally {
+        reading = false;
       }
+    };
+    socket.on("data", (chunk: Buffer) => {
+      decoder.push(chunk);
+      void read();
     });
   }
 }
 
 /** One connection to one peer, made again whenever it is gone. */
 class Line {
-  readonly #options: PeersOptions;
+  readonly #options: PeersOptions<string>;
   readonly #peer: Role;
-  readonly #channel: Channel;
+  readonly #channel: string;
   #socket: Socket | undefined;
   #encoder: FrameEncoder | undefined;
+  #number = 0;
   #dialled_ms = 0;
   #again: NodeJS.Timeout | undefined;
 
-  constructor(options: PeersOptions, peer: Role, channel: Channel) {
-    this.#options = options;
+  constructor(options: Omit<PeersOptions<never>, "onData" | "channels">, peer: Role, channel: string) {
+    this.#options = { ...options, channels: [] };
     this.#peer = peer;
     this.#channel = channel;
   }
 
-  get backlog(): number {
-    return this.#socket?.writableLength ?? 0;
+  get connection(): number | undefined {
+    return this.#encoder === undefined ? undefined : this.#number;
   }
 
   send(type: "message" | "data", pieces: readonly Uint8Array[]): boolean {
     if (this.#encoder === undefined || this.#socket === undefined) return false;
     writeAll(this.#socket, this.#encoder.encode(type, pieces));
     return true;
+  }
+
+  async drained(most_bytes: number): Promise<void> {
+    const socket = this.#socket;
+    while (socket !== undefined && this.#socket === socket && !socket.destroyed && socket.writableLength > most_bytes) {
+      await new Promise<void>((resolve) => {
+        const done = (): void => {
+          clearTimeout(timer);
+          socket.off("drain", done);
+          socket.off("close", done);
+          resolve();
+        };
+        // A drain is told when nothing waits any more; less than `most_bytes` may come before it.
+        const timer = setTimeout(done, DRAIN_LOOK_MS);
+        socket.once("drain", done);
+        socket.once("close", done);
+      });
+    }
   }
 
   renew(): void {
@@ -164,12 +218,13 @@ class Line {
     const address = this.#options.peers[this.#peer];
     if (address === undefined) return;
     this.#dialled_ms = performance.now();
-    const socket = createConnection({ ...address, noDelay: true });
+    const { host, port } = address;
+    const socket = createConnection({ host, port, noDelay: true });
     this.#socket = socket;
     this.#encoder = undefined;
     const encoder = new FrameEncoder();
     const decoder = new FrameDecoder({ types: ["hello", "auth"] });
-    const handshake = new Handshake({ ...this.#options, peer: this.#peer });
+    const handshake = new Handshake({ ...this.#options, peer: this.#peer, accepts: false });
     socket.once("connect", () => writeAll(socket, encoder.encode("hello", [handshake.hello()])));
     socket.on("data", (chunk: Buffer) => {
       try {
@@ -180,7 +235,9 @@ class Line {
           else {
             encoder.secure(next.session.sendKey);
             writeAll(socket, encoder.encode("data", [Buffer.from(this.#channel)]));
-            if (this.#socket === socket) this.#encoder = encoder;
+            if (this.#socket !== socket) continue;
+            this.#encoder = encoder;
+            this.#number += 1;
           }
         }
       } catch (error) {

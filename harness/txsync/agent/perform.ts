@@ -1,0 +1,97 @@
+import type { Action, Durable, Message, Role, TimerName } from "../core/index.ts";
+import type { Control } from "./control.ts";
+import { log, type Shell, tellData } from "./shell.ts";
+import type { SourceSide } from "./source-side.ts";
+import type { TargetSide } from "./target-side.ts";
+import { told } from "./told.ts";
+import type { TransactionTaker } from "./transaction-taker.ts";
+import type { VmLife } from "./vm-life.ts";
+
+/** What the actions of the core are carried out with. */
+export interface Performers {
+  readonly shell: Shell;
+  readonly control: Pick<Control, "letOut">;
+  readonly source: SourceSide;
+  readonly target: TargetSide;
+  readonly taker: TransactionTaker;
+  readonly life: VmLife;
+  /** Sends a word; with a body where it is a package. */
+  readonly say: (to: Role, message: Message, body?: readonly Uint8Array[]) => void;
+  readonly setTimer: (timer: TimerName, delay_ms: number) => void;
+  readonly persist: (durable: Durable) => void;
+  readonly packageBody: () => readonly Uint8Array[] | undefined;
+}
+
+type Performing = { readonly [K in Action["kind"]]: (action: Extract<Action, { kind: K }>) => void };
+
+/** One deed for every action of the core; none of them waits, what takes long tells its end as an event. */
+export function performing(with_: Performers): Performing {
+  const { shell, control, source, target, taker, life, say } = with_;
+  return {
+    send: ({ to, message }) => {
+      // A record's bytes are the data plane's; the core's word comes out of it when they are all there.
+      if (message.kind === "append") taker.send(message);
+      else if (message.kind !== "package") say(to, message);
+      else {
+        const body = with_.packageBody();
+        if (body !== undefined) say(to, message, body);
+      }
+    },
+    setTimer: ({ timer, delay_ms }) => with_.setTimer(timer, delay_ms),
+    persistPromise: ({ durable }) => with_.persist(durable),
+    startMigration: () => void source.migrate(),
+    cancelMigration: () => void life.cancel(),
+    startPageServer: () => later(shell, source.startServing()),
+    stopPageServer: () => source.stopServing(),
+    loadPackage: () => life.load(),
+    takeTransaction: (action) => taker.take(action),
+    dropRecord: ({ n }) => taker.forget(n),
+    forgetRecord: ({ generation, n }) => {
+      taker.committed(generation, n);
+      taker.forget(n);
+    },
+    storeRecord: ({ header }) => later(shell, store(shell, header)),
+    releaseOutput: ({ generation, from, to }) => {
+      const frames = shell.output.frames(from, to);
+      control.letOut(generation, frames);
+      const bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, 0);
+      const waited_ms = Math.max(0, ...frames.map(({ number }) => shell.output.age_ms(number)));
+      shell.emit({ kind: "gate.released", generation, n: to, bytes, waited_ms });
+    },
+    startRestore: (action) => later(shell, life.restore(action)),
+    abortRestore: () => later(shell, life.abortRestore()),
+    runQemu: () => later(shell, life.run()),
+    stopQemu: () => later(shell, life.stop()),
+    setPageRoute: ({ route }) => target.setRoute(route),
+    finish: () => later(shell, life.finish()),
+    report: ({ report }) => {
+      const event = told(report, shell.state());
+      if (event !== undefined) shell.emit(event);
+    },
+  };
+}
+
+/** The escrow's record becomes part of the log, or does not. */
+async function store(shell: Shell, header: Extract<Action, { kind: "storeRecord" }>["header"]): Promise<void> {
+  const { data, dispatch, emit } = shell;
+  const { generation, n } = header;
+  const outcome = await data.ask("store", { generation, n });
+  if (outcome.outcome === "stored") {
+    emit({ kind: "tx.stored", generation, n, bytes: outcome.bytes });
+    dispatch({ kind: "recordStored", generation, n });
+    return;
+  }
+  log(shell, `record ${n} was not stored: ${outcome.why}`);
+  if (outcome.outcome === "violation") dispatch({ kind: "recordRefused", generation, n, why: outcome.why });
+  else dispatch({ kind: "recordFailed", generation, n });
+}
+
+function later(shell: Shell, work: Promise<unknown>): void {
+  work.catch((error: unknown) => log(shell, `the agent could not do what was decided: ${String(error)}`));
+}
+
+/** At every heartbeat: whoever is not heard is dialled anew, and what may have been lost is said again. */
+export function atHeartbeat(shell: Shell, notHeard: readonly Role[]): void {
+  for (const peer of notHeard) tellData(shell, "notHeard", { peer });
+  tellData(shell, "tell", {});
+}

@@ -1,0 +1,101 @@
+import { type ChildProcess, execFileSync } from "node:child_process";
+import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { Socket } from "node:net";
+import { join } from "node:path";
+import { Duplex } from "node:stream";
+import { messageOf } from "../../base/errors.ts";
+
+/** Processes and FIFOs of this host, as /proc and the file system show them. */
+
+/** Only for what is not the agent's own child: a child's end is told by its exit. */
+const LOOK_EVERY_MS = 50;
+
+export function exitOf(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve();
+    else child.once("exit", () => resolve());
+  });
+}
+
+/** Settles when a process that is not our child is gone. Whoever waits has nothing else to live for: the timer counts. */
+export function monitored(pid: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setInterval(() => {
+      if (alive(pid)) return;
+      clearInterval(timer);
+      resolve();
+    }, LOOK_EVERY_MS);
+  });
+}
+
+function stateOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3);
+  } catch {
+    return undefined;
+  }
+}
+
+export function alive(pid: number): boolean {
+  const state = stateOf(pid);
+  return state !== undefined && state !== "Z" && state !== "X";
+}
+
+/** Whether the process is the program, started with something of that folder. A pid may have been given to somebody else since. */
+export function isProgram(pid: number, program: string, folder: string): boolean {
+  if (!Number.isSafeInteger(pid) || pid < 2 || !alive(pid)) return false;
+  try {
+    const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    return argv.startsWith(program) && argv.includes(`${folder}/`);
+  } catch {
+    return false;
+  }
+}
+
+export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // Gone already.
+  }
+}
+
+export function makeFifos(paths: readonly string[]): void {
+  execFileSync("mkfifo", paths);
+}
+
+/** Both ends of a `-chardev pipe`: opened for both ways each, so that neither side ever sees an end. */
+export function openFifos(path: string): Duplex {
+  const open = (name: string): number => openSync(`${path}.${name}`, constants.O_RDWR | constants.O_NONBLOCK);
+  const readable = new Socket({ fd: open("out"), readable: true, writable: false });
+  const writable = new Socket({ fd: open("in"), readable: false, writable: true });
+  return Duplex.from({ readable, writable });
+}
+
+/**
+ * Writes into a FIFO as far as there is room, and never waits for room: a write that waits would hold one of the few
+ * threads that promises and the log are written by. What finds no room is lost, as on a line that nobody reads.
+ * @returns how many bytes were taken
+ */
+export function pushInto(path: string, bytes: Uint8Array): number {
+  let fd: number | undefined;
+  try {
+    fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    return writeSync(fd, bytes);
+  } catch {
+    // No room (EAGAIN), or gone meanwhile: then nobody reads it.
+    return 0;
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** The last lines of QEMU's own log. */
+export function lastLines(folder: string): string {
+  try {
+    return readFileSync(join(folder, "log"), "utf8").trim().split("\n").slice(-6).join(" | ") || "it said nothing";
+  } catch (error) {
+    return messageOf(error);
+  }
+}

@@ -1,0 +1,263 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { waitFor } from "../../base/wait.ts";
+import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
+import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import { tryConnect } from "../../qemu/unix-socket.ts";
+import { findBlocks } from "../dirty/find-blocks.ts";
+import type { AgentConfig } from "./config.ts";
+import type { Machine } from "./machine.ts";
+import { OUTPUT_CHANNELS } from "./output.ts";
+import { alive, exitOf, isProgram, lastLines, makeFifos, monitored, openFifos, pushInto, signal } from "./process.ts";
+
+/**
+ * How a QEMU is started: to boot, to wait for a migration, to be restored on a new RAM file; or to stand by on the base,
+ * for the case that the VM has to be restored here.
+ */
+export type StartAs = "boot" | "incoming" | "restore" | "standby";
+
+const START_MS = 15_000;
+
+/** A QEMU of this host with its monitors. It outlives its agent; a restarted one adopts it. */
+export class VmProcess {
+  readonly folder: string;
+  readonly pid: number;
+  /** undefined: an earlier life of the agent started it. */
+  readonly started_as: StartAs | undefined;
+  /**
+   * Carries out-of-band commands only (harness/qemu/FACTS.md, "QMP"), and tells events. Its session outlives the agent:
+   * QEMU's main thread may be waiting for a page, in a `stop` that an agent asked for before it died, and negotiate with
+   * nobody.
+   */
+  readonly oob: QmpClient;
+  /** As its events tell it; empty before any migration. */
+  migration = "";
+  #qmp: QmpClient | undefined;
+  #gone = false;
+  readonly #listeners = new Set<(event: QmpEvent) => void>();
+  readonly exited: Promise<void>;
+  #attached: Promise<void> = Promise.resolve();
+  /** Settles when it is known in which state of a migration it is; also where it cannot answer before it is recovered. */
+  #known: Promise<void> = Promise.resolve();
+  readonly #shim: boolean;
+  readonly #ram_path: string;
+
+  private constructor(
+    what: { folder: string; pid: number; started_as: StartAs | undefined },
+    oob: QmpClient,
+    exited: Promise<void>,
+    config: AgentConfig,
+  ) {
+    this.folder = what.folder;
+    this.pid = what.pid;
+    this.started_as = what.started_as;
+    this.oob = oob;
+    this.#shim = config.shim !== null;
+    this.#ram_path = config.ram_path;
+    this.exited = exited.then(() => {
+      this.#gone = true;
+      // FIFOs have no end that would tell.
+      void oob[Symbol.asyncDispose]();
+    });
+  }
+
+  /** The monitor for everything else. @throws Error while it is not connected */
+  get qmp(): QmpClient {
+    if (this.#qmp === undefined) throw new Error(`the monitor of QEMU in ${this.folder} does not answer yet`);
+    return this.#qmp;
+  }
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  static async start(config: AgentConfig, machine: Machine, number: number, as: StartAs): Promise<VmProcess> {
+    const folder = folderOf(config, number);
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    for (const name of OUTPUT_CHANNELS) writeFileSync(join(folder, `${name}.out`), "");
+    makeFifos([...OUTPUT_CHANNELS.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)));
+    const { monitors, extra, hold, ...rest } = machine;
+    const argv = qemuArgv({
+      ...rest,
+      ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
+      ram_path: config.ram_path,
+      qmp: [...monitors, { unix: join(folder, "qmp") }, { pipe: join(folder, "oob") }],
+      serials: OUTPUT_CHANNELS.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
+      ...(as === "boot" ? {} : { incoming: "defer" }),
+      paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
+      extra,
+    });
+    const log = openSync(join(folder, "log"), "a");
+    const shim =
+      as === "incoming" && config.shim !== null
+        ? { LD_PRELOAD: config.shim, FERRYMAN_UFFD_STATUS: join(folder, "uffd") }
+        : {};
+    const child = spawn(config.qemu, argv, {
+      detached: true,
+      stdio: ["ignore", log, log],
+      env: { ...process.env, ...shim },
+    });
+    closeSync(log);
+    child.unref();
+    await once(child, "spawn");
+    const pid = child.pid ?? -1;
+    writeFileSync(join(folder, "pid"), String(pid));
+    const ended = exitOf(child);
+    // Connected first: it tells at once when QEMU ends instead of greeting.
+    const qmp = await connectMonitor(folder, pid, ended, false);
+    const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
+    const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
+    await vm.#attach(qmp);
+    return vm;
+  }
+
+  /**
+   * The QEMU that an earlier life of this agent started; undefined only where it is gone. Returns at once: whether it
+   * answers is seen later (`known`, `attached`), and one that does not answer for a moment is nobody's to be ended.
+   * @throws Error when it is there and cannot be reached
+   */
+  static adopt(config: AgentConfig, folder: string, thaw = false): VmProcess | undefined {
+    const pid = pidOf(folder);
+    if (pid === undefined || !isProgram(pid, config.qemu, folder)) return undefined;
+    if (thaw) signal(pid, "SIGCONT");
+    const oob = QmpClient.resume(openFifos(join(folder, "oob")), { name: "QEMU oob" });
+    const vm = new VmProcess({ folder, pid, started_as: undefined }, oob, monitored(pid), config);
+    const paused = Promise.withResolvers<void>();
+    oob.on((event) => {
+      // From the moment the other monitor answers it is the one that tells.
+      if (event.kind !== "migration" || vm.#qmp !== undefined) return;
+      vm.migration = event.status;
+      if (event.status === "postcopy-paused") paused.resolve();
+    });
+    vm.#attached = connectMonitor(folder, pid, vm.exited, true).then((qmp) => vm.#attach(qmp));
+    vm.#attached.catch(() => undefined);
+    // Paused it may not answer before it is recovered, for which the other monitor is enough.
+    vm.#known = Promise.race([vm.#attached, paused.promise]);
+    vm.#known.catch(() => undefined);
+    return vm;
+  }
+
+  /** Settles when QEMU's monitor answers. @throws Error when it never will */
+  async attached(): Promise<void> {
+    await this.#attached;
+  }
+
+  /** Settles when `migration` says how it stands with it. @throws Error when it never will */
+  async known(): Promise<void> {
+    await this.#known;
+  }
+
+  async #attach(qmp: QmpClient): Promise<void> {
+    qmp.on((event) => {
+      if (event.kind === "migration") this.migration = event.status;
+      for (const listener of [...this.#listeners]) listener(event);
+    });
+    const { status } = await qmp.execute("query-migrate");
+    if (status !== undefined) this.migration = status;
+    this.#qmp = qmp;
+  }
+
+  /** @returns what ends the listening */
+  on(listener: (event: QmpEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  get last_lines(): string {
+    return lastLines(this.folder);
+  }
+
+  get shim_status_path(): string {
+    return join(this.folder, "uffd");
+  }
+
+  get incoming_path(): string {
+    return join(this.folder, "in");
+  }
+
+  async blocks(): Promise<readonly LocatedBlock[]> {
+    await this.#attached;
+    return await findBlocks({
+      qmp: this.qmp,
+      pid: this.pid,
+      files: { [RAM_BLOCK]: this.#ram_path },
+      ...(this.#shim ? { shim_status_path: this.shim_status_path } : {}),
+    });
+  }
+
+  /** What somebody outside types into the guest. Bytes for which the guest has no room are lost, as on a line. */
+  type(channel: number, bytes: Uint8Array): void {
+    const name = OUTPUT_CHANNELS[channel];
+    if (name !== undefined && !this.#gone) pushInto(join(this.folder, `${name}.in`), bytes);
+  }
+
+  /** It stands still where it is, whatever its monitors are told; its memory can be read. */
+  freeze(): void {
+    signal(this.pid, "SIGSTOP");
+  }
+
+  thaw(): void {
+    signal(this.pid, "SIGCONT");
+  }
+
+  /** SIGKILL; when this returns it is gone. */
+  async kill(): Promise<void> {
+    signal(this.pid, "SIGKILL");
+    await this.exited;
+    await Promise.all([this.#qmp, this.oob].map((client) => client?.[Symbol.asyncDispose]().catch(() => undefined)));
+  }
+}
+
+/**
+ * @param ended settles when QEMU is gone
+ * @param taken_over an earlier agent may have left it with a command under way
+ */
+async function connectMonitor(
+  folder: string,
+  pid: number,
+  ended: Promise<void>,
+  taken_over: boolean,
+): Promise<QmpClient> {
+  let dead = false;
+  void ended.then(() => {
+    dead = true;
+  });
+  const socket = await waitFor(
+    { what: `the monitor of QEMU in ${folder}`, timeout_ms: START_MS, interval_ms: 2 },
+    async () => {
+      if (dead || !alive(pid)) throw new Error(`QEMU ended at once: ${lastLines(folder)}`);
+      return await tryConnect(join(folder, "qmp"));
+    },
+  );
+  return await QmpClient.connect(socket, {
+    name: "QEMU qmp",
+    greeting_timeout_ms: START_MS,
+    taken_over,
+    lastLines: () => [lastLines(folder)],
+  });
+}
+
+export function folderOf(config: AgentConfig, number: number): string {
+  return join(config.memory_folder, `qemu-${number}`);
+}
+
+function pidOf(folder: string): number | undefined {
+  try {
+    return Number(readFileSync(join(folder, "pid"), "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Ends a QEMU that nobody may talk to any more. */
+export async function killLeftover(config: AgentConfig, number: number): Promise<void> {
+  const folder = folderOf(config, number);
+  const pid = pidOf(folder);
+  if (pid === undefined || !isProgram(pid, config.qemu, folder)) return;
+  signal(pid, "SIGKILL");
+  await monitored(pid);
+}

@@ -1,0 +1,319 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
+import { messageOf } from "../../base/errors.ts";
+import type { LogState, Role } from "../core/index.ts";
+import type { PageRun } from "../dirty/pages.ts";
+import { folder, type IncomingRecord, RecordViolation, TransactionLog } from "../log/index.ts";
+import { encodeNote, type Note } from "../pages/notes.ts";
+import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
+import type { BlockSize } from "../pages/page-map.ts";
+import { encodeRecordPiece, type RecordPiece } from "../pages/record-frames.ts";
+import { BaseCopy, type BaseCopyOptions } from "./base-copy.ts";
+import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
+import { forgetBase, loadBase, saveBase } from "./kept-base.ts";
+import type { StoreOutcome } from "./protocol.ts";
+
+const PEERS: readonly Role[] = ["source", "target"];
+const TELL_EVERY_MS = 20;
+const BACKLOG_BYTES = 1 << 20;
+
+type LogWanted = Extract<Note, { kind: "log-wanted" }>;
+
+/** A record that is coming in, piece by piece, behind the last one in the log's file. */
+interface Incoming {
+  readonly stream: number;
+  readonly record: IncomingRecord;
+  /** Whole, and waiting for the core's word. */
+  header?: { readonly generation: number; readonly n: number };
+}
+
+/** The escrow's part: keeps the log and a copy of the base, answers for both, and passes on for those who are cut off. */
+export class EscrowStore {
+  readonly #shell: DataShell;
+  readonly #log: TransactionLog;
+  #incoming: Incoming | undefined;
+  #queue: Promise<void> = Promise.resolve();
+  /** Answers under way, by who asked: a new question ends the one before it. */
+  readonly #answering = new Map<Role, number>();
+  #base: string | undefined;
+  #copy: BaseCopy | undefined;
+  #final = false;
+  #told_complete = false;
+  #told_ms = 0;
+
+  private constructor(shell: DataShell, opened: TransactionLog) {
+    this.#shell = shell;
+    this.#log = opened;
+  }
+
+  static async open(shell: DataShell): Promise<EscrowStore> {
+    const { log_sync, state_folder, memory_folder } = shell.config;
+    const place = join(log_sync === "disk" ? state_folder : memory_folder, "log");
+    mkdirSync(place, { recursive: true });
+    const opened = await TransactionLog.open({
+      files: folder(place),
+      sync: log_sync,
+      onTrouble: (what) => log(shell, what),
+    });
+    const store = new EscrowStore(shell, opened);
+    store.#findAgain();
+    return store;
+  }
+
+  get state(): LogState | null {
+    return this.#log.state;
+  }
+
+  /** What an earlier life of this agent had copied whole is there still. */
+  #findAgain(): void {
+    const { memory_folder } = this.#shell.config;
+    const kept = loadBase(memory_folder);
+    if (kept === undefined) return;
+    try {
+      this.#copy = BaseCopy.reopen(this.#copyOptions(kept.blocks), kept.small);
+    } catch (error) {
+      log(this.#shell, `the copy of the base is gone: ${messageOf(error)}`);
+      return;
+    }
+    this.#base = kept.base;
+    this.#final = true;
+  }
+
+  /** The control plane listens: it is told what was found. */
+  begin(): void {
+    if (this.#final && this.#copy?.complete === true) this.#completed();
+  }
+
+  // ---- the log
+
+  /** @returns settles when the piece is in the log's file, so that no more is read than is written. */
+  pieceCame(from: Role, piece: RecordPiece): Promise<void> {
+    const taken = this.#queue.then(() => this.#take(from, piece));
+    this.#queue = taken;
+    return taken;
+  }
+
+  async #take(from: Role, piece: RecordPiece): Promise<void> {
+    try {
+      if (piece.meta !== null) {
+        await this.#incoming?.record.discard();
+        this.#incoming = undefined;
+        this.#incoming = { stream: piece.stream, record: await this.#log.begin() };
+      }
+      const incoming = this.#incoming;
+      if (incoming === undefined || incoming.stream !== piece.stream || incoming.header !== undefined) return;
+      await incoming.record.push(piece.bytes);
+      if (!piece.last) return;
+      const { generation, n, since, mark, acked } = await incoming.record.finish();
+      incoming.header = { generation, n };
+      this.#shell.peers.sendData(from, "urgent", encodeNote({ kind: "record-here", generation, n }));
+      this.#shell.tell({ kind: "record-came", from, header: { generation, n, since, mark, acked } });
+      this.#came = { generation, n, since, mark, acked };
+    } catch (error) {
+      await this.#spoilt(from, messageOf(error));
+    }
+  }
+
+  #came: Extract<Parameters<DataShell["tell"]>[0], { kind: "record-came" }>["header"] | undefined;
+
+  async #spoilt(to: Role, why: string): Promise<void> {
+    log(this.#shell, `a record of ${to} is of no use: ${why}`);
+    const incoming = this.#incoming;
+    this.#incoming = undefined;
+    this.#came = undefined;
+    await incoming?.record.discard().catch(() => undefined);
+    this.#shell.peers.sendData(to, "urgent", encodeNote({ kind: "record-spoilt", why: why.slice(0, 1000) }));
+  }
+
+  /** Makes the record that is here whole part of the log. */
+  store(generation: number, n: number): Promise<StoreOutcome> {
+    const { promise, resolve } = Promise.withResolvers<StoreOutcome>();
+    this.#queue = this.#queue.then(async () => resolve(await this.#store(generation, n)));
+    return promise;
+  }
+
+  async #store(generation: number, n: number): Promise<StoreOutcome> {
+    const incoming = this.#incoming;
+    if (incoming?.header?.generation !== generation || incoming.header.n !== n)
+      return { outcome: "failed", why: "its body is not here" };
+    try {
+      const before = this.#log.bytes;
+      await incoming.record.commit();
+      this.#incoming = undefined;
+      this.#came = undefined;
+      for (const to of PEERS) this.#shell.peers.sendData(to, "urgent", encodeNote({ kind: "log-grew", n }));
+      return { outcome: "stored", bytes: this.#log.bytes - before };
+    } catch (error) {
+      await this.#spoilt("target", messageOf(error));
+      return { outcome: error instanceof RecordViolation ? "violation" : "failed", why: messageOf(error) };
+    }
+  }
+
+  async #answer(to: Role, { question, n, since }: LogWanted): Promise<void> {
+    const { peers } = this.#shell;
+    this.#answering.set(to, question);
+    const refuse = (why: string): void =>
+      void peers.sendData(to, "urgent", encodeNote({ kind: "log-refused", question, why: why.slice(0, 1000) }));
+    try {
+      const last = this.#log.state?.last;
+      if (last === undefined || (n !== null && last !== n)) {
+        refuse(`the log's last transaction is ${last ?? "none"}, not ${n ?? "any"}`);
+        return;
+      }
+      const connection = peers.connection(to, "bulk");
+      const known = since !== null && since.lineage === this.#log.lineage && since.n <= last;
+      let waiting: Uint8Array | undefined;
+      let first = true;
+      const send = (bytes: Uint8Array, is_last: boolean): boolean => {
+        const meta = first ? { lineage: this.#log.lineage } : null;
+        first = false;
+        const piece = { purpose: "answer", stream: question, meta, last: is_last, bytes: [bytes] } as const;
+        return peers.sendData(to, "bulk", encodeRecordPiece(piece));
+      };
+      for await (const bytes of this.#log.read(known ? (since.n as never) : "base")) {
+        if (waiting !== undefined && !send(waiting, false)) return;
+        waiting = bytes;
+        await peers.drained(to, "bulk", BACKLOG_BYTES);
+        if (this.#answering.get(to) !== question || peers.connection(to, "bulk") !== connection) return;
+        await turn();
+      }
+      if (waiting !== undefined) send(waiting, true);
+    } catch (error) {
+      refuse(messageOf(error));
+    }
+  }
+
+  // ---- the base
+
+  note(from: Role, note: Note): void {
+    if (note.kind === "log-wanted") void this.#answer(from, note);
+    if (note.kind === "record-again") this.#again(from, note.generation, note.n);
+    if (note.kind !== "base-offered" || from !== "source") return;
+    if (this.#base === note.base) {
+      this.tell();
+      return;
+    }
+    if (note.from !== null && this.#base === note.from && this.#copy !== undefined) {
+      const changed = Object.entries(note.changed);
+      this.#copy.discard(
+        changed.flatMap(([block, runs]) => runs.map(([first, count]) => [block, first, count] as const)),
+      );
+    } else {
+      // Nothing is said of the new base before there is a copy of it.
+      this.forget();
+      this.#copy = BaseCopy.begin(this.#copyOptions(note.blocks));
+    }
+    this.#base = note.base;
+    this.#told_complete = false;
+    // Only what is offered for good can be complete: what was offered before may have changed since.
+    this.#final = note.final;
+    this.#progress();
+  }
+
+  /** Asked for once more: the core may not have been ready for it, or its answer was lost. */
+  #again(from: Role, generation: number, n: number): void {
+    const came = this.#came;
+    const stored = this.#log.entries.at(-1);
+    if (came?.generation === generation && came.n === n) this.#shell.tell({ kind: "record-came", from, header: came });
+    else if (stored?.generation === generation && stored.n === n) {
+      const { since, mark, acked } = stored;
+      const header = { generation: stored.generation, n: stored.n, since, mark, acked };
+      this.#shell.tell({ kind: "record-came", from, header });
+    } else
+      this.#shell.peers.sendData(
+        from,
+        "urgent",
+        encodeNote({ kind: "record-spoilt", why: `record ${n} is not here any more` }),
+      );
+  }
+
+  #copyOptions(blocks: readonly BlockSize[]): BaseCopyOptions {
+    return {
+      path: join(this.#shell.config.memory_folder, "base-copy"),
+      blocks,
+      ask: (runs) => this.#ask(runs),
+      onProgress: () => this.#progress(),
+    };
+  }
+
+  #ask(runs: readonly PageRun[]): boolean {
+    const base = this.#base;
+    if (base === undefined) return false;
+    return this.#shell.peers.sendData("source", "bulk", [encodeRequest({ by: "escrow", of: "source", base, runs })]);
+  }
+
+  #progress(): void {
+    const copy = this.#copy;
+    if (copy === undefined || this.#base === undefined) return;
+    if (this.#final && copy.complete && !this.#told_complete) {
+      // The peers rely on it from now on, whatever becomes of this agent.
+      saveBase(this.#shell.config.memory_folder, { base: this.#base, blocks: copy.blocks, small: copy.small });
+      this.#completed();
+    } else if (performance.now() - this.#told_ms >= TELL_EVERY_MS) this.tell();
+  }
+
+  #completed(): void {
+    this.#told_complete = true;
+    this.#shell.emit({ kind: "run.note", text: "the escrow's copy of the base is complete" });
+    this.#shell.tell({ kind: "base-complete" });
+    this.tell();
+  }
+
+  /** Says what is held of the base; at every heartbeat too: what was told may have been lost. */
+  tell(): void {
+    const copy = this.#copy;
+    if (copy === undefined || this.#base === undefined) return;
+    this.#told_ms = performance.now();
+    const note = encodeNote({
+      kind: "base-held",
+      base: this.#base,
+      complete: this.#final && copy.complete,
+      share: copy.share,
+      from: copy.heldFrom(),
+    });
+    for (const to of PEERS) this.#shell.peers.sendData(to, "bulk", note);
+  }
+
+  // ---- pages
+
+  /** A request for pages: from our own copy, or passed on to the source for a target that does not reach it. */
+  requested(from: Role, payload: Buffer): void {
+    const { by, of, base, runs } = decodeRequest(payload);
+    const { peers } = this.#shell;
+    if (of === "source" && from !== "source") {
+      sendTargetPages(peers, "source", [payload]);
+      return;
+    }
+    // What was copied ahead, and may have changed since, is nobody's base yet.
+    if (of !== "escrow" || base !== this.#base || !this.#final) return;
+    for (const run of runs) {
+      const pages = this.#copy?.read(run) ?? [];
+      // What is not here splits the answer.
+      for (let i = 0; i < pages.length; ) {
+        const whole: (Uint8Array | null)[] = [];
+        const first = run.first + i;
+        for (let page = pages[i]; page !== undefined; page = pages[i]) {
+          whole.push(page);
+          i += 1;
+        }
+        if (whole.length > 0)
+          sendTargetPages(peers, from, encodePages({ by, base, block: run.block, first, pages: whole }));
+        else i += 1;
+      }
+    }
+  }
+
+  pagesCame(payload: Buffer): void {
+    const answer = decodePages(payload);
+    // Answered before some of it was discarded, perhaps.
+    if (answer.base === this.#base) this.#copy?.answered(answer);
+  }
+
+  forget(): void {
+    forgetBase(this.#shell.config.memory_folder);
+    this.#copy?.close();
+    this.#copy = undefined;
+    this.#base = undefined;
+  }
+}

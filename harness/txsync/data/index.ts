@@ -1,0 +1,14 @@
+/** The data plane: pages, base, records, log and restored memory, in a thread of its own. */
+export { type DataClient, DataThread } from "./client.ts";
+export {
+  decodePackage,
+  encodePackage,
+  type KeptPackage,
+  loadPackage,
+  type Package,
+  savePackage,
+} from "./kept-package.ts";
+export type { BaseOf, DataCalls, DataConfig, DataEvent, RestoredMemory, StoreOutcome, TakenRecord } from "./protocol.ts";
+export { basePath } from "./source-store.ts";
+export { keep, kept, writeWhole } from "./whole-file.ts";
+export { runDataPlane } from "./worker.ts";

@@ -1,0 +1,220 @@
+import { UserError } from "../../base/errors.ts";
+import { waitFor } from "../../base/wait.ts";
+import type { FrameNumber, RecordHeader } from "../core/index.ts";
+import { type Digest, digestHex, type OutputFrame, RecordParser } from "../log/index.ts";
+import { encodeNote } from "../pages/notes.ts";
+import type { RecordPiece } from "../pages/record-frames.ts";
+import { type DataShell, log } from "./data-shell.ts";
+import type { RamImage } from "./ram-image.ts";
+
+/** A device state is never so long (log/record.ts bounds it likewise). */
+const DEVICE_BYTES_MAX = 256 * 2 ** 20;
+
+/** The log's last transaction, as it was laid over. */
+export interface LaidOver {
+  readonly header: RecordHeader;
+  readonly device_state: Buffer;
+  readonly frames: readonly OutputFrame[];
+  readonly mark: FrameNumber;
+  readonly acked: FrameNumber;
+  /** Pages that this answer brought. */
+  readonly pages: number;
+  readonly modified_pages: number;
+  readonly digest: Digest;
+}
+
+interface Answer {
+  readonly question: number;
+  readonly since: { readonly lineage: string; readonly n: number } | null;
+  heard_ms: number;
+  pages: number;
+  lineage: string;
+  parser: RecordParser | undefined;
+  readonly device: Buffer[];
+  device_bytes: number;
+  readonly frames: OutputFrame[];
+  header: RecordHeader | undefined;
+  end: { readonly digest: Digest; readonly modified_pages: number } | undefined;
+  failed: string | undefined;
+  done: boolean;
+}
+
+/** How far the image is, and in which log. */
+export interface Reached {
+  readonly lineage: string;
+  readonly n: number;
+}
+
+/**
+ * Lays what the escrow's log has over a memory image, as it comes: only what the image does not have yet, or all that
+ * differs from the base. One question at a time; a question or its answer may be lost with a connection, or with the
+ * escrow's agent, so after a silence it is asked anew.
+ */
+export class LogReader {
+  readonly #shell: DataShell;
+  readonly #image: RamImage;
+  #reached: Reached | null = null;
+  #answer: Answer | undefined;
+  #question = 0;
+  #abandoned = false;
+
+  constructor(shell: DataShell, image: RamImage) {
+    this.#shell = shell;
+    this.#image = image;
+    this.#question = Math.floor(Math.random() * 2 ** 31);
+  }
+
+  get reached(): Reached | null {
+    return this.#reached;
+  }
+
+  /** Whether the image holds what its log's last record said it should. */
+  #proves({ digest, modified_pages }: { readonly digest: Digest; readonly modified_pages: number }): boolean {
+    const got = this.#image.digest;
+    return got.pages === modified_pages && digestHex(got.digest) === digestHex(digest);
+  }
+
+  /**
+   * Asks for the last transaction (`n`: no other one will do) and lays it over. With a digest that is not the record's,
+   * everything since the base is laid over once more before it is given up.
+   * @throws UserError when the escrow refuses, or the memory is not what the record says; WaitTimeoutError after a
+   * silence of `most_silent_ms`: there is no other bound, what moves may take its time.
+   */
+  async layOver(n: number | null, most_silent_ms: number): Promise<LaidOver> {
+    const first = await this.#ask(n, this.#reached, most_silent_ms);
+    if (this.#proves(first)) return first;
+    const got = this.#image.digest;
+    const text =
+      `the memory made of transaction ${first.header.n} gives ${digestHex(got.digest)} over ${got.pages} pages, its record ` +
+      `says ${digestHex(first.digest)} over ${first.modified_pages}`;
+    log(this.#shell, `VIOLATION ${text}: everything since the base is laid over again`);
+    const again = await this.#ask(n, null, most_silent_ms);
+    if (this.#proves(again)) return again;
+    throw new UserError(`${text}; twice: it must not run`);
+  }
+
+  abandon(): void {
+    this.#abandoned = true;
+    this.#answer = undefined;
+  }
+
+  async #ask(n: number | null, since: Reached | null, most_silent_ms: number): Promise<LaidOver> {
+    const { lease_ms } = this.#shell.config;
+    let patience_ms = lease_ms;
+    let connection = this.#shell.peers.connection("escrow", "urgent");
+    let silent_since_ms = performance.now();
+    this.#wanted(n, since);
+    const answer = await waitFor(
+      { what: `transaction ${n ?? "of any number"} from the escrow`, timeout_ms: 24 * 3_600_000, interval_ms: 1 },
+      () => {
+        if (this.#abandoned) throw new UserError("it is not wanted any more");
+        const now = this.#answer;
+        if (now === undefined) throw new UserError("it is not wanted any more");
+        if (now.failed !== undefined) throw new UserError(now.failed);
+        if (now.done) return now;
+        silent_since_ms = Math.max(silent_since_ms, now.heard_ms);
+        const now_ms = performance.now();
+        if (now_ms - silent_since_ms > most_silent_ms)
+          throw new UserError(`the escrow said nothing more of its log for ${Math.round(most_silent_ms)} ms`);
+        const there = this.#shell.peers.connection("escrow", "urgent");
+        if (now_ms - now.heard_ms <= patience_ms && there === connection) return undefined;
+        // A large log takes long to read before its first part leaves: more patience each time.
+        patience_ms = Math.min(patience_ms * 2, most_silent_ms);
+        connection = there;
+        this.#wanted(n, since);
+        return undefined;
+      },
+    );
+    this.#answer = undefined;
+    const { header, end, lineage } = answer;
+    if (header === undefined || end === undefined) throw new UserError("a record without an end");
+    this.#reached = { lineage, n: header.n };
+    return {
+      header,
+      device_state: Buffer.concat(answer.device),
+      frames: answer.frames,
+      mark: header.mark,
+      acked: header.acked,
+      pages: answer.pages,
+      ...end,
+    };
+  }
+
+  #wanted(n: number | null, since: Reached | null): void {
+    this.#question = (this.#question + 1) % 2 ** 32;
+    const question = this.#question;
+    this.#answer = {
+      question,
+      since,
+      heard_ms: performance.now(),
+      pages: 0,
+      lineage: "",
+      parser: undefined,
+      device: [],
+      device_bytes: 0,
+      frames: [],
+      header: undefined,
+      end: undefined,
+      failed: undefined,
+      done: false,
+    };
+    this.#shell.peers.sendData("escrow", "urgent", encodeNote({ kind: "log-wanted", question, n, since }));
+  }
+
+  refused(question: number, why: string): void {
+    if (this.#answer?.question === question) this.#answer.failed = why;
+  }
+
+  pieceCame(piece: RecordPiece): void {
+    const answer = this.#answer;
+    if (answer === undefined || answer.question !== piece.stream || answer.done || answer.failed !== undefined) return;
+    answer.heard_ms = performance.now();
+    try {
+      if (piece.meta !== null) {
+        answer.lineage = piece.meta.lineage;
+        answer.parser = this.#parser(answer);
+      }
+      answer.parser?.push(piece.bytes);
+      this.#image.flush();
+      if (!piece.last) return;
+      answer.parser?.end();
+      answer.done = true;
+    } catch (error) {
+      answer.failed = `what the escrow sent of its log is of no use: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+
+  #parser(answer: Answer): RecordParser {
+    let names: readonly string[] = [];
+    return new RecordParser({
+      header: (header) => {
+        const { generation, n, since, mark, acked } = header;
+        answer.header = { generation, n, since, mark, acked };
+        if (since === "base") this.#image.beginAnew();
+        else if (answer.since === null || since !== answer.since.n || answer.lineage !== answer.since.lineage)
+          throw new UserError(`it goes on from ${since}, which is not here`);
+      },
+      blocks: (blocks) => {
+        names = blocks.map(({ name }) => name);
+      },
+      device: (part) => {
+        answer.device_bytes += part.length;
+        if (answer.device_bytes > DEVICE_BYTES_MAX) throw new UserError("its device state is too long");
+        answer.device.push(Buffer.from(part));
+      },
+      frames: (frames) => {
+        for (const frame of frames) answer.frames.push({ ...frame, bytes: Buffer.from(frame.bytes) });
+      },
+      pages: (pages) => {
+        for (const { block, page, bytes } of pages) {
+          this.#image.put({ block: names[block] ?? "", page, bytes });
+          answer.pages += 1;
+        }
+        this.#image.flush();
+      },
+      finish: ({ digest, modified_pages }) => {
+        answer.end = { digest, modified_pages };
+      },
+    });
+  }
+}

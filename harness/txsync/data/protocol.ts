@@ -1,0 +1,148 @@
+import type { TimelineEventBody } from "../../base/timeline.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import type { FrameNumber, Generation, LogState, PageRoute, RecordHeader, Role, TransactionNumber } from "../core/index.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
+import type { Digest, OutputFrame } from "../log/index.ts";
+import type { BlockSize } from "../pages/page-map.ts";
+import type { Package } from "./kept-package.ts";
+
+/**
+ * What the two threads of an agent say to each other. The control plane (agent/) has the core, QMP, votes and leases and
+ * does nothing that takes long; the data plane (this room) has pages, base, records, log and restored memory. The first
+ * never waits for the second where a lease is at stake: it asks, and is told later.
+ *
+ * Everything is plain data: it crosses by structured clone.
+ */
+export interface DataConfig {
+  readonly role: Role;
+  readonly secret: string;
+  readonly migration: string;
+  readonly peers: Readonly<
+    Partial<Record<Role, { readonly host: string; readonly port: number; readonly bulk_port: number }>>
+  >;
+  readonly listen_bulk: { readonly host: string; readonly port: number };
+  readonly state_folder: string;
+  readonly memory_folder: string;
+  readonly ram_path: string;
+  readonly pagescan: string;
+  readonly lease_ms: number;
+  readonly log_sync: "memory" | "disk";
+}
+
+/** A transaction that was taken, on its way to the escrow. Its pages lie in the spool, as pagescan put them there. */
+export interface TakenRecord {
+  readonly header: RecordHeader;
+  readonly blocks: readonly BlockSize[];
+  readonly device_state: Uint8Array;
+  readonly frames: readonly OutputFrame[];
+  readonly spool: { readonly content_path: string; readonly entries_path: string };
+  readonly digest: Digest;
+  /** Pages of the modified set as of this record. */
+  readonly modified_pages: number;
+}
+
+/** The base, as whoever serves or restores from it needs it. */
+export interface BaseOf {
+  /** 16 hexadecimal digits. */
+  readonly base: string;
+  readonly blocks: readonly BlockSize[];
+}
+
+export interface RestoredMemory {
+  readonly device_state: Uint8Array;
+  /** Content of the blocks that are in no file. */
+  readonly small: readonly SmallBlock[];
+  readonly mark: FrameNumber;
+  readonly acked: FrameNumber;
+  readonly frames: readonly OutputFrame[];
+  /** Pages that were written now, and pages of the modified set, all of which were read back. */
+  readonly pages: number;
+  readonly modified_pages: number;
+  readonly digest: string;
+}
+
+export type StoreOutcome =
+  | { readonly outcome: "stored"; readonly bytes: number }
+  | { readonly outcome: "failed" | "violation"; readonly why: string };
+
+/** What the control plane asks of the data plane: each name with what goes in and what comes out. */
+export interface DataCalls {
+  /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's. */
+  open: (what: object) => { readonly log: LogState | null };
+  notHeard: (what: { readonly peer: Role }) => undefined;
+
+  // ---- target
+  /** Feeds QEMU the stream's beginning and the package, over the socket on which it waits. */
+  load: (what: { readonly path: string; readonly package: Package; readonly hold: boolean }) => undefined;
+  /** QEMU's recovery handshake, on the socket on which it waits for it. */
+  recover: (what: { readonly path: string; readonly package: Package }) => {
+    readonly count: number;
+    readonly total: number;
+  };
+  route: (what: { readonly route: PageRoute }) => undefined;
+  /** The pages that arrive are wanted by the control plane too, as events `arrived`. */
+  tellArrived: (what: { readonly on: boolean }) => undefined;
+  /** Writes the end of the migration. */
+  endFeed: (what: object) => undefined;
+  stopFeed: (what: object) => undefined;
+  /** Once or again: a record that is under way, or known to be there, is not sent twice. */
+  sendRecord: (what: TakenRecord) => undefined;
+  /** When this returns nobody reads the spool any more. */
+  dropRecord: (what: object) => undefined;
+
+  // ---- source
+  /** Copies a share (0 to 1) of a running guest's memory to the escrow; returns when it is there, or time is up. */
+  copyAhead: (what: {
+    readonly pid: number;
+    readonly blocks: readonly LocatedBlock[];
+    readonly share: number;
+    readonly most_ms: number;
+  }) => { readonly share: number };
+  giveUpAhead: (what: object) => undefined;
+  /** The guest stands still: when this returns nothing of what was copied ahead is read any more. */
+  stopAhead: (what: object) => undefined;
+  /** There is a base: its file, and the content of the other blocks. */
+  haveBase: (what: BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean }) => undefined;
+  serve: (what: object) => undefined;
+  stopServing: (what: object) => undefined;
+  /** Committed records may be laid over the base: nobody will ever go back to the package alone. */
+  mayLayOver: (what: object) => undefined;
+  forgetBase: (what: object) => undefined;
+
+  // ---- restoring
+  /**
+   * Makes transaction n of the base at `base_path` in place and of the escrow's log; where `fetch`, the base comes from
+   * the escrow first. Reads all pages of the modified set back, and requires the record's digest.
+   */
+  restore: (what: BaseOf & { readonly n: TransactionNumber; readonly fetch: boolean }) => RestoredMemory;
+  /** The base as it stood. @throws where a record was laid over it already */
+  restorePackage: (what: object) => { readonly small: readonly SmallBlock[] };
+  abortRestore: (what: object) => undefined;
+
+  // ---- escrow
+  store: (what: { readonly generation: Generation; readonly n: TransactionNumber }) => StoreOutcome;
+  forgetCopy: (what: object) => undefined;
+  tell: (what: object) => undefined;
+}
+
+/** What the data plane tells by itself. */
+export type DataEvent =
+  | { readonly kind: "event"; readonly event: TimelineEventBody }
+  /** Escrow: a record is here whole, and not stored yet. */
+  | { readonly kind: "record-came"; readonly from: Role; readonly header: RecordHeader }
+  /** Target: bytes of the record that is under way move. */
+  | { readonly kind: "record-moves"; readonly generation: Generation; readonly n: TransactionNumber }
+  /** Target: QEMU has read, and placed, all pages; has loaded the package (only where it is held still). */
+  | { readonly kind: "all-pages" }
+  | { readonly kind: "loaded" }
+  | { readonly kind: "feed-closed"; readonly why: string }
+  | { readonly kind: "covered"; readonly covered: boolean }
+  | { readonly kind: "arrived"; readonly block: string; readonly first: number; readonly content: Uint8Array }
+  | { readonly kind: "base-complete" };
+
+/** As messages between the threads. */
+export type ToData = { readonly id: number; readonly call: keyof DataCalls; readonly what: unknown };
+export type FromData =
+  | { readonly id: number; readonly ok: unknown }
+  | { readonly id: number; readonly error: string }
+  | { readonly tell: DataEvent };

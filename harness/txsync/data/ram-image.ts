@@ -1,0 +1,150 @@
+import { closeSync, openSync, readSync, writevSync } from "node:fs";
+import { UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { blockSeed, type Digest, DigestSum, pageLanes } from "../log/index.ts";
+import type { BlockSize } from "../pages/page-map.ts";
+
+const ZEROS = Buffer.alloc(PAGE_BYTES);
+const CHUNK_PAGES = 1 << 16;
+/** Pages that are written, and read back, in one go. */
+const RUN_PAGES_MAX = 64;
+
+/** One page as it comes: `bytes` null where it is all zeros. */
+export interface PlacedPage {
+  readonly block: string;
+  readonly page: number;
+  readonly bytes: Uint8Array | null;
+}
+
+/** What was laid over a block, and what it gave when it was read back. Memory only where something was. */
+class Laid {
+  readonly seed: number;
+  readonly #chunks: ({ is: Uint8Array; lane1: Uint32Array; lane2: Uint32Array } | undefined)[] = [];
+
+  constructor(name: string) {
+    this.seed = blockSeed(name);
+  }
+
+  /** @returns whether the page was laid over before; its lanes are in `was`. */
+  set(page: number, lanes: Digest, was: { lane1: number; lane2: number }): boolean {
+    const at = Math.floor(page / CHUNK_PAGES);
+    const chunk = (this.#chunks[at] ??= {
+      is: new Uint8Array(CHUNK_PAGES),
+      lane1: new Uint32Array(CHUNK_PAGES),
+      lane2: new Uint32Array(CHUNK_PAGES),
+    });
+    const i = page % CHUNK_PAGES;
+    const known = chunk.is[i] === 1;
+    was.lane1 = chunk.lane1[i] as number;
+    was.lane2 = chunk.lane2[i] as number;
+    chunk.is[i] = 1;
+    chunk.lane1[i] = lanes.lane1;
+    chunk.lane2[i] = lanes.lane2;
+    return known;
+  }
+}
+
+/**
+ * Guest memory that transactions are laid over, in place: main RAM in its file, the small blocks in memory. Whatever was
+ * written is read back, and its digest kept, so that in the end it can be said what the file holds and not what was
+ * meant to be written. A page twice is a page once; begun again after a crash in the middle it comes to the same.
+ *
+ * No undo: a page of a committed transaction is one that the target has, so nobody asks the base for it any more; and
+ * every later record since the base has it again, because the modified set never forgets.
+ */
+export class RamImage implements Disposable {
+  readonly path: string;
+  readonly #file_block: string;
+  readonly #bytes: number;
+  readonly #fd: number;
+  readonly #small: ReadonlyMap<string, Buffer>;
+  readonly #laid = new Map<string, Laid>();
+  #sum = new DigestSum();
+  #run: Buffer[] = [];
+  #run_first = 0;
+  readonly #back = Buffer.allocUnsafe(RUN_PAGES_MAX * PAGE_BYTES);
+
+  private constructor(path: string, fd: number, file_block: string, bytes: number, small: readonly SmallBlock[]) {
+    this.path = path;
+    this.#fd = fd;
+    this.#file_block = file_block;
+    this.#bytes = bytes;
+    this.#small = new Map(small.map(({ name, content }) => [name, Buffer.from(content)]));
+  }
+
+  /** @param small content of the blocks that are in no file; copied. @throws Error where the file cannot be written */
+  static open(
+    path: string,
+    file_block: string,
+    blocks: readonly BlockSize[],
+    small: readonly SmallBlock[],
+  ): RamImage {
+    const bytes = blocks.find(({ name }) => name === file_block)?.bytes ?? 0;
+    return new RamImage(path, openSync(path, "r+"), file_block, bytes, small);
+  }
+
+  get small(): readonly SmallBlock[] {
+    return [...this.#small].map(([name, content]) => ({ name, content }));
+  }
+
+  /** Digest and number of all pages that were laid over, as they were read back. Call `flush` first. */
+  get digest(): { readonly digest: Digest; readonly pages: number } {
+    return { digest: this.#sum.value, pages: this.#sum.pages };
+  }
+
+  /** From here on the digest is of what comes: a record since the base says it all again. */
+  beginAnew(): void {
+    this.#run = [];
+    this.#laid.clear();
+    this.#sum = new DigestSum();
+  }
+
+  /** @throws RangeError for a page that is nowhere; UserError where there is no room. */
+  put({ block, page, bytes }: PlacedPage): void {
+    const content = bytes === null ? ZEROS : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const at = page * PAGE_BYTES;
+    if (block !== this.#file_block) {
+      const into = this.#small.get(block);
+      if (into === undefined) throw new RangeError(`a transaction has RAM block ${block}, the base has not`);
+      if (at + PAGE_BYTES > into.length) throw new RangeError(`page ${page} is outside ${block}`);
+      content.copy(into, at);
+      this.#note(block, page, into.subarray(at, at + PAGE_BYTES));
+      return;
+    }
+    if (at + PAGE_BYTES > this.#bytes) throw new RangeError(`page ${page} is outside ${block} of ${this.#bytes} bytes`);
+    if (this.#run.length > 0 && (page !== this.#run_first + this.#run.length || this.#run.length >= RUN_PAGES_MAX))
+      this.flush();
+    if (this.#run.length === 0) this.#run_first = page;
+    this.#run.push(content);
+  }
+
+  /** Writes what is still held back, and reads it back. The pages' bytes may be changed by their owner afterwards. */
+  flush(): void {
+    const run = this.#run;
+    if (run.length === 0) return;
+    this.#run = [];
+    const at = this.#run_first * PAGE_BYTES;
+    const length = run.length * PAGE_BYTES;
+    if (writevSync(this.#fd, run, at) !== length) throw new UserError("there is no room for the restored memory");
+    if (readSync(this.#fd, this.#back, 0, length, at) !== length) throw new UserError("the restored memory is cut off");
+    for (let i = 0; i < run.length; i += 1)
+      this.#note(this.#file_block, this.#run_first + i, this.#back.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES));
+  }
+
+  #note(block: string, page: number, bytes: Buffer): void {
+    let laid = this.#laid.get(block);
+    if (laid === undefined) {
+      laid = new Laid(block);
+      this.#laid.set(block, laid);
+    }
+    const lanes = pageLanes(laid.seed, page, bytes);
+    const was = { lane1: 0, lane2: 0 };
+    if (laid.set(page, lanes, was)) this.#sum.remove(was);
+    this.#sum.add(lanes);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}

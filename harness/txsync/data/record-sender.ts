@@ -1,0 +1,133 @@
+import { setImmediate as turn } from "node:timers/promises";
+import { messageOf } from "../../base/errors.ts";
+import { readSpool } from "../dirty/spool.ts";
+import { recordPieces } from "../log/index.ts";
+import { encodeNote } from "../pages/notes.ts";
+import { encodeRecordPiece } from "../pages/record-frames.ts";
+import { type DataShell, log } from "./data-shell.ts";
+import type { TakenRecord } from "./protocol.ts";
+
+/** So much may wait in the connection's buffer before the next piece is read from the spool. */
+const BACKLOG_BYTES = 1 << 20;
+const MOVES_EVERY_MS = 40;
+
+interface UnderWay {
+  readonly record: TakenRecord;
+  readonly stream: number;
+  readonly connection: number;
+  readonly work: Promise<void>;
+  /** All bytes of it have been handed to the connection. */
+  sent: boolean;
+  cancelled: boolean;
+}
+
+/**
+ * Sends the record that was taken last from its spool to the escrow, in pieces, no faster than they are taken. The core
+ * asks again while it is not answered; what is still on its way, or known to be there, is not sent twice.
+ */
+export class RecordSender {
+  readonly #shell: DataShell;
+  #now: UnderWay | undefined;
+  #stream = 0;
+  /** The record that the escrow said to have, and over which connection it had gone there. */
+  #here: { readonly generation: number; readonly n: number; readonly connection: number } | undefined;
+  #told_ms = Number.NEGATIVE_INFINITY;
+
+  constructor(shell: DataShell) {
+    this.#shell = shell;
+  }
+
+  send(record: TakenRecord): void {
+    const { peers } = this.#shell;
+    const connection = peers.connection("escrow", "bulk");
+    if (connection === undefined) return;
+    const now = this.#now;
+    const { generation, n } = record.header;
+    if (now !== undefined && !now.cancelled && now.record.header.generation === generation && now.record.header.n === n) {
+      const here = this.#here?.generation === generation && this.#here.n === n && this.#here.connection === connection;
+      if (here) peers.sendData("escrow", "bulk", encodeNote({ kind: "record-again", generation, n }));
+      // On its way in a connection that still stands: it arrives, or the connection ends.
+      if (here || now.connection === connection) return;
+    }
+    if (now !== undefined) now.cancelled = true;
+    this.#begin(record, connection, now?.work);
+  }
+
+  /** The escrow has the record that went over this connection. */
+  here(generation: number, n: number): void {
+    const connection = this.#shell.peers.connection("escrow", "bulk");
+    if (connection !== undefined) this.#here = { generation, n, connection };
+  }
+
+  /** What came of it was of no use there: when it is asked for again all of it goes. */
+  spoilt(): void {
+    this.#here = undefined;
+    if (this.#now !== undefined) this.#now.cancelled = true;
+  }
+
+  /** When this returns the spool is not read any more. */
+  async drop(): Promise<void> {
+    const now = this.#now;
+    this.#now = undefined;
+    this.#here = undefined;
+    if (now === undefined) return;
+    now.cancelled = true;
+    await now.work;
+  }
+
+  #begin(record: TakenRecord, connection: number, before: Promise<void> | undefined): void {
+    this.#stream = (this.#stream + 1) % 2 ** 32;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const next: UnderWay = { record, stream: this.#stream, connection, work: promise, sent: false, cancelled: false };
+    this.#now = next;
+    void (async () => {
+      await before;
+      try {
+        await this.#run(next);
+      } catch (error) {
+        log(this.#shell, `record ${record.header.n} was not sent: ${messageOf(error)}`);
+        next.cancelled = true;
+      }
+      resolve();
+    })();
+  }
+
+  async #run(now: UnderWay): Promise<void> {
+    const { peers } = this.#shell;
+    const { record, stream, connection } = now;
+    const lives = (): boolean => !now.cancelled && peers.connection("escrow", "bulk") === connection;
+    const { header, blocks, device_state, frames, spool, digest, modified_pages } = record;
+    const pieces = recordPieces({
+      ...header,
+      blocks: blocks.map(({ name, bytes }) => ({ name, size: bytes })),
+      device_state,
+      frames,
+      pages: readSpool(spool),
+      modified_pages,
+      digest,
+    });
+    let piece = pieces.next();
+    let first = true;
+    while (piece.done !== true) {
+      const { value } = piece;
+      piece = pieces.next();
+      await peers.drained("escrow", "bulk", BACKLOG_BYTES);
+      if (!lives()) return;
+      const last = piece.done === true;
+      const meta = first ? { lineage: "" } : null;
+      if (!peers.sendData("escrow", "bulk", encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [value] })))
+        return;
+      first = false;
+      this.#moves(record);
+      await turn();
+    }
+    now.sent = true;
+  }
+
+  #moves({ header: { generation, n } }: TakenRecord): void {
+    const now_ms = performance.now();
+    if (now_ms - this.#told_ms < MOVES_EVERY_MS) return;
+    this.#told_ms = now_ms;
+    this.#shell.tell({ kind: "record-moves", generation, n });
+  }
+}

@@ -1,0 +1,269 @@
+import { closeSync, existsSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf, UserError } from "../../base/errors.ts";
+import { waitFor } from "../../base/wait.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import type { Role } from "../core/index.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { digestHex } from "../log/index.ts";
+import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
+import { decodeRequest, encodePages } from "../pages/page-frames.ts";
+import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
+import type { RecordPiece } from "../pages/record-frames.ts";
+import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
+import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
+import { LogReader } from "./log-reader.ts";
+import type { BaseOf, RestoredMemory } from "./protocol.ts";
+import { RamImage } from "./ram-image.ts";
+
+type BaseHeld = Extract<Note, { kind: "base-held" }>;
+type HaveBase = BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean };
+
+/** Where the source keeps its base: the file that was the guest's RAM, under another name. */
+export function basePath(memory_folder: string): string {
+  return join(memory_folder, "base");
+}
+
+/**
+ * The source's part: copies ahead, keeps the base and serves pages of it, and lays committed transactions over it, so
+ * that next to nothing is left to be done when the VM has to be restored here.
+ */
+export class SourceStore {
+  readonly #shell: DataShell;
+  readonly #path: string;
+  /** Says that the base is not what it was at switchover: there is no way back to the package alone. */
+  readonly #touched_path: string;
+  #base: HaveBase | undefined;
+  #file: number | undefined;
+  #pages: BasePages | undefined;
+  #serving = false;
+  #comparing = false;
+  #ahead: BaseAhead | undefined;
+  #ahead_given_up = false;
+  /** The present base is what was copied ahead but for these; until the escrow has heard of it. */
+  #changed: { readonly from: string; readonly runs: ChangedRuns } | undefined;
+  #held: BaseHeld | undefined;
+  #image: RamImage | undefined;
+  #reader: LogReader | undefined;
+  #may_lay_over = false;
+  #laying: Promise<unknown> | undefined;
+  #more = false;
+
+  constructor(shell: DataShell) {
+    this.#shell = shell;
+    this.#path = basePath(shell.config.memory_folder);
+    this.#touched_path = join(shell.config.memory_folder, "base-laid-over");
+  }
+
+  // ---- ahead
+
+  /** While the guest still runs here: a good part of its memory goes to the escrow before anything is risked. */
+  async copyAhead(pid: number, blocks: readonly LocatedBlock[], share: number, most_ms: number): Promise<number> {
+    const { ram_path, pagescan } = this.#shell.config;
+    this.#ahead_given_up = false;
+    const ahead = await BaseAhead.open({ ram_path, pagescan, pid, blocks });
+    this.#ahead = ahead;
+    this.offer();
+    const held = (): number => (this.#held?.base === ahead.base ? this.#held.share : 0);
+    await waitFor({ what: "the escrow to have a part of the base", timeout_ms: most_ms, interval_ms: 5 }, () =>
+      this.#ahead_given_up || held() >= share ? true : undefined,
+    ).catch(() => undefined);
+    return held();
+  }
+
+  async giveUpAhead(): Promise<void> {
+    this.#ahead_given_up = true;
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    await ahead?.stop();
+    await ahead?.close();
+  }
+
+  async stopAhead(): Promise<void> {
+    await this.#ahead?.stop();
+  }
+
+  // ---- the base
+
+  haveBase(base: HaveBase): void {
+    this.#base = base;
+    const ahead = this.#ahead;
+    this.#ahead = undefined;
+    if (ahead === undefined) return;
+    if (base.compare) void this.#compare(ahead, base.base);
+    else void ahead.close();
+  }
+
+  serve(): void {
+    this.#serving = true;
+    if (this.#pages !== undefined || this.#base === undefined || !existsSync(this.#path)) return;
+    this.#file = openSync(this.#path, "r");
+    this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.#path).size, this.#base.small);
+    this.offer();
+  }
+
+  stopServing(): void {
+    this.#serving = false;
+  }
+
+  /** What the escrow says that it has. */
+  baseHeld(held: BaseHeld): void {
+    this.#held = held;
+  }
+
+  /** The escrow is told that there is a base, until it has all of it. */
+  offer(): void {
+    const ahead = this.#ahead;
+    if (ahead !== undefined) {
+      this.#offer({ base: ahead.base, blocks: ahead.blocks, from: null, final: false, changed: {} });
+      return;
+    }
+    if (!this.#serving || this.#base === undefined || this.#comparing) return;
+    const { base, blocks } = this.#base;
+    if (this.#held?.base === base && this.#held.complete) return;
+    this.#offer({ base, blocks, from: this.#changed?.from ?? null, final: true, changed: this.#changed?.runs ?? {} });
+  }
+
+  #offer(what: Omit<Extract<Note, { kind: "base-offered" }>, "kind">): void {
+    const blocks = what.blocks.map(({ name, bytes }) => ({ name, bytes }));
+    this.#shell.peers.sendData("escrow", "bulk", encodeNote({ kind: "base-offered", ...what, blocks }));
+  }
+
+  /** The guest stands still: which of the pages that were copied ahead has it changed since? */
+  async #compare(ahead: BaseAhead, base: string): Promise<void> {
+    this.#comparing = true;
+    try {
+      const began_ms = performance.now();
+      const changed = await ahead.changed();
+      if (this.#base?.base !== base) return;
+      const count = Object.values(changed).reduce((sum, runs) => sum + runs.length, 0);
+      if (count <= CHANGED_RUNS_MAX) this.#changed = { from: ahead.base, runs: changed };
+      const text = `${count} runs of pages had changed since they were copied ahead (${Math.round(performance.now() - began_ms)} ms)`;
+      this.#shell.emit({ kind: "run.note", text });
+    } catch (error) {
+      // Then nothing of what was copied ahead counts, and the base is copied anew.
+      log(this.#shell, `pages copied ahead were not compared: ${messageOf(error)}`);
+    } finally {
+      this.#comparing = false;
+      this.offer();
+      await ahead.close();
+      this.#layOver();
+    }
+  }
+
+  /** Answers a request, in the direction from which it came. */
+  async requested(from: Role, payload: Buffer): Promise<void> {
+    const { by, of, base, runs } = decodeRequest(payload);
+    if (of !== "source") return;
+    const { peers } = this.#shell;
+    if (this.#ahead?.base === base) {
+      await this.#ahead.serve(runs, (block, first, pages) =>
+        peers.sendData(from, "bulk", encodePages({ by, base, block, first, pages })),
+      );
+      return;
+    }
+    if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
+    for (const run of runs) {
+      const whole = upToFirstMissing(this.#pages.read(run));
+      if (whole.length === 0) continue;
+      const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
+      if (by === "target") sendTargetPages(peers, from, frame);
+      else peers.sendData(from, "bulk", frame);
+    }
+  }
+
+  /** The base is not needed any more: the VM runs elsewhere, or in it, here. */
+  forget(): void {
+    this.#serving = false;
+    this.#may_lay_over = false;
+    this.#pages = undefined;
+    this.#reader?.abandon();
+    this.#reader = undefined;
+    this.#image?.[Symbol.dispose]();
+    this.#image = undefined;
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
+    this.#base = undefined;
+    rmSync(this.#path, { force: true });
+    rmSync(this.#touched_path, { force: true });
+  }
+
+  // ---- laying over
+
+  mayLayOver(): void {
+    this.#may_lay_over = true;
+    this.#layOver();
+  }
+
+  logGrew(): void {
+    this.#more = true;
+    this.#layOver();
+  }
+
+  refused(question: number, why: string): void {
+    this.#reader?.refused(question, why);
+  }
+
+  pieceCame(piece: RecordPiece): void {
+    this.#reader?.pieceCame(piece);
+  }
+
+  #open(): LogReader {
+    const base = this.#base;
+    if (base === undefined) throw new UserError("there is no base here");
+    this.#image ??= RamImage.open(this.#path, RAM_BLOCK, base.blocks, base.small);
+    this.#reader ??= new LogReader(this.#shell, this.#image);
+    return this.#reader;
+  }
+
+  /** One after the other, each time everything that was committed since: as many as there are, as fast as it goes. */
+  #layOver(): void {
+    // What was copied ahead is compared with the base as it stood: nothing is laid over it before.
+    if (!this.#may_lay_over || !this.#more || this.#laying !== undefined || this.#base === undefined) return;
+    if (this.#comparing) return;
+    this.#more = false;
+    this.#laying = this.#layOverOnce()
+      .catch((error: unknown) => log(this.#shell, `a committed transaction was not laid over: ${messageOf(error)}`))
+      .finally(() => {
+        this.#laying = undefined;
+        this.#layOver();
+      });
+  }
+
+  async #layOverOnce(): Promise<void> {
+    writeFileSync(this.#touched_path, "");
+    await this.#open().layOver(null, this.#shell.config.lease_ms * 2);
+  }
+
+  /**
+   * Everything that makes transaction n, in the base's own file. Only what was not laid over before is still to come.
+   * @throws UserError when the log has no such transaction, or the memory is not what its record says
+   */
+  async restore(n: number): Promise<RestoredMemory> {
+    this.#may_lay_over = false;
+    const reader = this.#open();
+    await this.#laying?.catch(() => undefined);
+    writeFileSync(this.#touched_path, "");
+    const laid = await reader.layOver(n, this.#shell.config.lease_ms * 10);
+    const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;
+    const small = this.#image?.small ?? [];
+    return { device_state, small, mark, acked, frames, pages, modified_pages, digest: digestHex(digest) };
+  }
+
+  /** @throws UserError where something was laid over the base: the package alone is not the VM any more */
+  restorePackage(): { readonly small: readonly SmallBlock[] } {
+    if (existsSync(this.#touched_path))
+      throw new UserError("committed transactions were laid over the base: the package alone is not the VM any more");
+    if (this.#base === undefined) throw new UserError("there is no base here");
+    return { small: this.#base.small };
+  }
+
+  abortRestore(): void {
+    this.#reader?.abandon();
+    this.#reader = undefined;
+    // What was laid over stays: it is said again by the next one. Which pages that are is not known any more.
+    this.#image?.[Symbol.dispose]();
+    this.#image = undefined;
+  }
+}
