@@ -87,7 +87,6 @@ export class Agent implements Shell {
   #persisting: Promise<unknown> = Promise.resolve();
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
   #found: VmProcess | undefined;
-  #vitals: Vitals | undefined;
 
   constructor(config: AgentConfig, parts: AgentParts = REAL_PARTS) {
     this.config = config;
@@ -178,7 +177,7 @@ export class Agent implements Shell {
     const incarnation = Math.floor(Date.now() / 1000) * 1000 + randomInt(1000);
     this.#events.unshift({ kind: "started", durable, memory, log: found, incarnation });
     this.#run();
-    this.#vitals = new Vitals(this.emit, this.config.lease_ms / 4);
+    new Vitals(this.emit, this.config.lease_ms / 4);
     if (memory?.vm === "running") this.#found = this.slot.vm;
     this.#goOn();
     if (role === "source" && this.#source.hasBase && this.#state.promised.generation > 0)

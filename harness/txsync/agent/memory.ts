@@ -1,8 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AgentState, HostMemory } from "../core/index.ts";
-import type { Machine } from "./machine.ts";
 import { writeWhole } from "../data/index.ts";
+import type { Machine } from "./machine.ts";
 
 /**
  * What outlives the agent but not its host: written to the host's tmpfs before any action of a step is carried out.

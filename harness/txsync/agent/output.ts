@@ -12,8 +12,8 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { FrameNumber } from "../core/index.ts";
-import type { OutputFrame } from "../log/index.ts";
 import { writeWhole } from "../data/index.ts";
+import type { OutputFrame } from "../log/index.ts";
 
 /** The guest's serial lines that pass the gate, in the order of their numbers. */
 export const OUTPUT_CHANNELS = ["com1", "com2"] as const;

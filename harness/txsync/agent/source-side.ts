@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy, setMigrationParameters } from "../../qemu/migration-api.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { basePath, type KeptPackage, loadPackage, type Package, savePackage } from "../data/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { StreamCapture } from "../relay/capture.ts";
@@ -24,6 +25,7 @@ export class SourceSide {
   #capture: StreamCapture | undefined;
   #bytes_per_s = 0;
   #may_lay_over = false;
+  #ahead = false;
 
   constructor(shell: Shell) {
     this.#shell = shell;
@@ -125,6 +127,28 @@ export class SourceSide {
     }
   }
 
+  /** While the guest still runs here: a good part of its memory goes to the escrow before anything is risked. */
+  async #copyAhead(vm: VmProcess, blocks: readonly LocatedBlock[]): Promise<void> {
+    const { config, data, emit, state } = this.#shell;
+    if (config.base_ahead <= 0) return;
+    const began_ms = performance.now();
+    const copying = data.ask("copyAhead", {
+      pid: vm.pid,
+      blocks,
+      share: config.base_ahead,
+      most_ms: config.base_ahead_ms,
+    });
+    this.#ahead = true;
+    try {
+      const { share } = await copying;
+      if (state().phase !== "precopy") return;
+      const text = `${Math.round(share * 100)} % of the base copied ahead in ${Math.round(performance.now() - began_ms)} ms`;
+      emit({ kind: "run.note", text });
+    } finally {
+      this.#ahead = false;
+    }
+  }
+
   /** It was to stand still for its package, and there is none: it has to run on, and is only said to when it does. */
   async #runOn(vm: VmProcess): Promise<void> {
     vm.thaw();
@@ -206,9 +230,13 @@ export class SourceSide {
     tellData(this.#shell, "stopServing", {});
   }
 
-  /** After every step: once something was committed, and its owner knows, nobody will ever go back to the package alone. */
+  /** After every step: a migration that is given up needs nothing ahead any more; and once something was committed, and its owner knows, nobody will ever go back to the package alone. */
   afterStep(): void {
     const state = this.#shell.state();
+    if (this.#ahead && state.phase !== "precopy") {
+      this.#ahead = false;
+      tellData(this.#shell, "giveUpAhead", {});
+    }
     if (this.#may_lay_over || this.#kept === undefined || this.#shell.machine().hold) return;
     if ((state.peerTarget?.committed ?? -1) < 1) return;
     this.#may_lay_over = true;
@@ -232,14 +260,17 @@ export class SourceSide {
 /** `cont`, until QEMU itself says that the VM runs. @throws Error when it does not within a few seconds */
 export async function runs(vm: VmProcess): Promise<void> {
   let why = "";
-  await waitFor({ what: "QEMU to run the VM", timeout_ms: CANCEL_MS, interval_ms: 5, lastLines: () => [why] }, async () => {
-    if (vm.gone) throw new Error("QEMU ended instead of running the VM");
-    try {
-      await vm.qmp.execute("cont");
-      return (await vm.qmp.execute("query-status")).running ? true : undefined;
-    } catch (error) {
-      why = messageOf(error);
-      return undefined;
-    }
-  });
+  await waitFor(
+    { what: "QEMU to run the VM", timeout_ms: CANCEL_MS, interval_ms: 5, lastLines: () => [why] },
+    async () => {
+      if (vm.gone) throw new Error("QEMU ended instead of running the VM");
+      try {
+        await vm.qmp.execute("cont");
+        return (await vm.qmp.execute("query-status")).running ? true : undefined;
+      } catch (error) {
+        why = messageOf(error);
+        return undefined;
+      }
+    },
+  );
 }

@@ -55,7 +55,7 @@ export class TargetSide {
         stopListening();
         emit({ kind: "migration.step", step: "target-running" });
         dispatch({ kind: "vmRunning" });
-        this.#taker.follow(vm, what.blocks, false);
+        this.#taker.follow(vm, what.blocks);
       });
       await enablePostcopy(vm.qmp);
       await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
@@ -124,7 +124,7 @@ export class TargetSide {
       this.#ended = false;
       const { count, total } = await data.ask("recover", { path, package: what });
       emit({ kind: "run.note", text: `QEMU goes on with ${count} of ${total} pages after a recovery` });
-      this.#taker.follow(vm, what.blocks, true);
+      this.#taker.follow(vm, what.blocks);
     } catch (error) {
       log(this.#shell, `the migration was not resumed: ${messageOf(error)}`);
       if (slot.vm !== vm) return;

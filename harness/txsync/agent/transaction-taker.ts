@@ -3,9 +3,10 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Action, RecordHeader } from "../core/index.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import { takeTransaction } from "../transaction/take.ts";
-import type { Transaction } from "../transaction/transaction.ts";
+import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { VmProcess } from "./vm-process.ts";
 
@@ -19,7 +20,6 @@ const TRACKER_AGAIN_MS = 50;
 
 interface Taken {
   readonly transaction: Transaction;
-  readonly vm: VmProcess;
   readonly blocks: readonly BlockSize[];
   readonly at_ms: number;
 }
@@ -44,17 +44,14 @@ export class TransactionTaker {
     this.#shell = shell;
   }
 
-  /**
-   * From now on transactions are taken of this QEMU.
-   * @param taken_before an earlier life of the agent may have: what it noted is found again
-   */
-  follow(vm: VmProcess, blocks: readonly BlockSize[], taken_before: boolean): void {
+  /** From now on transactions are taken of this QEMU. What an earlier life of the agent found is in pagescan's table. */
+  follow(vm: VmProcess, blocks: readonly BlockSize[]): void {
     this.#vm = vm;
     this.#blocks = blocks;
-    void this.#inTurn(() => this.#open(vm, taken_before));
+    void this.#inTurn(() => this.#open(vm));
   }
 
-  async #open(vm: VmProcess, taken_before: boolean): Promise<void> {
+  async #open(vm: VmProcess): Promise<void> {
     const { config, dispatch } = this.#shell;
     await this.#close();
     let why = "";
@@ -66,9 +63,7 @@ export class TransactionTaker {
           pid: vm.pid,
           blocks: await vm.blocks(),
           prefer: config.find,
-          modified_path: join(vm.folder, "modified"),
-          spool_path: join(config.memory_folder, "spool"),
-          taken_before,
+          folder: vm.folder,
           shim_status_path: vm.shim_status_path,
         });
         this.#tracker = tracker;
@@ -118,7 +113,7 @@ export class TransactionTaker {
         tracker,
         generation,
         n,
-        since: since === "base" ? 0 : since,
+        since,
         status: () => vm.migration,
         state_path: join(vm.folder, "device-state"),
         onStill: () => {
@@ -136,11 +131,19 @@ export class TransactionTaker {
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
       const { transaction } = outcome;
-      this.#taken = { transaction, vm, blocks: this.#blocks, at_ms: performance.now() };
+      this.#taken = { transaction, blocks: this.#blocks, at_ms: performance.now() };
       const { stop_ms, device_ms, find_ms, copy_ms, cont_ms, pause_ms, still_ms } = transaction.timings;
-      const { pages, bytes } = transaction.collected;
-      const timings = { stop_ms, device_ms, find_ms, copy_ms, cont_ms, pause_ms, ...(still_ms === undefined ? {} : { still_ms }) };
-      emit({ kind: "tx.taken", generation, n, pages, bytes: bytes + transaction.device_state.length, ...timings });
+      const [pages, bytes] = [transaction.spool.pages, bytesOf(transaction)];
+      const timings = {
+        stop_ms,
+        device_ms,
+        find_ms,
+        copy_ms,
+        cont_ms,
+        pause_ms,
+        ...(still_ms === undefined ? {} : { still_ms }),
+      };
+      emit({ kind: "tx.taken", generation, n, pages, bytes, ...timings });
       dispatch({ kind: "transactionTaken", generation, n, mark });
       if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
     } catch (error) {
@@ -154,21 +157,18 @@ export class TransactionTaker {
     if (taken === undefined || taken.transaction.n !== header.n || taken.transaction.generation !== header.generation)
       return;
     const { transaction, blocks } = taken;
-    const { device_state, collected } = transaction;
+    const { generation, n, since, mark, acked } = header;
+    // It would lack pages. More than are needed do no harm.
+    if (transaction.since !== "base" && (since === "base" || transaction.since > since)) return;
+    const { device_state, spool, digest, modified_pages } = transaction;
     tellData(this.#shell, "sendRecord", {
-      header: {
-        generation: header.generation,
-        n: header.n,
-        since: header.since,
-        mark: header.mark,
-        acked: header.acked,
-      },
-      blocks,
+      header: { generation, n, since, mark, acked },
+      blocks: spool.blocks.map((name) => ({ name, bytes: blocks.find((block) => block.name === name)?.bytes ?? 0 })),
       device_state,
-      frames: this.#shell.output.frames(header.acked + 1, header.mark),
-      spool: collected.spool,
-      digest: collected.digest,
-      modified_pages: collected.modified_pages,
+      frames: this.#shell.output.frames(acked + 1, mark),
+      spool,
+      digest: digestHex(digest.lane1, digest.lane2),
+      modified_pages,
     });
   }
 

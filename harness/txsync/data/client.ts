@@ -44,10 +44,7 @@ export class DataThread implements DataClient {
     this.#worker.on("exit", (code) => options.onFailed(new Error(`the data plane ended with code ${code}`)));
   }
 
-  async ask<K extends keyof DataCalls>(
-    call: K,
-    what: Parameters<DataCalls[K]>[0],
-  ): Promise<ReturnType<DataCalls[K]>> {
+  async ask<K extends keyof DataCalls>(call: K, what: Parameters<DataCalls[K]>[0]): Promise<ReturnType<DataCalls[K]>> {
     this.#last += 1;
     const id = this.#last;
     return await new Promise((resolve, reject) => {

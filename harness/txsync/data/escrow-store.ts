@@ -80,9 +80,9 @@ export class EscrowStore {
     this.#final = true;
   }
 
-  /** The control plane listens: it is told what was found. */
+  /** The control plane listens: it is told what was found, once. */
   begin(): void {
-    if (this.#final && this.#copy?.complete === true) this.#completed();
+    if (this.#final && this.#copy?.complete === true && !this.#told_complete) this.#completed();
   }
 
   // ---- the log
@@ -99,13 +99,13 @@ export class EscrowStore {
       if (piece.meta !== null) {
         await this.#incoming?.record.discard();
         this.#incoming = undefined;
-        this.#incoming = { stream: piece.stream, record: await this.#log.begin() };
+        this.#incoming = { stream: piece.stream, record: this.#log.begin() };
       }
       const incoming = this.#incoming;
       if (incoming === undefined || incoming.stream !== piece.stream || incoming.header !== undefined) return;
       await incoming.record.push(piece.bytes);
       if (!piece.last) return;
-      const { generation, n, since, mark, acked } = await incoming.record.finish();
+      const { generation, n, since, mark, acked } = (await incoming.record.finish()).head;
       incoming.header = { generation, n };
       this.#shell.peers.sendData(from, "urgent", encodeNote({ kind: "record-here", generation, n }));
       this.#shell.tell({ kind: "record-came", from, header: { generation, n, since, mark, acked } });

@@ -8,7 +8,15 @@ export {
   type Package,
   savePackage,
 } from "./kept-package.ts";
-export type { BaseOf, DataCalls, DataConfig, DataEvent, RestoredMemory, StoreOutcome, TakenRecord } from "./protocol.ts";
+export type {
+  BaseOf,
+  DataCalls,
+  DataConfig,
+  DataEvent,
+  RestoredMemory,
+  StoreOutcome,
+  TakenRecord,
+} from "./protocol.ts";
 export { basePath } from "./source-store.ts";
 export { keep, kept, writeWhole } from "./whole-file.ts";
 export { runDataPlane } from "./worker.ts";

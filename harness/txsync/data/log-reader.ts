@@ -1,17 +1,20 @@
 import { UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { FrameNumber, RecordHeader } from "../core/index.ts";
-import { type Digest, digestHex, type OutputFrame, RecordParser } from "../log/index.ts";
+import { type ModifiedSet, type OutputFrame, type RecordEvent, RecordParser } from "../log/index.ts";
 import { encodeNote } from "../pages/notes.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { type DataShell, log } from "./data-shell.ts";
 import type { RamImage } from "./ram-image.ts";
 
+/** In a page's entry: it is all zeros (log/record.ts). */
+const ZERO_FLAG = 0x8000_0000;
 /** A device state is never so long (log/record.ts bounds it likewise). */
 const DEVICE_BYTES_MAX = 256 * 2 ** 20;
 
 /** The log's last transaction, as it was laid over. */
-export interface LaidOver {
+export interface LaidOver extends ModifiedSet {
   readonly header: RecordHeader;
   readonly device_state: Buffer;
   readonly frames: readonly OutputFrame[];
@@ -19,8 +22,6 @@ export interface LaidOver {
   readonly acked: FrameNumber;
   /** Pages that this answer brought. */
   readonly pages: number;
-  readonly modified_pages: number;
-  readonly digest: Digest;
 }
 
 interface Answer {
@@ -34,7 +35,8 @@ interface Answer {
   device_bytes: number;
   readonly frames: OutputFrame[];
   header: RecordHeader | undefined;
-  end: { readonly digest: Digest; readonly modified_pages: number } | undefined;
+  names: readonly string[];
+  end: ModifiedSet | undefined;
   failed: string | undefined;
   done: boolean;
 }
@@ -69,9 +71,9 @@ export class LogReader {
   }
 
   /** Whether the image holds what its log's last record said it should. */
-  #proves({ digest, modified_pages }: { readonly digest: Digest; readonly modified_pages: number }): boolean {
-    const got = this.#image.digest;
-    return got.pages === modified_pages && digestHex(got.digest) === digestHex(digest);
+  #proves({ digest, modified_pages }: ModifiedSet): boolean {
+    const got = this.#image.modified;
+    return got.modified_pages === modified_pages && got.digest === digest;
   }
 
   /**
@@ -83,10 +85,10 @@ export class LogReader {
   async layOver(n: number | null, most_silent_ms: number): Promise<LaidOver> {
     const first = await this.#ask(n, this.#reached, most_silent_ms);
     if (this.#proves(first)) return first;
-    const got = this.#image.digest;
+    const got = this.#image.modified;
     const text =
-      `the memory made of transaction ${first.header.n} gives ${digestHex(got.digest)} over ${got.pages} pages, its record ` +
-      `says ${digestHex(first.digest)} over ${first.modified_pages}`;
+      `the memory made of transaction ${first.header.n} gives ${got.digest} over ${got.modified_pages} pages, its record ` +
+      `says ${first.digest} over ${first.modified_pages}`;
     log(this.#shell, `VIOLATION ${text}: everything since the base is laid over again`);
     const again = await this.#ask(n, null, most_silent_ms);
     if (this.#proves(again)) return again;
@@ -154,6 +156,7 @@ export class LogReader {
       device_bytes: 0,
       frames: [],
       header: undefined,
+      names: [],
       end: undefined,
       failed: undefined,
       done: false,
@@ -172,49 +175,61 @@ export class LogReader {
     try {
       if (piece.meta !== null) {
         answer.lineage = piece.meta.lineage;
-        answer.parser = this.#parser(answer);
+        answer.parser = new RecordParser();
       }
-      answer.parser?.push(piece.bytes);
+      for (const event of answer.parser?.push(piece.bytes) ?? []) this.#take(answer, event);
       this.#image.flush();
       if (!piece.last) return;
-      answer.parser?.end();
+      answer.parser?.finish();
       answer.done = true;
     } catch (error) {
       answer.failed = `what the escrow sent of its log is of no use: ${error instanceof Error ? error.message : String(error)}`;
     }
   }
 
-  #parser(answer: Answer): RecordParser {
-    let names: readonly string[] = [];
-    return new RecordParser({
-      header: (header) => {
-        const { generation, n, since, mark, acked } = header;
+  #take(answer: Answer, event: RecordEvent): void {
+    switch (event.kind) {
+      case "header": {
+        const { generation, n, since, mark, acked } = event.head;
         answer.header = { generation, n, since, mark, acked };
         if (since === "base") this.#image.beginAnew();
         else if (answer.since === null || since !== answer.since.n || answer.lineage !== answer.since.lineage)
           throw new UserError(`it goes on from ${since}, which is not here`);
-      },
-      blocks: (blocks) => {
-        names = blocks.map(({ name }) => name);
-      },
-      device: (part) => {
-        answer.device_bytes += part.length;
+        return;
+      }
+      case "blocks":
+        answer.names = event.blocks.map(({ name }) => name);
+        return;
+      case "device":
+        answer.device_bytes += event.bytes.length;
         if (answer.device_bytes > DEVICE_BYTES_MAX) throw new UserError("its device state is too long");
-        answer.device.push(Buffer.from(part));
-      },
-      frames: (frames) => {
-        for (const frame of frames) answer.frames.push({ ...frame, bytes: Buffer.from(frame.bytes) });
-      },
-      pages: (pages) => {
-        for (const { block, page, bytes } of pages) {
-          this.#image.put({ block: names[block] ?? "", page, bytes });
-          answer.pages += 1;
-        }
-        this.#image.flush();
-      },
-      finish: ({ digest, modified_pages }) => {
-        answer.end = { digest, modified_pages };
-      },
-    });
+        answer.device.push(Buffer.from(event.bytes));
+        return;
+      case "frames":
+        for (const { number, channel, bytes } of event.frames)
+          answer.frames.push({ number, channel, bytes: Buffer.from(bytes) });
+        return;
+      case "pages":
+        answer.pages += event.count;
+        this.#lay(answer.names, event);
+        return;
+      case "end":
+        answer.end = { digest: event.end.digest, modified_pages: event.end.modified_pages };
+        return;
+    }
+  }
+
+  #lay(names: readonly string[], { count, entries, content }: Extract<RecordEvent, { kind: "pages" }>): void {
+    let at = 0;
+    for (let i = 0; i < count; i += 1) {
+      const word = entries.readUInt32BE(i * 8);
+      const page = entries.readUInt32BE(i * 8 + 4);
+      const zero = (word & ZERO_FLAG) !== 0;
+      const bytes = zero ? null : content.subarray(at, at + PAGE_BYTES);
+      this.#image.put({ block: names[word & ~ZERO_FLAG] ?? "", page, bytes });
+      if (!zero) at += PAGE_BYTES;
+    }
+    // The content is a view of what was received: it is written before anything more is.
+    this.#image.flush();
   }
 }

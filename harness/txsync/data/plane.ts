@@ -36,7 +36,10 @@ export class DataPlane implements DataShell {
   constructor(config: DataConfig, port: MessagePort) {
     this.config = config;
     this.#port = port;
-    const addresses = Object.entries(config.peers).map(([peer, { host, bulk_port }]) => [peer, { host, port: bulk_port }]);
+    const addresses = Object.entries(config.peers).map(([peer, { host, bulk_port }]) => [
+      peer,
+      { host, port: bulk_port },
+    ]);
     this.peers = new Peers<DataChannel>({
       role: config.role,
       secret: Buffer.from(config.secret, "hex"),
@@ -75,49 +78,44 @@ export class DataPlane implements DataShell {
       if (this.#escrow === undefined) throw new UserError("this is not the escrow");
       return this.#escrow;
     };
-    const done = undefined;
     return {
       open: async () => {
         if (this.config.role === "escrow") this.#escrow = await EscrowStore.open(this);
         await this.peers.start();
         return { log: this.#escrow?.state ?? null };
       },
-      notHeard: ({ peer }) => (this.peers.notHeard(peer), done),
-      load: async ({ path, package: what, hold }) => (await target.load(path, bufferOf(what), hold), done),
+      notHeard: ({ peer }) => this.peers.notHeard(peer),
+      load: ({ path, package: what, hold }) => target.load(path, bufferOf(what), hold),
       recover: ({ path, package: what }) => target.recover(path, bufferOf(what)),
-      route: ({ route }) => (target.setRoute(route), done),
-      tellArrived: ({ on }) => (target.tellArrived(on), done),
-      endFeed: () => (target.endFeed(), done),
-      stopFeed: () => (target.stopFeed(), done),
-      sendRecord: (record) => (sender.send(record), done),
-      dropRecord: async () => (await sender.drop(), done),
+      route: ({ route }) => target.setRoute(route),
+      tellArrived: ({ on }) => target.tellArrived(on),
+      endFeed: () => target.endFeed(),
+      stopFeed: () => target.stopFeed(),
+      sendRecord: (record) => sender.send(record),
+      dropRecord: () => sender.drop(),
       copyAhead: async ({ pid, blocks, share, most_ms }) => ({
         share: await source.copyAhead(pid, blocks, share, most_ms),
       }),
-      giveUpAhead: async () => (await source.giveUpAhead(), done),
-      stopAhead: async () => (await source.stopAhead(), done),
-      haveBase: ({ small, ...base }) => (
-        source.haveBase({ ...base, small: small.map((each) => ({ ...each, content: asBuffer(each.content) })) }), done
-      ),
-      serve: () => (source.serve(), done),
-      stopServing: () => (source.stopServing(), done),
-      mayLayOver: () => (source.mayLayOver(), done),
-      forgetBase: () => (source.forget(), done),
+      giveUpAhead: () => source.giveUpAhead(),
+      stopAhead: () => source.stopAhead(),
+      haveBase: ({ small, ...base }) =>
+        source.haveBase({ ...base, small: small.map((each) => ({ ...each, content: asBuffer(each.content) })) }),
+      serve: () => source.serve(),
+      stopServing: () => source.stopServing(),
+      mayLayOver: () => source.mayLayOver(),
+      forgetBase: () => source.forget(),
       restore: ({ n, fetch, ...base }) => (fetch ? target.restore(base, n) : source.restore(n)),
       restorePackage: () => source.restorePackage(),
       abortRestore: () => {
         source.abortRestore();
         target.abortRestore();
-        return done;
       },
       store: ({ generation, n }) => escrow().store(generation, n),
-      forgetCopy: () => (escrow().forget(), done),
+      forgetCopy: () => escrow().forget(),
       tell: () => {
         if (this.config.role === "source") source.offer();
-        if (this.#escrow === undefined) return done;
-        this.#escrow.begin();
-        this.#escrow.tell();
-        return done;
+        this.#escrow?.begin();
+        this.#escrow?.tell();
       },
     };
   }

@@ -1,8 +1,17 @@
 import type { TimelineEventBody } from "../../base/timeline.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import type { FrameNumber, Generation, LogState, PageRoute, RecordHeader, Role, TransactionNumber } from "../core/index.ts";
+import type {
+  FrameNumber,
+  Generation,
+  LogState,
+  PageRoute,
+  RecordHeader,
+  Role,
+  TransactionNumber,
+} from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import type { Digest, OutputFrame } from "../log/index.ts";
+import type { Spool } from "../dirty/spool.ts";
+import type { ModifiedSet, OutputFrame, RecordBlock } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import type { Package } from "./kept-package.ts";
 
@@ -30,15 +39,13 @@ export interface DataConfig {
 }
 
 /** A transaction that was taken, on its way to the escrow. Its pages lie in the spool, as pagescan put them there. */
-export interface TakenRecord {
+export interface TakenRecord extends ModifiedSet {
   readonly header: RecordHeader;
-  readonly blocks: readonly BlockSize[];
+  /** In the order in which the spool numbers them. */
+  readonly blocks: readonly RecordBlock[];
   readonly device_state: Uint8Array;
   readonly frames: readonly OutputFrame[];
-  readonly spool: { readonly content_path: string; readonly entries_path: string };
-  readonly digest: Digest;
-  /** Pages of the modified set as of this record. */
-  readonly modified_pages: number;
+  readonly spool: Spool;
 }
 
 /** The base, as whoever serves or restores from it needs it. */
@@ -69,26 +76,26 @@ export type StoreOutcome =
 export interface DataCalls {
   /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's. */
   open: (what: object) => { readonly log: LogState | null };
-  notHeard: (what: { readonly peer: Role }) => undefined;
+  notHeard: (what: { readonly peer: Role }) => void;
 
   // ---- target
   /** Feeds QEMU the stream's beginning and the package, over the socket on which it waits. */
-  load: (what: { readonly path: string; readonly package: Package; readonly hold: boolean }) => undefined;
+  load: (what: { readonly path: string; readonly package: Package; readonly hold: boolean }) => void;
   /** QEMU's recovery handshake, on the socket on which it waits for it. */
   recover: (what: { readonly path: string; readonly package: Package }) => {
     readonly count: number;
     readonly total: number;
   };
-  route: (what: { readonly route: PageRoute }) => undefined;
+  route: (what: { readonly route: PageRoute }) => void;
   /** The pages that arrive are wanted by the control plane too, as events `arrived`. */
-  tellArrived: (what: { readonly on: boolean }) => undefined;
+  tellArrived: (what: { readonly on: boolean }) => void;
   /** Writes the end of the migration. */
-  endFeed: (what: object) => undefined;
-  stopFeed: (what: object) => undefined;
+  endFeed: (what: object) => void;
+  stopFeed: (what: object) => void;
   /** Once or again: a record that is under way, or known to be there, is not sent twice. */
-  sendRecord: (what: TakenRecord) => undefined;
+  sendRecord: (what: TakenRecord) => void;
   /** When this returns nobody reads the spool any more. */
-  dropRecord: (what: object) => undefined;
+  dropRecord: (what: object) => void;
 
   // ---- source
   /** Copies a share (0 to 1) of a running guest's memory to the escrow; returns when it is there, or time is up. */
@@ -98,16 +105,16 @@ export interface DataCalls {
     readonly share: number;
     readonly most_ms: number;
   }) => { readonly share: number };
-  giveUpAhead: (what: object) => undefined;
+  giveUpAhead: (what: object) => void;
   /** The guest stands still: when this returns nothing of what was copied ahead is read any more. */
-  stopAhead: (what: object) => undefined;
+  stopAhead: (what: object) => void;
   /** There is a base: its file, and the content of the other blocks. */
-  haveBase: (what: BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean }) => undefined;
-  serve: (what: object) => undefined;
-  stopServing: (what: object) => undefined;
+  haveBase: (what: BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean }) => void;
+  serve: (what: object) => void;
+  stopServing: (what: object) => void;
   /** Committed records may be laid over the base: nobody will ever go back to the package alone. */
-  mayLayOver: (what: object) => undefined;
-  forgetBase: (what: object) => undefined;
+  mayLayOver: (what: object) => void;
+  forgetBase: (what: object) => void;
 
   // ---- restoring
   /**
@@ -117,12 +124,12 @@ export interface DataCalls {
   restore: (what: BaseOf & { readonly n: TransactionNumber; readonly fetch: boolean }) => RestoredMemory;
   /** The base as it stood. @throws where a record was laid over it already */
   restorePackage: (what: object) => { readonly small: readonly SmallBlock[] };
-  abortRestore: (what: object) => undefined;
+  abortRestore: (what: object) => void;
 
   // ---- escrow
   store: (what: { readonly generation: Generation; readonly n: TransactionNumber }) => StoreOutcome;
-  forgetCopy: (what: object) => undefined;
-  tell: (what: object) => undefined;
+  forgetCopy: (what: object) => void;
+  tell: (what: object) => void;
 }
 
 /** What the data plane tells by itself. */

@@ -2,7 +2,7 @@ import { closeSync, openSync, readSync, writevSync } from "node:fs";
 import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import { blockSeed, type Digest, DigestSum, pageLanes } from "../log/index.ts";
+import { blockSeed, DigestSum, type ModifiedSet, pageLanes } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
@@ -20,28 +20,28 @@ export interface PlacedPage {
 /** What was laid over a block, and what it gave when it was read back. Memory only where something was. */
 class Laid {
   readonly seed: number;
-  readonly #chunks: ({ is: Uint8Array; lane1: Uint32Array; lane2: Uint32Array } | undefined)[] = [];
+  readonly #chunks: ({ is: Uint8Array; lane1: Int32Array; lane2: Int32Array } | undefined)[] = [];
 
   constructor(name: string) {
     this.seed = blockSeed(name);
   }
 
-  /** @returns whether the page was laid over before; its lanes are in `was`. */
-  set(page: number, lanes: Digest, was: { lane1: number; lane2: number }): boolean {
+  /** The page holds this now; takes what it held before, if it was laid over, out of the sum. */
+  note(page: number, bytes: Uint8Array, sum: DigestSum): void {
     const at = Math.floor(page / CHUNK_PAGES);
-    const chunk = (this.#chunks[at] ??= {
+    this.#chunks[at] ??= {
       is: new Uint8Array(CHUNK_PAGES),
-      lane1: new Uint32Array(CHUNK_PAGES),
-      lane2: new Uint32Array(CHUNK_PAGES),
-    });
+      lane1: new Int32Array(CHUNK_PAGES),
+      lane2: new Int32Array(CHUNK_PAGES),
+    };
+    const chunk = this.#chunks[at];
     const i = page % CHUNK_PAGES;
-    const known = chunk.is[i] === 1;
-    was.lane1 = chunk.lane1[i] as number;
-    was.lane2 = chunk.lane2[i] as number;
+    if (chunk.is[i] === 1) sum.remove(chunk.lane1[i] as number, chunk.lane2[i] as number);
+    const { lane1, lane2 } = pageLanes(this.seed, page, bytes);
     chunk.is[i] = 1;
-    chunk.lane1[i] = lanes.lane1;
-    chunk.lane2[i] = lanes.lane2;
-    return known;
+    chunk.lane1[i] = lane1;
+    chunk.lane2[i] = lane2;
+    sum.add(lane1, lane2);
   }
 }
 
@@ -74,12 +74,7 @@ export class RamImage implements Disposable {
   }
 
   /** @param small content of the blocks that are in no file; copied. @throws Error where the file cannot be written */
-  static open(
-    path: string,
-    file_block: string,
-    blocks: readonly BlockSize[],
-    small: readonly SmallBlock[],
-  ): RamImage {
+  static open(path: string, file_block: string, blocks: readonly BlockSize[], small: readonly SmallBlock[]): RamImage {
     const bytes = blocks.find(({ name }) => name === file_block)?.bytes ?? 0;
     return new RamImage(path, openSync(path, "r+"), file_block, bytes, small);
   }
@@ -88,9 +83,9 @@ export class RamImage implements Disposable {
     return [...this.#small].map(([name, content]) => ({ name, content }));
   }
 
-  /** Digest and number of all pages that were laid over, as they were read back. Call `flush` first. */
-  get digest(): { readonly digest: Digest; readonly pages: number } {
-    return { digest: this.#sum.value, pages: this.#sum.pages };
+  /** Of all pages that were laid over, as they were read back: how many, and their digest. Call `flush` first. */
+  get modified(): ModifiedSet {
+    return { modified_pages: this.#sum.pages, digest: this.#sum.hex };
   }
 
   /** From here on the digest is of what comes: a record since the base says it all again. */
@@ -138,10 +133,7 @@ export class RamImage implements Disposable {
       laid = new Laid(block);
       this.#laid.set(block, laid);
     }
-    const lanes = pageLanes(laid.seed, page, bytes);
-    const was = { lane1: 0, lane2: 0 };
-    if (laid.set(page, lanes, was)) this.#sum.remove(was);
-    this.#sum.add(lanes);
+    laid.note(page, bytes, this.#sum);
   }
 
   [Symbol.dispose](): void {

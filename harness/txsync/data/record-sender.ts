@@ -1,7 +1,7 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import { readSpool } from "../dirty/spool.ts";
-import { recordPieces } from "../log/index.ts";
+import { RecordEncoder } from "../log/index.ts";
 import { encodeNote } from "../pages/notes.ts";
 import { encodeRecordPiece } from "../pages/record-frames.ts";
 import { type DataShell, log } from "./data-shell.ts";
@@ -43,7 +43,12 @@ export class RecordSender {
     if (connection === undefined) return;
     const now = this.#now;
     const { generation, n } = record.header;
-    if (now !== undefined && !now.cancelled && now.record.header.generation === generation && now.record.header.n === n) {
+    if (
+      now !== undefined &&
+      !now.cancelled &&
+      now.record.header.generation === generation &&
+      now.record.header.n === n
+    ) {
       const here = this.#here?.generation === generation && this.#here.n === n && this.#here.connection === connection;
       if (here) peers.sendData("escrow", "bulk", encodeNote({ kind: "record-again", generation, n }));
       // On its way in a connection that still stands: it arrives, or the connection ends.
@@ -96,27 +101,13 @@ export class RecordSender {
     const { peers } = this.#shell;
     const { record, stream, connection } = now;
     const lives = (): boolean => !now.cancelled && peers.connection("escrow", "bulk") === connection;
-    const { header, blocks, device_state, frames, spool, digest, modified_pages } = record;
-    const pieces = recordPieces({
-      ...header,
-      blocks: blocks.map(({ name, bytes }) => ({ name, size: bytes })),
-      device_state,
-      frames,
-      pages: readSpool(spool),
-      modified_pages,
-      digest,
-    });
-    let piece = pieces.next();
     let first = true;
-    while (piece.done !== true) {
-      const { value } = piece;
-      piece = pieces.next();
+    for await (const { bytes, last } of piecesOf(record)) {
       await peers.drained("escrow", "bulk", BACKLOG_BYTES);
       if (!lives()) return;
-      const last = piece.done === true;
       const meta = first ? { lineage: "" } : null;
-      if (!peers.sendData("escrow", "bulk", encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [value] })))
-        return;
+      const piece = encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [bytes] });
+      if (!peers.sendData("escrow", "bulk", piece)) return;
       first = false;
       this.#moves(record);
       await turn();
@@ -130,4 +121,18 @@ export class RecordSender {
     this.#told_ms = now_ms;
     this.#shell.tell({ kind: "record-moves", generation, n });
   }
+}
+
+/** A record in pieces of at most 256 KiB and their heads, read from its spool as they are asked for. */
+async function* piecesOf(record: TakenRecord): AsyncGenerator<{ readonly bytes: Buffer; readonly last: boolean }> {
+  const encoder = new RecordEncoder();
+  const { generation, n, since, mark, acked } = record.header;
+  yield { bytes: encoder.header({ generation, n, since, mark, acked }), last: false };
+  yield { bytes: encoder.blocks(record.blocks), last: false };
+  for (const bytes of encoder.device(record.device_state)) yield { bytes, last: false };
+  for (const frame of record.frames) for (const bytes of encoder.frame(frame)) yield { bytes, last: false };
+  for (const bytes of encoder.framesDone()) yield { bytes, last: false };
+  for await (const batch of readSpool(record.spool))
+    for (const bytes of encoder.pages(batch)) yield { bytes, last: false };
+  yield { bytes: encoder.end(record), last: true };
 }

@@ -6,7 +6,6 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { Role } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import { digestHex } from "../log/index.ts";
 import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages } from "../pages/page-frames.ts";
 import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
@@ -248,7 +247,7 @@ export class SourceStore {
     const laid = await reader.layOver(n, this.#shell.config.lease_ms * 10);
     const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;
     const small = this.#image?.small ?? [];
-    return { device_state, small, mark, acked, frames, pages, modified_pages, digest: digestHex(digest) };
+    return { device_state, small, mark, acked, frames, pages, modified_pages, digest };
   }
 
   /** @throws UserError where something was laid over the base: the package alone is not the VM any more */

@@ -5,7 +5,6 @@ import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageRoute, Role } from "../core/index.ts";
-import { digestHex } from "../log/index.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
 import type { Note } from "../pages/notes.ts";
 import { decodePages, encodeRequest, type PageRequest } from "../pages/page-frames.ts";
@@ -290,7 +289,7 @@ export class TargetStore {
       const laid = await reader.layOver(n, most_silent_ms);
       const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;
       const { small } = image;
-      return { device_state, small, mark, acked, frames, pages, modified_pages, digest: digestHex(digest) };
+      return { device_state, small, mark, acked, frames, pages, modified_pages, digest };
     } finally {
       if (this.#fetching === fetching) this.#fetching = undefined;
       this.#reader = undefined;

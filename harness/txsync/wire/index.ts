@@ -11,3 +11,4 @@ export {
 } from "./frame.ts";
 export { Handshake, type HandshakeOptions, SECRET_BYTES, type Session } from "./handshake.ts";
 export { decodeMessage, encodeMessage } from "./message.ts";
+export { Peers, type PeersOptions } from "./peers.ts";

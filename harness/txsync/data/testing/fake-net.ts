@@ -1,0 +1,105 @@
+import type { TimelineEventBody } from "../../../base/timeline.ts";
+import type { Role } from "../../core/index.ts";
+import type { DataChannel, DataShell } from "../data-shell.ts";
+import type { DataConfig, DataEvent } from "../protocol.ts";
+
+type Receive = (from: Role, payload: Buffer) => Promise<void> | undefined;
+
+/** Connections between data planes without sockets: in order by channel, cut whenever a test wants. */
+export class FakeNet {
+  readonly #receivers = new Map<Role, Receive>();
+  readonly #connections = new Map<string, number>();
+  readonly #cut = new Set<string>();
+  readonly #lines = new Map<string, { bytes: number; tail: Promise<void>; life: number }>();
+
+  attach(role: Role, receive: Receive): void {
+    this.#receivers.set(role, receive);
+  }
+
+  /** Everything under way between the two is lost, in both directions; connections are other ones from now on. */
+  breakBetween(a: Role, b: Role): void {
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const)
+      for (const channel of ["urgent", "bulk"] as const) {
+        const key = `${from}:${to}:${channel}`;
+        this.#connections.set(key, (this.#connections.get(key) ?? 1) + 1);
+        this.#lines.delete(key);
+      }
+  }
+
+  cut(a: Role, b: Role): void {
+    this.breakBetween(a, b);
+    this.#cut.add([a, b].sort().join(":"));
+  }
+
+  heal(a: Role, b: Role): void {
+    this.#cut.delete([a, b].sort().join(":"));
+  }
+
+  peersOf(from: Role): DataShell["peers"] {
+    const isCut = (to: Role): boolean => this.#cut.has([from, to].sort().join(":"));
+    const key = (to: Role, channel: DataChannel): string => `${from}:${to}:${channel}`;
+    return {
+      connection: (to, channel) => (isCut(to) ? undefined : (this.#connections.get(key(to, channel)) ?? 1)),
+      sendData: (to, channel, pieces) => {
+        if (isCut(to)) return false;
+        const name = key(to, channel);
+        const line = this.#lines.get(name) ?? { bytes: 0, tail: Promise.resolve(), life: 0 };
+        this.#lines.set(name, line);
+        const payload = Buffer.concat(pieces);
+        line.bytes += payload.length;
+        line.tail = line.tail.then(async () => {
+          await new Promise((resolve) => setImmediate(resolve));
+          if (this.#lines.get(name) !== line) return;
+          line.bytes -= payload.length;
+          await this.#receivers.get(to)?.(from, payload);
+        });
+        return true;
+      },
+      drained: async (to, channel, most_bytes) => {
+        const line = this.#lines.get(key(to, channel));
+        while (line !== undefined && this.#lines.get(key(to, channel)) === line && line.bytes > most_bytes)
+          await new Promise((resolve) => setImmediate(resolve));
+      },
+    };
+  }
+}
+
+/** A data plane's surroundings without threads: what it tells is kept. */
+export class FakeShell implements DataShell {
+  readonly config: DataConfig;
+  readonly peers: DataShell["peers"];
+  readonly events: TimelineEventBody[] = [];
+  readonly told: DataEvent[] = [];
+  onTell: ((event: DataEvent) => void) | undefined;
+
+  constructor(role: Role, net: FakeNet, memory_folder: string, lease_ms = 50) {
+    this.peers = net.peersOf(role);
+    this.config = {
+      role,
+      secret: "",
+      migration: "",
+      peers: {},
+      listen_bulk: { host: "", port: 0 },
+      state_folder: memory_folder,
+      memory_folder,
+      ram_path: `${memory_folder}/ram`,
+      pagescan: "",
+      lease_ms,
+      log_sync: "memory",
+    };
+  }
+
+  emit = (event: TimelineEventBody): void => void this.events.push(event);
+
+  tell = (event: DataEvent): void => {
+    this.told.push(event);
+    this.onTell?.(event);
+  };
+
+  get lines(): readonly string[] {
+    return this.events.flatMap((event) => (event.kind === "log" ? [event.line] : []));
+  }
+}
