@@ -129,6 +129,8 @@ export const runRecordSchema = z.looseObject({
   qemu_version: z.string(),
   seed: z.number(),
   memory_bytes: count,
+  write_rate_pages_per_s: z.exactOptional(count),
+  working_set_bytes: z.exactOptional(count),
   faults: z.array(z.object({ fault: z.string(), on: z.string(), at: z.string() })),
   expected: verdict,
   verdict,
