@@ -191,6 +191,7 @@ function stamp(time: Date): string {
 function jsonLine(record: RunRecord, folder: string): object {
   const { scenario, recovery, accel, guest, qemu, qemu_version, seed, verdict, as_expected, why, checks, timings } =
     record;
+  const { tries } = record;
   return {
     scenario,
     recovery,
@@ -204,6 +205,7 @@ function jsonLine(record: RunRecord, folder: string): object {
     why,
     checks,
     timings,
+    ...(tries === undefined ? {} : { tries }),
     run: folder,
   };
 }

@@ -13,6 +13,8 @@ const MEASURE_NAMES: Readonly<Record<TimeMeasure, string>> = {
   recover_ms: "Recovery: from detection until the guest runs",
   downtime_ms: "Downtime: the guest stood still",
   pause_p50_ms: "Guest pause per transaction, median of each run",
+  pause_p99_ms: "Guest pause per transaction, 99th percentile of each run",
+  control_late_p99_ms: "Lateness of the worst agent's event loop, 99th percentile of each run",
   total_ms: "Whole run",
 };
 
