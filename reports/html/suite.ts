@@ -114,6 +114,11 @@ function rowOf({ path, record }: SuiteRun): object {
     recover: time(timings.recover_ms),
     downtime: time(timings.downtime_ms),
     lost: timings.lost_steps ?? "",
+    pause: [timings.pause_p50_ms, timings.pause_p99_ms]
+      .flatMap((ms) => (ms === undefined ? [] : [formatMs(ms)]))
+      .join(" / "),
+    late: time(timings.control_late_max_ms),
+    tries: (record.tries ?? 1) > 1 ? ` asked ${record.tries} times` : "",
     total: time(timings.total_ms),
   };
 }
