@@ -137,6 +137,8 @@ export const runRecordSchema = z.looseObject({
   memory_bytes: count,
   patience_ms: z.exactOptional(count),
   tries: z.exactOptional(count),
+  write_rate_pages_per_s: z.exactOptional(count),
+  working_set_bytes: z.exactOptional(count),
   faults: z.array(z.object({ fault: z.string(), on: z.string(), at: z.string() })),
   expected: verdict,
   verdict,

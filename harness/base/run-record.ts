@@ -65,6 +65,9 @@ export interface RunRecord {
   readonly patience_ms?: number;
   /** How often the migration was asked for: more than once where it was given up though nothing had been broken. */
   readonly tries?: number;
+  /** How much the guest was asked to work by itself; absent: its own default. */
+  readonly write_rate_pages_per_s?: number;
+  readonly working_set_bytes?: number;
   /** The faults of the scenario as plain data, for people and for matrices. */
   readonly faults: readonly { readonly fault: string; readonly on: string; readonly at: string }[];
   readonly expected: Verdict;

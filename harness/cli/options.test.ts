@@ -16,6 +16,11 @@ describe("a whole number on the command line", () => {
     );
   });
 
+  it("has a most where there is one", () => {
+    expect(wholeNumber(0, 5)("5")).toBe(5);
+    expect(() => wholeNumber(0, 5)("6")).toThrow(/from 0 to 5/);
+  });
+
   it.each(["", " ", "abc", "1.5", "1e999", "NaN", "Infinity", "12x", "9007199254740993", "-1", "0x10", "1e3", "+5"])(
     "is not %j",
     (text) => {

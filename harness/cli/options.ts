@@ -4,13 +4,14 @@ import { InvalidArgumentError } from "commander";
 /** Where runs are written. */
 export const RUNS_FOLDER = join(import.meta.dirname, "..", "..", "reports", "runs");
 
-/** A whole number of at least `least`, for commander. */
-export function wholeNumber(least: number): (text: string) => number {
+/** A whole number of at least `least` and, where it is given, at most `most`, for commander. */
+export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
       throw new InvalidArgumentError(`A whole number of at least ${least} is needed.`);
     }
+    if (value > most) throw new InvalidArgumentError(`A whole number from ${least} to ${most} is needed.`);
     return value;
   };
 }

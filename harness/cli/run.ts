@@ -9,6 +9,7 @@ import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
+import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
@@ -27,6 +28,8 @@ export interface RunOptions {
   readonly qemu: string;
   readonly guest?: GuestKind;
   readonly memory: number;
+  readonly writeRate?: number;
+  readonly workingSet?: number;
   readonly seed?: number;
   readonly repeat: number;
   readonly jobs: number;
@@ -60,6 +63,12 @@ export function registerRun(program: Command): void {
       oneOf<GuestKind>("integrity", "linux"),
     )
     .option("--memory <MiB>", "guest memory", wholeNumber(LEAST_MEMORY_MIB), 128)
+    .option(
+      "--write-rate <pages/s>",
+      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000, linux 2000",
+      wholeNumber(0, WRITE_RATE_MAX),
+    )
+    .option("--working-set <MiB>", "it rewrites pages in so much of its memory; default is all of it", wholeNumber(1))
     .option("--seed <number>", "seed of the guest's memory; default is a new one each run", wholeNumber(0))
     .option("--repeat <times>", "how often each scenario is run", wholeNumber(1), 1)
     .option(
@@ -116,6 +125,8 @@ export async function runScenarios(
   const memory_bytes = options.memory * 1024 ** 2;
   checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * options.repeat));
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
+  const work = workOf(options);
+  for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
   const accels = new Map<GuestKind, AccelChoice>();
@@ -142,6 +153,7 @@ export async function runScenarios(
         accel_why: why,
         seed: options.seed ?? randomInt(2 ** 32),
         memory_bytes,
+        work,
         keep: options.keep === true,
         txsync: settingsOf(options),
         onEvent: (event) => progress.onEvent(name, event),
@@ -207,6 +219,14 @@ function jsonLine(record: RunRecord, folder: string): object {
     timings,
     ...(tries === undefined ? {} : { tries }),
     run: folder,
+  };
+}
+
+/** What was said on the command line of the guest's own work. */
+function workOf({ writeRate, workingSet }: RunOptions): GuestWork {
+  return {
+    ...(writeRate === undefined ? {} : { write_rate_pages_per_s: writeRate }),
+    ...(workingSet === undefined ? {} : { working_set_bytes: workingSet * 1024 ** 2 }),
   };
 }
 

@@ -1,9 +1,10 @@
 import type Docker from "dockerode";
 import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from "testcontainers";
-import { waitFor } from "../base/wait.ts";
+import { waitFor, within } from "../base/wait.ts";
 import { runLabels } from "./labels.ts";
 import { isNotFound } from "./networks.ts";
 import { PUBLISHED_ON } from "./ports.ts";
+import type { ContainerRights } from "./rights.ts";
 
 // The reaper's image cannot be counted on without a registry; leftovers are found by label instead (clean.ts).
 process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
@@ -22,9 +23,9 @@ export interface ContainerSpec {
   /** Size of /dev/shm in bytes. */
   readonly shm_bytes?: number;
   readonly devices?: readonly string[];
-  readonly capabilities?: readonly string[];
-  /** userfaultfd is closed to containers by the default seccomp profile. */
-  readonly unconfined?: boolean;
+  readonly rights: ContainerRights;
+  /** The container's own name for itself, which it has on its first network only. */
+  readonly hostname?: string;
   readonly tmpfs?: Record<string, string>;
 }
 
@@ -72,11 +73,13 @@ export async function startContainer(spec: ContainerSpec): Promise<StartedTestCo
     .withAutoRemove(false);
   if (spec.entrypoint) container.withEntrypoint([...spec.entrypoint]);
   if (spec.shm_bytes !== undefined) container.withSharedMemorySize(spec.shm_bytes);
-  if (spec.capabilities) container.withAddedCapabilities(...spec.capabilities);
-  if (spec.unconfined) container.withSecurityOpt("seccomp=unconfined");
+  container.withDroppedCapabilities(...spec.rights.capabilities_dropped);
+  container.withAddedCapabilities(...spec.rights.capabilities_added);
+  if (spec.rights.security_options.length > 0) container.withSecurityOpt(...spec.rights.security_options);
+  if (spec.hostname !== undefined) container.withHostname(spec.hostname);
   if (spec.tmpfs) container.withTmpFs(spec.tmpfs);
   try {
-    return await container.start();
+    return await within({ what: `the engine to start ${spec.name}`, timeout_ms: START_TIMEOUT_MS }, container.start());
   } catch (error) {
     const engine = await getContainerRuntimeClient();
     if (container.created !== undefined) await removeContainer(engine.container.getById(container.created));
@@ -84,6 +87,8 @@ export async function startContainer(spec: ContainerSpec): Promise<StartedTestCo
   }
 }
 
+/** Making and starting, and the line that says that it is up. */
+const START_TIMEOUT_MS = 60_000;
 const REMOVE_TIMEOUT_MS = 30_000;
 
 /**
@@ -92,7 +97,8 @@ const REMOVE_TIMEOUT_MS = 30_000;
  */
 export async function removeContainer(container: Docker.Container): Promise<void> {
   try {
-    await container.remove({ force: true, v: true });
+    const removing: Promise<unknown> = container.remove({ force: true, v: true });
+    await within({ what: `the engine to remove container ${container.id}`, timeout_ms: REMOVE_TIMEOUT_MS }, removing);
   } catch (error) {
     if (isNotFound(error)) return;
     if (!isRemovalUnderWay(error)) throw error;

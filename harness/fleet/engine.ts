@@ -1,12 +1,15 @@
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
 import { waitFor, within } from "../base/wait.ts";
 import { canInstall, installPackages } from "./images/apt.ts";
 import { runCommand } from "./images/command.ts";
+import { privateFolder } from "./private-folder.ts";
+
+/** How long the engine may take for one thing that it is asked for; it takes tenths of a second when nothing is wrong. */
+export const ENGINE_MS = 30_000;
 
 const ANSWER_TIMEOUT_MS = 3_000;
 const START_TIMEOUT_MS = 60_000;
@@ -62,7 +65,7 @@ export function commandsToRun(installed: boolean): string {
   const install = installed ? "" : `  ${sudo}apt-get update && ${sudo}apt-get install --yes ${PACKAGES.join(" ")}\n`;
   const start = isSystemd()
     ? `  ${sudo}systemctl start docker`
-    : `  ${sudo}sh -c 'setsid dockerd >/tmp/dockerd.log 2>&1 &'`;
+    : `  ${sudo}sh -c 'setsid dockerd >/var/log/dockerd.log 2>&1 &'`;
   const group = sudo ? `\n  sudo usermod -aG docker "$USER"   # and log in again` : "";
   return `${install}${start}${group}`;
 }
@@ -75,7 +78,7 @@ async function startDaemon({ say, signal }: EngineOptions): Promise<Docker> {
     if (docker) return docker;
     throw new UserError("the container engine was started, but does not answer: see `journalctl -u docker`");
   }
-  const log = join(tmpdir(), "ferryman-dockerd.log");
+  const log = join(privateFolder(), "dockerd.log");
   say(`starting the container engine: dockerd (it stays when Ferryman ends; log: ${log})`);
   const output = openSync(log, "w");
   const daemon = spawn("dockerd", [], { detached: true, stdio: ["ignore", output, output] });

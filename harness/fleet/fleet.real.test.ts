@@ -6,10 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
 import { clean, findLeftovers } from "./clean.ts";
 import { type FleetSpec, type StartedFleet, startFleet } from "./fleet.ts";
-import { linkAddress } from "./links.ts";
+import { bulkAddress, linkAddress } from "./links.ts";
 import { createNetworks } from "./networks.ts";
 import { ownerOf } from "./owner.ts";
-import { PORTS } from "./ports.ts";
+import { PORTS, TOXIPROXY_API_PORT } from "./ports.ts";
+import { HOST_RIGHTS } from "./rights.ts";
 import { connect, Peer } from "./testing/peer.ts";
 import { type TestBed, testBed } from "./testing/test-fleet.ts";
 
@@ -90,9 +91,31 @@ describe("a fleet", () => {
     await peer("source").dialAddress({ host: await addressOn("target", "fabric"), port: PORTS.link });
   });
 
-  it("does not let a host change the links", async () => {
-    const links = await addressOn("links", "management");
-    await expect(peer("source").dialAddress({ host: links, port: 8474 }, 700)).rejects.toThrow();
+  it("does not let a host change the links, wherever it asks", async () => {
+    const [management, fabric] = [await addressOn("links", "management"), await addressOn("links", "fabric")];
+    await expect(peer("source").dialAddress({ host: management, port: TOXIPROXY_API_PORT }, 700)).rejects.toThrow();
+    await expect(peer("source").dialAddress({ host: fabric, port: TOXIPROXY_API_PORT }, 700)).rejects.toThrow(
+      /ECONNREFUSED/,
+    );
+    // The same address has the proxies, so that it is the door that is closed and not the house.
+    await peer("source").dialAddress({ host: fabric, port: linkAddress("source", "target").port });
+  });
+
+  it("carries a host's two ports over one link: what is done to the link is done to both", async () => {
+    await peer("target").call("listen", { port: PORTS.bulk, echo: true });
+    const bulk = bulkAddress("source", "target");
+    const id = await peer("source").dialAddress(bulk);
+    await peer("source").call("roundTrips", { id, count: 3 });
+    const undo = await fleet.link("source-target").cutWithReset();
+    try {
+      for (const address of [bulk, linkAddress("source", "target")]) {
+        await expect(peer("source").dialAddress(address, 700)).rejects.toThrow(/ECONNREFUSED/);
+      }
+      await peer("source").until(id, "the end of the bulk connection", ({ closed, ended }) => closed || ended);
+    } finally {
+      await undo();
+    }
+    await peer("source").dialAddress(bulk);
   });
 
   it("carries bytes between every two hosts, through Toxiproxy", async () => {
@@ -123,14 +146,24 @@ describe("a fleet", () => {
     for (const role of HOST_ROLES) {
       const { HostConfig } = await inspect(role);
       expect(HostConfig.Privileged).toBe(false);
+      expect(HostConfig.CapDrop).toEqual(["ALL"]);
       expect(HostConfig.CapAdd).toEqual(["SYS_PTRACE"]);
+      expect(HostConfig.SecurityOpt).toEqual(HOST_RIGHTS.security_options);
       expect(HostConfig.Devices ?? []).toEqual([]);
       expect(HostConfig.Binds ?? []).toEqual([]);
       expect([HostConfig.PidMode, HostConfig.UTSMode]).toEqual(["", ""]);
       expect(HostConfig.ShmSize).toBe(spec.shm_bytes);
       expect(await fleet.host(role).run("test ! -e /dev/kvm && echo none")).toBe("none\n");
+      // What the kernel says of its processes: one capability (19, SYS_PTRACE), and a filter of system calls.
+      const status = await fleet.host(role).run("cat /proc/self/status");
+      expect(status).toMatch(/^CapEff:\s0*80000$/m);
+      expect(status).toMatch(/^CapBnd:\s0*80000$/m);
+      expect(status).toMatch(/^Seccomp:\s2$/m);
+      const mounting = fleet.host(role).run("mount -t tmpfs none /mnt || unshare --mount true");
+      await expect(mounting).rejects.toThrow(/permission denied|not permitted/i);
     }
     const { HostConfig } = await inspect("links");
+    expect(HostConfig.CapDrop).toEqual(["ALL"]);
     expect(HostConfig.CapAdd ?? []).toEqual([]);
     expect(HostConfig.SecurityOpt ?? []).toEqual([]);
   });

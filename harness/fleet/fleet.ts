@@ -8,6 +8,7 @@ import { LINKS_ALIAS, type Link, openLinks, openWay, type Way } from "./links.ts
 import { createNetworks } from "./networks.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
+import { LINKS_RIGHTS } from "./rights.ts";
 
 export interface FleetSpec {
   /** Names the run; part of every container's and network's name. */
@@ -29,6 +30,9 @@ export interface StartedFleet extends AsyncDisposable {
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
 }
+
+const LINKS_HOSTNAME = "ferryman-links";
+const ANSWER_MS = 2_000;
 
 /** Starts the fleet of a run. Whatever was started is taken away again when any part of it fails. */
 export async function startFleet(docker: Docker, spec: FleetSpec): Promise<StartedFleet> {
@@ -69,14 +73,18 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         owner,
         network: networks.management,
         ports: [TOXIPROXY_API_PORT],
-        command: [],
+        // Its API is for the harness alone: this name is its address on the management network, the only one that it has
+        // when it starts (its own default would be the loopback address, where no published port leads).
+        hostname: LINKS_HOSTNAME,
+        command: [`-host=${LINKS_HOSTNAME}`],
+        rights: LINKS_RIGHTS,
         ready: /Starting Toxiproxy|Starting HTTP server|Listening on/i,
       });
       removals.push(() => removeContainer(docker.getContainer(started.getId())));
       await connectTo(docker, networks.fabric, started.getId(), LINKS_ALIAS);
       const url = `http://${PUBLISHED_ON}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
       await waitFor({ what: "Toxiproxy to answer", timeout_ms: 10_000 }, () =>
-        fetch(`${url}/version`).then(
+        fetch(`${url}/version`, { signal: AbortSignal.timeout(ANSWER_MS) }).then(
           (answer) => (answer.ok ? true : undefined),
           () => undefined,
         ),

@@ -43,6 +43,16 @@ describe("a host", () => {
       );
     });
 
+    it("tells no more of a long command than its beginning", async () => {
+      const secret = "5ec7e7".repeat(20);
+      const [failing, silent] = [host.run(`false ${secret}`), host.run(`sleep 0.3 ${secret}; true ${secret}`, 50)];
+      for (const command of [failing, silent]) {
+        const error = await command.catch((thrown: Error) => thrown);
+        expect(error).toBeInstanceOf(Error);
+        expect(String(error)).not.toContain(secret);
+      }
+    });
+
     it("bears a large output", async () => {
       expect((await host.run("head -c 3000000 /dev/zero | tr '\\0' x", 20_000)).length).toBe(3_000_000);
     });
@@ -180,6 +190,12 @@ describe("a host", () => {
           /reading \/dev\/shm\/nothing on source: .*No such file/,
         );
       }
+    });
+
+    it("is written for root alone, and in no command", async () => {
+      await host.writeFile("/run/ferryman/secret.json", '{"a": "größer"}');
+      expect(String(await read(await host.readFile("/run/ferryman/secret.json")))).toBe('{"a": "größer"}');
+      expect(await host.run("stat -c '%a %u' /run/ferryman/secret.json")).toBe("600 0\n");
     });
 
     it("may have a name with spaces and quotes in it", async () => {

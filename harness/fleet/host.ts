@@ -7,8 +7,10 @@ import type { Emit, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
-import { MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
+import { ENGINE_MS } from "./engine.ts";
+import { MANAGEMENT_NAME, MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
 import { HostProcess } from "./process.ts";
+import { HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
 export interface HostSpec {
@@ -63,13 +65,13 @@ export class StartedHost implements AsyncDisposable {
       ready: /ferryman host is up/,
       shm_bytes: spec.shm_bytes,
       devices: spec.devices,
-      capabilities: ["SYS_PTRACE"],
-      unconfined: true,
+      rights: HOST_RIGHTS,
     });
     const container = docker.getContainer(started.getId());
     try {
       await connectTo(docker, spec.fabric, started.getId(), spec.role);
       const shell = await HostShell.open(docker, container, spec.role);
+      await shell.run(`echo '${await addressOf(container, spec.management)} ${MANAGEMENT_NAME}' >> /etc/hosts`);
       spec.emit(spec.role, { kind: "host.started", container: name });
       return new StartedHost(spec, docker, started, shell, name);
     } catch (error) {
@@ -99,10 +101,16 @@ export class StartedHost implements AsyncDisposable {
     return started;
   }
 
+  /** Writes a small file that root alone may read. What is in it stands in no command, and so in no error. */
+  async writeFile(path: string, content: string): Promise<void> {
+    const writing = this.#started.copyContentToContainer([{ content, target: path, mode: 0o600 }]);
+    await this.#engine(`write ${path}`, writing);
+  }
+
   /** The bytes of a file in the host, from `offset_bytes` on (a multiple of 4096), in order. Holes read as zeros. */
   async readFile(path: string, offset_bytes = 0, length_bytes?: number): Promise<Readable> {
     const count = length_bytes === undefined ? [] : [`count=${length_bytes}`];
-    const exec = await this.#container.exec({
+    const making = this.#container.exec({
       Cmd: [
         "dd",
         `if=${path}`,
@@ -115,7 +123,8 @@ export class StartedHost implements AsyncDisposable {
       AttachStdout: true,
       AttachStderr: true,
     });
-    const stream = await exec.start({ hijack: true, stdin: false });
+    const exec = await this.#engine(`read ${path}`, making);
+    const stream = await this.#engine(`read ${path}`, exec.start({ hijack: true, stdin: false }));
     let complaint = "";
     const output = new Demultiplexer((text) => {
       complaint += text;
@@ -160,29 +169,40 @@ export class StartedHost implements AsyncDisposable {
     return socket;
   }
 
-  /** The host dies at once, with all its memory. */
+  /**
+   * The host dies at once, with all its memory. That is told before the engine has answered: what the death causes must
+   * not stand before it on the timeline.
+   * @throws Error when the engine refuses or does not answer; then the host counts as what it was.
+   */
   async kill(): Promise<void> {
-    await this.#container.kill({ signal: "SIGKILL" });
+    const before = this.#state;
     this.#state = "gone";
     this.#emit(this.role, { kind: "host.gone", how: "killed" });
+    try {
+      await this.#engine("kill", this.#container.kill({ signal: "SIGKILL" }));
+    } catch (error) {
+      this.#state = before;
+      throw error;
+    }
   }
 
   /** Every process of the host stands still (cgroup freezer). */
   async freeze(): Promise<void> {
-    await this.#container.pause();
+    await this.#engine("freeze", this.#container.pause());
     this.#state = "frozen";
   }
 
   /** A host that was killed meanwhile stays what it is. */
   async thaw(): Promise<void> {
     if (this.gone) return;
-    await this.#container.unpause();
+    await this.#engine("thaw", this.#container.unpause());
     this.#state = "up";
   }
 
   async detachFromFabric(): Promise<void> {
     this.#detached = true;
-    await this.#docker.getNetwork(this.#fabric).disconnect({ Container: this.#container.id, Force: true });
+    const leaving = this.#docker.getNetwork(this.#fabric).disconnect({ Container: this.#container.id, Force: true });
+    await this.#engine("take off the fabric", leaving);
   }
 
   /** A host that was killed meanwhile stays where it is, and one that is attached too. */
@@ -190,6 +210,11 @@ export class StartedHost implements AsyncDisposable {
     if (this.gone || !this.#detached) return;
     this.#detached = false;
     await connectTo(this.#docker, this.#fabric, this.#container.id, this.role);
+  }
+
+  /** Bounds what the engine is asked for. */
+  #engine<T>(deed: string, asked: Promise<T>): Promise<T> {
+    return within({ what: `the engine to ${deed} (${this.role})`, timeout_ms: ENGINE_MS }, asked);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -202,5 +227,18 @@ export class StartedHost implements AsyncDisposable {
 
 /** Attaches a container to the fabric under the name by which the others know it. */
 export async function connectTo(docker: Docker, network: string, container: string, alias: string): Promise<void> {
-  await docker.getNetwork(network).connect({ Container: container, EndpointConfig: { Aliases: [alias] } });
+  const joining = docker.getNetwork(network).connect({ Container: container, EndpointConfig: { Aliases: [alias] } });
+  await within({ what: `the engine to attach ${alias} to ${network}`, timeout_ms: ENGINE_MS }, joining);
+}
+
+/** The address of a container on a network. @throws Error when it has none there. */
+async function addressOf(container: Docker.Container, network: string): Promise<string> {
+  const what = `the engine to tell the addresses of ${container.id}`;
+  const { NetworkSettings, Name } = await within({ what, timeout_ms: ENGINE_MS }, container.inspect());
+  const found = Object.entries(NetworkSettings.Networks).find(
+    ([name, { NetworkID }]) => name === network || NetworkID === network,
+  );
+  const address = found?.[1].IPAddress;
+  if (!address) throw new Error(`${Name} has no address on the network ${network}`);
+  return address;
 }

@@ -41,6 +41,7 @@ interface Doing extends Told {
   readonly remedies: (() => Promise<unknown>)[];
 }
 
+/** One port of one ordered pair of hosts: a link has four, for either end may connect to either port of the other. */
 interface OrderedProxy {
   readonly proxy: ToxiproxyProxy;
   /** Toxiproxy's name for the direction first -> second of the link: "upstream" runs from who connects to who listens. */
@@ -96,6 +97,7 @@ export class Link {
     });
   }
 
+  /** A toxic is per connection: with `bandwidth` each connection has so much for itself, and a link carries the sum. */
   async shape(shape: LinkShape, direction: LinkDirection = "both"): Promise<Undo> {
     const { shape: name, ...settings } = shape;
     const detail = `${name} ${JSON.stringify(settings)}`;
@@ -197,9 +199,19 @@ function sides(direction: LinkDirection): readonly ("forward" | "backward")[] {
   return direction === "both" ? ["forward", "backward"] : [direction];
 }
 
+interface Address {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** Where a host connects to reach another: an address on the fabric, always Toxiproxy's. */
-export function linkAddress(from: HostRole, to: HostRole): { readonly host: string; readonly port: number } {
+export function linkAddress(from: HostRole, to: HostRole): Address {
   return { host: LINKS_ALIAS, port: PORTS.link + 1 + pairNumber(from, to) };
+}
+
+/** The same for the port of bulk data. It is the same link: what is done to the link is done to both. */
+export function bulkAddress(from: HostRole, to: HostRole): Address {
+  return { host: LINKS_ALIAS, port: PORTS.bulk + 1 + pairNumber(from, to) };
 }
 
 function pairNumber(from: HostRole, to: HostRole): number {
@@ -211,13 +223,14 @@ function makeProxy(
   what: { readonly name: string; readonly port: number; readonly upstream: string },
 ): Promise<ToxiproxyProxy> {
   const { name, port, upstream } = what;
-  return toxiproxy.createProxy({ name, listen: `0.0.0.0:${port}`, upstream, enabled: true });
+  const making = toxiproxy.createProxy({ name, listen: `0.0.0.0:${port}`, upstream, enabled: true });
+  return within({ what: `Toxiproxy to make ${name}`, timeout_ms: CHANGE_TIMEOUT_MS }, making);
 }
 
 /** A connection that the harness wants made between two hosts: where the one listens and the other connects to. */
 export interface Way {
-  readonly listen: { readonly host: string; readonly port: number };
-  readonly connect: { readonly host: string; readonly port: number };
+  readonly listen: Address;
+  readonly connect: Address;
 }
 
 /**
@@ -232,31 +245,31 @@ export async function openWay(toxiproxy_url: string, from: HostRole, to: HostRol
   return { listen: { host: "0.0.0.0", port: PORTS.way }, connect: { host: LINKS_ALIAS, port } };
 }
 
-/** Makes the proxies for every ordered pair of hosts and joins them to the three links. */
+const PAIRS: readonly (readonly [HostRole, HostRole])[] = [
+  ["source", "target"],
+  ["source", "escrow"],
+  ["target", "escrow"],
+];
+
+/** Makes the proxies for every ordered pair of hosts, two each, and joins them to the three links. */
 export async function openLinks(toxiproxy_url: string, emit: Emit): Promise<readonly Link[]> {
   const toxiproxy = new Toxiproxy(toxiproxy_url);
-  const proxy = (from: HostRole, to: HostRole): Promise<ToxiproxyProxy> =>
-    makeProxy(toxiproxy, {
-      name: `${from}-to-${to}`,
-      port: linkAddress(from, to).port,
-      upstream: `${to}:${PORTS.link}`,
-    });
-  const pairs: readonly (readonly [HostRole, HostRole])[] = [
-    ["source", "target"],
-    ["source", "escrow"],
-    ["target", "escrow"],
-  ];
+  const both = async (from: HostRole, to: HostRole, forward: OrderedProxy["forward"]): Promise<OrderedProxy[]> => {
+    const name = `${from}-to-${to}`;
+    const made = await Promise.all([
+      makeProxy(toxiproxy, { name, port: linkAddress(from, to).port, upstream: `${to}:${PORTS.link}` }),
+      makeProxy(toxiproxy, {
+        name: `${name}-bulk`,
+        port: bulkAddress(from, to).port,
+        upstream: `${to}:${PORTS.bulk}`,
+      }),
+    ]);
+    return made.map((proxy) => ({ proxy, forward }));
+  };
   return Promise.all(
-    pairs.map(async ([a, b]) => {
-      const [there, back] = await Promise.all([proxy(a, b), proxy(b, a)]);
-      return new Link(
-        [a, b],
-        [
-          { proxy: there, forward: "upstream" },
-          { proxy: back, forward: "downstream" },
-        ],
-        emit,
-      );
+    PAIRS.map(async ([a, b]) => {
+      const [there, back] = await Promise.all([both(a, b, "upstream"), both(b, a, "downstream")]);
+      return new Link([a, b], [...there, ...back], emit);
     }),
   );
 }

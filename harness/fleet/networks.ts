@@ -1,5 +1,7 @@
 import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
+import { within } from "../base/wait.ts";
+import { ENGINE_MS } from "./engine.ts";
 import { runLabels } from "./labels.ts";
 
 /** The two networks of a run. */
@@ -17,9 +19,14 @@ export async function createNetworks(docker: Docker, run: string, owner: string)
   const Labels = runLabels(run, owner);
   const fabric = `ferryman-${run}-fabric`;
   const management = `ferryman-${run}-management`;
+  const create = (options: Docker.NetworkCreateOptions): Promise<Docker.Network> =>
+    within(
+      { what: `the engine to make the network ${options.Name}`, timeout_ms: ENGINE_MS },
+      docker.createNetwork(options),
+    );
   const settled = await Promise.allSettled([
-    docker.createNetwork({ Name: fabric, CheckDuplicate: true, Driver: "bridge", Internal: true, Labels }),
-    docker.createNetwork({
+    create({ Name: fabric, CheckDuplicate: true, Driver: "bridge", Internal: true, Labels }),
+    create({
       Name: management,
       CheckDuplicate: true,
       Driver: "bridge",
@@ -46,7 +53,8 @@ export async function createNetworks(docker: Docker, run: string, owner: string)
 /** Removes a network; one that is not there is not an error. */
 export async function removeNetwork(docker: Docker, name: string): Promise<void> {
   try {
-    await docker.getNetwork(name).remove();
+    const removing: Promise<unknown> = docker.getNetwork(name).remove();
+    await within({ what: `the engine to remove the network ${name}`, timeout_ms: ENGINE_MS }, removing);
   } catch (error) {
     if (!isNotFound(error)) throw error;
   }

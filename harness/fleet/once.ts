@@ -4,6 +4,7 @@ import type Docker from "dockerode";
 import { within } from "../base/wait.ts";
 import { runLabels } from "./labels.ts";
 import { ownerOf } from "./owner.ts";
+import type { ContainerRights } from "./rights.ts";
 
 export interface OnceSpec {
   readonly image: string;
@@ -12,8 +13,7 @@ export interface OnceSpec {
   /** A shell script. */
   readonly script: string;
   readonly devices?: readonly string[];
-  readonly capabilities?: readonly string[];
-  readonly unconfined?: boolean;
+  readonly rights?: ContainerRights;
   readonly timeout_ms: number;
 }
 
@@ -35,8 +35,9 @@ export async function runOnce(docker: Docker, spec: OnceSpec): Promise<{ output:
         PathInContainer: path,
         CgroupPermissions: "rwm",
       })),
-      CapAdd: [...(spec.capabilities ?? [])],
-      SecurityOpt: spec.unconfined ? ["seccomp=unconfined"] : [],
+      CapDrop: [...(spec.rights?.capabilities_dropped ?? [])],
+      CapAdd: [...(spec.rights?.capabilities_added ?? [])],
+      SecurityOpt: [...(spec.rights?.security_options ?? [])],
     },
   });
   try {

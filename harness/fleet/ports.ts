@@ -2,6 +2,8 @@
 export const PORTS = {
   /** Whoever receives on this host: QEMU's migration in a stock run, the agent under txsync. Reached over links only. */
   link: 7000,
+  /** Agents' bulk data, so that it never stands in front of their words. Reached over the same links. */
+  bulk: 7050,
   /** Whoever receives over a way of its own ({@link openWay}). */
   way: 7100,
   /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
@@ -21,6 +23,12 @@ export const MANAGEMENT_PORTS: readonly number[] = [
   PORTS.com2,
   PORTS.agent,
 ];
+
+/**
+ * A host's name for its own address on the management network: what the harness talks to is bound to that one, so that
+ * whoever is on the fabric finds nobody there (StartedHost.start writes it into the host's /etc/hosts).
+ */
+export const MANAGEMENT_NAME = "management";
 
 export const TOXIPROXY_API_PORT = 8474;
 

@@ -2,6 +2,7 @@ import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
 import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../qemu/accel.ts";
 import { runOnce } from "./once.ts";
+import { HOST_RIGHTS } from "./rights.ts";
 
 const IMAGE_PATH = "/tmp/ferryman-probe";
 
@@ -23,6 +24,7 @@ export async function probeKvm(docker: Docker, host_image: string): Promise<Prob
       what: "kvm-probe",
       script,
       devices: ["/dev/kvm"],
+      rights: HOST_RIGHTS,
       timeout_ms: PROBE_TIMEOUT_MS,
     });
     return judgeProbe(output, exit_code);
@@ -48,8 +50,7 @@ export async function probeUserfaultfd(
     image: host_image,
     what: "userfaultfd-probe",
     script: `echo '${commands.join("\n")}' | qemu-system-x86_64 -M q35 -nodefaults -display none -qmp stdio -incoming defer`,
-    capabilities: ["SYS_PTRACE"],
-    unconfined: true,
+    rights: HOST_RIGHTS,
     timeout_ms: PROBE_TIMEOUT_MS,
   });
   const answers = output.split("\n").filter((line) => line.includes('"return"'));
@@ -58,6 +59,6 @@ export async function probeUserfaultfd(
   return {
     ok: false,
     detail: `QEMU says: ${refused?.[1] ?? (output.trim() || "nothing")}`,
-    mend: "a kernel with userfaultfd is needed, and an engine that grants SYS_PTRACE and seccomp=unconfined",
+    mend: "a kernel with userfaultfd is needed, and an engine that grants SYS_PTRACE and takes a seccomp profile",
   };
 }

@@ -3,6 +3,7 @@ import { finished } from "node:stream/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type Docker from "dockerode";
 import { within } from "../base/wait.ts";
+import { ENGINE_MS } from "./engine.ts";
 
 const LINES_KEPT = 200;
 const LINE_BYTES_MAX = 8_192;
@@ -48,14 +49,16 @@ export class HostProcess implements Disposable {
     argv: readonly string[],
     environment: Readonly<Record<string, string>>,
   ): Promise<HostProcess> {
-    const exec = await container.exec({
+    const what = `the engine to start ${argv[0] ?? "a process"}`;
+    const making = container.exec({
       // The shell tells its pid and becomes the process, so that the pid is known inside the host's own pid namespace.
       Cmd: ["/bin/sh", "-c", 'echo "ferryman-pid $$" >&2; exec "$@"', "sh", ...argv],
       Env: Object.entries(environment).map(([name, value]) => `${name}=${value}`),
       AttachStdout: true,
       AttachStderr: true,
     });
-    const stream = await exec.start({ hijack: true, stdin: false });
+    const exec = await within({ what, timeout_ms: ENGINE_MS }, making);
+    const stream = await within({ what, timeout_ms: ENGINE_MS }, exec.start({ hijack: true, stdin: false }));
     const kept: string[] = [];
     const backlog: { line: string; output: OutputName }[] = [];
     let self: HostProcess | undefined;

@@ -2,7 +2,10 @@ import type { Duplex } from "node:stream";
 import { PassThrough } from "node:stream";
 import type Docker from "dockerode";
 import { within } from "../base/wait.ts";
+import { ENGINE_MS } from "./engine.ts";
 
+/** So much of a command is told when it fails: what comes after may be nobody's business. */
+const COMMAND_SHOWN = 80;
 const MARK = "--ferryman-done--";
 
 /**
@@ -30,13 +33,10 @@ export class HostShell implements Disposable {
   }
 
   static async open(docker: Docker, container: Docker.Container, name: string): Promise<HostShell> {
-    const exec = await container.exec({
-      Cmd: ["/bin/sh"],
-      AttachStdin: true,
-      AttachStdout: true,
-      AttachStderr: true,
-    });
-    const stream = await exec.start({ hijack: true, stdin: true });
+    const opening = container
+      .exec({ Cmd: ["/bin/sh"], AttachStdin: true, AttachStdout: true, AttachStderr: true })
+      .then((exec) => exec.start({ hijack: true, stdin: true }));
+    const stream = await within({ what: `the engine to open a shell on ${name}`, timeout_ms: ENGINE_MS }, opening);
     const output = new PassThrough();
     docker.modem.demuxStream(stream, output, output);
     const shell = new HostShell(name, stream, output);
@@ -52,7 +52,7 @@ export class HostShell implements Disposable {
     const turn = this.#queue.then(() => this.#send(command, timeout_ms));
     this.#queue = turn.catch(() => undefined);
     const { code, output } = await turn;
-    if (code !== 0) throw new Error(`on ${this.#name}: "${command}" ended with code ${code}: ${output.trim()}`);
+    if (code !== 0) throw new Error(`on ${this.#name}: "${shown(command)}" ended with code ${code}: ${output.trim()}`);
     return output;
   }
 
@@ -65,7 +65,7 @@ export class HostShell implements Disposable {
     // Quoted whole and evaluated in a subshell, so that neither `exit` nor a quote left open costs the shell itself.
     const quoted = `'${command.replaceAll("'", "'\\''")}'`;
     this.#stream.write(`( eval ${quoted} ) </dev/null 2>&1; echo "${MARK}${turn} $?"\n`);
-    return within({ what: `the shell on ${this.#name} to run "${command}"`, timeout_ms }, reply);
+    return within({ what: `the shell on ${this.#name} to run "${shown(command)}"`, timeout_ms }, reply);
   }
 
   #onOutput(text: string): void {
@@ -93,4 +93,8 @@ export class HostShell implements Disposable {
     this.#stream.destroy();
     this.#onClose();
   }
+}
+
+function shown(command: string): string {
+  return command.length > COMMAND_SHOWN ? `${command.slice(0, COMMAND_SHOWN - 1)}…` : command;
 }

@@ -5,7 +5,7 @@ import { waitFor } from "../base/wait.ts";
 import { type MachineSpec, qemuArgv } from "../qemu/command-line.ts";
 import { QmpClient } from "../qemu/qmp.ts";
 import type { StartedHost } from "./host.ts";
-import { PORTS } from "./ports.ts";
+import { MANAGEMENT_NAME, PORTS } from "./ports.ts";
 import type { OutputName } from "./process.ts";
 
 /** Where a VM's logs go: the name tells what it is ("qemu", "qmp", "console"). */
@@ -148,7 +148,7 @@ async function makeRoom(host: StartedHost, memory_bytes: number): Promise<void> 
 }
 
 function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
-  const listen = (port: number) => ({ host: "0.0.0.0", port }) as const;
+  const listen = (port: number) => ({ host: MANAGEMENT_NAME, port }) as const;
   return {
     name: `ferryman-${host.role}`,
     accel: spec.accel,

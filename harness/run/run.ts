@@ -19,6 +19,7 @@ import { AGENT_FILES } from "../fleet/agent-files.ts";
 import { findLeftovers } from "../fleet/clean.ts";
 import { type StartedFleet, startFleet } from "../fleet/fleet.ts";
 import type { StartedHost } from "../fleet/host.ts";
+import { hostShmBytes } from "../fleet/shm.ts";
 import type { LogSink } from "../fleet/vm.ts";
 import { StartedVm } from "../fleet/vm.ts";
 import type { Machine } from "../txsync/agent/machine.ts";
@@ -26,6 +27,7 @@ import { auditStill } from "./audit.ts";
 import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import { makeGuest } from "./guests/index.ts";
+import type { GuestWork } from "./guests/work.ts";
 import { migrateAgain } from "./migrate-again.ts";
 import { Nemesis } from "./nemesis.ts";
 import { recoveryTimings } from "./recovery-timings.ts";
@@ -65,6 +67,8 @@ export interface RunRequest {
   readonly accel_why: string;
   readonly seed: number;
   readonly memory_bytes: number;
+  /** Over the scenario's own. */
+  readonly work?: GuestWork;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
   /** Over the scenario's own settings of txsync. */
@@ -76,9 +80,6 @@ export interface FinishedRun {
   readonly record: RunRecord;
   readonly folder: string;
 }
-
-/** Room on /dev/shm beside the guest's memory: a second copy for what arrives there later, and the logs. */
-const SHM_SPARE_BYTES = 64 * 1024 * 1024;
 
 /** One run from start to verdict. It never throws for what happens in the run: that is in the record. */
 export async function runScenario(environment: RunEnvironment, request: RunRequest): Promise<FinishedRun> {
@@ -129,6 +130,8 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     qemu_version: environment.qemu_version,
     seed,
     memory_bytes: request.memory_bytes,
+    ...scenario.work,
+    ...request.work,
     faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
     expected,
     verdict: judged.verdict,
@@ -169,6 +172,9 @@ function commandOf(environment: RunEnvironment, request: RunRequest): string {
   const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
   words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
+  const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
+  if (rate !== undefined) words.push(`--write-rate ${rate}`);
+  if (set !== undefined) words.push(`--working-set ${set / 1024 ** 2}`);
   const { lease_ms, epoch_ms, durability, base_ahead, find } = request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
@@ -253,6 +259,7 @@ class Run {
       memory_bytes: request.memory_bytes,
       accel: request.accel,
       emit: this.#timeline.emit,
+      work: { ...request.scenario.work, ...request.work },
     });
     await using stack = new AsyncDisposableStack();
     stack.defer(() => this.#closeLogs());
@@ -261,7 +268,7 @@ class Run {
       run: this.#id,
       host_image: environment.host_image,
       toxiproxy_image: environment.toxiproxy_image,
-      shm_bytes: request.memory_bytes * 2 + SHM_SPARE_BYTES,
+      shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       kept: request.keep,
       emit: this.#timeline.emit,

@@ -1,6 +1,7 @@
 import type { GuestKind, Recovery } from "../base/run-record.ts";
 import type { ProtocolStep, Verdict } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
+import type { GuestWork } from "./guests/work.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What fails: the folder that a scenario stands in. */
@@ -51,6 +52,8 @@ export interface Scenario {
   readonly expect: { readonly [R in Recovery]?: Verdict };
   /** What is done with the VM when it has arrived, before it is judged. Under txsync only. */
   readonly afterwards?: "reboot" | "migrate-protected";
+  /** How much the guest works by itself, where its own default is not what the scenario is for. */
+  readonly work?: GuestWork;
   /** Settings of txsync that this scenario needs; the others are the defaults. */
   readonly txsync?: Partial<TxsyncSettings>;
   /** Further checks that only this scenario asks for. */

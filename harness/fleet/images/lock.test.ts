@@ -1,8 +1,8 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { lockBuilding } from "./lock.ts";
+import { breakLock, lockBuilding } from "./lock.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -35,6 +35,16 @@ it("breaks the lock of a process that is gone", async () => {
   writeFileSync(path, `${hostname()}/999999999/1`);
   const lock = await lockBuilding(() => expect.fail("there is nobody to wait for"), undefined, path);
   lock[Symbol.dispose]();
+});
+
+it("does not break the lock of whoever came after the one that is gone", () => {
+  const path = join(folder, "lock");
+  writeFileSync(path, "somebody new");
+  breakLock(path, `${hostname()}/999999999/1`);
+  expect(readFileSync(path, "utf8")).toBe("somebody new");
+  breakLock(path, "somebody new");
+  breakLock(path, "somebody new");
+  expect(readdirSync(folder)).toEqual([]);
 });
 
 it("stops waiting when told to", async () => {

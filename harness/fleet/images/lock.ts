@@ -1,8 +1,9 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { randomBytes } from "node:crypto";
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { waitFor } from "../../base/wait.ts";
 import { ownerLives, ownerOf } from "../owner.ts";
+import { privateFolder } from "../private-folder.ts";
 
 const WAIT_MS = 20 * 60_000;
 
@@ -15,7 +16,7 @@ const WAIT_MS = 20 * 60_000;
 export async function lockBuilding(
   say: (line: string) => void,
   signal?: AbortSignal,
-  path = join(tmpdir(), "ferryman-images.lock"),
+  path = join(privateFolder(), "images.lock"),
 ): Promise<Disposable> {
   const me = ownerOf(process.pid) ?? String(process.pid);
   let said = false;
@@ -35,9 +36,8 @@ export async function lockBuilding(
       }
       const owner = read(path);
       // Empty: its owner is between creating and writing it, or died there; it counts as live for this look only.
-      if (owner !== undefined && !ownerLives(owner) && read(path) === owner) {
-        rmSync(path, { force: true });
-      } else if (!said) {
+      if (owner !== undefined && !ownerLives(owner)) breakLock(path, owner);
+      else if (!said) {
         said = true;
         say("another Ferryman is building images: waiting for it");
       }
@@ -49,6 +49,25 @@ export async function lockBuilding(
       if (read(path) === me) rmSync(path, { force: true });
     },
   };
+}
+
+/**
+ * Takes away the lock of an owner that is gone. Of two that do so at once one has it: a lock is moved aside whole, then
+ * looked at, and put back if it turns out to be that of a newer owner.
+ */
+export function breakLock(path: string, owner: string): void {
+  const aside = `${path}.${process.pid}-${randomBytes(4).toString("hex")}`;
+  try {
+    renameSync(path, aside);
+  } catch {
+    return;
+  }
+  try {
+    if (read(aside) !== owner) linkSync(aside, path);
+  } catch {
+    // Yet another has come meanwhile: two build the same, which costs time only.
+  }
+  rmSync(aside, { force: true });
 }
 
 function read(path: string): string | undefined {

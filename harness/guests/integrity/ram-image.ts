@@ -12,6 +12,8 @@ export interface RamImageOptions {
   readonly seed: number;
   /** Pages of each processor. */
   readonly regions: readonly number[];
+  /** Pages of each that steps go over; absent: all. */
+  readonly working?: readonly number[];
   /** Steps done, by processor. */
   readonly steps: readonly number[];
   readonly fill: Fill;
@@ -32,8 +34,13 @@ export function makeRamImage(options: RamImageOptions): Uint8Array {
   constants.forEach((word, i) => {
     put(0x08 + 4 * i, word);
   });
+  const working = options.regions.map((count, cpu) => options.working?.[cpu] ?? count);
   put(0x2c, LEDGER_ADDRESS);
   put(0x30, 65536);
+  put(
+    0x34,
+    working.reduce((sum, count) => sum + count, 0),
+  );
   put(0x3c, crc32(ram.subarray(STATUS_ADDRESS, STATUS_ADDRESS + 0x3c)));
   put(0x40, 1);
   put(0x64, options.ledger?.length ?? 0);
@@ -45,7 +52,8 @@ export function makeRamImage(options: RamImageOptions): Uint8Array {
   const words = new Int32Array(ram.buffer, FIRST_ADDRESS);
   let first_page = 0;
   options.regions.forEach((count, cpu) => {
-    const region = { seed: options.seed, cpu, first_page, pages: count };
+    const working_pages = working[cpu] ?? count;
+    const region = { seed: options.seed, cpu, first_page, pages: count, working_pages };
     const done = options.steps[cpu] ?? 0;
     const key = keyOf(options.seed, cpu);
     const last = lastSteps(region, done);
@@ -57,7 +65,7 @@ export function makeRamImage(options: RamImageOptions): Uint8Array {
       const page = pageOfStep(region, done + 1);
       writeContent(words, page * 1024, contentOf(key, page, done + 1, options.fill), torn);
     }
-    [first_page, count, torn === undefined ? done : done + 1, done].forEach((word, i) => {
+    [first_page, count, torn === undefined ? done : done + 1, done, working_pages].forEach((word, i) => {
       put(0x100 + 0x40 * cpu + 4 * i, word);
     });
     first_page += count;

@@ -35,6 +35,9 @@ interface Vector {
   readonly key: number;
   readonly start: number;
   readonly delta: number;
+  /** A page, perhaps behind the working set, and the step that wrote it last when `step` steps are done. */
+  readonly probe: number;
+  readonly last: number;
 }
 const kept = readFileSync(join(fixture, "rule-vectors.json"), "utf8");
 
@@ -46,7 +49,9 @@ describe("the rule", () => {
       const key = keyOf(v.seed, v.cpu);
       const round = roundOf(key, v.round, v.pages);
       expect({ key, ...round }).toEqual({ key: v.key, a: v.a, b: v.b, a_inverse: v.a_inverse });
-      expect(pageOfStep({ seed: v.seed, cpu: v.cpu, first_page: 0, pages: v.pages }, v.step)).toBe(v.page);
+      const region = { seed: v.seed, cpu: v.cpu, first_page: 0, pages: v.pages + 3, working_pages: v.pages };
+      expect(pageOfStep(region, v.step)).toBe(v.page);
+      expect(lastSteps(region, v.step)(v.probe)).toBe(v.last);
       expect(placeOf(round, v.page, v.pages)).toBe(v.place);
       const { start, delta } = contentOf(key, v.page, v.step, "full");
       expect({ start, delta }).toEqual({ start: v.start, delta: v.delta });
@@ -101,10 +106,12 @@ describe("the rule", () => {
         uint32,
         fc.nat(3),
         fc.integer({ min: 1, max: 40 }),
+        fc.nat(10),
         fc.nat(50),
         fc.nat(200),
-        (seed, cpu, pages, first_page, done) => {
-          const region = { seed, cpu, first_page, pages };
+        (seed, cpu, working_pages, idle_pages, first_page, done) => {
+          const pages = working_pages + idle_pages;
+          const region = { seed, cpu, first_page, pages, working_pages };
           const watched = new Map<number, number>();
           for (let step = 1; step <= done; step++) watched.set(pageOfStep(region, step), step);
           const last = lastSteps(region, done);

@@ -11,15 +11,17 @@ export const HEADER_WORDS = 3;
 /** Content of a page that no step has written yet: zeros, the header alone, or a whole page of step 0. */
 export type Fill = "none" | "head" | "full";
 
-/** One virtual processor's share of the working memory. Pages are counted from the first page of the whole. */
+/** One virtual processor's share of the memory. Pages are counted from the first page of the whole. */
 export interface Region {
   readonly seed: number;
   readonly cpu: number;
   readonly first_page: number;
   readonly pages: number;
+  /** So many of them, the first ones, are its working set: steps go over these, the others stay as they were filled. */
+  readonly working_pages: number;
 }
 
-/** One round rewrites every page of a region once: the k-th is (a * k + b) mod pages. */
+/** One round rewrites every page of a working set once: the k-th is (a * k + b) mod its pages. */
 export interface Round {
   readonly a: number;
   readonly b: number;
@@ -67,7 +69,7 @@ export function roundOf(key: number, round: number, pages: number): Round {
   return { a, b: mix((hash ^ 0x2545f491) >>> 0) % pages, a_inverse: inverseOf(a, pages) };
 }
 
-/** The page (counted from the region's first) that comes k-th in a round. */
+/** The page (counted from the region's first) that comes k-th in a round over `pages` pages. */
 export function pageAt(round: Round, k: number, pages: number): number {
   return (round.a * k + round.b) % pages;
 }
@@ -79,9 +81,9 @@ export function placeOf(round: Round, page: number, pages: number): number {
 
 /** f(seed, cpu, step): the page that step `step` (from 1) rewrites, counted from the first page of the whole. */
 export function pageOfStep(region: Region, step: number): number {
-  const round = Math.floor((step - 1) / region.pages);
-  const order = roundOf(keyOf(region.seed, region.cpu), round, region.pages);
-  return region.first_page + pageAt(order, (step - 1) % region.pages, region.pages);
+  const { seed, cpu, first_page, working_pages } = region;
+  const order = roundOf(keyOf(seed, cpu), Math.floor((step - 1) / working_pages), working_pages);
+  return first_page + pageAt(order, (step - 1) % working_pages, working_pages);
 }
 
 /**
@@ -90,16 +92,18 @@ export function pageOfStep(region: Region, step: number): number {
  */
 export function lastSteps(region: Region, step_done: number): (page: number) => number {
   if (step_done === 0) return () => 0;
-  const { pages, first_page } = region;
+  const { working_pages, first_page } = region;
   const key = keyOf(region.seed, region.cpu);
-  const round = Math.floor((step_done - 1) / pages);
-  const start = round * pages;
-  const now = roundOf(key, round, pages);
-  const before = round > 0 ? roundOf(key, round - 1, pages) : undefined;
+  const round = Math.floor((step_done - 1) / working_pages);
+  const start = round * working_pages;
+  const now = roundOf(key, round, working_pages);
+  const before = round > 0 ? roundOf(key, round - 1, working_pages) : undefined;
   return (page) => {
-    const step = start + placeOf(now, page - first_page, pages) + 1;
+    const in_region = page - first_page;
+    if (in_region >= working_pages) return 0;
+    const step = start + placeOf(now, in_region, working_pages) + 1;
     if (step <= step_done) return step;
-    return before === undefined ? 0 : start - pages + placeOf(before, page - first_page, pages) + 1;
+    return before === undefined ? 0 : start - working_pages + placeOf(before, in_region, working_pages) + 1;
   };
 }
 

@@ -5,7 +5,7 @@ import type { Fill, Region } from "./rule.ts";
 
 /** Physical address of the status page: fixed, so that it is found in any RAM image. */
 export const STATUS_ADDRESS = 0x1ff000;
-export const STATUS_VERSION = 1;
+export const STATUS_VERSION = 2;
 const MAGIC = "FERRYINT";
 const CRC_AT = 0x3c;
 const CPU_AT = 0x100;
@@ -33,8 +33,11 @@ export interface GuestFinding {
 /** What the guest says about itself; layout in fixtures/guests/integrity/README.md. */
 export interface StatusPage {
   readonly seed: number;
-  /** Pages of working memory, all processors together. */
+  /** Pages of working memory, all processors together; and those of them that are in a working set. */
   readonly pages: number;
+  readonly working_pages: number;
+  /** Pages above 4 GiB, which the guest cannot reach: the last ones of its RAM, all zeros for ever. */
+  readonly pages_above: number;
   /** Physical address of the first of them. */
   readonly first_address: number;
   /** Steps per second that were asked for; 0 is as fast as it can. */
@@ -95,12 +98,17 @@ export function decodeStatusPage(bytes: Uint8Array): StatusPage {
   let next_page = 0;
   for (let cpu = 0; cpu < cpu_count; cpu++) {
     const at = CPU_AT + cpu * CPU_BYTES;
-    const region = { seed, cpu, first_page: word(at), pages: word(at + 4) };
+    const region = { seed, cpu, first_page: word(at), pages: word(at + 4), working_pages: word(at + 16) };
     const [step_begun, step_done] = [word(at + 8), word(at + 12)];
     if (region.first_page !== next_page || region.pages < 1) {
       throw new UserError(
         `status page ${where}: processor ${cpu} has ${region.pages} pages from ${region.first_page}, ` +
           `expected some from ${next_page}`,
+      );
+    }
+    if (region.working_pages < 1 || region.working_pages > region.pages) {
+      throw new UserError(
+        `status page ${where}: processor ${cpu} works on ${region.working_pages} of its ${region.pages} pages`,
       );
     }
     if (step_begun !== step_done && step_begun !== step_done + 1) {
@@ -113,6 +121,11 @@ export function decodeStatusPage(bytes: Uint8Array): StatusPage {
     cpus.push({ region, step_begun, step_done });
   }
   if (next_page !== pages) throw new UserError(`status page ${where}: regions of ${next_page} pages, ${pages} in all`);
+  const working_pages = word(0x34);
+  const working_sum = cpus.reduce((sum, { region }) => sum + region.working_pages, 0);
+  if (working_sum !== working_pages) {
+    throw new UserError(`status page ${where}: working sets of ${working_sum} pages, ${working_pages} in all`);
+  }
   const [ledger_capacity, ledger_length, errors] = [word(0x30), word(0x64), word(0x48)];
   if (ledger_length > ledger_capacity) {
     throw new UserError(`status page ${where}: ${ledger_length} ledger entries, but room for ${ledger_capacity}`);
@@ -120,6 +133,8 @@ export function decodeStatusPage(bytes: Uint8Array): StatusPage {
   return {
     seed,
     pages,
+    working_pages,
+    pages_above: word(0x38),
     first_address: word(0x18),
     rate: word(0x1c),
     fill,

@@ -2,18 +2,21 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { UserError } from "../../base/errors.ts";
 import { makeRamImage, type RamImageOptions } from "./ram-image.ts";
-import { pageOfStep } from "./rule.ts";
+import { contentOf, keyOf, pageOfStep, writeContent } from "./rule.ts";
 import { decodeStatusPage, STATUS_ADDRESS } from "./status-page.ts";
 import { verifyRam } from "./verify-ram.ts";
 
 const FIRST = 0x400000;
 const base: RamImageOptions = { seed: 5, regions: [40], steps: [70], fill: "full" };
-const image = fc.record({
-  seed: fc.integer({ min: 0, max: 0xffffffff }),
-  regions: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 3 }),
-  steps: fc.array(fc.nat(40), { minLength: 3, maxLength: 3 }),
-  fill: fc.constantFrom("none" as const, "head" as const, "full" as const),
-});
+const image = fc
+  .record({
+    seed: fc.integer({ min: 0, max: 0xffffffff }),
+    regions: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 1, maxLength: 3 }),
+    working: fc.array(fc.integer({ min: 1, max: 12 }), { minLength: 3, maxLength: 3 }),
+    steps: fc.array(fc.nat(40), { minLength: 3, maxLength: 3 }),
+    fill: fc.constantFrom("none" as const, "head" as const, "full" as const),
+  })
+  .map((made) => ({ ...made, working: made.regions.map((pages, cpu) => Math.min(pages, made.working[cpu] ?? pages)) }));
 
 function* pieces(ram: Uint8Array, size: number): Generator<Uint8Array> {
   for (let at = 0; at < ram.length; at += size) yield ram.subarray(at, at + size);
@@ -70,7 +73,7 @@ describe("verifyRam", () => {
   it("names a stale page by the step whose content it still holds", async () => {
     const ram = makeRamImage(base);
     const older = makeRamImage({ ...base, steps: [69] });
-    const page = pageOfStep({ seed: 5, cpu: 0, first_page: 0, pages: 40 }, 70);
+    const page = pageOfStep({ seed: 5, cpu: 0, first_page: 0, pages: 40, working_pages: 40 }, 70);
     const from = FIRST + page * 4096;
     ram.set(older.subarray(from, from + 4096), from);
     const { bad } = await verifyRam(ram);
@@ -95,12 +98,21 @@ describe("verifyRam", () => {
 
   it("allows the torn page to be a prefix of the new and the rest of the old, and nothing else", async () => {
     const ram = makeRamImage({ ...base, words_new: 100 });
-    const page = pageOfStep({ seed: 5, cpu: 0, first_page: 0, pages: 40 }, 71);
+    const page = pageOfStep({ seed: 5, cpu: 0, first_page: 0, pages: 40, working_pages: 40 }, 71);
     const at = FIRST + page * 4096;
     ram[at + 4 * 500] = (ram[at + 4 * 500] ?? 0) ^ 1;
     const { bad, mixed } = await verifyRam(ram);
     expect(mixed).toEqual([]);
     expect(bad[0]).toMatchObject({ page, word: 500 });
+  });
+
+  it("knows that pages behind the working set stay as they were filled", async () => {
+    const ram = makeRamImage({ ...base, working: [8], steps: [700] });
+    expect(await verifyRam(ram)).toMatchObject({ ok: true, pages_checked: 40, status: { working_pages: 8 } });
+    const page = 8 + 20;
+    writeContent(new Int32Array(ram.buffer, FIRST), page * 1024, contentOf(keyOf(5, 0), page, 7, "full"));
+    const { bad } = await verifyRam(ram);
+    expect(bad).toMatchObject([{ page, expected_step: 0, found: "content of step 7" }]);
   });
 
   it("names sixteen bad pages and counts the rest", async () => {
@@ -148,12 +160,14 @@ describe("decodeStatusPage", () => {
   it("tells of each contradiction in one sentence", () => {
     const complaints: [RegExp, (view: DataView) => void][] = [
       [/magic is missing/, (view) => view.setUint32(0, 1, true)],
-      [/version 2/, (view) => view.setUint32(8, 2, true)],
+      [/version 1/, (view) => view.setUint32(8, 1, true)],
+      [/works on 41 of its 40 pages/, (view) => view.setUint32(0x110, 41, true)],
+      [/working sets of 39 pages, 40 in all/, (view) => view.setUint32(0x110, 39, true)],
       [/checksum does not hold/, (view) => view.setUint32(0x0c, 6, true)],
       [/begun step 90 and done 70/, (view) => view.setUint32(0x108, 90, true)],
       [/unknown phase 9/, (view) => view.setUint32(0x40, 9, true)],
       [/70000 ledger entries/, (view) => view.setUint32(0x64, 70000, true)],
-      [/regions of 39 pages, 40 in all/, (view) => view.setUint32(0x104, 39, true)],
+      [/regions of 41 pages, 40 in all/, (view) => view.setUint32(0x104, 41, true)],
     ];
     for (const [complaint, change] of complaints) expect(() => decodeStatusPage(page(change))).toThrow(complaint);
     expect(() => decodeStatusPage(new Uint8Array(10))).toThrow(UserError);

@@ -37,6 +37,9 @@ describe("linuxCommandLine", () => {
       { seed: 0.5 },
       { seed: 2 ** 53 },
       { rate_pages_per_s: 1e8 },
+      { working_set_bytes: 0 },
+      { working_set_bytes: MIB + 1 },
+      { working_set_bytes: 33 * MIB },
       { workers: 0 },
       { workers: 9 },
       { extra: ["two words"] },
@@ -46,6 +49,7 @@ describe("linuxCommandLine", () => {
       expect(() => linuxCommandLine({ ...good, ...bad }), JSON.stringify(bad)).toThrow(UserError);
     }
     expect(linuxCommandLine({ ...good, extra: ["initcall_debug"] })).toContain("initcall_debug ");
+    expect(linuxCommandLine({ ...good, working_set_bytes: 32 * MIB })).toContain(" ferryman.set=32 ");
   });
 
   it("gives the pattern most of what the kernel leaves, and refuses a guest that would not boot", () => {

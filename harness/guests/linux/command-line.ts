@@ -9,6 +9,8 @@ export interface LinuxGuestSettings {
   readonly seed: number;
   /** Page rewrites per second, all workers together; an upper bound, since time lost is not made up for. */
   readonly rate_pages_per_s?: number;
+  /** So much of the pattern is rewritten, bytes, a whole number of MiB; absent: all of it. */
+  readonly working_set_bytes?: number;
   /** Processes that share the pattern, 1 to 8. */
   readonly workers?: number;
   /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
@@ -67,13 +69,14 @@ export function patternBytesFor(guest_bytes: number): number {
  * @throws UserError when a setting is out of range, or an extra parameter holds a blank or one of our own names.
  */
 export function linuxCommandLine(settings: LinuxGuestSettings): string {
-  const { pattern_bytes, seed, rate_pages_per_s = 2000, workers = 2, extra = [] } = settings;
+  const { pattern_bytes, seed, rate_pages_per_s = 2000, working_set_bytes, workers = 2, extra = [] } = settings;
   if (pattern_bytes % MIB !== 0) {
     throw new UserError(`the Linux guest's pattern is a whole number of MiB, not ${pattern_bytes} bytes`);
   }
   inRange("pattern, MiB", pattern_bytes / MIB, 1, 1 << 20);
   inRange("seed", seed, 0, Number.MAX_SAFE_INTEGER);
   inRange("rate, pages per second", rate_pages_per_s, 0, 10_000_000);
+  if (working_set_bytes !== undefined) inRange("working set, MiB", working_set_bytes / MIB, 1, pattern_bytes / MIB);
   inRange("workers", workers, 1, 8);
   for (const parameter of extra) {
     if (!/^[\x21-\x7e]+$/.test(parameter) || parameter.includes("ferryman.")) {
@@ -86,6 +89,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     `ferryman.mem=${pattern_bytes / MIB}`,
     `ferryman.seed=${seed}`,
     `ferryman.rate=${rate_pages_per_s}`,
+    ...(working_set_bytes === undefined ? [] : [`ferryman.set=${working_set_bytes / MIB}`]),
     `ferryman.workers=${workers}`,
   ].join(" ");
   // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.

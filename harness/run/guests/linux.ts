@@ -7,6 +7,7 @@ import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/c
 import { LinuxControl } from "../../guests/linux/control.ts";
 import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
 import type { GuestSettings } from "./integrity.ts";
+import { checkWork } from "./work.ts";
 
 const BOOT_MS = 60_000;
 const STEPS_TO_WARM_UP = 500;
@@ -22,11 +23,18 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #steps = new Map<HostRole, number>();
   readonly #trouble: string[] = [];
 
-  constructor({ seed, memory_bytes, emit }: GuestSettings) {
+  constructor({ seed, memory_bytes, emit, work = {} }: GuestSettings) {
+    checkWork("linux", memory_bytes, work);
+    const { write_rate_pages_per_s: rate, working_set_bytes } = work;
     this.files = {
       kernel: "/opt/ferryman/guests/linux/vmlinux",
       initrd: "/opt/ferryman/guests/linux/initramfs",
-      append: linuxCommandLine({ seed, pattern_bytes: patternBytesFor(memory_bytes) }),
+      append: linuxCommandLine({
+        seed,
+        pattern_bytes: patternBytesFor(memory_bytes),
+        ...(rate === undefined ? {} : { rate_pages_per_s: rate }),
+        ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
+      }),
     };
     this.#emit = emit;
   }

@@ -1,3 +1,4 @@
+import { MANAGEMENT_NAME } from "../../fleet/ports.ts";
 import { MONITOR_PORTS } from "../../fleet/vm.ts";
 import type { Machine } from "../../txsync/agent/machine.ts";
 
@@ -14,7 +15,7 @@ export function agentMachine(what: {
     name: "ferryman",
     machine: "q35",
     smp: 1,
-    monitors: Object.values(MONITOR_PORTS).map((port) => ({ host: "0.0.0.0", port })),
+    monitors: Object.values(MONITOR_PORTS).map((port) => ({ host: MANAGEMENT_NAME, port })),
     extra: [],
     ...what,
   };

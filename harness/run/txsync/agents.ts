@@ -4,8 +4,8 @@ import { HOST_ROLES } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
-import { linkAddress } from "../../fleet/links.ts";
-import { PORTS } from "../../fleet/ports.ts";
+import { bulkAddress, linkAddress } from "../../fleet/links.ts";
+import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
@@ -58,8 +58,10 @@ export class Agents implements AsyncDisposable {
     const shared = {
       secret: randomBytes(32).toString("hex"),
       migration: randomBytes(16).toString("hex"),
+      // All addresses: that on the fabric is another one after the host was taken off it and put back.
       listen: { host: "0.0.0.0", port: PORTS.link },
-      control: { host: "0.0.0.0", port: PORTS.agent, token: what.token },
+      listen_bulk: { host: "0.0.0.0", port: PORTS.bulk },
+      control: { host: MANAGEMENT_NAME, port: PORTS.agent, token: what.token },
       state_folder: `${AGENT_FILES.state_folder}/${what.turn}`,
       memory_folder: `${AGENT_FILES.memory_folder}-${what.turn}`,
       ram_path: RAM_PATH,
@@ -73,10 +75,11 @@ export class Agents implements AsyncDisposable {
       HOST_ROLES.map(async (role) => {
         const host = fleet.host(role);
         const others = HOST_ROLES.filter((other) => other !== role);
-        const peers = Object.fromEntries(others.map((other) => [other, linkAddress(role, other)]));
+        const peers = Object.fromEntries(
+          others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
+        );
         const config: AgentConfig = { role, peers, ...shared };
-        const text = Buffer.from(JSON.stringify(config)).toString("base64");
-        await host.run(`umask 077; echo ${text} | base64 -d > ${AGENT_FILES.config}`);
+        await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
         const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
         agents.#supervisors.set(role, supervisor);
         const log = what.log(role);
@@ -84,6 +87,8 @@ export class Agents implements AsyncDisposable {
           const pid = output === "stdout" ? /^agent-pid (\d+)$/.exec(line) : null;
           if (pid !== null) agents.#pids.set(role, Number(pid[1]));
           const ended = /^agent-ended (\d+)$/.exec(line)?.[1];
+          // Its pid may soon be somebody else's.
+          if (ended !== undefined) agents.#pids.delete(role);
           // Killed is what faults do; anything else it did by itself.
           if (ended !== undefined && ended !== KILLED)
             what.emit(role, { kind: "log", stream: "agent", line: `the agent ended by itself with code ${ended}` });
@@ -121,10 +126,9 @@ export class Agents implements AsyncDisposable {
     await Promise.all(
       [...this.#supervisors].map(async ([role, supervisor]) => {
         const host = this.#fleet.host(role);
-        if (host.up)
-          await host
-            .run(`kill -9 ${supervisor.pid}; kill -TERM ${this.#pids.get(role) ?? ""} 2>/dev/null; true`)
-            .catch(() => undefined);
+        const pid = this.#pids.get(role);
+        const kill = `kill -9 ${supervisor.pid}; ${pid === undefined ? "" : `kill -TERM ${pid} 2>/dev/null; `}true`;
+        if (host.up) await host.run(kill).catch(() => undefined);
         supervisor[Symbol.dispose]();
       }),
     );

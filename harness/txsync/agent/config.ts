@@ -11,9 +11,17 @@ const schema = z.strictObject({
   /** 16 bytes that name the migration, in hex. */
   migration: z.string().regex(/^[0-9a-f]{32}$/),
   /** Where the other two agents are reached. */
-  peers: z.partialRecord(z.enum(["source", "target", "escrow"]), address),
+  peers: z.partialRecord(
+    z.enum(["source", "target", "escrow"]),
+    address.extend({
+      /** At the same host: for pages, records and bases, which never share a connection with votes and leases. */
+      bulk_port: z.int().min(1).max(65535),
+    }),
+  ),
   /** Where the other agents reach this one. */
   listen: address,
+  /** Where they reach it with bulk data. */
+  listen_bulk: address,
   /** Where whoever manages the agent reaches it; and the receiving edge of the VM's output. */
   control: address.extend({
     /** What has to be shown first, by every connection, in hex. */

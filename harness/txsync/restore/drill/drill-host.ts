@@ -7,6 +7,7 @@ import { startContainer } from "../../../fleet/container.ts";
 import { ensureEngine } from "../../../fleet/engine.ts";
 import { ensureImages } from "../../../fleet/images.ts";
 import { ownerOf } from "../../../fleet/owner.ts";
+import { HOST_RIGHTS } from "../../../fleet/rights.ts";
 import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../../../qemu/accel.ts";
 import type { DrillOptions } from "./drill.ts";
 import type { DrillReport } from "./report.ts";
@@ -51,8 +52,7 @@ export class DrillHost implements AsyncDisposable {
       entrypoint: [`${BINARIES}/tini`, "--"],
       command: ["sh", "-c", "echo ready; exec sleep 3600"],
       ready: /ready/,
-      capabilities: ["SYS_PTRACE"],
-      unconfined: true,
+      rights: HOST_RIGHTS,
       shm_bytes: SHM_BYTES,
       devices: existsSync(KVM_DEVICE) ? [KVM_DEVICE] : [],
     });

@@ -1,0 +1,49 @@
+import { UserError } from "../../base/errors.ts";
+import type { GuestKind } from "../../base/run-record.ts";
+import { patternBytesFor } from "../../guests/linux/command-line.ts";
+
+/** How much a guest works by itself while the run goes on. What is absent is the guest's own default. */
+export interface GuestWork {
+  /** Pages that it rewrites in a second of its own time; 0 (integrity only) is as fast as it goes. */
+  readonly write_rate_pages_per_s?: number;
+  /** It rewrites pages in this much of its memory only, bytes, a whole number of MiB; absent: in all of it. */
+  readonly working_set_bytes?: number;
+}
+
+const MIB = 1024 ** 2;
+
+/** The largest write rate that a guest is asked for (fixtures/guests/integrity/main.c, settle_options). */
+export const WRITE_RATE_MAX = 1_000_000;
+
+/**
+ * Memory of the integrity guest that it can reach: 32 bits without paging see what q35 has below 4 GiB, which is all of
+ * it up to 2.75 GiB and the first 2 GiB of anything larger (QEMU: hw/i386/pc_q35.c, pc_q35_init).
+ */
+export function reachableBytes(memory_bytes: number): number {
+  return memory_bytes < 2_816 * MIB ? memory_bytes : 2_048 * MIB;
+}
+
+/** What the integrity guest's image, its ledger and the firmware keep for themselves, rounded up. */
+const RESERVED_BYTES = 8 * MIB;
+
+function largestSet(guest: GuestKind, memory_bytes: number): number {
+  return guest === "linux" ? patternBytesFor(memory_bytes) : reachableBytes(memory_bytes) - RESERVED_BYTES;
+}
+
+/** @throws UserError for work that this guest, with so much memory, cannot do. */
+export function checkWork(guest: GuestKind, memory_bytes: number, work: GuestWork): void {
+  const { write_rate_pages_per_s: rate, working_set_bytes: set } = work;
+  const least = guest === "linux" ? 1 : 0;
+  if (rate !== undefined && !(Number.isSafeInteger(rate) && rate >= least && rate <= WRITE_RATE_MAX)) {
+    throw new UserError(
+      `The ${guest} guest's write rate is ${least} to ${WRITE_RATE_MAX} pages per second, not ${rate}.`,
+    );
+  }
+  if (set === undefined) return;
+  const most = Math.floor(largestSet(guest, memory_bytes) / MIB);
+  if (!(set % MIB === 0 && set >= MIB && set <= most * MIB)) {
+    throw new UserError(
+      `The ${guest} guest's working set is 1 to ${most} MiB where it has ${memory_bytes / MIB} MiB of memory, not ${set / MIB}.`,
+    );
+  }
+}
