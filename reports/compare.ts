@@ -19,7 +19,15 @@ export interface TimeChange {
   readonly after_ms: number;
 }
 
-export const TIME_MEASURES = ["detect_ms", "recover_ms", "downtime_ms", "pause_p50_ms", "total_ms"] as const;
+export const TIME_MEASURES = [
+  "detect_ms",
+  "recover_ms",
+  "downtime_ms",
+  "pause_p50_ms",
+  "pause_p99_ms",
+  "control_late_p99_ms",
+  "total_ms",
+] as const;
 export type TimeMeasure = (typeof TIME_MEASURES)[number];
 
 export interface Comparison {

@@ -95,8 +95,8 @@ function runLines(runs: readonly SuiteRun[]): string[] {
   return [
     "<details><summary>All runs</summary>",
     "",
-    "| | scenario | recovery | accel | QEMU | seed | verdict | detect | recover | downtime | total |",
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    "| | scenario | recovery | accel | QEMU | seed | verdict | detect | recover | downtime | pause p50 | p99 | agent late | agent memory | total |",
+    `|${" --- |".repeat(15)}`,
     ...runs.slice(0, ROWS_MAX).map(({ record }) => {
       const { timings } = record;
       const cells = [
@@ -106,10 +106,14 @@ function runLines(runs: readonly SuiteRun[]): string[] {
         record.accel,
         escaped(record.qemu_version),
         String(record.seed),
-        record.verdict,
+        `${record.verdict}${(record.tries ?? 1) > 1 ? ` (asked ${record.tries} times)` : ""}`,
         time(timings.detect_ms),
         time(timings.recover_ms),
         time(timings.downtime_ms),
+        time(timings.pause_p50_ms),
+        time(timings.pause_p99_ms),
+        time(timings.control_late_max_ms),
+        timings.agent_rss_max_mib === undefined ? "" : `${Math.round(timings.agent_rss_max_mib)} MiB`,
         time(timings.total_ms),
       ];
       return `| ${cells.join(" | ")} |`;

@@ -27,7 +27,7 @@ describe("files of version 1 still read", () => {
   });
 
   it("the samples hold every kind of event", async () => {
-    const names = ["txsync-intact", "stock-lost", "txsync-corrupt", "no-record"];
+    const names = ["txsync-intact", "stock-lost", "txsync-corrupt", "no-record", "later-kinds"];
     const texts = await Promise.all(names.map((name) => readFile(join(V1, name, "timeline.ndjson"), "utf8")));
     const seen = new Set(texts.flatMap((text) => parseTimeline(text).events.map((event) => event.kind)));
     const known = timelineEventSchema.options.map((option) => option.shape.kind.value);

@@ -14,11 +14,25 @@ export class WaitTimeoutError extends Error {
   readonly timeout_ms: number;
 
   constructor(awaited: string, timeout_ms: number, lastLines: readonly string[] = []) {
-    const tail = lastLines.length > 0 ? `\nlast lines:\n${lastLines.map((line) => `  ${line}`).join("\n")}` : "";
-    super(`waited ${timeout_ms} ms for ${awaited}, in vain${tail}`);
+    super(`waited ${timeout_ms} ms for ${awaited}, in vain${tailOf(lastLines)}`);
     this.awaited = awaited;
     this.timeout_ms = timeout_ms;
   }
+}
+
+/** A wait that lasts as long as something moves was given up. `why` says what did, and for how long nothing has. */
+export class NothingMovesError extends Error {
+  override readonly name = "NothingMovesError";
+  readonly awaited: string;
+
+  constructor(awaited: string, why: string, lastLines: readonly string[] = []) {
+    super(`gave up waiting for ${awaited}: ${why}${tailOf(lastLines)}`);
+    this.awaited = awaited;
+  }
+}
+
+function tailOf(lines: readonly string[]): string {
+  return lines.length > 0 ? `\nlast lines:\n${lines.map((line) => `  ${line}`).join("\n")}` : "";
 }
 
 /** The message of anything that was thrown. */

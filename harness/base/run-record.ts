@@ -30,7 +30,18 @@ export interface RunTimings {
   readonly transactions?: number;
   readonly pause_p50_ms?: number;
   readonly pause_p90_ms?: number;
+  readonly pause_p99_ms?: number;
   readonly pause_max_ms?: number;
+  /** Parts of a pause, each the median of its own. */
+  readonly stop_p50_ms?: number;
+  readonly device_p50_ms?: number;
+  readonly find_copy_p50_ms?: number;
+  readonly cont_p50_ms?: number;
+  /** How late the event loop of the worst agent was. */
+  readonly control_late_p99_ms?: number;
+  readonly control_late_max_ms?: number;
+  /** Memory of the largest agent, MiB. */
+  readonly agent_rss_max_mib?: number;
 }
 
 /** `run.json`: all parameters, versions and the verdict of one run. */
@@ -50,6 +61,10 @@ export interface RunRecord {
   readonly qemu_version: string;
   readonly seed: number;
   readonly memory_bytes: number;
+  /** The run gave up once nothing had moved for so long. */
+  readonly patience_ms?: number;
+  /** How often the migration was asked for: more than once where it was given up though nothing had been broken. */
+  readonly tries?: number;
   /** How much the guest was asked to work by itself; absent: its own default. */
   readonly write_rate_pages_per_s?: number;
   readonly working_set_bytes?: number;

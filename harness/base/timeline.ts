@@ -41,6 +41,8 @@ export type TimelineEventBody =
   | { readonly kind: "run.phase"; readonly phase: RunPhase }
   | { readonly kind: "run.settled"; readonly how: string; readonly owner: HostRole | "none" }
   | { readonly kind: "run.note"; readonly text: string }
+  /** What the run waits for, said now and then: what moved last, and for how long nothing has. */
+  | { readonly kind: "run.waiting"; readonly what: string; readonly moved: string; readonly quiet_ms: number }
   | { readonly kind: "run.finished"; readonly verdict: Verdict; readonly as_expected: boolean }
   | { readonly kind: "host.started"; readonly container: string }
   | { readonly kind: "host.gone"; readonly how: string }
@@ -93,7 +95,12 @@ export type TimelineEventBody =
       readonly device_ms: number;
       readonly find_ms: number;
       readonly copy_ms: number;
+      /** From before `stop` was asked until `cont` was answered; later than the guest by what the answer was late. */
       readonly pause_ms: number;
+      /** How long the guest stood still by QEMU's own stamps of STOP and RESUME. */
+      readonly still_ms?: number;
+      /** From when `cont` was asked until QEMU's stamp of RESUME. */
+      readonly cont_ms?: number;
     }
   | { readonly kind: "tx.stored"; readonly generation: number; readonly n: number; readonly bytes: number }
   | { readonly kind: "tx.committed"; readonly generation: number; readonly n: number; readonly latency_ms: number }
@@ -119,10 +126,27 @@ export type TimelineEventBody =
       readonly pages: number;
       readonly restore_ms: number;
     }
+  /** The restored RAM, read back, gave the digest that the record carries. */
+  | {
+      readonly kind: "restore.verified";
+      readonly generation: number;
+      readonly n: number;
+      readonly pages: number;
+      readonly digest: string;
+    }
   | { readonly kind: "restore.running"; readonly generation: number }
   | { readonly kind: "takeover"; readonly server: HostRole; readonly pages_left: number }
   | { readonly kind: "handoff"; readonly generation: number; readonly n: number }
   | { readonly kind: "protection"; readonly state: "on" | "off"; readonly why: string }
+  /** A rule of the protocol was broken, and somebody refused to go along with it. */
+  | { readonly kind: "violation"; readonly why: string }
+  /** How an agent is, since it started: delay of its event loop, and its memory. */
+  | {
+      readonly kind: "agent.vitals";
+      readonly control_late_p99_ms: number;
+      readonly control_late_max_ms: number;
+      readonly rss_mib: number;
+    }
   | { readonly kind: "check.result"; readonly check: string; readonly verdict: CheckVerdict; readonly summary: string }
   | { readonly kind: "log"; readonly stream: "qemu" | "agent"; readonly line: string };
 

@@ -41,6 +41,20 @@ describe("waitFor", () => {
     });
   });
 
+  it("bounds a look that never comes back, and one that fails afterwards", async () => {
+    await expect(waitFor({ what: "an answer", timeout_ms: 5 }, () => never<number>())).rejects.toMatchObject({
+      awaited: "an answer",
+      timeout_ms: 5,
+    });
+    let fail: (error: Error) => void = () => undefined;
+    const late = new Promise<never>((_, reject) => {
+      fail = reject;
+    });
+    await expect(waitFor({ what: "it", timeout_ms: 1 }, () => late)).rejects.toThrow(WaitTimeoutError);
+    fail(new Error("too late"));
+    await new Promise((resolve) => setImmediate(resolve));
+  });
+
   it("passes on what looking throws", async () => {
     const look = (): undefined => {
       throw new Error("broken");

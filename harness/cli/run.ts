@@ -203,6 +203,7 @@ function stamp(time: Date): string {
 function jsonLine(record: RunRecord, folder: string): object {
   const { scenario, recovery, accel, guest, qemu, qemu_version, seed, verdict, as_expected, why, checks, timings } =
     record;
+  const { tries } = record;
   return {
     scenario,
     recovery,
@@ -216,6 +217,7 @@ function jsonLine(record: RunRecord, folder: string): object {
     why,
     checks,
     timings,
+    ...(tries === undefined ? {} : { tries }),
     run: folder,
   };
 }

@@ -85,6 +85,34 @@ describe("nemesis", () => {
     expect(faults()).toEqual(["fault.injected fault-0", "fault.injected fault-1"]);
   });
 
+  it("lets a fault wait for another to be healed, and strikes so long after that", async () => {
+    const { commands, faults, step, done } = unleash([
+      { fault: FREEZE, at: at("switchover"), heal: { on: "fault", index: 0, after_ms: 1 } },
+      { fault: KILL, at: { on: "healed", index: 0, after_ms: 1 } },
+    ]);
+    step("switchover");
+    await done();
+    expect(commands.at(-1)).toContain("kill -9 42");
+    expect(faults()).toEqual(["fault.injected fault-0", "fault.healed fault-0", "fault.injected fault-1"]);
+  });
+
+  it("gives up at once what waits for something that cannot come any more, and names it", async () => {
+    const { timeline, commands, step, done } = unleash([
+      { fault: FREEZE, at: at("switchover"), heal: { on: "event", event: "takeover" } },
+      { fault: KILL, at: { on: "pages", percent: 30 } },
+      { fault: KILL, at: { on: "fault", index: 1, after_ms: 60_000 } },
+    ]);
+    step("switchover");
+    timeline.emit("target", { kind: "host.gone", how: "killed" });
+    await done();
+    expect(commands).toHaveLength(1);
+    expect(timeline.events.flatMap((event) => (event.kind === "fault.failed" ? [event.error] : [])).sort()).toEqual([
+      expect.stringMatching(/^fault 0 .* is to be healed at "takeover".*: the target's host is dead$/),
+      expect.stringMatching(/^fault 1 .* waits for "30 % of pages".*: the target's host is dead$/),
+      expect.stringMatching(/^fault 2 .* fault 1 (did not strike|cannot strike)/),
+    ]);
+  });
+
   it("says so when a fault cannot be injected, and goes on with the others", async () => {
     const { timeline, commands, step, done } = unleash(
       [

@@ -1,58 +1,85 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../base/errors.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+import { pause, within } from "../base/wait.ts";
 import { type FaultContext, type Heal, inject, whereOf } from "../faults/index.ts";
+import { type Hopeless, Outlook } from "./hopeless.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
 import type { Timeline } from "./timeline.ts";
 import { faultId, fires } from "./trigger.ts";
 
-/** Injects a scenario's faults when their triggers fire, and heals them. */
+/** One deed: a signal, a command to the engine, a change of a link. It takes as long for a large guest as for a small one. */
+const DEED_MS = 60_000;
+
+/** A fault that waits for its trigger. */
+interface Listener {
+  readonly index: number;
+  readonly waits: Hopeless["waits"];
+  readonly trigger: Trigger;
+  readonly resolve: () => void;
+  readonly reject: (why: unknown) => void;
+}
+
+/** Injects a scenario's faults when their triggers fire, and heals them; those whose trigger cannot come it gives up. */
 export class Nemesis {
   readonly #timeline: Timeline;
   readonly #context: FaultContext;
   readonly #abort = new AbortController();
+  readonly #outlook: Outlook;
+  readonly #listeners = new Set<Listener>();
   readonly #work: Promise<void>[];
   #pending: number;
-  readonly #injected_ms: number[] = [];
+  #struck = false;
 
-  /** Starts to watch the timeline at once. */
+  /** Starts to watch the timeline at once; what stands on it already counts for what can still come. */
   constructor(plans: readonly FaultPlan[], timeline: Timeline, context: FaultContext) {
     this.#timeline = timeline;
     this.#context = context;
     this.#pending = plans.length;
-    this.#work = plans.map((plan, index) => this.#play(plan, faultId(index)));
+    this.#outlook = new Outlook(plans);
+    for (const event of timeline.events) this.#outlook.see(event);
+    const stop = timeline.onEvent((event) => this.#see(event));
+    this.#abort.signal.addEventListener("abort", stop, { once: true });
+    this.#work = plans.map((plan, index) => this.#play(plan, index));
+    this.#giveUp();
   }
 
-  /** Whether every fault has been injected, and healed where it is to be. */
+  /** Whether every fault has been injected, and healed where it is to be, or never will be. */
   get done(): boolean {
     return this.#pending === 0;
   }
 
   /** Whether any fault has been injected. */
   get struck(): boolean {
-    return this.#injected_ms.length > 0;
+    return this.#struck;
   }
 
   /** Stops watching; a fault that has not struck by now never will. */
   async stop(): Promise<void> {
     this.#abort.abort();
+    for (const { reject } of [...this.#listeners]) reject(this.#abort.signal.reason);
     await Promise.all(this.#work);
   }
 
-  async #play(plan: FaultPlan, id: string): Promise<void> {
+  async #play(plan: FaultPlan, index: number): Promise<void> {
     const { fault } = plan.fault;
+    const id = faultId(index);
+    const what = `${fault}: ${whereOf(plan.fault)}`;
     const emit = this.#timeline.emit;
     try {
-      await this.#when(plan.at);
-      const healed = plan.heal ? this.#when(plan.heal) : undefined;
+      await this.#when(index, "to strike", plan.at);
+      const healed = plan.heal ? this.#when(index, "to be healed", plan.heal) : undefined;
       healed?.catch(() => undefined);
       let heal: Heal | undefined;
+      this.#struck = true;
       // The event comes before the deed: what the deed causes must not stand before it on the timeline.
-      this.#injected_ms.push(this.#timeline.now_ms);
-      emit("fault", { kind: "fault.injected", fault, id, what: `${fault}: ${whereOf(plan.fault)}` });
-      heal = await inject(plan.fault, this.#context);
+      emit("fault", { kind: "fault.injected", fault, id, what });
+      heal = await within(
+        { what: `the fault ${what} to strike`, timeout_ms: DEED_MS },
+        inject(plan.fault, this.#context),
+      );
       if (healed) {
         await healed;
-        await heal?.();
+        await within({ what: `the fault ${what} to be healed`, timeout_ms: DEED_MS }, Promise.resolve(heal?.()));
         emit("fault", { kind: "fault.healed", fault, id });
       }
     } catch (error) {
@@ -62,18 +89,39 @@ export class Nemesis {
     }
   }
 
-  async #when(trigger: Trigger): Promise<void> {
+  async #when(index: number, waits: Hopeless["waits"], trigger: Trigger): Promise<void> {
+    this.#abort.signal.throwIfAborted();
     await new Promise<void>((resolve, reject) => {
-      const stop = this.#timeline.onEvent((event) => {
-        if (!fires(trigger, event)) return;
-        stop();
-        resolve();
-      });
-      this.#abort.signal.addEventListener("abort", () => {
-        stop();
-        reject(this.#abort.signal.reason);
-      });
+      const listener: Listener = {
+        index,
+        waits,
+        trigger,
+        resolve: () => {
+          this.#listeners.delete(listener);
+          resolve();
+        },
+        reject: (why) => {
+          this.#listeners.delete(listener);
+          reject(why);
+        },
+      };
+      this.#listeners.add(listener);
     });
-    if (trigger.after_ms !== undefined) await delay(trigger.after_ms, undefined, { signal: this.#abort.signal });
+    if (trigger.after_ms !== undefined) await pause(trigger.after_ms, this.#abort.signal);
+  }
+
+  #see(event: TimelineEvent): void {
+    this.#outlook.see(event);
+    for (const { trigger, resolve } of [...this.#listeners]) if (fires(trigger, event)) resolve();
+    this.#giveUp();
+  }
+
+  /** What waits in vain waits no longer: the run need not. */
+  #giveUp(): void {
+    if (this.#listeners.size === 0) return;
+    for (const { index, waits, why } of this.#outlook.hopeless()) {
+      for (const listener of [...this.#listeners])
+        if (listener.index === index && listener.waits === waits) listener.reject(new Error(why));
+    }
   }
 }

@@ -18,6 +18,8 @@ export type Trigger = (
   | { readonly on: "event"; readonly event: "restore.started" | "restore.finished" | "takeover" | "handoff" }
   /** Once the fault with this index in the scenario's list has been injected. */
   | { readonly on: "fault"; readonly index: number }
+  /** Once that fault has been healed again. */
+  | { readonly on: "healed"; readonly index: number }
 ) & { readonly after_ms?: number };
 
 export interface FaultPlan {

@@ -3,7 +3,7 @@ import type { Trigger } from "./scenario.ts";
 
 /**
  * Whether an event is the one that a trigger waits for (its `after_ms` aside). Pure: a function of one event, and for
- * "fault" of the index that a fault's id carries.
+ * "fault" and "healed" of the index that a fault's id carries.
  */
 export function fires(trigger: Trigger, event: TimelineEvent): boolean {
   switch (trigger.on) {
@@ -21,6 +21,8 @@ export function fires(trigger: Trigger, event: TimelineEvent): boolean {
       return event.kind === trigger.event;
     case "fault":
       return event.kind === "fault.injected" && event.id === faultId(trigger.index);
+    case "healed":
+      return event.kind === "fault.healed" && event.id === faultId(trigger.index);
   }
 }
 
@@ -43,5 +45,7 @@ export function triggerText(trigger: Trigger): string {
       return `${trigger.event}${later}`;
     case "fault":
       return `fault ${trigger.index}${later}`;
+    case "healed":
+      return `fault ${trigger.index} healed${later}`;
   }
 }

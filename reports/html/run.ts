@@ -99,6 +99,7 @@ function chipsOf(record: RunRecord, partial: boolean): { name: string; value: st
     { name: "accel", value: record.accel },
     { name: "guest", value: `${record.guest}, ${formatBytes(record.memory_bytes)}` },
     { name: "fault", value: record.faults.length === 0 ? "none" : record.faults.map(faultText).join(", then ") },
+    ...((record.tries ?? 1) > 1 ? [{ name: "asked to migrate", value: plural(record.tries ?? 1, "time") }] : []),
     { name: "took", value: formatMs(record.timings.total_ms) },
   ];
 }
@@ -140,7 +141,15 @@ const TIMING_NAMES: Readonly<Record<string, string>> = {
   downtime_ms: "guest stood still",
   pause_p50_ms: "pause per transaction, median",
   pause_p90_ms: "pause per transaction, 90th percentile",
+  pause_p99_ms: "pause per transaction, 99th percentile",
   pause_max_ms: "pause per transaction, longest",
+  stop_p50_ms: "of a pause: stop, median",
+  device_p50_ms: "of a pause: device state, median",
+  find_copy_p50_ms: "of a pause: finding and copying pages, median",
+  cont_p50_ms: "of a pause: cont, median",
+  control_late_p99_ms: "event loop of the worst agent late by, 99th percentile",
+  control_late_max_ms: "event loop of the worst agent late by, at worst",
+  agent_rss_max_mib: "memory of the largest agent, MiB",
 };
 
 function timingRows(record: RunRecord): [string, string][] {
@@ -167,6 +176,10 @@ function factRows(record: RunRecord, partial: boolean): [string, string][] {
     ["accelerator", `${record.accel}${record.accel_why === "" ? "" : `: ${record.accel_why}`}`],
     ["guest", record.guest],
     ["memory", formatBytes(record.memory_bytes)],
+    ...(record.patience_ms === undefined
+      ? []
+      : [["patience", `gives up once nothing has moved for ${formatMs(record.patience_ms)}`] as [string, string]]),
+    ...(record.tries === undefined ? [] : [["migration asked for", plural(record.tries, "time")] as [string, string]]),
     ["QEMU asked for", record.qemu],
     ["QEMU answered", record.qemu_version],
     ...Object.entries(record.versions),

@@ -13,6 +13,8 @@ const MEASURE_NAMES: Readonly<Record<TimeMeasure, string>> = {
   recover_ms: "Recovery: from detection until the guest runs",
   downtime_ms: "Downtime: the guest stood still",
   pause_p50_ms: "Guest pause per transaction, median of each run",
+  pause_p99_ms: "Guest pause per transaction, 99th percentile of each run",
+  control_late_p99_ms: "Lateness of the worst agent's event loop, 99th percentile of each run",
   total_ms: "Whole run",
 };
 
@@ -112,6 +114,11 @@ function rowOf({ path, record }: SuiteRun): object {
     recover: time(timings.recover_ms),
     downtime: time(timings.downtime_ms),
     lost: timings.lost_steps ?? "",
+    pause: [timings.pause_p50_ms, timings.pause_p99_ms]
+      .flatMap((ms) => (ms === undefined ? [] : [formatMs(ms)]))
+      .join(" / "),
+    late: time(timings.control_late_max_ms),
+    tries: (record.tries ?? 1) > 1 ? ` asked ${record.tries} times` : "",
     total: time(timings.total_ms),
   };
 }

@@ -25,6 +25,7 @@ export function runLine({ path, record }: SuiteRun): Record<string, unknown> {
     why: record.why,
     checks: record.checks.map(({ check, verdict, summary }) => ({ check, verdict, summary })),
     timings: record.timings,
+    ...(record.tries === undefined ? {} : { tries: record.tries }),
     command: record.command,
     run: path,
     ...(record.error === undefined ? {} : { error: record.error }),

@@ -12,6 +12,8 @@ export function describe(event: ReportEvent): string {
       return `settled: ${event.how} (owner: ${event.owner})`;
     case "run.note":
       return event.text;
+    case "run.waiting":
+      return `waiting for ${event.what}; nothing has moved for ${formatMs(event.quiet_ms)}, the last was: ${event.moved}`;
     case "run.finished":
       return `verdict ${event.verdict}, ${event.as_expected ? "as expected" : "not as expected"}`;
     case "host.started":
@@ -35,7 +37,7 @@ export function describe(event: ReportEvent): string {
     case "fault.healed":
       return `fault ${event.fault} healed`;
     case "fault.failed":
-      return `fault ${event.fault} could not be injected: ${event.error}`;
+      return `fault ${event.fault} failed: ${event.error}`;
     case "link.state":
       return `link ${event.link} ${event.state}${event.direction === "both" ? "" : ` (${event.direction} only)`}${event.detail === "" ? "" : `: ${event.detail}`}`;
     case "client.op":
@@ -45,7 +47,7 @@ export function describe(event: ReportEvent): string {
     case "guest.log":
       return event.line;
     case "tx.taken":
-      return `transaction ${event.n} taken: ${plural(event.pages, "page")}, ${formatBytes(event.bytes)}, pause ${formatMs(event.pause_ms)}`;
+      return `transaction ${event.n} taken: ${plural(event.pages, "page")}, ${formatBytes(event.bytes)}, pause ${formatMs(event.still_ms ?? event.pause_ms)}`;
     case "tx.stored":
       return `transaction ${event.n} stored, ${formatBytes(event.bytes)}`;
     case "tx.committed":
@@ -70,6 +72,8 @@ export function describe(event: ReportEvent): string {
       return `restore of transaction ${event.n} started`;
     case "restore.finished":
       return `restored transaction ${event.n}, ${plural(event.pages, "page")}, in ${formatMs(event.restore_ms)}`;
+    case "restore.verified":
+      return `the restored RAM is that of transaction ${event.n}: ${plural(event.pages, "page")}, digest ${event.digest}`;
     case "restore.running":
       return `the restored VM of generation ${event.generation} runs`;
     case "takeover":
@@ -78,6 +82,10 @@ export function describe(event: ReportEvent): string {
       return `handoff at transaction ${event.n}: the target owns the VM alone`;
     case "protection":
       return `protection ${event.state}: ${event.why}`;
+    case "violation":
+      return `violation: ${event.why}`;
+    case "agent.vitals":
+      return `agent: event loop late by ${formatMs(event.control_late_p99_ms)} (p99), ${formatMs(event.control_late_max_ms)} at worst, ${formatCount(Math.round(event.rss_mib))} MiB`;
     case "check.result":
       return `check ${event.check}: ${verdictWord(event.verdict)}. ${event.summary}`;
     case "log":
@@ -95,6 +103,8 @@ export function shortLabel(event: ReportEvent): string {
       return "settled";
     case "run.note":
       return "note";
+    case "run.waiting":
+      return "waiting";
     case "run.finished":
       return event.verdict;
     case "host.started":
@@ -110,7 +120,7 @@ export function shortLabel(event: ReportEvent): string {
     case "migration.status":
       return `${event.side}: ${event.status}`;
     case "fault.failed":
-      return "not injected";
+      return "fault failed";
     case "tx.taken":
       return `tx ${event.n}`;
     case "tx.stored":
@@ -139,6 +149,10 @@ export function shortLabel(event: ReportEvent): string {
       return "handoff";
     case "protection":
       return `protection ${event.state}`;
+    case "restore.verified":
+      return "digest right";
+    case "violation":
+      return "violation";
     case "check.result":
       return event.check;
     case "client.op":

@@ -29,7 +29,7 @@ export type EventOf<Kind extends ReportEvent["kind"]> = Extract<ReportEvent, { r
 
 /** Samples are drawn as plots, not as marks on a lane. */
 export function isSample(event: ReportEvent): boolean {
-  return event.kind === "guest.progress" || event.kind === "migration.progress";
+  return event.kind === "guest.progress" || event.kind === "migration.progress" || event.kind === "agent.vitals";
 }
 
 /** Lines of text that a program wrote. */

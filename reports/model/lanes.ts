@@ -182,6 +182,9 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
       lane("run", "Run").close("phase", index, at_ms);
       mark(lane("run", "Run"), "diamond", event.as_expected ? "good" : "bad");
       return;
+    case "run.waiting":
+      mark(lane("run", "Run"), "query", "warn");
+      return;
     case "run.settled":
       mark(lane("run", "Run"), "diamond", event.owner === "none" ? "bad" : "good");
       return;
@@ -316,6 +319,12 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
       if (!votes.close("restore", index, at_ms)) mark(votes, "diamond", "good");
       return;
     }
+    case "restore.verified":
+      mark(lane("votes", "Votes and generations"), "ring", "good");
+      return;
+    case "violation":
+      mark(lane("votes", "Votes and generations"), "cross", "bad");
+      return;
     case "restore.running":
       mark(lane("votes", "Votes and generations"), "diamond", "good");
       return;

@@ -30,6 +30,12 @@ export function buildPlots(events: readonly ReportEvent[]): Plot[] {
     { id: "tx-size", title: "Transaction size", unit: "bytes", series: txSize(events) },
     { id: "tx-pause", title: "Guest pause per transaction", unit: "ms", series: txPause(events) },
     { id: "steps", title: "Guest steps per second", unit: "steps/s", series: stepRates(events) },
+    {
+      id: "control-late",
+      title: "Lateness of the agents' event loops since their start (p99)",
+      unit: "ms",
+      series: lateness(events),
+    },
     { id: "latency", title: "Output latency", unit: "ms", series: latencies(events) },
   ];
   return plots
@@ -72,7 +78,7 @@ function txPause(events: readonly ReportEvent[]): PlotSeries[] {
   const find: Points = [];
   for (const event of events) {
     if (event.kind !== "tx.taken") continue;
-    whole.push({ at_ms: event.at_ms, value: event.pause_ms });
+    whole.push({ at_ms: event.at_ms, value: event.still_ms ?? event.pause_ms });
     stop.push({ at_ms: event.at_ms, value: event.stop_ms });
     find.push({ at_ms: event.at_ms, value: event.find_ms });
   }
@@ -81,6 +87,18 @@ function txPause(events: readonly ReportEvent[]): PlotSeries[] {
     { label: "of it: stop", style: "dashed", points: stop },
     { label: "of it: finding pages", style: "dotted", points: find },
   ];
+}
+
+function lateness(events: readonly ReportEvent[]): PlotSeries[] {
+  const styles: readonly LineStyle[] = ["solid", "dashed", "dotted"];
+  const agents = new Map<string, Points>();
+  for (const event of events) {
+    if (event.kind !== "agent.vitals") continue;
+    const points = agents.get(event.lane) ?? [];
+    agents.set(event.lane, points);
+    points.push({ at_ms: event.at_ms, value: event.control_late_p99_ms });
+  }
+  return [...agents].map(([label, points], index) => ({ label, points, style: styles[index % 3] ?? "solid" }));
 }
 
 function stepRates(events: readonly ReportEvent[]): PlotSeries[] {

@@ -92,6 +92,7 @@ function toneInStory(event: ReportEvent, ended: boolean): Tone | undefined {
       return event.step === "completing" || event.step === "setup" ? undefined : "info";
     case "fault.injected":
     case "fault.failed":
+    case "violation":
       return "bad";
     case "fault.healed":
       return "good";
@@ -111,6 +112,7 @@ function toneInStory(event: ReportEvent, ended: boolean): Tone | undefined {
     case "takeover":
       return "warn";
     case "restore.finished":
+    case "restore.verified":
     case "restore.running":
     case "handoff":
       return "good";
@@ -139,7 +141,9 @@ function sentence(event: ReportEvent): string {
     case "vote.refused":
     case "restore.started":
     case "restore.finished":
+    case "restore.verified":
     case "restore.running":
+    case "violation":
       return `${event.lane}: ${text}`;
     default:
       return text;

@@ -1,0 +1,226 @@
+import type { HostRole, ProtocolStep, TimelineEvent } from "../base/timeline.ts";
+import { whereOf } from "../faults/index.ts";
+import type { FaultPlan, Trigger } from "./scenario.ts";
+import { faultId, fires, triggerText } from "./trigger.ts";
+
+/** A fault that waits for something that cannot come any more: to strike, or to be healed. */
+export interface Hopeless {
+  /** Of the fault in the scenario's list. */
+  readonly index: number;
+  readonly waits: "to strike" | "to be healed";
+  /** One sentence: which fault, which trigger, why it cannot come. */
+  readonly why: string;
+}
+
+/** Steps that a migration comes to once. One that is over before a fault strikes cannot heal it. */
+const ONCE: ReadonlySet<ProtocolStep> = new Set(["setup", "precopy", "switchover", "target-running", "completed"]);
+
+interface FaultState {
+  at_fired: boolean;
+  injected: boolean;
+  heal_fired: boolean;
+  healed: boolean;
+  failed: string | undefined;
+  /** The steps that had been seen when it struck. */
+  steps_before: ReadonlySet<ProtocolStep>;
+}
+
+/**
+ * Which of a scenario's triggers cannot come any more, after the events so far. It says so only where it is sure: a
+ * trigger that it does not call hopeless may come or not.
+ */
+export function hopelessTriggers(plans: readonly FaultPlan[], events: readonly TimelineEvent[]): readonly Hopeless[] {
+  const outlook = new Outlook(plans);
+  for (const event of events) outlook.see(event);
+  return outlook.hopeless();
+}
+
+/** The same, event by event: a function of the scenario's faults and of what it has seen. */
+export class Outlook {
+  readonly #plans: readonly FaultPlan[];
+  readonly #faults: readonly FaultState[];
+  readonly #steps = new Set<ProtocolStep>();
+  readonly #hosts_gone = new Set<HostRole>();
+  readonly #qemus_gone = new Set<HostRole>();
+  #recovery = "";
+  #switched = false;
+  #handed_off = false;
+  #restored_on: string | undefined;
+
+  constructor(plans: readonly FaultPlan[]) {
+    this.#plans = plans;
+    this.#faults = plans.map(() => ({
+      at_fired: false,
+      injected: false,
+      heal_fired: false,
+      healed: false,
+      failed: undefined,
+      steps_before: new Set<ProtocolStep>(),
+    }));
+  }
+
+  see(event: TimelineEvent): void {
+    this.#seeWorld(event);
+    for (const [index, state] of this.#faults.entries()) {
+      const plan = this.#plans[index];
+      if (plan === undefined) continue;
+      const id = faultId(index);
+      if (!state.at_fired && fires(plan.at, event)) state.at_fired = true;
+      if (event.kind === "fault.injected" && event.id === id) {
+        state.injected = true;
+        state.steps_before = new Set(this.#steps);
+      }
+      if (event.kind === "fault.healed" && event.id === id) state.healed = true;
+      if (event.kind === "fault.failed" && event.id === id) state.failed = event.error;
+      if (state.injected && plan.heal !== undefined && fires(plan.heal, event)) state.heal_fired = true;
+    }
+  }
+
+  #seeWorld(event: TimelineEvent): void {
+    switch (event.kind) {
+      case "run.started":
+        this.#recovery = event.recovery;
+        return;
+      case "migration.step":
+        this.#steps.add(event.step);
+        if (event.step === "switchover" || event.step === "target-running") this.#switched = true;
+        return;
+      case "host.gone":
+        this.#hosts_gone.add(event.lane as HostRole);
+        return;
+      case "qemu.started":
+        this.#qemus_gone.delete(event.lane as HostRole);
+        return;
+      case "qemu.exited":
+        this.#qemus_gone.add(event.lane as HostRole);
+        return;
+      case "handoff":
+        this.#handed_off = true;
+        return;
+      case "restore.running":
+        this.#restored_on = event.lane;
+        return;
+      default:
+    }
+  }
+
+  /** Those that wait in vain, in the order of the scenario's list. */
+  hopeless(): readonly Hopeless[] {
+    return this.#plans.flatMap((plan, index): Hopeless[] => {
+      const state = this.#faults[index];
+      if (state === undefined || state.failed !== undefined) return [];
+      const name = `fault ${index} (${plan.fault.fault}, ${whereOf(plan.fault)})`;
+      if (!state.at_fired && !state.injected) {
+        const why = this.#cannotCome(plan.at, new Set([index]));
+        if (why === undefined) return [];
+        const text = `${name} waits for "${triggerText(plan.at)}", which cannot come any more: ${why}`;
+        return [{ index, waits: "to strike", why: text }];
+      }
+      if (plan.heal === undefined || !state.injected || state.heal_fired) return [];
+      const why = this.#cannotHeal(plan.heal, state);
+      if (why === undefined) return [];
+      const text = `${name} is to be healed at "${triggerText(plan.heal)}", which cannot come any more: ${why}`;
+      return [{ index, waits: "to be healed", why: text }];
+    });
+  }
+
+  /** As below, for a trigger that is listened to only since its fault struck: what was there before is missed. */
+  #cannotHeal(trigger: Trigger, state: FaultState): string | undefined {
+    if (trigger.on === "step" && ONCE.has(trigger.step) && state.steps_before.has(trigger.step))
+      return `the step ${trigger.step} had come before the fault struck, and comes once`;
+    return this.#cannotCome(trigger, new Set());
+  }
+
+  #cannotCome(trigger: Trigger, asked: ReadonlySet<number>): string | undefined {
+    switch (trigger.on) {
+      case "fault":
+        return this.#neverStrikes(trigger.index, asked);
+      case "healed":
+        return this.#neverHealed(trigger.index, asked);
+      case "step":
+        return this.#noStep(trigger.step);
+      case "pages":
+      case "requests":
+        return this.#migrationOver() ?? this.#handedOff("the target has every page");
+      case "event":
+        return this.#noEvent(trigger.event);
+    }
+  }
+
+  #neverStrikes(index: number, asked: ReadonlySet<number>): string | undefined {
+    const [plan, state] = [this.#plans[index], this.#faults[index]];
+    if (plan === undefined || state === undefined) return `the scenario has no fault ${index}`;
+    if (asked.has(index)) return `fault ${index} waits for it in turn`;
+    if (state.injected) return undefined;
+    if (state.failed !== undefined) return `fault ${index} did not strike: ${state.failed}`;
+    if (state.at_fired) return undefined;
+    const why = this.#cannotCome(plan.at, new Set([...asked, index]));
+    return why === undefined ? undefined : `fault ${index} cannot strike any more: ${why}`;
+  }
+
+  #neverHealed(index: number, asked: ReadonlySet<number>): string | undefined {
+    const [plan, state] = [this.#plans[index], this.#faults[index]];
+    if (plan === undefined || state === undefined) return `the scenario has no fault ${index}`;
+    if (plan.heal === undefined) return `fault ${index} is not to be healed`;
+    if (state.healed) return undefined;
+    if (state.failed !== undefined) return `fault ${index} did not strike, or was not healed: ${state.failed}`;
+    const why = this.#neverStrikes(index, asked);
+    if (why !== undefined || !state.injected || state.heal_fired || asked.has(index)) return why;
+    const unhealed = this.#cannotHeal(plan.heal, state);
+    return unhealed === undefined ? undefined : `fault ${index} cannot be healed any more: ${unhealed}`;
+  }
+
+  #noStep(step: ProtocolStep): string | undefined {
+    if (step === "postcopy-paused" && this.#recovery === "txsync") return "under txsync QEMU's stream is never paused";
+    if (step === "failed") return this.#handedOff("the migration went well") ?? this.#restored();
+    if (step === "completed") return this.#migrationOver();
+    return this.#migrationOver() ?? this.#handedOff("the migration is at its end");
+  }
+
+  #noEvent(event: Extract<Trigger, { on: "event" }>["event"]): string | undefined {
+    if (this.#recovery === "stock") return "no agent is there to tell of it";
+    switch (event) {
+      case "restore.started":
+      case "restore.finished":
+        return (
+          this.#restored() ??
+          this.#handedOff("the VM was handed off, and nothing is restored any more") ??
+          this.#noVote()
+        );
+      case "takeover":
+        if (this.#hosts_gone.has("escrow")) return "the escrow's host is dead";
+        return this.#migrationOver() ?? this.#handedOff("the target has every page");
+      case "handoff":
+        return this.#migrationOver();
+    }
+  }
+
+  /** Nothing moves from source to target any more, nor ever will. */
+  #migrationOver(): string | undefined {
+    // Before anything was broken a migration that was given up is asked for again, with another QEMU.
+    const struck = this.#faults.some(({ injected }) => injected);
+    const restored = this.#restored();
+    if (restored !== undefined) return restored;
+    if (!struck) return undefined;
+    if (this.#hosts_gone.has("target")) return "the target's host is dead";
+    if (this.#qemus_gone.has("target")) return "the target's QEMU is dead";
+    if (this.#switched) return undefined;
+    if (this.#hosts_gone.has("source")) return "the source's host died before switchover, and the VM with it";
+    if (this.#qemus_gone.has("source")) return "the source's QEMU died before switchover, and the VM with it";
+    return undefined;
+  }
+
+  #restored(): string | undefined {
+    return this.#restored_on === undefined
+      ? undefined
+      : `the VM was restored on ${this.#restored_on}, and this migration is over`;
+  }
+
+  #handedOff(what: string): string | undefined {
+    return this.#handed_off || this.#steps.has("completed") ? what : undefined;
+  }
+
+  #noVote(): string | undefined {
+    return this.#hosts_gone.size >= 2 ? "two of the three hosts are dead, and nobody wins a vote" : undefined;
+  }
+}
