@@ -61,13 +61,21 @@ export class StartedVm implements AsyncDisposable {
   readonly oob: QmpClient;
   readonly watch: QmpClient;
 
+  #running: boolean;
+
   private constructor(
     host: StartedHost,
     started: QemuProcess,
     monitors: Record<Monitor, QmpClient>,
     com2: () => Promise<Duplex>,
+    running: boolean,
   ) {
     this.host = host;
+    this.#running = running;
+    monitors.watch.on((event) => {
+      if (event.kind === "resume") this.#running = true;
+      if (event.kind === "stop") this.#running = false;
+    });
     this.process = started;
     this.com2 = com2;
     this.control = monitors.control;
@@ -106,11 +114,20 @@ export class StartedVm implements AsyncDisposable {
       };
       const [control, oob, watch] = await Promise.all([open("control"), open("oob"), open("watch")]);
       watch.on((event) => emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
-      return new StartedVm(host, started, { control, oob, watch }, com2);
+      const { running } = await watch.execute("query-status");
+      return new StartedVm(host, started, { control, oob, watch }, com2, running);
     } catch (error) {
       for (const monitor of monitors) await monitor[Symbol.asyncDispose]();
       throw error;
     }
+  }
+
+  /**
+   * Whether its vCPUs run, by its own STOP and RESUME. Memory that changes while they do not is changed by somebody else:
+   * an agent lays committed transactions over the base, on which a QEMU stands by.
+   */
+  get running(): boolean {
+    return this.#running;
   }
 
   /** Whether the process lives on a host that lives. */

@@ -27,8 +27,11 @@ export async function watchProgress(
       const watch_ms = host === owner ? WATCH_OWNER_MS : guest.still_after_ms;
       let failed: string | undefined;
       let seen = false;
+      let before: number | undefined;
       const look = async (): Promise<number | undefined> => {
         try {
+          // What stands still does not move, whatever becomes of its memory.
+          if (!vm.running && before !== undefined) return before;
           const step = await guest.steps(vm);
           seen = true;
           return step;
@@ -37,7 +40,7 @@ export async function watchProgress(
           return undefined;
         }
       };
-      let before = await look();
+      before = await look();
       let after = before;
       while (watched() < watch_ms) {
         await delay(LOOK_EVERY_MS);

@@ -37,7 +37,7 @@ export class ProgressSampler implements AsyncDisposable {
     while (!this.#stop.signal.aborted) {
       await delay(LOOK_EVERY_MS);
       const vm = this.#vms.get(host);
-      if (!vm?.alive || !vm.host.up) continue;
+      if (!vm?.alive || !vm.host.up || !vm.running) continue;
       const step = await this.#guest.steps(vm).catch(() => undefined);
       if (step === undefined || step === last) continue;
       last = step;

@@ -97,6 +97,8 @@ export class IntegrityGuest implements GuestUnderTest {
   async booted(vm: StartedVm): Promise<void> {
     const lastLines = (): readonly string[] => vm.process.lastLines();
     const gone = vm.process.exited.then((code) => Promise.reject(new Error(`QEMU exited with code ${code}`)));
+    // After the boot it is nobody's concern here.
+    gone.catch(() => undefined);
     const what = "the integrity guest to go on booting";
     // It says how far it is while it fills its memory, so that a large guest has the time that it takes.
     while (this.#boot === undefined) {

@@ -84,6 +84,7 @@ export class Agent implements Shell {
   #stepping = false;
   /** Before it knows what it was, an agent listens and says nothing: what it hears waits. */
   #started = false;
+  readonly #up = Promise.withResolvers<void>();
   #persisting: Promise<unknown> = Promise.resolve();
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
   #found: VmProcess | undefined;
@@ -134,7 +135,10 @@ export class Agent implements Shell {
     });
     this.#control = new Control({
       listen: config.control,
-      answer: (request) => management.answer(request),
+      answer: async (request) => {
+        await this.#up.promise;
+        return await management.answer(request);
+      },
       onEdge: (upTo) => this.dispatch({ kind: "edgeConnected", upTo: upTo as never }),
       onAck: (upTo) => {
         this.output.acked(Math.min(upTo, this.output.produced));
@@ -178,6 +182,7 @@ export class Agent implements Shell {
     this.#events.unshift({ kind: "started", durable, memory, log: found, incarnation });
     this.#run();
     new Vitals(this.emit, this.config.lease_ms / 4);
+    this.#up.resolve();
     if (memory?.vm === "running") this.#found = this.slot.vm;
     this.#goOn();
     if (role === "source" && this.#source.hasBase && this.#state.promised.generation > 0)

@@ -145,10 +145,12 @@ export class TransactionTaker {
       };
       emit({ kind: "tx.taken", generation, n, pages, bytes, ...timings });
       dispatch({ kind: "transactionTaken", generation, n, mark });
-      if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
     } catch (error) {
       failed(messageOf(error));
+      return;
     }
+    // Not absorbed, it is sent as if it had changed if the way changes.
+    if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
   }
 
   /** The core wants this record to go to the escrow, for the first time or again. */

@@ -41,6 +41,9 @@ interface Answer {
   done: boolean;
 }
 
+/** The escrow says nothing any more. */
+export class EscrowSilentError extends UserError {}
+
 /** How far the image is, and in which log. */
 export interface Reached {
   readonly lineage: string;
@@ -117,7 +120,7 @@ export class LogReader {
         silent_since_ms = Math.max(silent_since_ms, now.heard_ms);
         const now_ms = performance.now();
         if (now_ms - silent_since_ms > most_silent_ms)
-          throw new UserError(`the escrow said nothing more of its log for ${Math.round(most_silent_ms)} ms`);
+          throw new EscrowSilentError(`the escrow said nothing more of its log for ${Math.round(most_silent_ms)} ms`);
         const there = this.#shell.peers.connection("escrow", "urgent");
         if (now_ms - now.heard_ms <= patience_ms && there === connection) return undefined;
         // A large log takes long to read before its first part leaves: more patience each time.

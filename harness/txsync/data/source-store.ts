@@ -12,7 +12,7 @@ import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
-import { LogReader } from "./log-reader.ts";
+import { EscrowSilentError, LogReader } from "./log-reader.ts";
 import type { BaseOf, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 
@@ -223,7 +223,11 @@ export class SourceStore {
     if (this.#comparing) return;
     this.#more = false;
     this.#laying = this.#layOverOnce()
-      .catch((error: unknown) => log(this.#shell, `a committed transaction was not laid over: ${messageOf(error)}`))
+      .catch((error: unknown) => {
+        // Whoever is silent says later that there is more.
+        if (!(error instanceof EscrowSilentError))
+          log(this.#shell, `a committed transaction was not laid over: ${messageOf(error)}`);
+      })
       .finally(() => {
         this.#laying = undefined;
         this.#layOver();
