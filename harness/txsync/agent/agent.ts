@@ -126,7 +126,12 @@ export class Agent implements Shell {
     if (role === "escrow") {
       const place = join(this.config.log_sync === "disk" ? this.config.state_folder : this.config.memory_folder, "log");
       mkdirSync(place, { recursive: true });
-      const opened = await TransactionLog.open({ files: folder(place), sync: this.config.log_sync });
+      const sync = this.config.log_sync;
+      const opened = await TransactionLog.open({
+        files: folder(place, { in_memory: sync === "memory" }),
+        sync,
+        onTrouble: (line) => this.emit({ kind: "log", stream: "agent", line }),
+      });
       this.#escrow = new EscrowSide(this, opened);
       log = opened.state;
     }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import type { RecordHeader, Role } from "../core/index.ts";
 import type { PageRun } from "../dirty/pages.ts";
-import { encodeRecord, type RecordPage, type TransactionLog } from "../log/index.ts";
+import type { TransactionLog } from "../log/index.ts";
 import { encodeNote, type Note, parts } from "../pages/notes.ts";
 import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
 import type { BlockSize } from "../pages/page-map.ts";
@@ -60,7 +60,10 @@ export class EscrowSide {
     this.#bodies.delete(`${generation}:${n}`);
     try {
       if (body === undefined) throw new Error("its body did not come");
-      await this.#log.append(body);
+      const incoming = this.#log.begin();
+      await incoming.push(body);
+      await incoming.finish();
+      await incoming.commit();
       emit({ kind: "tx.stored", generation, n, bytes: body.length });
       dispatch({ kind: "recordStored", generation, n });
     } catch (error) {
@@ -72,30 +75,10 @@ export class EscrowSide {
   async #sendLog(to: Role, question: number, n: number): Promise<void> {
     const { peers } = this.#shell;
     try {
-      const pages: RecordPage[] = [];
-      const names: string[] = [];
-      const restored = await this.#log.restore((block, page, bytes) => {
-        let number = names.indexOf(block);
-        if (number < 0) number = names.push(block) - 1;
-        pages.push({ block: number, page, bytes });
-      });
-      if (restored === null || restored.head.n !== n) {
-        throw new Error(`the log's last transaction is ${restored?.head.n ?? "none"}, not ${n}`);
-      }
-      const { head, device_state, blocks, frames } = restored;
-      const { generation, mark, acked } = head;
-      const sizes = names.map((name) => ({ name, size: blocks.find((block) => block.name === name)?.size ?? 0 }));
-      const record = encodeRecord({
-        generation,
-        n: head.n,
-        since: "base",
-        mark,
-        acked,
-        blocks: sizes,
-        pages,
-        device_state,
-        frames,
-      });
+      const last = this.#log.state?.last;
+      if (last !== n) throw new Error(`the log's last transaction is ${last ?? "none"}, not ${n}`);
+      const record: Uint8Array[] = [];
+      for await (const piece of this.#log.read("base")) record.push(piece);
       for (const part of parts(question, Buffer.concat(record))) peers.sendData(to, part);
     } catch (error) {
       peers.sendData(to, encodeNote({ kind: "log-refused", question, why: messageOf(error) }));

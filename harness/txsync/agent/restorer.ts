@@ -6,7 +6,7 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber, type TransactionNumber } from "../core/index.ts";
 import { PageSet } from "../dirty/pages.ts";
-import { decodeRecord, type OutputFrame, type TransactionRecord } from "../log/index.ts";
+import { decodeRecord, type OutputFrame, type WholeRecord } from "../log/index.ts";
 import { decodePart, encodeNote } from "../pages/notes.ts";
 import { decodePages, encodeRequest } from "../pages/page-frames.ts";
 import { feedRestore } from "../restore/feed.ts";
@@ -159,16 +159,16 @@ export class Restorer {
   async #ofLog(n: TransactionNumber): Promise<Material> {
     const record = await this.#askLog(n);
     return {
-      device_state: Buffer.from(record.device_state),
+      device_state: record.device_state,
       pages: [pageSetOf(record)],
-      mark: record.mark,
-      acked: record.acked,
+      mark: record.head.mark,
+      acked: record.head.acked,
       frames: record.frames,
     };
   }
 
   /** The question or its answer may be lost with a connection, or with the escrow's agent: after a silence it is asked anew. */
-  async #askLog(n: TransactionNumber): Promise<TransactionRecord> {
+  async #askLog(n: TransactionNumber): Promise<WholeRecord> {
     const what = `transaction ${n} from the escrow`;
     let silence_ms = this.#shell.config.lease_ms;
     this.#ask(n);
@@ -243,7 +243,7 @@ function deviceStateOf(package_: Package): Buffer {
   return deviceStateOfPackage(package_.packaged.subarray(PACKAGED_HEAD_BYTES));
 }
 
-function pageSetOf(record: TransactionRecord): PageSet {
+function pageSetOf(record: WholeRecord): PageSet {
   return PageSet.of(
     record.pages.map(({ block, page, bytes }) => ({ block: record.blocks[block]?.name ?? "", page, bytes })),
   );

@@ -6,7 +6,7 @@ import { enablePostcopy } from "../../qemu/migration-api.ts";
 import type { Action, Generation, Message, PageRoute, Role, TransactionNumber } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
-import { encodeRecord } from "../log/index.ts";
+import { batchOf, encodeRecord, PageIndex, pageLanes, type RecordPage } from "../log/index.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
 import type { Note } from "../pages/notes.ts";
 import { decodePages, encodeRequest, type PageRequest } from "../pages/page-frames.ts";
@@ -56,6 +56,8 @@ export class TargetSide {
   #told_ms = 0;
   #told_slow_ms = Number.NEGATIVE_INFINITY;
   #covered = false;
+  /** The modified set as the records sent so far make it. */
+  #modified = new PageIndex();
   #held: BaseHeld | undefined;
   #taken: { readonly transaction: Transaction; readonly at_ms: number } | undefined;
   #record: { readonly n: number; readonly generation: number; readonly pieces: Uint8Array[] } | undefined;
@@ -405,21 +407,33 @@ export class TargetSide {
     if (this.#record?.n === n && this.#record.generation === generation) return this.#record.pieces;
     const taken = this.#taken?.transaction;
     if (taken === undefined || taken.n !== n || taken.generation !== generation) return undefined;
-    const blocks = (this.#package?.blocks ?? []).map(({ name, bytes }) => ({ name, size: bytes }));
+    const blocks = this.#package?.blocks ?? [];
     const numbers = new Map(blocks.map(({ name }, i) => [name, i]));
-    const pieces = encodeRecord({
-      generation,
-      n,
-      since,
-      mark,
-      acked,
+    const pages = [...taken.pages].map(({ block, page, bytes }) => ({ block: numbers.get(block) ?? 0, page, bytes }));
+    const modified = this.#modifiedBy(pages, since === "base");
+    const record = encodeRecord({
+      head: { generation, n, since, mark, acked },
       blocks,
-      pages: [...taken.pages].map(({ block, page, bytes }) => ({ block: numbers.get(block) ?? 0, page, bytes })),
       device_state: taken.device_state,
       frames: this.#shell.output.frames(acked + 1, mark),
+      pages: [batchOf(pages)],
+      end: () => ({ modified_pages: modified.pages, digest: modified.hex }),
     });
+    const pieces = [...record];
     this.#record = { n, generation, pieces };
     return pieces;
+  }
+
+  #modifiedBy(pages: readonly RecordPage[], anew: boolean): PageIndex["sum"] {
+    if (anew) {
+      this.#modified = new PageIndex();
+      for (const { name, bytes } of this.#package?.blocks ?? []) this.#modified.addBlock(name, bytes);
+    }
+    for (const { block, page, bytes } of pages) {
+      const { lane1, lane2 } = pageLanes(this.#modified.blocks[block]?.seed ?? 0, page, bytes);
+      this.#modified.set(block, page, 1, lane1, lane2, -1);
+    }
+    return this.#modified.sum;
   }
 
   committed(generation: Generation, n: TransactionNumber): void {
