@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { frameNumber, generation, transactionNumber } from "../txsync/core/index.ts";
-import { encodeRecord, folder, TransactionLog } from "../txsync/log/index.ts";
+import { folder, TransactionLog } from "../txsync/log/index.ts";
+import { goOn, logFileOf, NOTHING, recordOf, store } from "../txsync/log/testing/sketch.ts";
 import { registerLog } from "./log.ts";
 
 const PAGE = 4096;
@@ -18,22 +18,12 @@ describe("ferryman log", () => {
     lines = [];
     vi.spyOn(console, "log").mockImplementation((line: string) => void lines.push(line));
     const log = await TransactionLog.open({ files: folder(path), sync: "memory" });
-    for (let n = 1; n <= 3; n += 1) {
-      const record = encodeRecord({
-        generation: generation(1),
-        n: transactionNumber(n),
-        since: n === 1 ? "base" : transactionNumber(n - 1),
-        mark: frameNumber(n),
-        acked: frameNumber(0),
-        blocks: [{ name: "ram0", size: 4 * PAGE }],
-        pages: [
-          { block: 0, page: n, bytes: Buffer.alloc(PAGE, n) },
-          ...(n === 3 ? [{ block: 0, page: 1, bytes: null }] : []),
-        ],
-        device_state: Buffer.from("device"),
-        frames: [{ number: frameNumber(n), channel: 2, bytes: Buffer.from("x") }],
-      });
-      await log.append(Buffer.concat(record));
+    let model = NOTHING;
+    for (const n of [1, 2, 3]) {
+      const pages = [[0, n, n] as const, ...(n === 3 ? [[0, 1, 0] as const] : [])];
+      const next = goOn(model, { cumulative: false, pages, frames: 1 });
+      await store(log, next.record);
+      model = next.model;
     }
     await log.close();
   });
@@ -62,7 +52,9 @@ describe("ferryman log", () => {
 
   it("verifies a sound log, and says where a broken one ends", async () => {
     await run("verify", path);
-    expect(lines.join()).toContain("3 whole transactions");
+    expect(lines).toHaveLength(4);
+    expect(lines[2]).toMatch(/^transaction 3: 2 pages, 3 modified, digest [0-9a-f]{16} ok$/);
+    expect(lines[3]).toContain("3 whole transactions");
     expect(process.exitCode).toBeUndefined();
     const file = join(path, "txlog-00000000");
     const bytes = await readFile(file);
@@ -73,17 +65,31 @@ describe("ferryman log", () => {
     expect(process.exitCode).toBe(1);
   });
 
+  it("says which transaction must not be believed, though every byte is sound", async () => {
+    const [one, two] = [new Map([["0:1", 1]]), new Map([["0:2", 2]])];
+    const records = [
+      recordOf({ n: 1, since: "base", pages: one }),
+      recordOf({ n: 2, since: 1, pages: two, all: new Map([["0:1", 9], ...two]) }),
+    ];
+    await writeFile(join(path, "txlog-00000000"), logFileOf(records));
+    await run("verify", path);
+    expect(lines[0]).toMatch(/^transaction 1: .* ok$/);
+    expect(lines[1]).toMatch(/^transaction 2: .* NOT TO BE BELIEVED \(digest\): .*the modified set is 2 pages/);
+    expect(lines[2]).toContain("1 of them must not be believed");
+    expect(process.exitCode).toBe(1);
+  });
+
   it("extracts the RAM image of a transaction over the base", async () => {
     const base = join(path, "base");
     const out = join(path, "image");
-    await writeFile(base, Buffer.alloc(4 * PAGE, 9));
+    await writeFile(base, Buffer.alloc(16 * PAGE, 9));
     await run("extract", path, "--base", base, "--out", out, "--transaction", "2");
     const two = await readFile(out);
     expect([0, 1, 2, 3].map((page) => two[page * PAGE])).toEqual([9, 1, 2, 9]);
     await run("extract", path, "--base", base, "--out", out);
     const three = await readFile(out);
     expect([0, 1, 2, 3].map((page) => three[page * PAGE])).toEqual([9, 0, 2, 3]);
-    expect(three.length).toBe(4 * PAGE);
+    expect(three.length).toBe(16 * PAGE);
   });
 
   it("says in one sentence what is missing", async () => {
@@ -91,6 +97,8 @@ describe("ferryman log", () => {
     await expect(run("extract", path, "--out", join(path, "x"), "--transaction", "7")).rejects.toThrow(
       /there are 1 to 3/,
     );
-    await expect(run("extract", path, "--out", join(path, "x"), "--block", "vga")).rejects.toThrow(/there are ram0/);
+    await expect(run("extract", path, "--out", join(path, "x"), "--block", "vga")).rejects.toThrow(
+      /there are ram0, pc.bios/,
+    );
   });
 });

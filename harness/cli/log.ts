@@ -3,9 +3,19 @@ import { dirname } from "node:path";
 import type { Command } from "commander";
 import { messageOf, UserError } from "../base/errors.ts";
 import { PAGE_BYTES } from "../base/page.ts";
-import { type Files, folder, type LogEntry, type RecordTables, scan, TransactionLog } from "../txsync/log/index.ts";
-
-const LOG_NAME = /^txlog-\d{8}$/;
+import {
+  eventsOf,
+  type Files,
+  fileName,
+  folder,
+  type LogEntry,
+  LogVersionError,
+  logNumbers,
+  pagesOf,
+  type RecordBlock,
+  type RecordViolation,
+  scan,
+} from "../txsync/log/index.ts";
 
 /** Adds `ferryman log list|verify|extract`: look at a transaction log that a run left behind. Nothing is changed. */
 export function registerLog(program: Command): void {
@@ -16,26 +26,25 @@ export function registerLog(program: Command): void {
     .option("--json", "one JSON object a transaction")
     .action(async (path: string, options: { json?: boolean }) => {
       const { records } = await read(path);
-      if (options.json !== true)
-        console.log(
-          `${"n".padStart(8)} ${"gen".padStart(4)} ${"since".padStart(8)} ${"pages".padStart(8)} ${"bytes".padStart(12)} ${"frames".padStart(7)} ${"mark".padStart(8)}`,
-        );
+      if (options.json !== true) console.log(LIST_HEAD);
       for (const { entry } of records)
-        console.log(options.json === true ? JSON.stringify(summary(entry)) : line(entry));
+        console.log(options.json === true ? JSON.stringify(summary(entry)) : listLine(entry));
     });
   log
     .command("verify <folder>")
-    .description("check every byte of it; exit code 1 when it does not end with a whole transaction")
+    .description(
+      "check every byte of it, and the digest of all changed pages at every transaction; exit code 1 unless it is sound to its end",
+    )
     .action(async (path: string) => {
-      const { name, records, torn, size } = await read(path);
+      const { name, records, torn, size } = await read(path, (record) => console.log(verifyLine(record)));
       const last = records[records.length - 1]?.entry;
+      const wrong = records.filter(({ violation }) => violation !== null).length;
       const what = `${name}: ${records.length} whole transactions, ${size} bytes`;
-      if (torn === null)
+      if (torn !== null) console.log(`${what}; from byte ${torn.offset} on it is not sound: ${torn.why}`);
+      else if (wrong > 0) console.log(`${what}; ${wrong} of them must not be believed`);
+      else
         console.log(`${what}, sound${last === undefined ? "" : `, last ${last.n} of generation ${last.generation}`}`);
-      else {
-        console.log(`${what}; from byte ${torn.offset} on it is not sound: ${torn.why}`);
-        process.exitCode = 1;
-      }
+      if (torn !== null || wrong > 0) process.exitCode = 1;
     });
   log
     .command("extract <folder>")
@@ -57,38 +66,54 @@ interface ExtractOptions {
   readonly base?: string;
 }
 
+interface FoundRecord {
+  readonly entry: LogEntry;
+  readonly violation: RecordViolation | null;
+}
+
 interface Found {
   readonly files: Files;
   readonly name: string;
   readonly size: number;
-  readonly records: readonly { readonly entry: LogEntry; readonly tables: RecordTables }[];
+  readonly records: readonly FoundRecord[];
+  readonly blocks: readonly RecordBlock[];
   readonly torn: { readonly offset: number; readonly why: string } | null;
 }
 
-async function read(path: string): Promise<Found> {
+async function read(path: string, onRecord?: (record: FoundRecord) => void): Promise<Found> {
   const files = folder(path);
   const names = await files.list().catch((error: unknown) => {
     throw new UserError(`no transaction log in ${path}: ${messageOf(error)}`);
   });
-  const name = names
-    .filter((candidate) => LOG_NAME.test(candidate))
-    .sort()
-    .at(-1);
-  if (name === undefined) throw new UserError(`no transaction log in ${path}: it holds no file named txlog-NNNNNNNN`);
+  const number = logNumbers(names)[0];
+  if (number === undefined) throw new UserError(`no transaction log in ${path}: it holds no file named txlog-NNNNNNNN`);
+  const name = fileName(number);
   const file = await files.open(name, "read");
+  const records: FoundRecord[] = [];
   try {
-    return { files, name, size: await file.size(), ...(await scan(file)) };
+    const { torn, index } = await scan(file, {
+      onRecord: (entry, violation) => {
+        records.push({ entry, violation });
+        onRecord?.({ entry, violation });
+      },
+    });
+    return { files, name, size: await file.size(), records, blocks: index.pages.blocks, torn };
+  } catch (error) {
+    throw error instanceof LogVersionError ? new UserError(`${path}: ${error.message}`) : error;
   } finally {
     await file.close();
   }
 }
 
-/** @throws UserError when there is no such transaction or block. */
+/**
+ * The image of a block at a transaction: the records up to it over the base, in order, a mebibyte of them at a time.
+ * @throws UserError when there is no such transaction or block.
+ */
 export async function extract(
   path: string,
   options: ExtractOptions,
 ): Promise<{ n: number; pages: number; bytes: number }> {
-  const { files, name, records } = await read(path);
+  const { files, name, records, blocks } = await read(path);
   const last = records[records.length - 1]?.entry.n;
   const n = options.transaction === undefined ? last : Number(options.transaction);
   const upTo = records.findIndex(({ entry }) => entry.n === n);
@@ -96,22 +121,32 @@ export async function extract(
     const there = records.length === 0 ? "none" : `${records[0]?.entry.n} to ${last}`;
     throw new UserError(`no transaction ${options.transaction ?? "at all"} in ${path}: there are ${there}`);
   }
-  const pages = TransactionLog.pagesAt(records.slice(0, upTo + 1), options.block);
-  if (pages === null) {
-    const blocks = new Set(records.flatMap(({ tables }) => tables.blocks.map((block) => block.name)));
-    throw new UserError(`no RAM block ${options.block} in ${path}: there are ${[...blocks].join(", ")}`);
+  const bytes = blocks.find((block) => block.name === options.block)?.bytes;
+  if (bytes === undefined) {
+    const there = blocks.map((block) => block.name).join(", ");
+    throw new UserError(`no RAM block ${options.block} in ${path}: there are ${there}`);
   }
   await mkdir(dirname(options.out), { recursive: true });
   const log = await files.open(name, "read");
   const out = await open(options.out, "w");
+  const changed = new Uint8Array(Math.ceil(bytes / PAGE_BYTES));
+  const zeros = Buffer.alloc(PAGE_BYTES);
   try {
-    await out.truncate(pages.size);
-    if (options.base !== undefined) await copyInto(options.base, out, pages.size);
-    for (const [page, offset] of pages.offsets) {
-      const bytes = offset < 0 ? Buffer.alloc(PAGE_BYTES) : await log.read(offset, PAGE_BYTES);
-      await out.write(bytes, 0, PAGE_BYTES, page * PAGE_BYTES);
+    await out.truncate(bytes);
+    if (options.base !== undefined) await copyInto(options.base, out, bytes);
+    for (const { entry } of records.slice(0, upTo + 1)) {
+      let wanted = -1;
+      for await (const event of eventsOf(log, entry)) {
+        if (event.kind === "blocks") wanted = event.blocks.findIndex((block) => block.name === options.block);
+        if (event.kind !== "pages") continue;
+        for (const { block, page, bytes: content } of pagesOf(event)) {
+          if (block !== wanted) continue;
+          changed[page] = 1;
+          await out.write(content ?? zeros, 0, PAGE_BYTES, page * PAGE_BYTES);
+        }
+      }
     }
-    return { n, pages: pages.offsets.size, bytes: pages.size };
+    return { n, pages: changed.reduce((sum, one) => sum + one, 0), bytes };
   } finally {
     await out.close();
     await log.close();
@@ -140,11 +175,23 @@ async function copyInto(
 }
 
 function summary(entry: LogEntry): object {
-  const { n, generation, since, pageCount, length, frameCount, mark, acked } = entry;
-  return { n, generation, since, pages: pageCount, bytes: length, frames: frameCount, mark, acked };
+  const { n, generation, since, pages, modified_pages, digest, length, frames, mark, acked } = entry;
+  return { n, generation, since, pages, modified_pages, digest, bytes: length, frames, mark, acked };
 }
 
-function line(entry: LogEntry): string {
-  const { n, generation, since, pageCount, length, frameCount, mark } = entry;
-  return `${String(n).padStart(8)} ${String(generation).padStart(4)} ${String(since).padStart(8)} ${String(pageCount).padStart(8)} ${String(length).padStart(12)} ${String(frameCount).padStart(7)} ${String(mark).padStart(8)}`;
+const LIST_HEAD = columns("n", "gen", "since", "pages", "modified", "bytes", "frames", "mark");
+
+function listLine({ n, generation, since, pages, modified_pages, length, frames, mark }: LogEntry): string {
+  return columns(n, generation, since, pages, modified_pages, length, frames, mark);
+}
+
+function columns(...cells: (string | number)[]): string {
+  const widths = [8, 4, 8, 8, 9, 12, 7, 8];
+  return cells.map((cell, i) => String(cell).padStart(widths[i] ?? 8)).join(" ");
+}
+
+function verifyLine({ entry, violation }: FoundRecord): string {
+  const { n, pages, modified_pages, digest } = entry;
+  const what = `transaction ${n}: ${pages} pages, ${modified_pages} modified, digest ${digest}`;
+  return violation === null ? `${what} ok` : `${what} NOT TO BE BELIEVED (${violation.rule}): ${violation.message}`;
 }

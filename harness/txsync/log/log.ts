@@ -1,196 +1,458 @@
-import { PAGE_BYTES } from "../../base/page.ts";
-import type { FrameNumber, LogState } from "../core/index.ts";
-import { crc32c } from "../wire/crc32c.ts";
-import type { Files, LogFile } from "./files.ts";
+import { messageOf } from "../../base/errors.ts";
+import type { LogState, TransactionNumber } from "../core/index.ts";
+import { type CompactedFile, copyBytes, writeCompacted } from "./compaction.ts";
+import { type Files, type LogFile, writeAll } from "./files.ts";
+import { IncomingRecord, type IncomingWhole, type Receiver } from "./incoming.ts";
+import { RecordIntake } from "./intake.ts";
 import {
-  checkTrailer,
-  encodeTables,
-  HEADER_BYTES,
-  headerOf,
-  parseHeader,
-  parseTables,
-  RecordError,
-  type RecordHead,
-  type RecordTables,
-  TRAILER_BYTES,
-  trailerOf,
-} from "./record.ts";
+  encodeFileHeader,
+  encodeMark,
+  FILE_HEADER_BYTES,
+  fileName,
+  logNumbers,
+  MARK_BYTES,
+  newLineage,
+} from "./log-format.ts";
+import type { LogEntry, LogIndex } from "./log-index.ts";
+import { RecordError } from "./record.ts";
+import { type Scanned, scan } from "./scan.ts";
+import { SharedFile } from "./shared-file.ts";
+import { type Snapshot, streamOf, takeSnapshot } from "./transaction-stream.ts";
 
-/**
- * The transaction log of the escrow: one file of records, appended one after the other. A record is there whole or not
- * at all: whatever follows the last whole one is cut off when the log is opened. Compaction writes one record that
- * stands for all into a new file, syncs it, renames it, and only then removes the old one; the file with the highest
- * number counts, and it bears its name only when it is whole.
- */
-const FILE_NAME = /^txlog-(\d{8})$/;
-const READ_BYTES = 1024 * 1024;
+const GROWTH = 2;
+const SLACK_BYTES = 16 * 2 ** 20;
+/** What compaction leaves to be copied while nothing else may be written. */
+const LAST_COPY_BYTES = 2 ** 20;
+const COPY_ROUNDS = 4;
+/** After a compaction that failed so many commits pass before the next one, twice as many each time. */
+const WAIT_COMMITS = 8;
+const WAIT_COMMITS_MAX = 1024;
 
 export interface LogOptions {
   readonly files: Files;
-  /** `disk`: an appended record has reached the disk before `append` returns. */
+  /** `disk`: a committed record has reached the disk before `commit` returns. */
   readonly sync: "memory" | "disk";
   /** Compact when the log is longer than so many times what it holds, plus `slack_bytes`. */
   readonly growth?: number;
   readonly slack_bytes?: number;
+  /** Something went wrong that no caller waits for: a compaction that failed, a file that was left over. */
+  readonly onTrouble?: (why: string) => void;
 }
 
-/** Where a record lies in the file. */
-export interface LogEntry extends RecordHead {
-  readonly offset: number;
-  readonly length: number;
+/**
+ * What is in the page cache is not known to be what is on the disk any more, or what is in the file not what is in the
+ * log. It takes no record until it is opened anew, by an agent that starts again.
+ */
+export class LogBrokenError extends Error {
+  override readonly name = "LogBrokenError";
 }
 
-/** Where the content of a page lies; -1: all zeros. */
-interface PageAt {
-  readonly block: number;
-  readonly page: number;
-  readonly offset: number;
+/** Asked for a transaction that the log does not have. */
+export class NotInLogError extends Error {
+  override readonly name = "NotInLogError";
 }
 
-interface FrameAt {
-  readonly number: FrameNumber;
-  readonly channel: number;
-  readonly length: number;
-  readonly offset: number;
-}
+/** A compaction that was given up, because the log began anew or is closed. */
+class GivenUpError extends Error {}
 
+/**
+ * The transaction log of the escrow: one file of records with their commit marks (`log-format.ts`), of which the last
+ * transaction can be read. A record is received behind the last committed one, piece by piece, and is part of the log
+ * from its mark on; whatever follows the last mark is cut off when the log is opened. All that changes the file happens
+ * in turn; compaction and readers work beside it on what was committed when they began.
+ */
 export class TransactionLog {
   readonly #options: LogOptions;
-  #file: LogFile;
+  #shared: SharedFile;
   #number: number;
+  #lineage: string;
+  readonly #index: LogIndex;
+  /** Bytes that are committed, and what was written behind them. */
   #size: number;
-  #entries: LogEntry[] = [];
-  #blocks: { name: string; size: number }[] = [];
-  readonly #pages = new Map<string, PageAt>();
-  #frames: FrameAt[] = [];
-  #device: { readonly offset: number; readonly length: number } = { offset: 0, length: 0 };
+  #tail = 0;
+  #incoming: IncomingRecord | null = null;
+  #broken: string | null = null;
   #queue: Promise<unknown> = Promise.resolve();
+  #compacting: Promise<void> | null = null;
+  /** Counts how often the log began anew. */
+  #life = 0;
+  #closed = false;
+  #wait_commits = 0;
+  #failures = 0;
   /** What was cut off when the log was opened, if anything. */
   readonly torn: { readonly offset: number; readonly why: string } | null;
+  readonly #receiver: Receiver = {
+    push: (record, piece) => this.#push(record, piece),
+    finish: (record) => this.#finish(record),
+    commit: (record) => this.#commit(record),
+    discard: (record) => this.#discard(record),
+  };
 
-  private constructor(options: LogOptions, file: LogFile, number: number, scanned: Scanned) {
+  private constructor(options: LogOptions, file: LogFile, number: number, lineage: string, scanned: Scanned) {
     this.#options = options;
-    this.#file = file;
+    this.#shared = new SharedFile(file);
     this.#number = number;
-    this.#size = scanned.end;
+    this.#lineage = lineage;
+    this.#index = scanned.index;
+    this.#size = Math.max(scanned.end, FILE_HEADER_BYTES);
     this.torn = scanned.torn;
-    for (const { entry, tables } of scanned.records) this.#index(entry, tables);
   }
 
-  /** Opens the log of a folder, or begins one; removes what a crash left over. */
+  /**
+   * Opens the log of a folder, or begins one; removes what a crash left over. Reads all of it once.
+   * @throws LogVersionError when it was written by another Ferryman.
+   */
   static async open(options: LogOptions): Promise<TransactionLog> {
     const { files } = options;
     const names = await files.list();
-    const numbers = names
-      .flatMap((name) => (FILE_NAME.test(name) ? [Number(name.slice(6))] : []))
-      .sort((a, b) => b - a);
-    const number = numbers[0] ?? 0;
-    const file = await files.open(fileName(number), numbers.length > 0 ? "append" : "create");
-    const scanned = await scan(file);
-    if (scanned.torn !== null) {
-      await file.truncate(scanned.end);
+    const found = logNumbers(names)[0];
+    const number = found ?? 0;
+    const file = await files.open(fileName(number), found === undefined ? "create" : "append");
+    try {
+      const whole = await scan(file);
+      const scanned = found === undefined ? { ...whole, torn: null } : whole;
+      const lineage = scanned.lineage ?? newLineage();
+      if (scanned.torn !== null) await file.truncate(scanned.end);
+      if (scanned.lineage === null) await writeAll(file, 0, encodeFileHeader(lineage));
       await file.sync();
+      for (const name of names) {
+        if (name !== fileName(number) && (logNumbers([name]).length > 0 || /^txlog-\d{8}\./.test(name)))
+          await files.remove(name);
+      }
+      await files.syncFolder();
+      return new TransactionLog(options, file, number, lineage, scanned);
+    } catch (error) {
+      await file.close();
+      throw error;
     }
-    for (const name of names) {
-      if (name !== fileName(number) && (FILE_NAME.test(name) || name.endsWith(".new"))) await files.remove(name);
-    }
-    await files.syncFolder();
-    return new TransactionLog(options, file, number, scanned);
   }
 
-  /** For the core: the last whole record, or `null`. */
+  /** For the core: the last committed record, or `null`. */
   get state(): LogState | null {
-    const last = this.#entries[this.#entries.length - 1];
-    return last === undefined
-      ? null
-      : { last: last.n, generation: last.generation, mark: last.mark, acked: last.acked };
+    return this.#index.state;
   }
 
   get entries(): readonly LogEntry[] {
-    return this.#entries;
+    return this.#index.entries;
   }
 
+  /** Bytes of the file that are committed. */
   get bytes(): number {
     return this.#size;
   }
 
+  /** Names this log, compacted or not; another one where it began anew: 32 hexadecimal digits. */
+  get lineage(): string {
+    return this.#lineage;
+  }
+
+  /** Why it takes no record any more, or `null`. */
+  get broken(): string | null {
+    return this.#broken;
+  }
+
+  /** A record is about to come; one that was under way is not wanted any more. */
+  begin(): IncomingRecord {
+    const record = new IncomingRecord(this.#receiver, new RecordIntake(this.#index.pages));
+    this.#incoming = record;
+    // Where it cannot be cut off the log is broken, which the first piece hears.
+    void this.#inTurn(() => this.#cut()).catch(() => undefined);
+    return record;
+  }
+
   /**
-   * Appends a record as it came over the wire, after checking it. When this returns it is stored (on disk if the log
-   * is so). @throws RecordError when the record is not sound; nothing is stored then.
+   * The last transaction as one record, in pieces of at most 256 KiB and their heads: what a restore needs ("base"), or
+   * whoever has applied up to `since` already. It is what was committed at the first piece, whatever is committed or
+   * compacted meanwhile. @throws NotInLogError when the log is empty or ends before `since`.
    */
-  append(record: Buffer): Promise<LogState> {
+  async *read(since: TransactionNumber | "base"): AsyncGenerator<Uint8Array, void> {
+    const snapshot = await this.#inTurn(() => this.#snapshot(since));
+    try {
+      yield* streamOf(snapshot);
+    } finally {
+      await snapshot.file.release();
+    }
+  }
+
+  /** One record for all, since the base, under the number of the last. @throws Error when it does not succeed. */
+  compact(): Promise<void> {
+    this.#compacting ??= this.#compact(this.#life).finally(() => {
+      this.#compacting = null;
+    });
+    return this.#compacting;
+  }
+
+  /** Begins anew, empty and under another lineage: what it held is void. */
+  reset(): Promise<void> {
+    this.#life += 1;
+    this.#incoming = null;
     return this.#inTurn(async () => {
-      const { entry, tables } = checkWhole(record, this.#size);
-      const last = this.state;
-      if (last !== null && entry.n <= last.last)
-        throw new RecordError(`it is number ${entry.n} after ${last.last}`, 16);
-      if (entry.since !== "base" && entry.since !== last?.last)
-        throw new RecordError(`it goes on from ${entry.since}`, 24);
+      this.#mustBeSound();
+      const { files } = this.#options;
+      const lineage = newLineage();
+      const name = fileName(this.#number + 1);
+      const file = await files.open(`${name}.begun`, "create");
       try {
-        await this.#file.append([record]);
-        if (this.#options.sync === "disk") await this.#file.sync();
+        await writeAll(file, 0, encodeFileHeader(lineage));
+        await file.sync();
+        await files.rename(`${name}.begun`, name);
       } catch (error) {
-        // A disk that is full: what got there is no record and must not stand in the way of the next one.
-        await this.#file.truncate(this.#size);
+        await file.close();
         throw error;
       }
-      this.#size += record.length;
-      this.#index(entry, tables);
-      if (this.#isLong()) await this.#compact();
-      return this.state as LogState;
+      this.#lineage = lineage;
+      this.#index.clear();
+      await this.#goOnWith(file, FILE_HEADER_BYTES, 0);
     });
   }
 
-  compact(): Promise<void> {
-    return this.#inTurn(() => this.#compact());
+  /** When no compaction is under way. */
+  async settled(): Promise<void> {
+    await this.#compacting?.catch(() => undefined);
   }
 
-  close(): Promise<void> {
-    return this.#inTurn(() => this.#file.close());
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.settled();
+    await this.#inTurn(() => this.#shared.release());
   }
 
-  /** The last transaction, whole: what a restore needs, in one pass over what counts. */
-  async restore(
-    onPage: (block: string, page: number, bytes: Buffer | null) => void | Promise<void>,
-  ): Promise<Restored | null> {
+  // ---- receiving
+
+  #push(record: IncomingRecord, piece: Uint8Array): Promise<void> {
     return this.#inTurn(async () => {
-      const last = this.#entries[this.#entries.length - 1];
-      if (last === undefined) return null;
-      for (const at of this.#inOrder()) {
-        const bytes = at.offset < 0 ? null : await this.#file.read(at.offset, PAGE_BYTES);
-        await onPage(this.#blocks[at.block]?.name ?? "", at.page, bytes);
+      this.#mustBeWanted(record);
+      const writing = writeAll(this.#shared.file, this.#size + this.#tail, piece);
+      // However far it gets, this is what has to be cut off.
+      this.#tail += piece.length;
+      try {
+        // Looked at while it is written.
+        try {
+          record.intake.push(piece);
+        } finally {
+          await writing;
+        }
+      } catch (error) {
+        await this.#drop(record, error);
+        throw error;
       }
-      const frames: Restored["frames"][number][] = [];
-      for (const { number, channel, offset, length } of this.#frames) {
-        frames.push({ number, channel, bytes: await this.#file.read(offset, length) });
-      }
-      const device_state = await this.#file.read(this.#device.offset, this.#device.length);
-      return { head: last, device_state, blocks: this.#blocks.slice(), frames };
     });
   }
 
-  /**
-   * Where the pages of a block lie after these records, from the first: page number to offset in the file, -1 for all
-   * zeros. `null` when no record knows the block.
-   */
-  static pagesAt(
-    records: readonly { readonly entry: LogEntry; readonly tables: RecordTables }[],
-    block: string,
-  ): { readonly size: number; readonly offsets: Map<number, number> } | null {
-    const offsets = new Map<number, number>();
-    let size: number | null = null;
-    for (const { entry, tables } of records) {
-      const wanted = tables.blocks.findIndex(({ name }) => name === block);
-      size = tables.blocks[wanted]?.size ?? size;
-      if (entry.since === "base") offsets.clear();
-      let offset = entry.offset + HEADER_BYTES + entry.tableBytes + entry.deviceBytes;
-      for (const { length } of tables.frames) offset += length;
-      for (const { block: number, page, zero } of tables.pages) {
-        if (number === wanted) offsets.set(page, zero ? -1 : offset);
-        if (!zero) offset += PAGE_BYTES;
+  #finish(record: IncomingRecord): Promise<IncomingWhole> {
+    return this.#inTurn(async () => {
+      this.#mustBeWanted(record);
+      try {
+        return { ...record.intake.finish(), bytes: record.intake.length };
+      } catch (error) {
+        await this.#drop(record, error);
+        throw error;
       }
+    });
+  }
+
+  #commit(record: IncomingRecord): Promise<LogState> {
+    const wanted = this.#incoming === record;
+    // Whatever begins from now on comes after it.
+    if (wanted) this.#incoming = null;
+    return this.#inTurn(async () => {
+      if (!wanted) this.#mustBeWanted(record);
+      try {
+        this.#mustBeSound();
+        const state = await this.#commitTail(record.intake);
+        record.failed ??= new Error("it is committed");
+        this.#compactSoon();
+        return state;
+      } catch (error) {
+        record.failed ??= error;
+        throw error;
+      } finally {
+        await this.#cut();
+      }
+    });
+  }
+
+  /** The record of the tail becomes part of the log, or does not. */
+  async #commitTail(intake: RecordIntake): Promise<LogState> {
+    const { head, end } = intake.finish();
+    const { last } = this.#index;
+    const repeated = last !== null && last.n === head.n && last.generation === head.generation && last.crc === end.crc;
+    if (!repeated) {
+      const violation = intake.violation(last);
+      if (violation !== null) throw violation;
+      await this.#writeMark(encodeMark(head.n, end.crc, end.crc));
+      await this.#index.apply(intake, this.#size, end.crc);
+      this.#size += intake.length + MARK_BYTES;
+      this.#tail = 0;
     }
-    return size === null ? null : { size, offsets };
+    return this.state as LogState;
+  }
+
+  async #writeMark(mark: Buffer): Promise<void> {
+    const { file } = this.#shared;
+    const at = this.#size + this.#tail;
+    this.#tail += mark.length;
+    await writeAll(file, at, mark);
+    if (this.#options.sync !== "disk") return;
+    await file.sync().catch((error: unknown) => {
+      // What the kernel could not write it may have dropped and call clean: nothing that is read back proves anything
+      // (PostgreSQL's "fsyncgate", 2018).
+      this.#broken = `the disk did not take what was written to it (${messageOf(error)})`;
+      throw new LogBrokenError(`the log is broken: ${this.#broken}`);
+    });
+  }
+
+  #discard(record: IncomingRecord): Promise<void> {
+    return this.#inTurn(() => this.#drop(record, new Error("it was discarded")));
+  }
+
+  async #drop(record: IncomingRecord, why: unknown): Promise<void> {
+    record.failed ??= why;
+    if (this.#incoming !== record) return;
+    this.#incoming = null;
+    await this.#cut();
+  }
+
+  /** Whatever lies behind the last committed record goes. */
+  async #cut(): Promise<void> {
+    if (this.#tail === 0 || this.#broken !== null) return;
+    try {
+      await this.#shared.file.truncate(this.#size);
+      this.#tail = 0;
+    } catch (error) {
+      this.#broken = `what was not committed cannot be cut off (${messageOf(error)})`;
+      this.#trouble(`the log is broken: ${this.#broken}`);
+    }
+  }
+
+  #mustBeSound(): void {
+    if (this.#broken !== null) throw new LogBrokenError(`the log is broken: ${this.#broken}`);
+  }
+
+  #mustBeWanted(record: IncomingRecord): void {
+    this.#mustBeSound();
+    if (record.failed !== undefined) throw record.failed;
+    if (this.#incoming !== record) throw new RecordError("another one has come instead", record.bytes);
+  }
+
+  // ---- compaction
+
+  #compactSoon(): void {
+    const { growth = GROWTH, slack_bytes = SLACK_BYTES } = this.#options;
+    if (this.#wait_commits > 0) {
+      this.#wait_commits -= 1;
+      return;
+    }
+    if (this.#closed || this.#compacting !== null || this.entries.length < 2) return;
+    if (this.#size <= growth * this.#index.live_bytes + slack_bytes) return;
+    this.compact().then(
+      () => {
+        this.#failures = 0;
+      },
+      (error: unknown) => {
+        if (error instanceof GivenUpError) return;
+        this.#wait_commits = Math.min(WAIT_COMMITS * 2 ** this.#failures, WAIT_COMMITS_MAX);
+        this.#failures += 1;
+        this.#trouble(`the log was not compacted, again after ${this.#wait_commits} records: ${messageOf(error)}`);
+      },
+    );
+  }
+
+  async #compact(life: number): Promise<void> {
+    const { files } = this.#options;
+    const goOn = (): void => {
+      if (this.#life !== life || this.#closed) throw new GivenUpError("the log began anew, or was closed");
+    };
+    const snapshot = await this.#inTurn(async () => {
+      goOn();
+      return this.entries.length < 2 ? null : this.#snapshot("base");
+    });
+    if (snapshot === null) return;
+    const name = fileName(this.#number + 1);
+    const made: { file?: LogFile; switched: boolean } = { switched: false };
+    try {
+      const compacted = await writeCompacted(files, `${name}.new`, this.#lineage, snapshot, goOn);
+      made.file = compacted.file;
+      const from = snapshot.last.offset + snapshot.last.length + MARK_BYTES;
+      const { file: old } = snapshot.file;
+      let copied = from;
+      const copy = async (upTo: number): Promise<void> => {
+        const to = { file: compacted.file, offset: compacted.end + copied - from };
+        await copyBytes({ file: old, offset: copied }, to, upTo - copied);
+        copied = upTo;
+      };
+      // What was committed meanwhile: as long as it is much, while more comes.
+      for (let round = 0; round < COPY_ROUNDS && this.#size - copied > LAST_COPY_BYTES; round += 1) {
+        goOn();
+        await copy(this.#size);
+      }
+      await compacted.file.sync();
+      await this.#inTurn(async () => {
+        goOn();
+        this.#mustBeSound();
+        await copy(this.#size + this.#tail);
+        if (this.#options.sync === "disk") await compacted.file.sync();
+        await files.rename(`${name}.new`, name);
+        made.switched = true;
+        await this.#switch(compacted, snapshot, from);
+      });
+    } catch (error) {
+      if (!made.switched) {
+        await made.file?.close().catch(() => undefined);
+        await this.#remove(`${name}.new`);
+      }
+      throw error;
+    } finally {
+      await snapshot.file.release();
+    }
+  }
+
+  /** From here on the new file is the log. */
+  async #switch({ file, intake, end }: CompactedFile, { last }: Snapshot, from: number): Promise<void> {
+    await this.#index.relocate(last, intake, FILE_HEADER_BYTES, from, end);
+    await this.#goOnWith(file, this.#size + end - from, this.#tail);
+  }
+
+  async #goOnWith(file: LogFile, size: number, tail: number): Promise<void> {
+    const { files, sync } = this.#options;
+    const old = this.#shared;
+    const old_name = fileName(this.#number);
+    this.#shared = new SharedFile(file);
+    this.#number += 1;
+    this.#size = size;
+    this.#tail = tail;
+    await old.release().catch((error: unknown) => this.#trouble(`the old log was not closed: ${messageOf(error)}`));
+    try {
+      await files.syncFolder();
+    } catch (error) {
+      // After a loss of power the folder may have the old one only, without what is committed from now on.
+      if (sync === "disk") this.#broken = `the new file's name may not be on the disk (${messageOf(error)})`;
+      this.#trouble(`the log's folder was not synced: ${messageOf(error)}`);
+      return;
+    }
+    await this.#remove(old_name);
+  }
+
+  async #remove(name: string): Promise<void> {
+    try {
+      if ((await this.#options.files.list()).includes(name)) await this.#options.files.remove(name);
+    } catch (error) {
+      this.#trouble(`${name} is left over: ${messageOf(error)}`);
+    }
+  }
+
+  // ----
+
+  async #snapshot(since: TransactionNumber | "base"): Promise<Snapshot> {
+    const { last } = this.#index;
+    if (last === null) throw new NotInLogError("the transaction log is empty");
+    if (since !== "base" && since > last.n)
+      throw new NotInLogError(`the log's last transaction is ${last.n}: nothing is since ${since}`);
+    return takeSnapshot(this.#index, last, since, this.#shared);
+  }
+
+  #trouble(why: string): void {
+    this.#options.onTrouble?.(why);
   }
 
   #inTurn<T>(work: () => Promise<T>): Promise<T> {
@@ -198,173 +460,4 @@ export class TransactionLog {
     this.#queue = turn.catch(() => undefined);
     return turn;
   }
-
-  #index(entry: LogEntry, tables: RecordTables): void {
-    const body = entry.offset + HEADER_BYTES;
-    if (entry.since === "base") this.#pages.clear();
-    const numbers = tables.blocks.map(({ name, size }) => this.#blockNumber(name, size));
-    let offset = body + entry.tableBytes;
-    this.#device = { offset, length: entry.deviceBytes };
-    offset += entry.deviceBytes;
-    // What has arrived at the edge needs not be let out again.
-    this.#frames = this.#frames.filter(({ number }) => number > entry.acked);
-    for (const { number, channel, length } of tables.frames) {
-      if (number > entry.acked && !this.#frames.some((known) => known.number === number)) {
-        this.#frames.push({ number, channel, length, offset });
-      }
-      offset += length;
-    }
-    for (const { block, page, zero } of tables.pages) {
-      const number = numbers[block] ?? 0;
-      this.#pages.set(`${number}:${page}`, { block: number, page, offset: zero ? -1 : offset });
-      if (!zero) offset += PAGE_BYTES;
-    }
-    this.#entries.push(entry);
-  }
-
-  #blockNumber(name: string, size: number): number {
-    const known = this.#blocks.findIndex((block) => block.name === name);
-    return known >= 0 ? known : this.#blocks.push({ name, size }) - 1;
-  }
-
-  #inOrder(): PageAt[] {
-    return [...this.#pages.values()].sort((a, b) => a.offset - b.offset);
-  }
-
-  #liveBytes(): number {
-    return this.#pages.size * PAGE_BYTES + this.#device.length;
-  }
-
-  #isLong(): boolean {
-    const { growth = 2, slack_bytes = 16 * 1024 * 1024 } = this.#options;
-    return this.#entries.length > 1 && this.#size > growth * this.#liveBytes() + slack_bytes;
-  }
-
-  /** One record for all, since the base, under the number of the last. */
-  async #compact(): Promise<void> {
-    const last = this.#entries[this.#entries.length - 1];
-    if (last === undefined || this.#entries.length < 2) return;
-    const { files } = this.#options;
-    const number = this.#number + 1;
-    const pages = this.#inOrder();
-    const full = pages.filter(({ offset }) => offset >= 0);
-    const tables: RecordTables = {
-      blocks: this.#blocks,
-      pages: pages.map(({ block, page, offset }) => ({ block, page, zero: offset < 0 })),
-      frames: this.#frames,
-    };
-    const encoded = encodeTables(tables);
-    let bodyBytes = encoded.length + this.#device.length + full.length * PAGE_BYTES;
-    for (const { length } of this.#frames) bodyBytes += length;
-    const head: RecordHead = {
-      ...last,
-      since: "base",
-      blockCount: this.#blocks.length,
-      pageCount: pages.length,
-      fullCount: full.length,
-      frameCount: this.#frames.length,
-      tableBytes: encoded.length,
-      bodyBytes,
-    };
-    const file = await files.open(`${fileName(number)}.new`, "create");
-    await file.append([headerOf(head), encoded]);
-    let crc = crc32c(encoded);
-    const copy = async (offset: number, length: number): Promise<void> => {
-      for (let done = 0; done < length; done += READ_BYTES) {
-        const piece = await this.#file.read(offset + done, Math.min(READ_BYTES, length - done));
-        crc = crc32c(piece, crc);
-        await file.append([piece]);
-      }
-    };
-    await copy(this.#device.offset, this.#device.length);
-    for (const { offset, length } of this.#frames) await copy(offset, length);
-    for (const run of runsOf(full)) await copy(run.offset, run.length);
-    await file.append([trailerOf(crc)]);
-    await file.sync();
-    await files.rename(`${fileName(number)}.new`, fileName(number));
-    await files.syncFolder();
-    // From here on the new file is the log.
-    const old = this.#file;
-    const oldName = fileName(this.#number);
-    this.#file = file;
-    this.#number = number;
-    this.#size = HEADER_BYTES + bodyBytes + TRAILER_BYTES;
-    this.#entries = [];
-    this.#pages.clear();
-    this.#frames = [];
-    this.#blocks = [];
-    this.#index({ ...head, offset: 0, length: this.#size }, tables);
-    await old.close();
-    await files.remove(oldName);
-    await files.syncFolder();
-  }
-}
-
-export interface Restored {
-  readonly head: RecordHead;
-  readonly device_state: Buffer;
-  readonly blocks: readonly { readonly name: string; readonly size: number }[];
-  readonly frames: readonly { readonly number: FrameNumber; readonly channel: number; readonly bytes: Buffer }[];
-}
-
-/** Contents that lie one behind the other are copied in one go. */
-function runsOf(pages: readonly PageAt[]): { offset: number; length: number }[] {
-  const runs: { offset: number; length: number }[] = [];
-  for (const { offset } of pages) {
-    const run = runs[runs.length - 1];
-    if (run !== undefined && run.offset + run.length === offset) run.length += PAGE_BYTES;
-    else runs.push({ offset, length: PAGE_BYTES });
-  }
-  return runs;
-}
-
-function fileName(number: number): string {
-  return `txlog-${String(number).padStart(8, "0")}`;
-}
-
-/** @throws RecordError unless the bytes are one whole, sound record. */
-function checkWhole(record: Buffer, offset: number): { entry: LogEntry; tables: RecordTables } {
-  const head = parseHeader(record);
-  const end = HEADER_BYTES + head.bodyBytes;
-  if (record.length !== end + TRAILER_BYTES)
-    throw new RecordError(`${record.length} bytes instead of ${end + TRAILER_BYTES}`, 0);
-  checkTrailer(record.subarray(end), crc32c(record.subarray(HEADER_BYTES, end)), end);
-  const tables = parseTables(head, record.subarray(HEADER_BYTES, HEADER_BYTES + head.tableBytes));
-  return { entry: { ...head, offset, length: record.length }, tables };
-}
-
-interface Scanned {
-  readonly records: readonly { readonly entry: LogEntry; readonly tables: RecordTables }[];
-  readonly end: number;
-  readonly torn: { readonly offset: number; readonly why: string } | null;
-}
-
-/** One pass over a file: its whole records in order, up to the first that is not. Reads 1 MiB at a time. */
-export async function scan(file: LogFile): Promise<Scanned> {
-  const size = await file.size();
-  const records: { entry: LogEntry; tables: RecordTables }[] = [];
-  let offset = 0;
-  while (offset < size) {
-    try {
-      const head = parseHeader(await file.read(offset, HEADER_BYTES));
-      const length = HEADER_BYTES + head.bodyBytes + TRAILER_BYTES;
-      if (offset + length > size) throw new RecordError("it is cut off", size - offset);
-      const tables = parseTables(head, await file.read(offset + HEADER_BYTES, head.tableBytes));
-      let crc = 0;
-      const end = offset + HEADER_BYTES + head.bodyBytes;
-      for (let at = offset + HEADER_BYTES; at < end; at += READ_BYTES) {
-        crc = crc32c(await file.read(at, Math.min(READ_BYTES, end - at)), crc);
-      }
-      checkTrailer(await file.read(end, TRAILER_BYTES), crc, end - offset);
-      const before = records[records.length - 1]?.entry;
-      if (before !== undefined && head.n <= before.n) throw new RecordError(`number ${head.n} after ${before.n}`, 16);
-      if (head.since !== "base" && head.since !== before?.n) throw new RecordError(`it goes on from ${head.since}`, 24);
-      records.push({ entry: { ...head, offset, length }, tables });
-      offset += length;
-    } catch (error) {
-      if (!(error instanceof RecordError)) throw error;
-      return { records, end: offset, torn: { offset: offset + error.offset, why: error.message } };
-    }
-  }
-  return { records, end: offset, torn: null };
 }

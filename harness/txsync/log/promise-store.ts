@@ -1,7 +1,7 @@
+import { crc32 } from "node:zlib";
 import { UserError } from "../../base/errors.ts";
 import type { Durable } from "../core/index.ts";
-import { crc32c } from "../wire/crc32c.ts";
-import type { Files } from "./files.ts";
+import { type Files, writeAll } from "./files.ts";
 
 /**
  * What an agent has promised, on disk: written beside, synced, renamed, the folder synced. After `save` returns it is
@@ -14,10 +14,10 @@ export async function savePromise(files: Files, durable: Durable): Promise<void>
   const json = Buffer.from(JSON.stringify(durable));
   const head = Buffer.alloc(8);
   head.writeUInt32BE(json.length, 0);
-  head.writeUInt32BE(crc32c(json), 4);
+  head.writeUInt32BE(crc32(json), 4);
   const file = await files.open(`${NAME}.new`, "create");
   try {
-    await file.append([head, json]);
+    await writeAll(file, 0, Buffer.concat([head, json]));
     await file.sync();
   } finally {
     await file.close();
@@ -33,7 +33,7 @@ export async function loadPromise(files: Files): Promise<Durable | null> {
   try {
     const bytes = await file.read(0, await file.size());
     const json = bytes.subarray(8);
-    if (bytes.length < 8 || json.length !== bytes.readUInt32BE(0) || crc32c(json) !== bytes.readUInt32BE(4)) {
+    if (bytes.length < 8 || json.length !== bytes.readUInt32BE(0) || crc32(json) !== bytes.readUInt32BE(4)) {
       throw new UserError(
         "the agent's promise file is damaged; it must not vote: remove this agent's folder and migrate anew",
       );

@@ -1,4 +1,4 @@
-import type { Files, LogFile } from "./files.ts";
+import type { Files, LogFile } from "../files.ts";
 
 /** The power went: the write under way may have got there in part, or not at all. */
 export class PowerLoss extends Error {
@@ -48,6 +48,15 @@ export class LossyFiles implements Files {
     this.#failAt = Number.POSITIVE_INFINITY;
   }
 
+  /** A file as the process sees it, and as a test wants it to be. */
+  bytesOf(name: string): Buffer | undefined {
+    return this.#seen.get(name)?.bytes;
+  }
+
+  put(name: string, bytes: Buffer): void {
+    this.#change((entries) => entries.set(name, { bytes: Buffer.from(bytes), synced: bytes.length }));
+  }
+
   #step(): boolean {
     this.operations += 1;
     return this.operations > this.#failAt;
@@ -77,11 +86,23 @@ export class LossyFiles implements Files {
     return {
       size: async () => content.bytes.length,
       read: async (offset, length) => Buffer.from(content.bytes.subarray(offset, offset + length)),
-      append: async (pieces) => {
+      gather: async (places, into) => {
+        let at = 0;
+        for (const { offset, length } of places) {
+          if (offset + length > content.bytes.length) throw new Error(`the file ends before byte ${offset + length}`);
+          at += content.bytes.copy(into, at, offset, offset + length);
+        }
+      },
+      write: async (offset, bytes) => {
         const lost = this.#step();
-        const more = Buffer.concat(pieces);
-        content.bytes = Buffer.concat([content.bytes, more]);
+        const end = Math.max(content.bytes.length, offset + bytes.length);
+        const written = Buffer.alloc(end);
+        content.bytes.copy(written);
+        written.set(bytes, offset);
+        content.bytes = written;
+        content.synced = Math.min(content.synced, offset);
         if (lost) throw new PowerLoss();
+        return bytes.length;
       },
       truncate: async (size) => {
         if (this.#step()) throw new PowerLoss();
