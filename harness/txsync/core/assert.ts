@@ -1,5 +1,5 @@
 import { isFree, isOwner } from "./owner.ts";
-import type { AgentState } from "./types.ts";
+import type { AgentState } from "./state.ts";
 
 /** The core contradicts itself. The agent must stop at once, with its gate shut, and start again from its disk. */
 export class InvariantError extends Error {

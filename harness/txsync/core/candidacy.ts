@@ -1,17 +1,11 @@
+import type { Action } from "./action.ts";
 import { nextGeneration, type Wish, wish } from "./decide.ts";
 import { openGate } from "./gate.ts";
+import type { Status } from "./message.ts";
 import { isFree, isOwner } from "./owner.ts";
+import type { Draft } from "./state.ts";
 import { beginGeneration, takeIfDue } from "./transactions.ts";
-import {
-  type Action,
-  type Descriptor,
-  type Draft,
-  generation,
-  type LogState,
-  type Role,
-  type Status,
-  transactionNumber,
-} from "./types.ts";
+import { type Descriptor, generation, type LogState, type Role, transactionNumber } from "./values.ts";
 import { persist, sameDescriptor } from "./votes.ts";
 
 /**

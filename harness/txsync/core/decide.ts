@@ -1,14 +1,7 @@
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
 import { isFree, isOwner, isWell } from "./owner.ts";
-import {
-  type AgentState,
-  type Basis,
-  type Generation,
-  generation,
-  type Mode,
-  type PageRoute,
-  type Role,
-} from "./types.ts";
+import type { AgentState } from "./state.ts";
+import { type Basis, type Generation, generation, type Mode, type PageRoute, type Role } from "./values.ts";
 
 /** The generation that an agent would like to open, and whose promise it takes (any one of `ask`). */
 export interface Wish {

@@ -1,5 +1,7 @@
+import type { Action } from "./action.ts";
 import { isOwner, lettingOutFreely } from "./owner.ts";
-import { type Action, type AgentState, type Draft, type FrameNumber, frameNumber } from "./types.ts";
+import type { AgentState, Draft } from "./state.ts";
+import { type FrameNumber, frameNumber } from "./values.ts";
 
 /**
  * The output gate. Frames are numbered over the VM's whole life; the receiving edge drops repeats and refuses gaps.

@@ -1,4 +1,6 @@
-import type { AgentState, Draft, Role, Status } from "./types.ts";
+import type { Status } from "./message.ts";
+import type { AgentState, Draft } from "./state.ts";
+import type { Role } from "./values.ts";
 
 /**
  * Who is heard. "Hears" means an answered round trip whose question was sent within the lease, by the local clock;

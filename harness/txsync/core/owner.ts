@@ -1,5 +1,8 @@
+import type { Action } from "./action.ts";
 import { hears, peerStatus, peersOf } from "./lease.ts";
-import type { Action, AgentState, Descriptor, Draft, Status } from "./types.ts";
+import type { Status } from "./message.ts";
+import type { AgentState, Draft } from "./state.ts";
+import type { Descriptor } from "./values.ts";
 
 /** Output leaves without waiting in such a generation: nobody but its owner can supersede it. */
 export function isFree(d: Descriptor): boolean {

@@ -1,13 +1,7 @@
-import {
-  type AgentEvent,
-  type AgentState,
-  type Config,
-  type Descriptor,
-  frameNumber,
-  generation,
-  type Role,
-  transactionNumber,
-} from "./types.ts";
+import type { Config } from "./config.ts";
+import type { AgentEvent } from "./event.ts";
+import type { AgentState } from "./state.ts";
+import { type Descriptor, frameNumber, generation, type Role, transactionNumber } from "./values.ts";
 
 /** Generation 0: the VM runs on the source, as it did before anyone spoke of a migration. */
 export const GENESIS: Descriptor = {

@@ -1,26 +1,16 @@
+import type { Action } from "./action.ts";
 import { assertState } from "./assert.ts";
 import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./candidacy.ts";
 import { pageRoute } from "./decide.ts";
+import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
 import { advanceClock, hears, inGrace, noteAnswer, notePeer, peersOf } from "./lease.ts";
+import type { Message, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isOwner, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
 import { SWITCHOVER, startedState } from "./start.ts";
+import type { AgentState, Draft, Step } from "./state.ts";
 import { append, committed, resendIfSilent, stored, takeIfDue, taken, takingFailed } from "./transactions.ts";
-import {
-  type Action,
-  type AgentEvent,
-  type AgentState,
-  type Descriptor,
-  type Draft,
-  type FrameNumber,
-  frameNumber,
-  type Message,
-  type Refusal,
-  type Role,
-  type Status,
-  type Step,
-  transactionNumber,
-} from "./types.ts";
+import { type Descriptor, type FrameNumber, frameNumber, type Role, transactionNumber } from "./values.ts";
 import { becomeIncoming, handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
 
 /**

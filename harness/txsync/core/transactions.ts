@@ -1,18 +1,18 @@
+import type { Action } from "./action.ts";
 import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
+import type { RecordHeader } from "./message.ts";
 import { isOwner, learnOpened } from "./owner.ts";
+import type { Draft } from "./state.ts";
 import {
-  type Action,
-  type Draft,
   type FrameNumber,
   frameNumber,
   type Generation,
   type LogState,
-  type RecordHeader,
   type Role,
   type TransactionNumber,
   transactionNumber,
-} from "./types.ts";
+} from "./values.ts";
 import { replyPromise } from "./votes.ts";
 
 /**
