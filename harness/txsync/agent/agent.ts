@@ -177,9 +177,7 @@ export class Agent implements Shell {
     if (role === "source") await this.#source.findAgain();
     const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);
     this.#started = true;
-    // Tells this life's status from that of one before it: they come in the order of these numbers.
-    const incarnation = Math.floor(Date.now() / 1000) * 1000 + randomInt(1000);
-    this.#events.unshift({ kind: "started", durable, memory, log: found, incarnation });
+    this.#events.unshift({ kind: "started", incarnation: randomInt(2 ** 48 - 1), durable, memory, log: found });
     this.#run();
     new Vitals(this.emit, this.config.lease_ms / 4);
     this.#up.resolve();

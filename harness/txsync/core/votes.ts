@@ -1,17 +1,9 @@
+import type { Action } from "./action.ts";
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
+import type { Refusal } from "./message.ts";
 import { isFree, isWell, statusOf } from "./owner.ts";
-import type {
-  Action,
-  AgentState,
-  Basis,
-  Descriptor,
-  Draft,
-  Durable,
-  LogState,
-  Persisting,
-  Refusal,
-  Role,
-} from "./types.ts";
+import type { AgentState, Draft, Persisting } from "./state.ts";
+import type { Basis, Descriptor, Durable, LogState, Role } from "./values.ts";
 
 /**
  * Votes. A generation is opened by the promises of two of three agents, its owner's among them. An agent promises a

@@ -1,6 +1,6 @@
 import type { Rules } from "../core/index.ts";
 import { type Schedule, scheduleOf } from "./schedule.ts";
-import { type Outcome, World } from "./world.ts";
+import { type Outcome, playWorld } from "./world.ts";
 
 /** What many schedules showed together. */
 export interface Summary {
@@ -75,12 +75,12 @@ function cpuSince(before: NodeJS.CpuUsage): number {
 }
 
 export function playOne(schedule: Schedule, rules?: Rules, states?: Set<number>): Outcome {
-  return new World(schedule, { ...(rules ? { rules } : {}), ...(states ? { states } : {}) }).run();
+  return playWorld(schedule, { ...(rules ? { rules } : {}), ...(states ? { states } : {}) });
 }
 
 /** The same schedule once more, told line by line. */
 export function tell(schedule: Schedule, rules?: Rules): readonly string[] {
-  return new World(schedule, { ...(rules ? { rules } : {}), trace: true }).run().trace;
+  return playWorld(schedule, { ...(rules ? { rules } : {}), trace: true }).trace;
 }
 
 /** What to run to see a failure again. */

@@ -1,0 +1,16 @@
+import type { Rules } from "./rules.ts";
+import type { Role } from "./values.ts";
+
+export interface Config {
+  readonly role: Role;
+  readonly lease_ms: number;
+  readonly heartbeat_ms: number;
+  readonly epoch_ms: number;
+  /** `host`: hold the first output until the base would survive the source's host. */
+  readonly durability: "host" | "process";
+  /** Escrow: does a stored record survive the loss of the host's memory? */
+  readonly logSync: "memory" | "disk";
+  readonly rules: Rules;
+}
+
+export const DEFAULT_TIMING = { lease_ms: 500, heartbeat_ms: 100, epoch_ms: 100 } as const;

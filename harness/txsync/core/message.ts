@@ -1,0 +1,108 @@
+import type {
+  Descriptor,
+  FrameNumber,
+  Generation,
+  LogState,
+  Phase,
+  Since,
+  TransactionNumber,
+  VmState,
+} from "./values.ts";
+
+/** What every heartbeat carries. */
+export interface Status {
+  /** Which life of the agent says so: a number that no other life of it has. */
+  readonly incarnation: number;
+  /** The sender's clock, to tell an older status of the same life that was overtaken. */
+  readonly at_ms: number;
+  readonly promised: Descriptor;
+  /** The highest generation known to have been opened; passed on to whoever has not heard. */
+  readonly opened: Descriptor;
+  readonly vm: VmState;
+  /** Own judgement: "I have the VM and am able to go on with it". Peers refuse to promise while they hear this. */
+  readonly well: boolean;
+  /** Target: last transaction known to be committed; -1 for none yet, `null` when it cannot know. */
+  readonly committed: number | null;
+  readonly log: LogState | null;
+  /** Escrow: the record that is there whole and is being stored. */
+  readonly storing: RecordId | null;
+  readonly hearsSource: boolean;
+  readonly hearsTarget: boolean;
+  readonly hearsEscrow: boolean;
+  readonly baseComplete: boolean;
+  readonly phase: Phase;
+}
+
+/** What agents say to each other. */
+export type Message =
+  | { readonly kind: "ping"; readonly sent_ms: number; readonly status: Status }
+  | { readonly kind: "pong"; readonly echo_ms: number; readonly status: Status }
+  /**
+   * Asks for a promise; `pre` only asks whether it would be given, and binds nobody. `attempt` tells one try of the
+   * source to migrate from the next: its clock when it was asked to. 0 where nobody joins a migration.
+   */
+  | { readonly kind: "ask"; readonly pre: boolean; readonly descriptor: Descriptor; readonly attempt: number }
+  | {
+      readonly kind: "promise";
+      readonly pre: boolean;
+      readonly descriptor: Descriptor;
+      /** As it was when the promise was made: its log is the one that the promise is about. */
+      readonly status: Status;
+    }
+  | {
+      readonly kind: "refuse";
+      readonly pre: boolean;
+      readonly descriptor: Descriptor;
+      readonly promised: Descriptor;
+      readonly why: Refusal;
+    }
+  /** The shell sends the package's bytes with it. Frames up to `mark` were emitted before switchover. */
+  | {
+      readonly kind: "package";
+      readonly generation: Generation;
+      readonly mark: FrameNumber;
+      readonly acked: FrameNumber;
+    }
+  /** The shell sends the record's body with it. `since` "base": all that differs from the base. */
+  | ({ readonly kind: "append" } & RecordHeader)
+  | { readonly kind: "appended"; readonly generation: Generation; readonly n: TransactionNumber }
+  | {
+      readonly kind: "append-refused";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly promised: Descriptor;
+      /** The log as it is, and stays, without that record. */
+      readonly log: LogState | null;
+      readonly why: AppendRefusal;
+    }
+  /** The source gave this attempt up before switchover. */
+  | { readonly kind: "cancel"; readonly attempt: number };
+
+export interface RecordId {
+  readonly generation: Generation;
+  readonly n: TransactionNumber;
+}
+
+export interface RecordHeader extends RecordId {
+  readonly since: Since;
+  readonly mark: FrameNumber;
+  readonly acked: FrameNumber;
+}
+
+/**
+ * Why a record was not stored.
+ * - `generation`: it is not of the generation that the escrow has promised, or the log was lost since that was opened.
+ * - `gap`: it is not relative to the log's last record.
+ * - `violation`: it contradicts what the log has. Nobody honest sends such a record.
+ */
+export type AppendRefusal = "generation" | "gap" | "violation";
+
+export type Refusal =
+  | "promised-higher"
+  | "busy"
+  | "belongs-to-another"
+  | "just-started"
+  | "hears-owner"
+  | "stale"
+  | "log-cannot-restore"
+  | "restored-too-old";

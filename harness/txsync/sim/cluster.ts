@@ -1,0 +1,131 @@
+import {
+  type AgentEvent,
+  ALL_RULES,
+  type EventBody,
+  type Message,
+  type Role,
+  type Rules,
+  step,
+} from "../core/index.ts";
+import { act } from "./acting.ts";
+import { Faults } from "./faults.ts";
+import { clockOf, type Host, makeHost } from "./hosts.ts";
+import { ModelVm } from "./model-vm.ts";
+import { Network } from "./network.ts";
+import { Oracle } from "./oracle.ts";
+import { EventQueue } from "./queue.ts";
+import { Random } from "./random.ts";
+import type { Schedule } from "./schedule.ts";
+import { stateCode } from "./signature.ts";
+
+export interface ClusterOptions {
+  readonly rules?: Rules;
+  /** Where combinations of the three agents' states are noted. */
+  readonly states?: Set<number>;
+  readonly trace?: boolean;
+}
+
+/** Three hosts, their links and one VM, and the time that they share. Things happen one after another, by one seed. */
+export class Cluster {
+  readonly schedule: Schedule;
+  readonly oracle = new Oracle();
+  readonly random: Random;
+  readonly hosts: Readonly<Record<Role, Host>>;
+  readonly network: Network;
+  readonly vm: ModelVm;
+  readonly faults: Faults;
+  readonly trace: string[] | null;
+  readonly #queue = new EventQueue();
+  readonly #states: Set<number> | null;
+  readonly #codes: Record<Role, number> = { source: 0, target: 0, escrow: 0 };
+  now_ms = 0;
+  /** Events that agents have handled. */
+  events = 0;
+  /** Generations opened and routes taken, in order. */
+  path = "";
+
+  constructor(schedule: Schedule, options: ClusterOptions) {
+    this.schedule = schedule;
+    this.random = new Random(schedule.seed ^ 0x5bd1e995);
+    this.#states = options.states ?? null;
+    this.trace = options.trace === true ? [] : null;
+    const rules = options.rules ?? ALL_RULES;
+    const make = (role: Role): Host => makeHost(role, schedule, rules, this.random);
+    this.hosts = { source: make("source"), target: make("target"), escrow: make("escrow") };
+    this.network = new Network(this);
+    this.vm = new ModelVm(this);
+    this.faults = new Faults(this);
+  }
+
+  // ---- time
+
+  at(delay_ms: number, run: () => void): void {
+    this.#queue.push(this.now_ms + delay_ms, run);
+  }
+
+  next_ms(): number {
+    return this.#queue.nextTime();
+  }
+
+  /** The next thing happens. */
+  advance(): void {
+    this.now_ms = this.#queue.nextTime();
+    this.#queue.pop()();
+  }
+
+  // ---- agents
+
+  /** Something happens to an agent. If its host is frozen, it happens when it thaws. */
+  event(role: Role, body: EventBody): void {
+    const host = this.hosts[role];
+    if (!host.up || !host.agentUp) return;
+    const { life } = host;
+    if (host.frozenUntil_ms > this.now_ms) {
+      this.at(host.frozenUntil_ms - this.now_ms, () => {
+        if (host.life === life) this.event(role, body);
+      });
+      return;
+    }
+    this.events += 1;
+    const event = { ...body, now_ms: clockOf(host, this.now_ms) } as AgentEvent;
+    const { state, actions } = step(host.state, event);
+    host.state = state;
+    host.committed = state.tx.committed;
+    if (this.trace !== null && body.kind !== "timer" && !isHeartbeat(body)) {
+      this.trace.push(`${this.now_ms.toFixed(1)} ${role} <- ${JSON.stringify(body)}`);
+    }
+    if (this.#states !== null) this.#noteState(host);
+    for (const action of actions) {
+      if (host.life !== life || !host.agentUp) return;
+      if (this.trace !== null && action.kind !== "setTimer" && !(action.kind === "send" && isPing(action.message))) {
+        this.trace.push(`${this.now_ms.toFixed(1)} ${role} -> ${JSON.stringify(action)}`);
+      }
+      this.faults.noteAction(role, action);
+      act(this, host, action);
+    }
+  }
+
+  /** An event for this life of the agent, later. */
+  later(host: Host, delay_ms: number, body: EventBody): void {
+    const { life } = host;
+    this.at(delay_ms, () => {
+      if (host.life === life) this.event(host.role, body);
+    });
+  }
+
+  #noteState(host: Host): void {
+    const code = stateCode(host.state);
+    if (code === this.#codes[host.role]) return;
+    this.#codes[host.role] = code;
+    const { source, target, escrow } = this.#codes;
+    this.#states?.add((source * 65_536 + target) * 65_536 + escrow);
+  }
+}
+
+function isPing(message: Message): boolean {
+  return message.kind === "ping" || message.kind === "pong";
+}
+
+function isHeartbeat(body: EventBody): boolean {
+  return body.kind === "message" && isPing(body.message);
+}

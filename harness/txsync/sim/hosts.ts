@@ -1,0 +1,193 @@
+import {
+  type AgentState,
+  type Durable,
+  frameNumber,
+  GENESIS,
+  type HostMemory,
+  initialState,
+  type LogState,
+  type RecordHeader,
+  type Role,
+  type Rules,
+} from "../core/index.ts";
+import type { Cluster } from "./cluster.ts";
+import { PAGES } from "./model-vm.ts";
+import type { Snapshot } from "./oracle.ts";
+import type { Random } from "./random.ts";
+import type { Schedule } from "./schedule.ts";
+
+const NERVOUS = { lease_ms: 45, heartbeat_ms: 30, epoch_ms: 60 } as const;
+export const TIMING = { lease_ms: 500, heartbeat_ms: 150, epoch_ms: 120 } as const;
+
+export interface Vm {
+  hash: number;
+  frames: number[];
+  running: boolean;
+}
+
+export interface StoredRecord {
+  readonly header: RecordHeader;
+  readonly snapshot: Snapshot;
+  synced: boolean;
+}
+
+/** One machine: an agent that may die and come back, a QEMU, memory that a loss of power takes away, and a disk. */
+export interface Host {
+  readonly role: Role;
+  up: boolean;
+  agentUp: boolean;
+  everBack: boolean;
+  /** Counts the agent's lives: what was meant for an earlier one is lost. */
+  life: number;
+  /** Counts the QEMUs of this host. */
+  qemu: number;
+  /** Its QEMU was killed, and the agent has not noticed yet. */
+  dying: boolean;
+  frozenUntil_ms: number;
+  memoryKept: boolean;
+  state: AgentState;
+  durable: Durable | null;
+  writing: Durable | null;
+  vm: Vm | null;
+  /** Frames that the agent holds; they outlive their QEMU, not their host. */
+  frames: readonly number[];
+  package: Snapshot | null;
+  hasBase: boolean;
+  committed: number | null;
+  acked: number;
+  log: StoredRecord[];
+  bodies: Map<number, { header: RecordHeader; snapshot: Snapshot }>;
+  readonly clockRate: number;
+  readonly clockOffset_ms: number;
+}
+
+export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: Random): Host {
+  return {
+    role,
+    up: true,
+    agentUp: false,
+    everBack: true,
+    life: 0,
+    qemu: 0,
+    dying: false,
+    frozenUntil_ms: 0,
+    memoryKept: true,
+    state: initialState({
+      role,
+      ...(schedule.nervous ? NERVOUS : TIMING),
+      durability: schedule.durability,
+      logSync: schedule.logSync,
+      rules,
+    }),
+    durable: null,
+    writing: null,
+    vm: role === "source" ? { hash: 1, frames: [], running: true } : null,
+    frames: [],
+    package: null,
+    hasBase: role === "source",
+    committed: -1,
+    acked: 0,
+    log: [],
+    bodies: new Map(),
+    clockRate: 1 + (random.real() - 0.5) * 0.1,
+    clockOffset_ms: random.int(0, 1000),
+  };
+}
+
+export function startAgent(cluster: Cluster, host: Host): void {
+  if (!host.up || host.agentUp) return;
+  const { oracle, vm } = cluster;
+  host.agentUp = true;
+  host.life += 1;
+  const first = host.durable === null && host.life === 1;
+  const last = host.log[host.log.length - 1];
+  const log: LogState | null = last === undefined ? null : logState(last.header);
+  let memory: HostMemory | null = null;
+  if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget);
+  host.memoryKept = true;
+  if (!first && host.durable === null) host.durable = { descriptor: GENESIS, opened: false };
+  cluster.event(host.role, {
+    kind: "started",
+    incarnation: host.life * 8 + host.role.length,
+    durable: first ? null : host.durable,
+    memory,
+    log,
+  });
+  if (first) return;
+  cluster.event(host.role, { kind: "edgeConnected", upTo: frameNumber(oracle.edgeCount) });
+  if (host.role === "target") {
+    if (vm.covered) cluster.event("target", { kind: "baseCovered", covered: true });
+  } else if (host.role === "escrow" && vm.pagesEscrow === 0) {
+    cluster.event("escrow", { kind: "baseComplete", complete: true });
+  }
+}
+
+/** What a restarted agent finds: its QEMU if it runs, or stands ready; a half-made one is removed. */
+function memoryOf(host: Host, pagesTarget: number): HostMemory {
+  const { vm, state } = host;
+  let found: HostMemory["vm"] = state.vm;
+  if (vm === null) found = host.role === "target" && (found === "incoming" || found === "none") ? "none" : "gone";
+  else if (host.role === "source" && (host.durable?.descriptor.generation ?? 0) === 0) {
+    // Stopped for a switchover that was never promised: the package has not left, the VM goes on.
+    vm.running = true;
+    found = "running";
+  } else if (host.role === "source" && (state.vm === "none" || state.vm === "gone")) {
+    host.vm = null;
+    found = "none";
+  } else found = vm.running ? "running" : "ready";
+  if (host.role === "source" && found === "gone") found = "none";
+  if (host.role === "target" && state.vm === "incoming") found = "gone";
+  return {
+    vm: found,
+    produced: frameNumber(host.vm?.frames.length ?? 0),
+    acked: frameNumber(Math.min(host.acked, host.vm?.frames.length ?? 0)),
+    committed: host.committed,
+    hasBase: host.hasBase,
+    hasPackage: host.package !== null,
+    restored: state.restored,
+    everFree: state.everFree,
+    ranFree: state.ranFree,
+    log: state.log,
+    allPages: host.role === "target" && host.vm !== null && pagesTarget >= PAGES,
+  };
+}
+
+export function crashAgent(cluster: Cluster, host: Host): void {
+  host.agentUp = false;
+  host.life += 1;
+  // A write under way may have reached the disk or not.
+  if (host.writing !== null && cluster.random.chance(0.5)) host.durable = host.writing;
+  host.writing = null;
+  const { vm, state } = host;
+  // QEMU outlives the agent, but not in the fatal window, and not half restored.
+  if (vm !== null && !vm.running && state.vm !== "ready" && !(host.role === "source" && state.vm === "running")) {
+    if (state.promised.generation > 0 && (host.durable?.descriptor.generation ?? 0) > 0) host.vm = null;
+  }
+  if (state.vm === "loading") host.vm = null;
+}
+
+export function loseMemory(cluster: Cluster, host: Host): void {
+  if (host.agentUp) crashAgent(cluster, host);
+  host.vm = null;
+  host.qemu += 1;
+  host.package = host.role === "source" ? null : host.package;
+  host.hasBase = false;
+  host.memoryKept = false;
+  host.committed = null;
+  host.acked = 0;
+  host.bodies.clear();
+  if (host.role === "escrow") {
+    cluster.vm.pagesEscrow = PAGES;
+    const synced = host.log.filter((record) => record.synced).length;
+    const kept = cluster.random.int(synced, host.log.length);
+    host.log.length = kept;
+  }
+}
+
+export function clockOf(host: Host, now_ms: number): number {
+  return host.clockOffset_ms + now_ms * host.clockRate;
+}
+
+function logState(header: RecordHeader): LogState {
+  return { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
+}

@@ -1,0 +1,57 @@
+import { type Descriptor, GENESIS, isFree, isOwner, type Role } from "../core/index.ts";
+import type { Cluster } from "./cluster.ts";
+import type { Host } from "./hosts.ts";
+import { PAGES } from "./model-vm.ts";
+
+/** Must the VM run at the end? Says no where the loss is one that the protocol allows. */
+export function mustBeLive(cluster: Cluster): boolean {
+  const { source, target, escrow } = cluster.hosts;
+  const st = cluster.network.canTalk("source", "target");
+  const se = cluster.network.canTalk("source", "escrow");
+  const te = cluster.network.canTalk("target", "escrow");
+  const promisedBy = (host: Host): Descriptor =>
+    host.agentUp ? host.state.promised : (host.durable?.descriptor ?? GENESIS);
+  // Before switchover the VM lives and dies with the source.
+  if (promisedBy(source).generation === 0) return source.up && source.agentUp && source.vm !== null;
+  const valid = (d: Descriptor): boolean => {
+    const last = escrow.log[escrow.log.length - 1];
+    return last === undefined ? d.validFrom <= 1 : last.header.generation >= d.validFrom;
+  };
+  // A free generation that somebody else has promised may have been opened: its owner or nobody.
+  let free: Descriptor | null = null;
+  for (const host of [source, target, escrow]) {
+    const d = promisedBy(host);
+    if (!isFree(d) || d.generation === 0) continue;
+    // Promised to itself alone, and never opened: it binds nobody else.
+    if (d.owner === host.role && (!host.agentUp || !host.state.everFree)) continue;
+    if (free === null || d.generation > free.generation) free = d;
+  }
+  for (const host of [source, target, escrow]) {
+    const d = host.state.opened;
+    if (isFree(d) && d.generation > 0 && (free === null || d.generation > free.generation)) free = d;
+  }
+  const overtaken =
+    free?.mode === "unprotected" && promisedBy(escrow).generation > free.generation && valid(promisedBy(escrow));
+  if (free !== null && !overtaken) {
+    const owner = cluster.hosts[free.owner];
+    if (owner.vm === null || !owner.agentUp) return false;
+    if (isOwner(owner.state) && isFree(owner.state.opened)) return pagesOk(cluster, owner.role);
+    return (owner.role === "target" ? st || te : st || se) && pagesOk(cluster, owner.role);
+  }
+  if (target.agentUp && target.vm !== null && (st || te)) return pagesOk(cluster, "target");
+  if (se && source.hasBase) {
+    const last = escrow.log[escrow.log.length - 1];
+    return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);
+  }
+  if (te && !se && !st && cluster.vm.pagesEscrow === 0 && escrow.log.length > 0) return valid(promisedBy(escrow));
+  return false;
+}
+
+function pagesOk(cluster: Cluster, role: Role): boolean {
+  const { network, vm } = cluster;
+  if (role !== "target" || vm.pagesTarget >= PAGES) return true;
+  const { hasBase } = cluster.hosts.source;
+  if (hasBase && network.canTalk("source", "target")) return true;
+  if (!network.canTalk("escrow", "target")) return false;
+  return (hasBase && network.canTalk("source", "escrow")) || vm.pagesTarget >= vm.pagesEscrow;
+}
