@@ -35,7 +35,7 @@ export function told(report: Report, state: AgentState): TimelineEventBody | und
     case "lost":
       return { kind: "run.note", text: `the VM is lost: ${report.why}` };
     case "violation":
-      return { kind: "log", stream: "agent", line: `VIOLATION ${report.why}` };
+      return { kind: "violation", why: report.why };
   }
 }
 

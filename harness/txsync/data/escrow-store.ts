@@ -310,6 +310,13 @@ export class EscrowStore {
     if (answer.base === this.#base) this.#copy?.answered(answer);
   }
 
+  /** Lets go of its files; what is in them stays. */
+  async close(): Promise<void> {
+    await this.#queue;
+    await this.#incoming?.record.discard().catch(() => undefined);
+    await this.#log.close();
+  }
+
   forget(): void {
     forgetBase(this.#shell.config.memory_folder);
     this.#copy?.close();

@@ -5,7 +5,7 @@ import type { FrameNumber, RecordHeader } from "../core/index.ts";
 import { type ModifiedSet, type OutputFrame, type RecordEvent, RecordParser } from "../log/index.ts";
 import { encodeNote } from "../pages/notes.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
-import { type DataShell, log } from "./data-shell.ts";
+import type { DataShell } from "./data-shell.ts";
 import type { RamImage } from "./ram-image.ts";
 
 /** In a page's entry: it is all zeros (log/record.ts). */
@@ -92,7 +92,7 @@ export class LogReader {
     const text =
       `the memory made of transaction ${first.header.n} gives ${got.digest} over ${got.modified_pages} pages, its record ` +
       `says ${first.digest} over ${first.modified_pages}`;
-    log(this.#shell, `VIOLATION ${text}: everything since the base is laid over again`);
+    this.#shell.emit({ kind: "violation", why: `${text}: everything since the base is laid over again` });
     const again = await this.#ask(n, null, most_silent_ms);
     if (this.#proves(again)) return again;
     throw new UserError(`${text}; twice: it must not run`);

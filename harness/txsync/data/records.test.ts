@@ -30,7 +30,7 @@ class Three {
   readonly sender: RecordSender;
   readonly folder: string;
   escrow_shell: FakeShell;
-  escrow!: EscrowStore;
+  escrow: EscrowStore | undefined;
   source_shell: FakeShell;
   source!: SourceStore;
   /** Memory as it was when this transaction was taken, by number. */
@@ -73,14 +73,16 @@ class Three {
   async startEscrow(): Promise<void> {
     this.net.breakBetween("target", "escrow");
     this.net.breakBetween("source", "escrow");
+    await this.escrow?.close();
     this.escrow_shell = this.#shell("escrow");
-    this.escrow = await EscrowStore.open(this.escrow_shell);
+    const escrow = await EscrowStore.open(this.escrow_shell);
+    this.escrow = escrow;
     this.net.attach("escrow", (from, payload) => {
-      if (payload[0] === FRAME_RECORD) return this.escrow.pieceCame(from, decodeRecordPiece(payload));
-      if (payload[0] === FRAME_NOTE) this.escrow.note(from, decodeNote(payload));
+      if (payload[0] === FRAME_RECORD) return escrow.pieceCame(from, decodeRecordPiece(payload));
+      if (payload[0] === FRAME_NOTE) escrow.note(from, decodeNote(payload));
       return undefined;
     });
-    this.last = this.escrow.state?.last ?? 0;
+    this.last = escrow.state?.last ?? 0;
   }
 
   startSource(): void {
@@ -115,7 +117,7 @@ class Three {
       this.sender.send(record);
       return this.escrow_shell.told.some((told) => told.kind === "record-came" && told.header.n === n) || undefined;
     });
-    const outcome = await this.escrow.store(1, n);
+    const outcome = await this.escrow?.store(1, n);
     expect(outcome).toMatchObject({ outcome: "stored" });
     this.last = n;
   }
@@ -184,10 +186,12 @@ describe("records on their way", () => {
           else if (three.last > 0) await three.restored();
         }
         if (three.last > 0) await three.restored();
+        await three.escrow?.close();
+        three.source.forget();
         expect(
           [three.escrow_shell, three.source_shell]
-            .flatMap(({ lines }) => lines)
-            .filter((line) => line.includes("VIOLATION")),
+            .flatMap(({ events }) => events)
+            .filter(({ kind }) => kind === "violation"),
         ).toEqual([]);
       }),
       { numRuns: 60 },
