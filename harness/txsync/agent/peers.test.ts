@@ -290,7 +290,7 @@ describe("peers", () => {
     target.messages.length = target.data.length = 0;
     // Longer than all buffers between here and there.
     proxy.mode = "narrow";
-    const long = Array.from({ length: 12 }, (_, i) => Buffer.alloc(3 * 2 ** 20, i + 1));
+    const long = Array.from({ length: 18 }, (_, i) => Buffer.alloc(2 * 2 ** 20, i + 1));
     for (const each of long) expect(source.peers.sendData("target", [each])).toBe(true);
     for (let i = 0; i < 20; i += 1) expect(source.peers.send("target", CANCEL)).toBe(true);
     await target.heard(20);

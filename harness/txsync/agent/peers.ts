@@ -1,7 +1,17 @@
 import { createConnection, createServer, type Socket } from "node:net";
 import { messageOf } from "../../base/errors.ts";
 import type { Message, Role } from "../core/index.ts";
-import { decodeMessage, encodeMessage, FrameDecoder, FrameEncoder, Handshake } from "../wire/index.ts";
+import {
+  channelHello,
+  decodeMessage,
+  encodeMessage,
+  FrameDecoder,
+  FrameEncoder,
+  Handshake,
+  LENGTH_MAX,
+  LogLimit,
+  readChannel,
+} from "../wire/index.ts";
 
 /**
  * How an agent talks to the two others. Each agent opens two connections to each peer and only sends on them: one for
@@ -10,6 +20,12 @@ import { decodeMessage, encodeMessage, FrameDecoder, FrameEncoder, Handshake } f
  */
 export type Channel = "words" | "bulk";
 const CHANNELS: readonly Channel[] = ["words", "bulk"];
+/** Longest payload, bytes: a word whose length is broken on the way must not swallow those behind it. */
+const CHANNEL_LENGTH_MAX: Readonly<Record<Channel, number>> = { words: 64 * 1024, bulk: LENGTH_MAX.message };
+const HANDSHAKE_LENGTH_MAX = 256;
+/** Two peers, their channels, some that are dead ends, and some that are nobody's yet. */
+const CONNECTIONS_MAX = 32;
+const REFUSALS = { lines: 10, per_ms: 10_000 };
 const REDIAL_MS = 50;
 /** Nobody who is not authentic by then may keep a connection. */
 const HANDSHAKE_MS = 1_000;
@@ -31,6 +47,7 @@ export class Peers {
   readonly #options: PeersOptions;
   readonly #lines = new Map<string, Line>();
   readonly #incoming = new Map<string, Socket>();
+  readonly #refusals = new LogLimit(REFUSALS);
 
   constructor(options: PeersOptions) {
     this.#options = options;
@@ -42,6 +59,7 @@ export class Peers {
   async start(): Promise<void> {
     const { listen } = this.#options;
     const server = createServer((socket) => this.#accept(socket));
+    server.maxConnections = CONNECTIONS_MAX;
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject).listen(listen.port, listen.host, resolve);
     });
@@ -80,14 +98,16 @@ export class Peers {
 
   #accept(socket: Socket): void {
     socket.setNoDelay(true);
-    const decoder = new FrameDecoder();
+    const decoder = new FrameDecoder({ length_max: HANDSHAKE_LENGTH_MAX });
     const encoder = new FrameEncoder();
-    const handshake = new Handshake(this.#options);
+    const handshake = new Handshake({ ...this.#options, side: "acceptor" });
     let peer: Role | undefined;
-    let channel: string | undefined;
+    let channel: Channel | undefined;
     const deadline = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     const close = (why: string): void => {
-      this.#options.onLog(`a connection${peer === undefined ? "" : ` from ${peer}`} was closed: ${why}`);
+      const line = `a connection${peer === undefined ? "" : ` from ${peer}`} was closed: ${why}`;
+      const said = this.#refusals.say(line, performance.now());
+      if (said !== null) this.#options.onLog(said);
       socket.destroy();
     };
     socket.on("error", () => socket.destroy());
@@ -111,7 +131,8 @@ export class Peers {
             decoder.secure(next.session.receiveKey);
             clearTimeout(deadline);
           } else if (channel === undefined) {
-            channel = frame.payload.toString();
+            channel = readChannel(frame, CHANNELS);
+            decoder.limit(CHANNEL_LENGTH_MAX[channel]);
             // The newest connection counts: an older one may be a dead end that nobody has noticed.
             this.#incoming.get(`${peer}:${channel}`)?.destroy();
             this.#incoming.set(`${peer}:${channel}`, socket);
@@ -168,8 +189,8 @@ class Line {
     this.#socket = socket;
     this.#encoder = undefined;
     const encoder = new FrameEncoder();
-    const decoder = new FrameDecoder({ types: ["hello", "auth"] });
-    const handshake = new Handshake({ ...this.#options, peer: this.#peer });
+    const decoder = new FrameDecoder({ types: ["hello", "auth"], length_max: HANDSHAKE_LENGTH_MAX });
+    const handshake = new Handshake({ ...this.#options, side: "initiator", peer: this.#peer });
     socket.once("connect", () => writeAll(socket, encoder.encode("hello", [handshake.hello()])));
     socket.on("data", (chunk: Buffer) => {
       try {
@@ -179,7 +200,7 @@ class Line {
           if ("auth" in next) writeAll(socket, encoder.encode("auth", [next.auth]));
           else {
             encoder.secure(next.session.sendKey);
-            writeAll(socket, encoder.encode("data", [Buffer.from(this.#channel)]));
+            writeAll(socket, encoder.encode("data", [channelHello(this.#channel)]));
             if (this.#socket === socket) this.#encoder = encoder;
           }
         }
