@@ -19,7 +19,7 @@ import {
 } from "../core/index.ts";
 import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
-import { Peers } from "../wire/index.ts";
+import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import type { AgentConfig } from "./config.ts";
 import { Control } from "./control.ts";
@@ -38,7 +38,8 @@ import { VmLife } from "./vm-life.ts";
 import type { VmProcess } from "./vm-process.ts";
 import { VmSlot } from "./vm-slot.ts";
 
-const WORDS = ["words"] as const;
+/** What the control plane says, and the one thing of it that is long: the package. Longest payloads, bytes. */
+const CHANNELS = { words: 64 * 1024, package: LENGTH_MAX.message } as const;
 
 /** Parts of an agent that a test replaces by ones that fail. */
 export interface AgentParts {
@@ -68,7 +69,7 @@ export class Agent implements Shell {
   readonly data: Shell["data"];
   readonly output: OutputStore;
   readonly slot: VmSlot;
-  readonly #peers: Peers<"words">;
+  readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
   readonly #memory: MemoryStore;
   readonly #promises: Files;
@@ -113,11 +114,11 @@ export class Agent implements Shell {
       onTell: (event) => this.#told(event),
       onFailed: (error) => this.#die(error),
     });
-    this.#peers = new Peers<"words">({
+    this.#peers = new Peers<keyof typeof CHANNELS>({
       role,
       secret: Buffer.from(config.secret, "hex"),
       migration: Buffer.from(config.migration, "hex"),
-      channels: WORDS,
+      channels: CHANNELS,
       peers: config.peers,
       listen: config.listen,
       patience_ms: config.lease_ms,
@@ -155,7 +156,7 @@ export class Agent implements Shell {
       target: this.#target,
       taker: this.#taker,
       life: this.#life,
-      say: (to, message, body) => void this.#peers.send(to, "words", message, body),
+      say: (to, message, body) => void this.#peers.send(to, body === undefined ? "words" : "package", message, body),
       setTimer: (timer, delay_ms) => this.#setTimer(timer, delay_ms),
       persist: (durable) => this.#persist(durable),
       packageBody: () => {

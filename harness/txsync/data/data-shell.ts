@@ -6,7 +6,8 @@ import type { DataConfig, DataEvent } from "./protocol.ts";
 
 /** Connections of the data plane: for what somebody waits for, and for all that is long. */
 export type DataChannel = "urgent" | "bulk";
-export const DATA_CHANNELS: readonly DataChannel[] = ["urgent", "bulk"];
+/** With the longest payload of each, bytes: a page and a note about it; a run of pages, a piece of a record, a long note. */
+export const DATA_CHANNELS: Readonly<Record<DataChannel, number>> = { urgent: 64 * 1024, bulk: 2 * 2 ** 20 };
 
 /** What the parts of the data plane share. */
 export interface DataShell {

@@ -6,8 +6,8 @@ import { INDEX_CHUNK_PAGES, type IndexChunk, PageIndex } from "./page-index.ts";
 import { PageList } from "./page-list.ts";
 import { PAGE_ENTRY_BYTES, type RecordHead } from "./record.ts";
 
-/** So many pages are indexed before others get their turn: about a millisecond. */
-const SLICE_PAGES = 16_384;
+/** So many pages are indexed before others get their turn: less than a millisecond. */
+const SLICE_PAGES = 2048;
 
 /** Where a record lies in the file, without its commit mark. */
 export interface LogEntry extends RecordHead, Place {
@@ -144,7 +144,7 @@ export class LogIndex {
         if (chunk === undefined) continue;
         yield { block, first: i * INDEX_CHUNK_PAGES, chunk };
         done += INDEX_CHUNK_PAGES;
-        if (done % (4 * SLICE_PAGES) === 0) await setImmediate();
+        if (done % (16 * SLICE_PAGES) === 0) await setImmediate();
       }
     }
   }

@@ -108,29 +108,43 @@ export class RecordEncoder {
 
   *pages({ entries, content }: PageBatch): Generator<Buffer, void> {
     const total = entries.length / PAGE_ENTRY_BYTES;
+    if (!Number.isInteger(total)) throw new RangeError(`a batch with ${entries.length} bytes of entries`);
     let content_at = 0;
-    for (let first = 0; first < total; first += WRITTEN_PAGES_MAX) {
-      const many = Math.min(WRITTEN_PAGES_MAX, total - first);
-      const table = Buffer.allocUnsafe(4 + many * PAGE_ENTRY_BYTES);
-      table.writeUInt32BE(many, 0);
-      let full = 0;
-      for (let i = 0; i < many; i += 1) {
-        const word = entries.readUInt32LE((first + i) * PAGE_ENTRY_BYTES);
-        const page = entries.readUInt32LE((first + i) * PAGE_ENTRY_BYTES + 4);
-        this.#ascends(word & ~ZERO_FLAG, page);
-        if ((word & ZERO_FLAG) === 0) full += 1;
-        table.writeUInt32BE(word, 4 + i * PAGE_ENTRY_BYTES);
-        table.writeUInt32BE(page, 8 + i * PAGE_ENTRY_BYTES);
-      }
-      const end = content_at + full * PAGE_BYTES;
+    for (let first = 0; first < entries.length; first += WRITTEN_PAGES_MAX * PAGE_ENTRY_BYTES) {
+      const some = this.pagesChunk(entries.subarray(first, first + WRITTEN_PAGES_MAX * PAGE_ENTRY_BYTES));
+      const end = content_at + some.content.length;
       if (end > content.length) throw new RangeError("a batch of pages with too little content");
-      yield this.#chunk(CHUNK.pages, [table, content.subarray(content_at, end)]);
+      some.content.set(content.subarray(content_at, end));
+      yield this.pagesFilled(some.chunk);
       content_at = end;
-      this.#pages += many;
     }
-    if (!Number.isInteger(total) || content_at !== content.length) {
+    if (content_at !== content.length) {
       throw new RangeError(`a batch of ${total} pages with ${content.length - content_at} bytes too many`);
     }
+  }
+
+  /** A chunk for these entries, as in a batch, at most 64; its `content` is to be filled, then it is `pagesFilled`. */
+  pagesChunk(entries: Buffer): { readonly chunk: Buffer; readonly content: Buffer } {
+    let full = 0;
+    for (let at = 0; at < entries.length; at += PAGE_ENTRY_BYTES) {
+      const word = entries.readUInt32LE(at);
+      this.#ascends(word & ~ZERO_FLAG, entries.readUInt32LE(at + 4));
+      if ((word & ZERO_FLAG) === 0) full += 1;
+    }
+    const pages = entries.length / PAGE_ENTRY_BYTES;
+    const from = CHUNK_HEAD_BYTES + 4 + entries.length;
+    const chunk = Buffer.allocUnsafe(from + full * PAGE_BYTES);
+    chunk.writeUInt8(CHUNK.pages, 0);
+    chunk.writeUInt32BE(chunk.length - CHUNK_HEAD_BYTES, 1);
+    chunk.writeUInt32BE(pages, CHUNK_HEAD_BYTES);
+    chunk.set(entries, CHUNK_HEAD_BYTES + 4);
+    chunk.subarray(CHUNK_HEAD_BYTES + 4, from).swap32();
+    this.#pages += pages;
+    return { chunk, content: chunk.subarray(from) };
+  }
+
+  pagesFilled(chunk: Buffer): Buffer {
+    return this.#count(chunk);
   }
 
   end({ modified_pages, digest }: ModifiedSet): Buffer {

@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { TransactionNumber } from "../core/index.ts";
 import type { FramePlace, Place } from "./intake.ts";
@@ -11,7 +12,7 @@ import {
   WRITTEN_PAGES_MAX,
   ZERO_FLAG,
 } from "./record.ts";
-import { type PageBatch, RecordEncoder } from "./record-encoder.ts";
+import { RecordEncoder } from "./record-encoder.ts";
 import type { SharedFile } from "./shared-file.ts";
 
 /** The log's last transaction as it stood at a moment, as places in a file that stays open for it. */
@@ -60,31 +61,37 @@ export async function* streamOf(snapshot: Snapshot): AsyncGenerator<Buffer, void
   yield* encoder.framesDone();
   for (const { block, first, end } of pages.runs()) {
     for (let at = first; at < end; at += WRITTEN_PAGES_MAX) {
-      yield* encoder.pages(await batchAt(snapshot, block, at, Math.min(end, at + WRITTEN_PAGES_MAX)));
+      yield await pagesAt(snapshot, encoder, block, at, Math.min(end, at + WRITTEN_PAGES_MAX));
+      // Where reads are done at once nothing else would get a turn.
+      await setImmediate();
     }
   }
   yield encoder.end(modified);
 }
 
-async function batchAt({ file, pages }: Snapshot, block: number, first: number, end: number): Promise<PageBatch> {
+async function pagesAt(
+  { file, pages }: Snapshot,
+  encoder: RecordEncoder,
+  block: number,
+  first: number,
+  end: number,
+): Promise<Buffer> {
   const entries = Buffer.allocUnsafe((end - first) * PAGE_ENTRY_BYTES);
   const places: { offset: number; length: number }[] = [];
-  let bytes = 0;
   for (let i = first; i < end; i += 1) {
     const offset = pages.offset(i);
     const at = (i - first) * PAGE_ENTRY_BYTES;
     entries.writeUInt32LE(offset < 0 ? (block | ZERO_FLAG) >>> 0 : block, at);
     entries.writeUInt32LE(pages.page(i), at + 4);
     if (offset < 0) continue;
-    bytes += PAGE_BYTES;
     // Contents that lie one behind the other are read in one go.
     const before = places[places.length - 1];
     if (before !== undefined && before.offset + before.length === offset) before.length += PAGE_BYTES;
     else places.push({ offset, length: PAGE_BYTES });
   }
-  const content = Buffer.allocUnsafe(bytes);
+  const { chunk, content } = encoder.pagesChunk(entries);
   await file.file.gather(places, content);
-  return { entries, content };
+  return encoder.pagesFilled(chunk);
 }
 
 async function exactly(file: SharedFile["file"], offset: number, length: number): Promise<Buffer> {

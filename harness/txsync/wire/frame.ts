@@ -1,17 +1,18 @@
 import { createCipheriv, timingSafeEqual } from "node:crypto";
-import { crc32c } from "./crc32c.ts";
+import { crc32 } from "node:zlib";
 
 /**
  * Frames between agents, over any byte stream:
  *
- *     before the handshake is done   "Fy"  version u8  type u8  length u32 | payload | crc32c u32 (header, payload)
+ *     before the handshake is done   "Fy"  version u8  type u8  length u32 | payload | crc32 u32 (header, payload)
  *     from then on                   "Fy"  version u8  type u8  length u32 | payload | mac 16 bytes
  *
  * The mac is AES-256-GMAC (NIST SP 800-38D) over header and payload under a key of this connection and direction, with
  * the frame's number as its nonce; the number is not sent, so a frame that was replayed, dropped or put elsewhere does
- * not fit. It finds broken bytes as well as malice. All numbers are big-endian.
+ * not fit. It finds broken bytes as well as malice. The length is believed before the mac is seen, so a receiver bounds
+ * it by what its channel needs: a bit that flips there costs no more than that. All numbers are big-endian.
  */
-export const WIRE_VERSION = 1;
+export const WIRE_VERSION = 2;
 const MAGIC = 0x4679;
 const HEADER_BYTES = 8;
 const CRC_BYTES = 4;
@@ -24,13 +25,16 @@ export type FrameType = "hello" | "auth" | "message" | "data";
 const TYPE_NUMBERS: Readonly<Record<FrameType, number>> = { hello: 1, auth: 2, message: 3, data: 4 };
 const TYPES: readonly (FrameType | undefined)[] = [undefined, "hello", "auth", "message", "data"];
 
-/** Longest payload of a type, bytes. A record of a whole guest goes as one message; `data` is cut by the shell. */
+/** Longest payload of a type, bytes. The longest message is a package; what is longer goes in pieces, as `data`. */
 export const LENGTH_MAX: Readonly<Record<FrameType, number>> = {
   hello: 256,
   auth: 64,
-  message: 1024 * 1024 * 1024,
-  data: 4 * 1024 * 1024,
+  message: 8 * 2 ** 20 + 64 * 1024,
+  data: 2 * 2 ** 20,
 };
+
+/** With so many frames under one key the connection has to be made anew: a nonce must never come twice. */
+export const FRAMES_MAX = 2 ** 48;
 
 export interface Frame {
   readonly type: FrameType;
@@ -49,14 +53,20 @@ export class WireError extends Error {
   }
 }
 
+export interface KeyOptions {
+  /** For tests: the number of the first frame under the key. */
+  readonly number?: number;
+}
+
 export class FrameEncoder {
   #key: Buffer | null = null;
-  #number = 0n;
+  #number = 0;
 
-  /** From now on every frame is authenticated. */
-  secure(key: Buffer): void {
+  /** From now on every frame is authenticated. @throws Error the second time: numbers would begin again. */
+  secure(key: Buffer, { number = 0 }: KeyOptions = {}): void {
+    if (this.#key !== null) throw new Error("the connection has its key already");
     this.#key = key;
-    this.#number = 0n;
+    this.#number = number;
   }
 
   /** One frame, in one piece unless it is long; then the payload's own pieces are not copied. */
@@ -76,8 +86,9 @@ export class FrameEncoder {
 
   #tail(pieces: readonly Uint8Array[]): Buffer {
     if (this.#key === null) return crcOf(pieces);
+    if (this.#number >= FRAMES_MAX) throw new RangeError("the connection has sent all frames that its key allows");
     const mac = macOf(this.#key, this.#number, pieces);
-    this.#number += 1n;
+    this.#number += 1;
     return mac;
   }
 }
@@ -85,23 +96,31 @@ export class FrameEncoder {
 /** Takes the stream in pieces of any size; holds at most one frame. */
 export class FrameDecoder {
   readonly #types: readonly FrameType[] | null;
-  readonly #lengthMax: number;
+  #length_max: number;
   #key: Buffer | null = null;
-  #number = 0n;
+  #number = 0;
   #offset = 0;
   #pieces: Buffer[] = [];
   #held = 0;
   #header: { readonly type: FrameType; readonly length: number; readonly bytes: Buffer } | null = null;
   #failed: WireError | null = null;
 
+  /** @param options `length_max`: longest payload of any type, bytes, until `limit` says something else */
   constructor(options: { readonly types?: readonly FrameType[]; readonly length_max?: number } = {}) {
     this.#types = options.types ?? null;
-    this.#lengthMax = options.length_max ?? Number.POSITIVE_INFINITY;
+    this.#length_max = options.length_max ?? Number.POSITIVE_INFINITY;
   }
 
-  secure(key: Buffer): void {
+  /** @throws Error the second time. */
+  secure(key: Buffer, { number = 0 }: KeyOptions = {}): void {
+    if (this.#key !== null) throw new Error("the connection has its key already");
     this.#key = key;
-    this.#number = 0n;
+    this.#number = number;
+  }
+
+  /** From the next frame on no payload is longer: what the channel is for is known now. */
+  limit(length_max: number): void {
+    this.#length_max = length_max;
   }
 
   /**
@@ -147,10 +166,11 @@ export class FrameDecoder {
       if (!tail.equals(crcOf([bytes, payload])))
         throw new WireError(`a ${type} frame has a wrong checksum`, this.#offset);
     } else {
+      if (this.#number >= FRAMES_MAX) throw new WireError("more frames than the key allows", this.#offset);
       if (!timingSafeEqual(tail, macOf(this.#key, this.#number, [bytes, payload]))) {
         throw new WireError(`a ${type} frame is not authentic`, this.#offset);
       }
-      this.#number += 1n;
+      this.#number += 1;
     }
     this.#header = null;
     this.#offset += HEADER_BYTES + length + tailBytes;
@@ -167,11 +187,11 @@ export class FrameDecoder {
     if (type === undefined) throw new WireError(`a frame of unknown type ${bytes.readUInt8(3)}`, this.#offset);
     if (this.#types !== null && !this.#types.includes(type))
       throw new WireError(`a ${type} frame is out of place`, this.#offset);
-    // Nothing that is not authentic may make us wait for, or hold, more than a handshake needs.
+    // Whoever is not known yet cannot make us wait for, or hold, more than a handshake needs.
     const before = this.#key === null && (type === "message" || type === "data");
     if (before) throw new WireError(`a ${type} frame came before the handshake was done`, this.#offset);
     const length = bytes.readUInt32BE(4);
-    const most = Math.min(LENGTH_MAX[type], this.#lengthMax);
+    const most = Math.min(LENGTH_MAX[type], this.#length_max);
     if (length > most) throw new WireError(`a ${type} frame of ${length} bytes, more than ${most}`, this.#offset);
     return { type, length, bytes };
   }
@@ -203,15 +223,15 @@ export class FrameDecoder {
 function crcOf(pieces: readonly Uint8Array[]): Buffer {
   const tail = Buffer.allocUnsafe(CRC_BYTES);
   tail.writeUInt32BE(
-    pieces.reduce((crc, piece) => crc32c(piece, crc), 0),
+    pieces.reduce((crc, piece) => crc32(piece, crc), 0),
     0,
   );
   return tail;
 }
 
-function macOf(key: Buffer, number: bigint, pieces: readonly Uint8Array[]): Buffer {
+function macOf(key: Buffer, number: number, pieces: readonly Uint8Array[]): Buffer {
   const nonce = Buffer.alloc(NONCE_BYTES);
-  nonce.writeBigUInt64BE(number, NONCE_BYTES - 8);
+  nonce.writeUIntBE(number, NONCE_BYTES - 6, 6);
   const gmac = createCipheriv("aes-256-gcm", key, nonce);
   for (const piece of pieces) gmac.setAAD(piece);
   gmac.final();

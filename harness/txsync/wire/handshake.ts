@@ -8,16 +8,22 @@ import { type Frame, WireError } from "./frame.ts";
  *     hello: role, migration, nonce   ->      <- hello
  *     auth: HMAC(secret, "auth" roles nonces) ->   <- auth
  *
- * The proof names who speaks to whom, so it cannot be reflected; the nonces are fresh, so it cannot be replayed, and
- * the keys derived from them are of this connection alone (HKDF-SHA256, RFC 5869).
+ * The proof names who speaks to whom, and which of them made the connection: it cannot be reflected, nor can two
+ * connections that both were made be joined in the middle. The nonces are fresh, so it cannot be replayed, and the keys
+ * derived from them are of this connection alone (HKDF-SHA256, RFC 5869).
  */
 export const SECRET_BYTES = 32;
 const NONCE_BYTES = 32;
 const MIGRATION_BYTES = 16;
 const ROLES: readonly Role[] = ["source", "target", "escrow"];
 
+/** Who made the connection, and who took it. */
+export type Side = "initiator" | "acceptor";
+
 export interface HandshakeOptions {
   readonly role: Role;
+  /** Which of the two we are. */
+  readonly side: Side;
   /** Whom we expect, where that is known: whoever connects knows, whoever accepts learns. */
   readonly peer?: Role;
   readonly secret: Buffer;
@@ -33,10 +39,16 @@ export interface Session {
   readonly receiveKey: Buffer;
 }
 
+interface Party {
+  readonly role: Role;
+  readonly side: Side;
+  readonly nonce: Buffer;
+}
+
 export class Handshake {
   readonly #options: HandshakeOptions;
   readonly #nonce: Buffer;
-  #peer: { readonly role: Role; readonly nonce: Buffer } | null = null;
+  #peer: Party | null = null;
   #done = false;
 
   constructor(options: HandshakeOptions) {
@@ -62,11 +74,11 @@ export class Handshake {
     if (this.#peer === null) {
       if (frame.type !== "hello") throw new WireError(`${frame.type} instead of hello`, 0);
       this.#peer = this.#readHello(frame.payload);
-      return { auth: this.#proof(this.#options.role, this.#nonce, this.#peer.role, this.#peer.nonce) };
+      return { auth: this.#proof(this.#ours(), this.#peer) };
     }
     if (frame.type !== "auth") throw new WireError(`${frame.type} instead of auth`, 0);
-    const { role, nonce } = this.#peer;
-    const expected = this.#proof(role, nonce, this.#options.role, this.#nonce);
+    const { role } = this.#peer;
+    const expected = this.#proof(this.#peer, this.#ours());
     if (frame.payload.length !== expected.length || !timingSafeEqual(frame.payload, expected)) {
       throw new WireError(`whoever says to be ${role} does not know the secret`, 0);
     }
@@ -74,13 +86,18 @@ export class Handshake {
     return {
       session: {
         peer: role,
-        sendKey: this.#key(this.#options.role, this.#nonce, role, nonce),
-        receiveKey: this.#key(role, nonce, this.#options.role, this.#nonce),
+        sendKey: this.#key(this.#ours(), this.#peer),
+        receiveKey: this.#key(this.#peer, this.#ours()),
       },
     };
   }
 
-  #readHello(payload: Buffer): { role: Role; nonce: Buffer } {
+  #ours(): Party {
+    const { role, side } = this.#options;
+    return { role, side, nonce: this.#nonce };
+  }
+
+  #readHello(payload: Buffer): Party {
     if (payload.length !== 1 + MIGRATION_BYTES + NONCE_BYTES) throw new WireError("a hello of a wrong length", 0);
     const role = ROLES[payload.readUInt8(0)];
     if (role === undefined || role === this.#options.role) throw new WireError("a hello of a wrong role", 0);
@@ -90,21 +107,22 @@ export class Handshake {
     if (!payload.subarray(1, 1 + MIGRATION_BYTES).equals(this.#options.migration)) {
       throw new WireError(`${role} belongs to another migration`, 0);
     }
-    return { role, nonce: Buffer.from(payload.subarray(1 + MIGRATION_BYTES)) };
+    const side = this.#options.side === "initiator" ? "acceptor" : "initiator";
+    return { role, side, nonce: Buffer.from(payload.subarray(1 + MIGRATION_BYTES)) };
   }
 
-  #context(from: Role, fromNonce: Buffer, to: Role, toNonce: Buffer): Buffer {
-    const roles = Buffer.from([ROLES.indexOf(from), ROLES.indexOf(to)]);
-    return Buffer.concat([roles, this.#options.migration, fromNonce, toNonce]);
+  #context(from: Party, to: Party): Buffer {
+    const head = Buffer.of(ROLES.indexOf(from.role), ROLES.indexOf(to.role), from.side === "initiator" ? 1 : 0);
+    return Buffer.concat([head, this.#options.migration, from.nonce, to.nonce]);
   }
 
-  #proof(from: Role, fromNonce: Buffer, to: Role, toNonce: Buffer): Buffer {
-    const hmac = createHmac("sha256", this.#options.secret).update("ferryman txsync auth 1");
-    return hmac.update(this.#context(from, fromNonce, to, toNonce)).digest();
+  #proof(from: Party, to: Party): Buffer {
+    const hmac = createHmac("sha256", this.#options.secret).update("ferryman txsync auth 2");
+    return hmac.update(this.#context(from, to)).digest();
   }
 
-  #key(from: Role, fromNonce: Buffer, to: Role, toNonce: Buffer): Buffer {
-    const info = this.#context(from, fromNonce, to, toNonce);
-    return Buffer.from(hkdfSync("sha256", this.#options.secret, "ferryman txsync key 1", info, 32));
+  #key(from: Party, to: Party): Buffer {
+    const info = this.#context(from, to);
+    return Buffer.from(hkdfSync("sha256", this.#options.secret, "ferryman txsync key 2", info, 32));
   }
 }

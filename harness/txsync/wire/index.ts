@@ -1,6 +1,7 @@
 /** How agents talk: frames, authentication, messages. */
-export { crc32c } from "./crc32c.ts";
+export { channelHello, readChannel } from "./channel.ts";
 export {
+  FRAMES_MAX,
   type Frame,
   FrameDecoder,
   FrameEncoder,
@@ -9,6 +10,7 @@ export {
   WIRE_VERSION,
   WireError,
 } from "./frame.ts";
-export { Handshake, type HandshakeOptions, SECRET_BYTES, type Session } from "./handshake.ts";
-export { decodeMessage, encodeMessage } from "./message.ts";
+export { Handshake, type HandshakeOptions, SECRET_BYTES, type Session, type Side } from "./handshake.ts";
+export { LogLimit } from "./log-limit.ts";
+export { BODY_MAX, decodeMessage, encodeMessage } from "./message.ts";
 export { Peers, type PeersOptions } from "./peers.ts";

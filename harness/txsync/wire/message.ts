@@ -8,6 +8,8 @@ import { WireError } from "./frame.ts";
  * an `append` or the bytes of a `package`; the core never sees it. Every field is checked, unknown ones are refused.
  */
 const JSON_MAX = 16 * 1024;
+/** Of a package: what is longer does not travel in a message. */
+export const BODY_MAX = 8 * 2 ** 20;
 
 const count = z.int().min(0);
 const mode = z.enum(["protected", "claim", "unprotected", "final"]);
@@ -79,6 +81,10 @@ const schema = z.discriminatedUnion("kind", [
 export function encodeMessage(message: Message, body: readonly Uint8Array[] = []): Uint8Array[] {
   const json = Buffer.from(JSON.stringify(message));
   if (json.length > JSON_MAX) throw new RangeError(`a message of ${json.length} bytes is longer than ${JSON_MAX}`);
+  const body_bytes = body.reduce((sum, piece) => sum + piece.length, 0);
+  if (body_bytes > BODY_MAX) {
+    throw new RangeError(`the body of ${message.kind} has ${body_bytes} bytes, more than the ${BODY_MAX} of a message`);
+  }
   const length = Buffer.allocUnsafe(4);
   length.writeUInt32BE(json.length, 0);
   return [length, json, ...body];

@@ -56,7 +56,7 @@ class Agent {
       role,
       secret: SECRET,
       migration: MIGRATION,
-      channels: ["words", "bulk"],
+      channels: { words: 64 * 1024, bulk: 8 * 2 ** 20 },
       ...other,
       peers: Object.fromEntries(Object.entries(addresses).map(([peer, at]) => [peer, { host: HOST, port: at }])),
       listen: { host: HOST, port },
@@ -311,7 +311,7 @@ describe("peers", () => {
     target.messages.length = target.data.length = 0;
     // Longer than all buffers between here and there.
     proxy.mode = "narrow";
-    const long = Array.from({ length: 12 }, (_, i) => Buffer.alloc(3 * 2 ** 20, i + 1));
+    const long = Array.from({ length: 18 }, (_, i) => Buffer.alloc(2 * 2 ** 20, i + 1));
     for (const each of long) expect(source.peers.sendData("target", [each])).toBe(true);
     for (let i = 0; i < 20; i += 1) expect(source.peers.send("target", CANCEL)).toBe(true);
     await target.heard(20);

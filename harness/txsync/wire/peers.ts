@@ -1,8 +1,10 @@
 import { createConnection, createServer, type Socket } from "node:net";
 import { messageOf } from "../../base/errors.ts";
 import type { Message, Role } from "../core/index.ts";
+import { channelHello, readChannel } from "./channel.ts";
 import { FrameDecoder, FrameEncoder } from "./frame.ts";
 import { Handshake } from "./handshake.ts";
+import { LogLimit } from "./log-limit.ts";
 import { decodeMessage, encodeMessage } from "./message.ts";
 
 /**
@@ -13,17 +15,22 @@ import { decodeMessage, encodeMessage } from "./message.ts";
 const REDIAL_MS = 50;
 /** Nobody who is not authentic by then may keep a connection. */
 const HANDSHAKE_MS = 1_000;
-/** More than two peers ever have, old connections that nobody has noticed to be dead among them. */
-const CONNECTIONS_MAX = 64;
-/** Refused connections are told of so often, and no more: whoever knocks cannot fill a log. */
-const REFUSED_EVERY_MS = 1_000;
+const HANDSHAKE_LENGTH_MAX = 256;
+/** Two peers, their channels, some that are dead ends, and some that are nobody's yet. */
+const CONNECTIONS_MAX = 32;
+/** Whoever knocks cannot fill a log. */
+const REFUSALS = { lines: 10, per_ms: 10_000 };
 const DRAIN_LOOK_MS = 250;
 
 export interface PeersOptions<Channel extends string> {
   readonly role: Role;
   readonly secret: Buffer;
   readonly migration: Buffer;
-  readonly channels: readonly Channel[];
+  /**
+   * The channels, and the longest payload of each, bytes: one whose length is broken on the way must not swallow those
+   * behind it.
+   */
+  readonly channels: Readonly<Record<Channel, number>>;
   readonly peers: Readonly<Partial<Record<Role, { readonly host: string; readonly port: number }>>>;
   readonly listen: { readonly host: string; readonly port: number };
   /** A connection that is still being made, or leads nowhere, is given up after so long. */
@@ -38,12 +45,14 @@ export class Peers<Channel extends string> {
   readonly #options: PeersOptions<Channel>;
   readonly #lines = new Map<string, Line>();
   readonly #incoming = new Map<string, Socket>();
-  #refused_ms = Number.NEGATIVE_INFINITY;
+  readonly #channels: readonly Channel[];
+  readonly #refusals = new LogLimit(REFUSALS);
 
   constructor(options: PeersOptions<Channel>) {
     this.#options = options;
+    this.#channels = Object.keys(options.channels) as Channel[];
     for (const peer of Object.keys(options.peers) as Role[]) {
-      for (const channel of options.channels) this.#lines.set(`${peer}:${channel}`, new Line(options, peer, channel));
+      for (const channel of this.#channels) this.#lines.set(`${peer}:${channel}`, new Line(options, peer, channel));
     }
   }
 
@@ -79,7 +88,7 @@ export class Peers<Channel extends string> {
 
   /** The peer is not heard: connections that have had their time are made anew. */
   notHeard(peer: Role): void {
-    for (const channel of this.#options.channels) this.#line(peer, channel).renew();
+    for (const channel of this.#channels) this.#line(peer, channel).renew();
   }
 
   #line(to: Role, channel: Channel): Line {
@@ -88,26 +97,19 @@ export class Peers<Channel extends string> {
     return line;
   }
 
-  #tellRefused(line: string): void {
-    const now_ms = performance.now();
-    if (now_ms - this.#refused_ms < REFUSED_EVERY_MS) return;
-    this.#refused_ms = now_ms;
-    this.#options.onLog(line);
-  }
-
   #accept(socket: Socket): void {
     socket.setNoDelay(true);
-    const decoder = new FrameDecoder();
+    const decoder = new FrameDecoder({ length_max: HANDSHAKE_LENGTH_MAX });
     const encoder = new FrameEncoder();
-    const handshake = new Handshake({ ...this.#options, accepts: true });
+    const handshake = new Handshake({ ...this.#options, side: "acceptor" });
     let peer: Role | undefined;
     let channel: Channel | undefined;
     let reading = false;
     const deadline = setTimeout(() => socket.destroy(), HANDSHAKE_MS);
     const close = (why: string): void => {
       const line = `a connection${peer === undefined ? "" : ` from ${peer}`} was closed: ${why}`;
-      if (peer === undefined) this.#tellRefused(line);
-      else this.#options.onLog(line);
+      const said = this.#refusals.say(line, performance.now());
+      if (said !== null) this.#options.onLog(said);
       socket.destroy();
     };
     socket.on("error", () => socket.destroy());
@@ -133,8 +135,8 @@ export class Peers<Channel extends string> {
             decoder.secure(next.session.receiveKey);
             clearTimeout(deadline);
           } else if (channel === undefined) {
-            channel = this.#options.channels.find((known) => known === frame?.payload.toString());
-            if (channel === undefined) throw new Error("it names no channel of ours");
+            channel = readChannel(frame, this.#channels);
+            decoder.limit(this.#options.channels[channel]);
             // The newest connection counts: an older one may be a dead end that nobody has noticed.
             this.#incoming.get(`${peer}:${channel}`)?.destroy();
             this.#incoming.set(`${peer}:${channel}`, socket);
@@ -162,9 +164,11 @@ export class Peers<Channel extends string> {
   }
 }
 
+type LineOptions = Pick<PeersOptions<string>, "role" | "secret" | "migration" | "peers" | "patience_ms" | "onLog">;
+
 /** One connection to one peer, made again whenever it is gone. */
 class Line {
-  readonly #options: PeersOptions<string>;
+  readonly #options: LineOptions;
   readonly #peer: Role;
   readonly #channel: string;
   #socket: Socket | undefined;
@@ -173,8 +177,8 @@ class Line {
   #dialled_ms = 0;
   #again: NodeJS.Timeout | undefined;
 
-  constructor(options: Omit<PeersOptions<never>, "onData" | "channels">, peer: Role, channel: string) {
-    this.#options = { ...options, channels: [] };
+  constructor(options: LineOptions, peer: Role, channel: string) {
+    this.#options = options;
     this.#peer = peer;
     this.#channel = channel;
   }
@@ -223,8 +227,8 @@ class Line {
     this.#socket = socket;
     this.#encoder = undefined;
     const encoder = new FrameEncoder();
-    const decoder = new FrameDecoder({ types: ["hello", "auth"] });
-    const handshake = new Handshake({ ...this.#options, peer: this.#peer, accepts: false });
+    const decoder = new FrameDecoder({ types: ["hello", "auth"], length_max: HANDSHAKE_LENGTH_MAX });
+    const handshake = new Handshake({ ...this.#options, peer: this.#peer, side: "initiator" });
     socket.once("connect", () => writeAll(socket, encoder.encode("hello", [handshake.hello()])));
     socket.on("data", (chunk: Buffer) => {
       try {
@@ -234,7 +238,7 @@ class Line {
           if ("auth" in next) writeAll(socket, encoder.encode("auth", [next.auth]));
           else {
             encoder.secure(next.session.sendKey);
-            writeAll(socket, encoder.encode("data", [Buffer.from(this.#channel)]));
+            writeAll(socket, encoder.encode("data", [channelHello(this.#channel)]));
             if (this.#socket !== socket) continue;
             this.#encoder = encoder;
             this.#number += 1;

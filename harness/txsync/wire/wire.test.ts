@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { frameNumber, GENESIS, generation, type Message, transactionNumber } from "../core/index.ts";
-import { crc32c } from "./crc32c.ts";
-import { type Frame, FrameDecoder, FrameEncoder, type FrameType, WireError } from "./frame.ts";
+import { channelHello, readChannel } from "./channel.ts";
+import { FRAMES_MAX, type Frame, FrameDecoder, FrameEncoder, type FrameType, LENGTH_MAX, WireError } from "./frame.ts";
 import { Handshake, type HandshakeOptions, type Session } from "./handshake.ts";
-import { decodeMessage, encodeMessage } from "./message.ts";
+import { LogLimit } from "./log-limit.ts";
+import { BODY_MAX, decodeMessage, encodeMessage } from "./message.ts";
 
 const key = Buffer.alloc(32, 7);
 
@@ -21,24 +22,6 @@ function drain(decoder: FrameDecoder): Frame[] {
   for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) frames.push(frame);
   return frames;
 }
-
-describe("crc32c", () => {
-  it("gives the values of RFC 3720 B.4", () => {
-    expect(crc32c(Buffer.alloc(32))).toBe(0x8a9136aa);
-    expect(crc32c(Buffer.alloc(32, 0xff))).toBe(0x62a8ab43);
-    expect(crc32c(Buffer.from(Array.from({ length: 32 }, (_, i) => i)))).toBe(0x46dd794e);
-    expect(crc32c(Buffer.from("123456789"))).toBe(0xe3069283);
-  });
-
-  it("is the same in one go and in pieces", () => {
-    fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 200 }), fc.nat(200), (bytes, at) => {
-        const cut = Math.min(at, bytes.length);
-        expect(crc32c(bytes.subarray(cut), crc32c(bytes.subarray(0, cut)))).toBe(crc32c(bytes));
-      }),
-    );
-  });
-});
 
 describe("frames", () => {
   const payloads = fc.array(
@@ -109,28 +92,98 @@ describe("frames", () => {
     }
   });
 
-  it("give an error with its place for garbage, and hold nothing after it", () => {
+  it("are refused with their place when one field of a good one is another, and nothing is held after it", () => {
+    // Magic, version, type, length, payload, mac: whatever stands there.
+    const field = fc.constantFrom([0, 2], [2, 1], [3, 1], [4, 4], [8, 5], [13, 16] as const);
+    const stream = fc.array(fc.constantFrom<FrameType>("message", "data"), { minLength: 1, maxLength: 4 });
     fc.assert(
-      fc.property(fc.uint8Array({ minLength: 8, maxLength: 400 }), (garbage) => {
-        const decoder = new FrameDecoder();
-        decoder.push(Buffer.from(garbage));
-        try {
-          drain(decoder);
-          decoder.end();
-          throw new Error("garbage was taken for frames");
-        } catch (error) {
-          expect(error).toBeInstanceOf(WireError);
-        }
-      }),
+      fc.property(
+        stream,
+        fc.nat(3),
+        field,
+        fc.uint8Array({ minLength: 16, maxLength: 16 }),
+        (types, which, at, other) => {
+          const { encoder, decoder } = secured();
+          const frames = types.map((type) => Buffer.concat(encoder.encode(type, [Buffer.from("hello")])));
+          const bad = which % frames.length;
+          const [from = 0, length = 0] = at;
+          const frame = frames[bad] as Buffer;
+          const before = frame.subarray(from, from + length);
+          fc.pre(!before.equals(other.subarray(0, length)));
+          before.set(other.subarray(0, length));
+          decoder.limit(64 * 1024);
+          decoder.push(Buffer.concat(frames));
+          let got = 0;
+          try {
+            while (decoder.next() !== undefined) got += 1;
+            // A longer length only waits for more; then the stream ends.
+            decoder.end();
+            throw new Error("it was taken for a frame");
+          } catch (error) {
+            expect(error).toBeInstanceOf(WireError);
+            expect((error as WireError).offset).toBe(bad * frame.length);
+          }
+          expect(got).toBe(bad);
+          // From then on for ever, however good what comes is.
+          decoder.push(Buffer.concat(frames));
+          if (from !== 4) expect(() => decoder.next()).toThrow(WireError);
+        },
+      ),
       { numRuns: 500 },
     );
+  });
+
+  it("swallow no more than their channel needs when a bit of the length flips", () => {
+    const word = Buffer.alloc(100, 1);
+    for (let bit = 0; bit < 32; bit += 1) {
+      const { encoder, decoder } = secured();
+      decoder.limit(64 * 1024);
+      const stream = Array.from({ length: 1000 }, () => Buffer.concat(encoder.encode("data", [word])));
+      const broken = stream[0] as Buffer;
+      broken[4 + (bit >> 3)] = (broken[4 + (bit >> 3)] ?? 0) ^ (1 << (bit & 7));
+      let pushed = 0;
+      expect(() => {
+        for (const frame of stream) {
+          decoder.push(frame);
+          pushed += frame.length;
+          expect(drain(decoder)).toEqual([]);
+        }
+      }, `bit ${bit}`).toThrow(WireError);
+      expect(pushed).toBeLessThanOrEqual(64 * 1024 + 300);
+    }
+  });
+
+  it("are as long as their channel allows, and no longer than their type does", () => {
+    const { encoder, decoder } = secured();
+    decoder.limit(1000);
+    decoder.push(Buffer.concat(encoder.encode("data", [Buffer.alloc(1000)])));
+    expect(decoder.next()?.payload.length).toBe(1000);
+    decoder.push(Buffer.concat(encoder.encode("data", [Buffer.alloc(1001)])));
+    expect(() => decoder.next()).toThrow(/1001 bytes, more than 1000/);
+    for (const type of ["message", "data"] as const) {
+      expect(() => encoder.encode(type, [Buffer.alloc(LENGTH_MAX[type] + 1)])).toThrow(RangeError);
+    }
+  });
+
+  it("never have a number twice under one key", () => {
+    const { encoder, decoder } = secured();
+    expect(() => encoder.secure(key)).toThrow(/its key already/);
+    expect(() => decoder.secure(key)).toThrow(/its key already/);
+    const last = { encoder: new FrameEncoder(), decoder: new FrameDecoder() };
+    last.encoder.secure(key, { number: FRAMES_MAX - 1 });
+    last.decoder.secure(key, { number: FRAMES_MAX - 1 });
+    const frame = Buffer.concat(last.encoder.encode("data", [Buffer.from("the last one")]));
+    last.decoder.push(Buffer.concat([frame, frame]));
+    expect(last.decoder.next()?.payload.toString()).toBe("the last one");
+    expect(() => last.decoder.next()).toThrow(/more frames than the key allows/);
+    expect(() => last.encoder.encode("data", [Buffer.alloc(1)])).toThrow(/all frames that its key allows/);
   });
 
   it("may carry nothing but a handshake before it is done, and nothing that is too long", () => {
     const plain = new FrameDecoder();
     plain.push(Buffer.concat(new FrameEncoder().encode("message", [Buffer.alloc(4)])));
     expect(() => plain.next()).toThrow(/before the handshake/);
-    const header = Buffer.from([0x46, 0x79, 1, 4, 0xff, 0xff, 0xff, 0xff]);
+    const header = Buffer.from([0x46, 0x79, 2, 4, 0xff, 0xff, 0xff, 0xff]);
     const { decoder } = secured();
     decoder.push(header);
     expect(() => decoder.next()).toThrow(/more than/);
@@ -141,9 +194,11 @@ describe("handshake", () => {
   const secret = Buffer.alloc(32, 1);
   const migration = Buffer.alloc(16, 2);
 
-  function meet(a: HandshakeOptions, b: HandshakeOptions): [Session, Session] {
-    const left = new Handshake(a);
-    const right = new Handshake(b);
+  type Who = Omit<HandshakeOptions, "side"> & Partial<Pick<HandshakeOptions, "side">>;
+
+  function meet(a: Who, b: Who): [Session, Session] {
+    const left = new Handshake({ side: "initiator", ...a });
+    const right = new Handshake({ side: "acceptor", ...b });
     const authOf = (hand: Handshake, hello: Buffer): Buffer => {
       const answer = hand.receive({ type: "hello", payload: hello });
       if (!("auth" in answer)) throw new Error("auth expected");
@@ -170,7 +225,7 @@ describe("handshake", () => {
   });
 
   it("refuses who does not know the secret, who is of another migration, who is not who was expected, and itself", () => {
-    const good: HandshakeOptions = { role: "source", secret, migration };
+    const good: Who = { role: "source", secret, migration };
     expect(() => meet(good, { role: "escrow", secret: Buffer.alloc(32, 9), migration })).toThrow(
       /does not know the secret/,
     );
@@ -181,13 +236,23 @@ describe("handshake", () => {
     expect(() => meet(good, good)).toThrow(/wrong role/);
   });
 
+  it("refuses to be joined with another that was made as well, or taken as well", () => {
+    for (const side of ["initiator", "acceptor"] as const) {
+      const [source, target] = [
+        { role: "source", side, secret, migration },
+        { role: "target", side, secret, migration },
+      ] as const;
+      expect(() => meet(source, target)).toThrow(/does not know the secret/);
+    }
+  });
+
   it("refuses a proof that is reflected or of an earlier meeting", () => {
-    const left = new Handshake({ role: "source", secret, migration });
-    const right = new Handshake({ role: "escrow", secret, migration });
+    const left = new Handshake({ role: "source", side: "initiator", secret, migration });
+    const right = new Handshake({ role: "escrow", side: "acceptor", secret, migration });
     const own = left.receive({ type: "hello", payload: right.hello() });
     if (!("auth" in own)) throw new Error("auth expected");
     expect(() => left.receive({ type: "auth", payload: own.auth })).toThrow(/does not know/);
-    const earlier = new Handshake({ role: "escrow", secret, migration }).receive({
+    const earlier = new Handshake({ role: "escrow", side: "acceptor", secret, migration }).receive({
       type: "hello",
       payload: left.hello(),
     });
@@ -229,5 +294,24 @@ describe("messages", () => {
     expect(() =>
       decodeMessage(Buffer.concat(encodeMessage({ kind: "cancel", attempt: 1 }, [Buffer.from("x")]))),
     ).toThrow(/with a body/);
+    expect(() => encodeMessage(append, [Buffer.alloc(BODY_MAX), Buffer.alloc(1)])).toThrow(/more than the/);
+  });
+});
+
+describe("a channel", () => {
+  it("is one of those that are known", () => {
+    const named = (payload: string, type: FrameType = "data"): string =>
+      readChannel({ type, payload: Buffer.from(payload) }, ["words", "bulk"]);
+    expect(named(channelHello("bulk").toString())).toBe("bulk");
+    for (const other of ["", "word", "words ", "a".repeat(100_000)]) expect(() => named(other)).toThrow(/nobody knows/);
+    expect(() => named("words", "message")).toThrow(/where the channel should be named/);
+  });
+});
+
+describe("a limited log", () => {
+  it("says so many lines in a time, and then how many it kept", () => {
+    const limit = new LogLimit({ lines: 2, per_ms: 1000 });
+    const said = [0, 10, 20, 999, 1000, 1001, 5000].map((now_ms) => limit.say(`at ${now_ms}`, now_ms));
+    expect(said).toEqual(["at 0", "at 10", null, null, "at 1000 (and 2 lines like it before)", "at 1001", "at 5000"]);
   });
 });
