@@ -42,12 +42,14 @@ export function judged<T>(gathered: Gathered<T>, judge: (value: T) => Judgement)
 }
 
 /**
- * The samples whose instance went on between the two looks. One behind a shut gate is not counted: nobody outside can
- * see what it does, and the newer generation has superseded it (DESIGN.md, "Ownership").
+ * The hosts whose instance went on between the two looks. One that has been succeeded is not counted: a newer generation
+ * lets the VM's output out elsewhere, and from there nothing new was seen outside since. Its agent is not asked.
  */
 export function movers(evidence: Evidence): readonly HostRole[] {
-  return evidence.progress
-    .filter(({ host }) => host === evidence.owner || !(evidence.shut ?? []).includes(host))
+  const { owner, progress, succeeded } = evidence;
+  const out = succeeded === undefined || succeeded === "unheard" ? [] : succeeded;
+  return progress
+    .filter(({ host }) => host === owner || !out.includes(host))
     .filter(({ before, after }) => before !== undefined && after !== undefined && after > before)
     .map(({ host }) => host);
 }

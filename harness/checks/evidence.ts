@@ -71,6 +71,14 @@ export interface OutputFindings {
   readonly after_switchover: number;
   /** Frames that came once more with another content: two histories of one VM have been seen outside. */
   readonly changed: readonly string[];
+  /** Times a frame was refused because something was missing before it; it was asked for again. */
+  readonly refused: number;
+  /** Lines that could not be read; what was in them was asked for again. */
+  readonly torn: number;
+  /** Frames that the owner says it has let out and that never came. */
+  readonly missing: number;
+  /** New frames of a generation that a newer one had succeeded, and that the newer one never let out. */
+  readonly late: readonly string[];
 }
 
 export interface AfterwardsFindings {
@@ -92,8 +100,13 @@ export interface Evidence {
   readonly owner: HostRole | "none";
   readonly settled: string;
   readonly progress: readonly ProgressSample[];
-  /** Hosts whose instance can let nothing out, whatever it does: their agent's gate is shut. Under txsync only. */
-  readonly shut?: readonly HostRole[];
+  /**
+   * Hosts whose instance has been succeeded, by what came out at the receiving edge: the owner lets output out in a newer
+   * generation, and from there nothing new has come since. "unheard": the owner let nothing out. Under txsync only.
+   */
+  readonly succeeded?: readonly HostRole[] | "unheard";
+  /** Rules of the protocol that were broken, as agents tell. Under txsync only. */
+  readonly violations?: readonly string[];
   /** What the VM that arrived was put through, and what its memory was then. */
   readonly afterwards?: Gathered<AfterwardsFindings>;
   /** What came out at the receiving edge. Under txsync only. */

@@ -17,6 +17,11 @@ export const singleInstance: Check = {
         verdict: true,
         summary: moving.length === 1 ? `one instance, on ${moving[0]}` : "no instance makes progress",
       };
+    if (evidence.succeeded === "unheard")
+      return {
+        verdict: "unknown",
+        summary: `instances move on ${moving.join(" and ")}, and the owner lets nothing out by which they could be told`,
+      };
     return { verdict: false, summary: `${moving.length} instances make progress: ${moving.join(" and ")}` };
   },
 };

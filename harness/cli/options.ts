@@ -1,26 +1,30 @@
 import { join } from "node:path";
 import { InvalidArgumentError } from "commander";
+import type { Limits } from "./limits.ts";
 
 /** Where runs are written. */
 export const RUNS_FOLDER = join(import.meta.dirname, "..", "..", "reports", "runs");
 
 /** A whole number of at least `least` and, where it is given, at most `most`, for commander. */
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
   return (text) => {
     const value = Number(text);
-    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
-      throw new InvalidArgumentError(`A whole number of at least ${least} is needed.`);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least || value > most) {
+      throw new InvalidArgumentError(`A whole number ${range} is needed.`);
     }
-    if (value > most) throw new InvalidArgumentError(`A whole number from ${least} to ${most} is needed.`);
     return value;
   };
 }
 
-/** 0 to 100, for commander. */
-export function percent(text: string): number {
-  const value = wholeNumber(0)(text);
-  if (value > 100) throw new InvalidArgumentError("It is a percentage, 0 to 100.");
-  return value;
+/** A whole number within limits, for commander. */
+export function within({ least, most }: Limits): (text: string) => number {
+  return wholeNumber(least, most);
+}
+
+/** Limits in the words of an option's help. */
+export function rangeOf({ least, most }: Limits): string {
+  return `${least} to ${most}`;
 }
 
 /** One of some words, for commander. */

@@ -10,6 +10,7 @@ import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
+import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
@@ -17,7 +18,8 @@ import { runSuite } from "../run/suite.ts";
 import { repeatTable, verdictTable } from "../run/table.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { interruptible } from "./interrupt.ts";
-import { oneOf, percent, qemuName, RUNS_FOLDER, wholeNumber } from "./options.ts";
+import { LIMITS } from "./limits.ts";
+import { oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
 
 export interface RunOptions {
@@ -38,11 +40,13 @@ export interface RunOptions {
   readonly durability?: TxsyncSettings["durability"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
+  /** Seconds. */
+  readonly patience?: number;
   readonly keep?: boolean;
   readonly json?: boolean;
 }
 
-const LEAST_MEMORY_MIB = 32;
+const HEARTBEAT_MS_MAX = 10_000;
 
 export function registerRun(program: Command): void {
   program
@@ -62,23 +66,39 @@ export function registerRun(program: Command): void {
       "integrity or linux; default is the scenario's own",
       oneOf<GuestKind>("integrity", "linux"),
     )
-    .option("--memory <MiB>", "guest memory", wholeNumber(LEAST_MEMORY_MIB), 128)
+    .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
       "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000, linux 2000",
-      wholeNumber(0, WRITE_RATE_MAX),
+      within({ least: 0, most: WRITE_RATE_MAX }),
     )
-    .option("--working-set <MiB>", "it rewrites pages in so much of its memory; default is all of it", wholeNumber(1))
-    .option("--seed <number>", "seed of the guest's memory; default is a new one each run", wholeNumber(0))
-    .option("--repeat <times>", "how often each scenario is run", wholeNumber(1), 1)
+    .option(
+      "--working-set <MiB>",
+      "it rewrites pages in so much of its memory; default is all of it",
+      within(LIMITS.working_set_mib),
+    )
+    .option(
+      "--seed <number>",
+      `seed of the guest's memory, ${rangeOf(LIMITS.seed)}; default is a new one each run`,
+      within(LIMITS.seed),
+    )
+    .option("--repeat <times>", "how often each scenario is run", within(LIMITS.repeat), 1)
     .option(
       "--jobs <number>",
       "how many runs go on at a time; each keeps two processors busy",
-      wholeNumber(1),
+      within(LIMITS.jobs),
       Math.max(1, Math.floor(availableParallelism() / 2)),
     )
-    .option("--lease <ms>", "txsync: how long nobody is heard before it counts; default 500", wholeNumber(50))
-    .option("--epoch <ms>", "txsync: time between transactions, 10 to 5000; default 100", wholeNumber(10))
+    .option(
+      "--lease <ms>",
+      `txsync: how long nobody is heard before it counts, ${rangeOf(LIMITS.lease_ms)}; default 500`,
+      within(LIMITS.lease_ms),
+    )
+    .option(
+      "--epoch <ms>",
+      `txsync: time between transactions, ${rangeOf(LIMITS.epoch_ms)}; default 100`,
+      within(LIMITS.epoch_ms),
+    )
     .option(
       "--durability <kind>",
       "txsync: host holds output back until the base would survive the source's host; default process",
@@ -87,12 +107,17 @@ export function registerRun(program: Command): void {
     .option(
       "--ahead <percent>",
       "txsync: so much of the memory goes to the escrow before switchover; default 75",
-      percent,
+      within(LIMITS.ahead_percent),
     )
     .option(
       "--find <way>",
       "txsync: changed pages by what the kernel notes where it can (auto), or by comparison (sure)",
       oneOf<TxsyncSettings["find"]>("auto", "sure"),
+    )
+    .option(
+      "--patience <s>",
+      `gives a run up once nothing has moved for so long, ${rangeOf(LIMITS.patience_s)}; default ${DEFAULT_PATIENCE_MS / 1000}`,
+      within(LIMITS.patience_s),
     )
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
@@ -154,6 +179,7 @@ export async function runScenarios(
         seed: options.seed ?? randomInt(2 ** 32),
         memory_bytes,
         work,
+        ...(options.patience === undefined ? {} : { patience_ms: options.patience * 1000 }),
         keep: options.keep === true,
         txsync: settingsOf(options),
         onEvent: (event) => progress.onEvent(name, event),
@@ -231,15 +257,25 @@ function workOf({ writeRate, workingSet }: RunOptions): GuestWork {
 }
 
 /** What was said on the command line of the recovery's settings. */
-function settingsOf({ lease, epoch, durability, ahead, find }: RunOptions): Partial<TxsyncSettings> {
-  if (epoch !== undefined && epoch > 5_000) throw new UserError("An epoch is at most 5000 ms long.");
+export function settingsOf({
+  lease,
+  epoch,
+  durability,
+  ahead,
+  find,
+}: Pick<RunOptions, "lease" | "epoch" | "durability" | "ahead" | "find">): Partial<TxsyncSettings> {
   return {
-    ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: Math.max(10, Math.round(lease / 5)) }),
+    ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
   };
+}
+
+/** Several beats in a lease; an agent takes no longer ones than HEARTBEAT_MS_MAX (config.ts). */
+function heartbeatOf(lease_ms: number): number {
+  return Math.min(HEARTBEAT_MS_MAX, Math.max(10, Math.round(lease_ms / 5)));
 }
 
 function guestOf(scenario: Scenario, { guest }: RunOptions): GuestKind {

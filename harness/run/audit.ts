@@ -1,11 +1,13 @@
 import type { Readable } from "node:stream";
 import { PAGE_BYTES } from "../base/page.ts";
+import { chunksOf } from "../base/patience.ts";
 import type { Accel } from "../base/run-record.ts";
 import type { BlockDifference, StillFindings } from "../checks/evidence.ts";
 import { RAM_PATH, type StartedVm } from "../fleet/vm.ts";
 import { RAM_BLOCK } from "../qemu/command-line.ts";
 import { kvmClockUpdate } from "../qemu/kvm-clock.ts";
 import { type LocatedBlock, locateBlocks } from "../qemu/ram-blocks.ts";
+import type { Looking } from "./looking.ts";
 
 const PART_BYTES = 256 * PAGE_BYTES;
 const DIFFERENCES_NAMED = 16;
@@ -19,6 +21,7 @@ export async function auditStill(
   source: StartedVm | undefined,
   target: StartedVm,
   accel: Accel,
+  looking: Looking,
 ): Promise<StillFindings> {
   if (source === undefined || !source.alive) throw new Error("the source's QEMU is gone: nothing to compare with");
   for (const vm of [source, target]) {
@@ -41,6 +44,7 @@ export async function auditStill(
       await bytesOf(source, block),
       await bytesOf(target, other),
       block,
+      looking,
     )) {
       if (a.equals(b)) continue;
       for (let at = 0; at < a.length; at += PAGE_BYTES) {
@@ -85,8 +89,11 @@ async function* partPairs(
   left: Readable,
   right: Readable,
   block: LocatedBlock,
+  looking: Looking,
 ): AsyncGenerator<{ first_page: number; a: Buffer; b: Buffer }> {
-  const [as, bs] = [parts(left), parts(right)];
+  const of = (stream: Readable, side: string): AsyncGenerator<Buffer, undefined> =>
+    parts(chunksOf(stream, { what: `RAM block ${block.name} of the ${side}`, ...looking }));
+  const [as, bs] = [of(left, "source"), of(right, "target")];
   let at = 0;
   while (at < block.bytes) {
     const [a, b] = await Promise.all([as.next(), bs.next()]);
@@ -99,10 +106,10 @@ async function* partPairs(
 }
 
 /** A stream in parts of equal length; the last may be shorter. */
-async function* parts(stream: Readable): AsyncGenerator<Buffer, undefined> {
+async function* parts(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer, undefined> {
   let waiting: Buffer[] = [];
   let waiting_bytes = 0;
-  for await (const chunk of stream as AsyncIterable<Buffer>) {
+  for await (const chunk of stream) {
     waiting.push(chunk);
     waiting_bytes += chunk.length;
     if (waiting_bytes < PART_BYTES) continue;

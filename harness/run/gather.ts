@@ -4,9 +4,13 @@ import type { HostRole } from "../base/timeline.ts";
 import type { Evidence, Gathered, ProgressSample } from "../checks/evidence.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
-import type { Settled } from "./stock.ts";
+import type { PagesSeen } from "./movement.ts";
+import type { Settled } from "./settled.ts";
 
-/** How long the owner is watched before it is said to stand still; it is left as soon as it has moved. */
+/**
+ * How long the owner is watched before it is said to stand still; it is left as soon as it has moved. It has all its
+ * memory, or nobody who could give it: a step takes as long for a large guest as for a small one.
+ */
 const WATCH_OWNER_MS = 6_000;
 const LOOK_EVERY_MS = 50;
 
@@ -65,6 +69,11 @@ export async function gather<T>(look: () => Promise<T | undefined>): Promise<Gat
   }
 }
 
+/** Why nobody looks at a VM that lacks pages: nothing that is found there says that anything is wrong. */
+export function stillArriving({ arrived, total }: PagesSeen): string {
+  return `still arriving: ${arrived} of ${total} pages had come when the wait was given up`;
+}
+
 /** Evidence of a run in which there is no VM to look at. */
 export function evidenceWithoutVm(
   guest: GuestUnderTest,
@@ -72,7 +81,9 @@ export function evidenceWithoutVm(
   progress: readonly ProgressSample[],
   held_still: boolean,
 ): Evidence {
-  const absent = { state: "absent", why: "there is no VM to look at" } as const;
+  const { arriving } = settled;
+  const why = arriving === undefined ? "there is no VM to look at" : stillArriving(arriving);
+  const absent = { state: "absent", why } as const;
   return {
     guest_kind: guest.kind,
     held_still,

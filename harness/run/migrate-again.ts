@@ -1,13 +1,22 @@
+import { whileMoving } from "../base/patience.ts";
 import type { HostRole } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
 import type { MigrateAgainFindings } from "../checks/evidence.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import { queryMigrate } from "../qemu/migration-api.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
+import type { Looking } from "./looking.ts";
 import { uriOf } from "./stock.ts";
 
-const MIGRATE_MS = 20_000;
-const PROGRESS_MS = 3_000;
+/** For a guest that has arrived to do its next step: it has all its memory. */
+const PROGRESS_MS = 10_000;
+/**
+ * Pre-copy comes to an end when what the guest writes in a pass is sent within the time that it may stand still: after so
+ * many passes it may stand still for longer. What is asked is whether the VM is whole, not how long it stands still.
+ */
+const PASSES_IN_VAIN = 4;
+const STILL_MS = { at_first: 1_000, later: 60_000 };
 
 /**
  * Carries the VM that arrived over to another host, by plain pre-copy, and sees it go on there. What is asked is whether
@@ -20,6 +29,7 @@ export async function migrateAgain(
   owner: StartedVm,
   vms: Map<HostRole, StartedVm>,
   startIncoming: (role: HostRole) => Promise<StartedVm>,
+  looking: Looking,
 ): Promise<MigrateAgainFindings> {
   const from = owner.host.role;
   const to = (["source", "target", "escrow"] as const).find((role) => role !== from && fleet.host(role).up);
@@ -30,19 +40,28 @@ export async function migrateAgain(
   const steps_before = (await guest.steps(owner)) ?? 0;
   const capabilities = { capabilities: [{ capability: "postcopy-ram", state: false }] };
   await owner.control.executeRaw("migrate-set-capabilities", capabilities);
-  await owner.control.executeRaw("migrate-set-parameters", { "max-bandwidth": 1024 ** 3, "downtime-limit": 1_000 });
+  const mayStandStill = (still_ms: number): Promise<unknown> =>
+    owner.control.executeRaw("migrate-set-parameters", { "max-bandwidth": 4 * 1024 ** 3, "downtime-limit": still_ms });
+  await mayStandStill(STILL_MS.at_first);
   const way = await fleet.openWay(from, to);
   await next.control.execute("migrate-incoming", { uri: uriOf(way.listen) });
   await owner.control.execute("migrate", { uri: uriOf(way.connect) });
-  await waitFor(
+  let passes = 0;
+  let transferred_bytes = 0;
+  await whileMoving(
     {
       what: `the second migration, from ${from} to ${to}`,
-      timeout_ms: MIGRATE_MS,
+      ...looking,
+      moves: () => `${transferred_bytes} bytes in ${passes} passes`,
       lastLines: () => next.process.lastLines(),
     },
     async () => {
-      const { status } = await owner.watch.execute("query-migrate");
+      const { status, ram } = await queryMigrate(owner.watch);
       if (status === "failed") throw new Error(`the second migration, from ${from} to ${to}, failed`);
+      const before = passes;
+      passes = ram?.["dirty-sync-count"] ?? passes;
+      transferred_bytes = ram?.transferred ?? transferred_bytes;
+      if (before < PASSES_IN_VAIN && passes >= PASSES_IN_VAIN) await mayStandStill(STILL_MS.later);
       return status === "completed" ? true : undefined;
     },
   );

@@ -46,7 +46,11 @@ describe("timings of a recovery", () => {
       transactions: 1,
       pause_p50_ms: 20,
       pause_p90_ms: 28,
+      pause_p99_ms: 29.8,
       pause_max_ms: 30,
+      stop_p50_ms: 1,
+      device_p50_ms: 1,
+      find_copy_p50_ms: 2,
     });
   });
 
@@ -65,5 +69,60 @@ describe("timings of a recovery", () => {
       at(500, "source", { kind: "restore.running", generation: 3 }),
     ];
     expect(recoveryTimings(events).lost_steps).toBe(0);
+  });
+
+  it("are of the fault that was in force, not of those that were healed before, nor of a link that was only slow", () => {
+    const injected = (at_ms: number, index: number, name: string): TimelineEvent =>
+      at(at_ms, "fault", { kind: "fault.injected", fault: name, id: `fault-${index}`, what: "" });
+    const healed = (at_ms: number, index: number): TimelineEvent =>
+      at(at_ms, "fault", { kind: "fault.healed", fault: "cut-silent", id: `fault-${index}` });
+    const events = [
+      injected(100, 0, "bandwidth"),
+      injected(1_000, 1, "cut-silent"),
+      at(1_500, "target", { kind: "lease.lost", peer: "escrow", silent_ms: 500 }),
+      at(1_510, "target", { kind: "vote.asked", generation: 2 }),
+      healed(2_000, 1),
+      injected(4_000, 2, "kill-host"),
+      at(4_400, "escrow", { kind: "vote.asked", generation: 3 }),
+      at(4_500, "source", { kind: "vote.asked", generation: 4 }),
+      at(4_520, "source", { kind: "restore.started", generation: 4, n: 9 }),
+      injected(4_530, 3, "kill-process"),
+      at(4_600, "source", { kind: "restore.running", generation: 5 }),
+    ];
+    expect(recoveryTimings(events)).toMatchObject({ detect_ms: 500, recover_ms: 100 });
+  });
+
+  it("take pauses from QEMU's own stamps where there are some, and tell the parts", () => {
+    const parts = { stop_ms: 0.5, device_ms: 1.5, find_ms: 0.5, copy_ms: 1, pause_ms: 9, still_ms: 4, cont_ms: 0.2 };
+    const events = [1, 2].map((n) =>
+      at(n, "target", { kind: "tx.taken", generation: 1, n, pages: 1, bytes: 1, ...parts }),
+    );
+    expect(recoveryTimings(events)).toEqual({
+      pause_p50_ms: 4,
+      pause_p90_ms: 4,
+      pause_p99_ms: 4,
+      pause_max_ms: 4,
+      stop_p50_ms: 0.5,
+      device_p50_ms: 1.5,
+      find_copy_p50_ms: 1.5,
+      cont_p50_ms: 0.2,
+    });
+  });
+
+  it("tell of the worst agent in any of its lives", () => {
+    const vital = (lane: Lane, p99_ms: number, max_ms: number, rss_mib: number): TimelineEvent =>
+      at(1, lane, { kind: "agent.vitals", control_late_p99_ms: p99_ms, control_late_max_ms: max_ms, rss_mib });
+    const events = [
+      vital("source", 30, 40, 70),
+      vital("source", 5, 41, 75),
+      vital("target", 9, 90, 60),
+      vital("target", 2, 3, 200),
+      vital("escrow", 1, 2, 50),
+    ];
+    expect(recoveryTimings(events)).toEqual({
+      control_late_p99_ms: 9,
+      control_late_max_ms: 90,
+      agent_rss_max_mib: 200,
+    });
   });
 });

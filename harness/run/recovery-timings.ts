@@ -2,49 +2,118 @@ import { quantileSorted } from "d3-array";
 import type { RunTimings } from "../base/run-record.ts";
 import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 
-type Timings = Pick<
-  RunTimings,
-  "detect_ms" | "recover_ms" | "lost_steps" | "transactions" | "pause_p50_ms" | "pause_p90_ms" | "pause_max_ms"
->;
+type Timings = Omit<RunTimings, "total_ms" | "fleet_ms" | "boot_ms" | "migration_ms" | "check_ms" | "downtime_ms">;
+
+/** Faults that only make a link or a disk worse: nothing dies of them. */
+const SHAPING: readonly string[] = ["bandwidth", "latency", "slice", "byte-limit", "fill"];
 
 /**
  * What the agents' events say of a recovery; a function of the timeline. Times are seen from the harness, a few
  * milliseconds late.
  *
- * - `detect_ms`: from the first fault until an agent acts on it: its lease is lost, it asks for votes, it takes over.
- * - `recover_ms`: from there until the restored guest runs; only where one was restored.
+ * - `detect_ms`: from the fault until an agent acts on it: its lease is lost, it asks for votes, it takes over. The fault
+ *   that a restore is for is the first one that was still in force when it began; where none was, the last before it.
+ * - `recover_ms`: from there until the restored guest runs (it was asked to, and said that it does); only where one was
+ *   restored. Between the two lie the votes, the restore and the second vote.
  * - `lost_steps`: how far the guest was seen to come where it died, less where it was when the transaction was taken that
  *   it was restored from (between two looks at it: in proportion to the time).
+ * - `pause_*_ms`: how long the guest stood still for a transaction by QEMU's stamps, where the agent tells them; the
+ *   parts (`stop`, `device`, `find_copy`, `cont`) are medians, each of its own, and need not add up.
+ * - `control_late_*_ms`, `agent_rss_max_mib`: of the worst agent, over all its lives.
  */
 export function recoveryTimings(events: readonly TimelineEvent[]): Timings {
-  const pauses = events.flatMap((event) => (event.kind === "tx.taken" ? [event.pause_ms] : [])).sort((a, b) => a - b);
   const committed = events.filter(({ kind }) => kind === "tx.committed").length;
-  const pause = (at: number): number => Math.round((quantileSorted(pauses, at) ?? 0) * 10) / 10;
   return {
     ...recovery(events),
     ...(committed > 0 ? { transactions: committed } : {}),
-    ...(pauses.length > 0 ? { pause_p50_ms: pause(0.5), pause_p90_ms: pause(0.9), pause_max_ms: pause(1) } : {}),
+    ...pauses(events),
+    ...vitals(events),
+  };
+}
+
+function pauses(events: readonly TimelineEvent[]): Timings {
+  const taken = events.flatMap((event) => (event.kind === "tx.taken" ? [event] : []));
+  if (taken.length === 0) return {};
+  const at = (share: number, of: (event: (typeof taken)[number]) => number | undefined): number | undefined => {
+    const values = taken.flatMap((event) => of(event) ?? []).sort((a, b) => a - b);
+    const value = quantileSorted(values, share);
+    return value === undefined ? undefined : Math.round(value * 10) / 10;
+  };
+  const still = (share: number): number => at(share, ({ still_ms, pause_ms }) => still_ms ?? pause_ms) ?? 0;
+  const cont_p50_ms = at(0.5, ({ cont_ms }) => cont_ms);
+  return {
+    pause_p50_ms: still(0.5),
+    pause_p90_ms: still(0.9),
+    pause_p99_ms: still(0.99),
+    pause_max_ms: still(1),
+    stop_p50_ms: at(0.5, ({ stop_ms }) => stop_ms) ?? 0,
+    device_p50_ms: at(0.5, ({ device_ms }) => device_ms) ?? 0,
+    find_copy_p50_ms: at(0.5, ({ find_ms, copy_ms }) => find_ms + copy_ms) ?? 0,
+    ...(cont_p50_ms === undefined ? {} : { cont_p50_ms }),
+  };
+}
+
+/** What an agent tells is since its start: the last word of each life counts, and a worst that shrinks is another life. */
+function vitals(events: readonly TimelineEvent[]): Timings {
+  const lives = new Map<string, { p99_ms: number; max_ms: number }[]>();
+  let rss_mib: number | undefined;
+  for (const event of events) {
+    if (event.kind !== "agent.vitals") continue;
+    const [p99_ms, max_ms] = [event.control_late_p99_ms, event.control_late_max_ms];
+    const known = lives.get(event.lane) ?? [];
+    lives.set(event.lane, known);
+    const last = known.at(-1);
+    if (last === undefined || max_ms < last.max_ms) known.push({ p99_ms, max_ms });
+    else Object.assign(last, { p99_ms, max_ms });
+    rss_mib = Math.max(rss_mib ?? 0, event.rss_mib);
+  }
+  if (rss_mib === undefined) return {};
+  const all = [...lives.values()].flat();
+  const worst = (of: (life: (typeof all)[number]) => number): number => Math.round(Math.max(...all.map(of)) * 10) / 10;
+  return {
+    control_late_p99_ms: worst(({ p99_ms }) => p99_ms),
+    control_late_max_ms: worst(({ max_ms }) => max_ms),
+    agent_rss_max_mib: Math.round(rss_mib),
   };
 }
 
 function recovery(events: readonly TimelineEvent[]): Timings {
-  const fault = events.find(({ kind }) => kind === "fault.injected");
-  if (fault === undefined) return {};
-  const after = events.filter(({ at_ms }) => at_ms > fault.at_ms);
-  const detected = after.find(
-    ({ kind }) => kind === "lease.lost" || kind === "vote.asked" || kind === "takeover" || kind === "restore.started",
+  const first = events.find(({ kind }) => kind === "fault.injected");
+  if (first === undefined) return {};
+  const restored = events.find(({ kind, at_ms }) => kind === "restore.running" && at_ms > first.at_ms);
+  if (restored?.kind !== "restore.running") {
+    const detected = events.find(({ kind, at_ms }) => at_ms > first.at_ms && DETECTED.includes(kind));
+    return detected === undefined ? {} : { detect_ms: Math.round(detected.at_ms - first.at_ms) };
+  }
+  const started = events.find(
+    ({ kind, lane, at_ms }) =>
+      kind === "restore.started" && lane === restored.lane && at_ms > first.at_ms && at_ms <= restored.at_ms,
   );
-  if (detected === undefined) return {};
-  const detect_ms = Math.round(detected.at_ms - fault.at_ms);
-  const restored = after.find(({ kind }) => kind === "restore.running");
-  if (restored?.kind !== "restore.running") return { detect_ms };
+  const fault = faultBehind(events, started?.at_ms ?? restored.at_ms) ?? first;
+  const after = events.filter(({ at_ms }) => at_ms > fault.at_ms && at_ms <= restored.at_ms);
   // Who lost the lease of somebody else has not detected this yet: the vote is what the recovery begins with.
-  const began = after.find(({ kind, at_ms }) => kind === "vote.asked" && at_ms <= restored.at_ms) ?? detected;
+  const began =
+    after.find(({ kind, lane }) => kind === "vote.asked" && lane === restored.lane) ??
+    after.find(({ kind }) => kind === "vote.asked") ??
+    after.find(({ kind }) => DETECTED.includes(kind));
+  if (began === undefined) return {};
   return {
     detect_ms: Math.round(began.at_ms - fault.at_ms),
     recover_ms: Math.round(restored.at_ms - began.at_ms),
     ...lost(events, restored.at_ms, restored.lane as HostRole, restored.generation),
   };
+}
+
+const DETECTED: readonly string[] = ["lease.lost", "vote.asked", "takeover", "restore.started"];
+
+/** The fault that a restore which began then is for. */
+function faultBehind(events: readonly TimelineEvent[], began_ms: number): TimelineEvent | undefined {
+  const before = events.filter(({ at_ms }) => at_ms < began_ms);
+  const healed = new Set(before.flatMap((event) => (event.kind === "fault.healed" ? [event.id] : [])));
+  const struck = before.flatMap((event) =>
+    event.kind === "fault.injected" && !SHAPING.includes(event.fault) ? [event] : [],
+  );
+  return struck.find(({ id }) => !healed.has(id)) ?? struck.at(-1);
 }
 
 /** Steps that were done elsewhere before, and are not in what was restored. */

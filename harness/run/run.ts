@@ -6,13 +6,15 @@ import { pipeline } from "node:stream/promises";
 import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
 import { LineCutter } from "../base/lines.ts";
+import { chunksOf } from "../base/patience.ts";
 import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
 import { RUN_RECORD_VERSION } from "../base/run-record.ts";
 import type { HostRole, RunPhase, TimelineEvent } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
 import { movers } from "../checks/check.ts";
-import type { AfterwardsFindings, Evidence, OutputFindings } from "../checks/evidence.ts";
+import type { AfterwardsFindings, Evidence } from "../checks/evidence.ts";
 import { nothingLeft } from "../checks/nothing-left.ts";
+import { struck } from "../checks/struck.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
 import { AGENT_FILES } from "../fleet/agent-files.ts";
@@ -28,12 +30,14 @@ import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import { makeGuest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
+import { DEFAULT_PATIENCE_MS, type Looking, lookingWith } from "./looking.ts";
 import { migrateAgain } from "./migrate-again.ts";
 import { Nemesis } from "./nemesis.ts";
 import { recoveryTimings } from "./recovery-timings.ts";
 import { ProgressSampler } from "./sampler.ts";
 import type { Scenario } from "./scenario.ts";
-import { type Settled, StockMigration } from "./stock.ts";
+import type { Settled } from "./settled.ts";
+import { STOCK_PATIENCE, StockMigration } from "./stock.ts";
 import { Timeline } from "./timeline.ts";
 import { faultId, triggerText } from "./trigger.ts";
 import type { AgentStatus } from "./txsync/agent-client.ts";
@@ -42,7 +46,7 @@ import { AgentVms } from "./txsync/agent-vms.ts";
 import { Agents } from "./txsync/agents.ts";
 import { Edge } from "./txsync/edge.ts";
 import { TxsyncMigration } from "./txsync/migration.ts";
-import { DEFAULT_TXSYNC, type TxsyncSettings } from "./txsync/settings.ts";
+import { settingsFor, type TxsyncSettings } from "./txsync/settings.ts";
 
 /** What every run of one command shares. */
 export interface RunEnvironment {
@@ -69,6 +73,8 @@ export interface RunRequest {
   readonly memory_bytes: number;
   /** Over the scenario's own. */
   readonly work?: GuestWork;
+  /** Gives up once nothing has moved for so long; default DEFAULT_PATIENCE_MS. */
+  readonly patience_ms?: number;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
   /** Over the scenario's own settings of txsync. */
@@ -94,9 +100,9 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   const clock = new PhaseClock(timeline);
   let judged: Judged;
   let error: string | undefined;
+  const run = new Run(environment, request, id, folder, timeline, clock);
   try {
-    const evidence = await new Run(environment, request, id, folder, timeline, clock).play();
-    judged = struck(judge(evidence), scenario, timeline.events);
+    judged = struck(judge(await run.play()), namedFaults(scenario), timeline.events);
   } catch (thrown) {
     error = messageOf(thrown);
     judged = { verdict: "unknown", why: `the harness failed: ${error.split("\n")[0]}`, checks: [] };
@@ -132,6 +138,8 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     memory_bytes: request.memory_bytes,
     ...scenario.work,
     ...request.work,
+    patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
+    ...(run.tries === undefined ? {} : { tries: run.tries }),
     faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
     expected,
     verdict: judged.verdict,
@@ -148,23 +156,11 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   return { record, folder };
 }
 
-/** A fault that never struck proves nothing: then nobody has seen what the scenario is for. */
-function struck(judged: Judged, scenario: Scenario, events: readonly TimelineEvent[]): Judged {
-  if (judged.verdict !== "intact") return judged;
-  const missed = scenario.faults.findIndex((_, index) => {
-    const id = faultId(index);
-    return (
-      !events.some((event) => event.kind === "fault.injected" && event.id === id) ||
-      events.some((event) => event.kind === "fault.failed" && event.id === id)
-    );
-  });
-  const plan = scenario.faults[missed];
-  if (plan === undefined) return judged;
-  return {
-    ...judged,
-    verdict: "unknown",
-    why: `fault ${missed} (${plan.fault.fault}, ${whereOf(plan.fault)}) never struck`,
-  };
+function namedFaults({ faults }: Scenario): readonly { readonly id: string; readonly name: string }[] {
+  return faults.map(({ fault }, index) => ({
+    id: faultId(index),
+    name: `fault ${index} (${fault.fault}, ${whereOf(fault)})`,
+  }));
 }
 
 /** The command that runs the same again. */
@@ -181,6 +177,7 @@ function commandOf(environment: RunEnvironment, request: RunRequest): string {
   if (durability !== undefined) words.push(`--durability ${durability}`);
   if (base_ahead !== undefined) words.push(`--ahead ${Math.round(base_ahead * 100)}`);
   if (find !== undefined) words.push(`--find ${find}`);
+  if (request.patience_ms !== undefined) words.push(`--patience ${request.patience_ms / 1000}`);
   return words.join(" ");
 }
 
@@ -234,6 +231,9 @@ class Run {
   readonly #clock: PhaseClock;
   readonly #vms = new Map<HostRole, StartedVm>();
   readonly #files = new Map<string, WriteStream>();
+  readonly #looking: Looking;
+  /** How often the migration was asked for; undefined before it was. */
+  tries: number | undefined;
 
   constructor(
     environment: RunEnvironment,
@@ -249,6 +249,7 @@ class Run {
     this.#folder = folder;
     this.#timeline = timeline;
     this.#clock = clock;
+    this.#looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, timeline.emit);
   }
 
   /** From nothing to evidence; whatever was started is gone afterwards, however it ended. */
@@ -260,6 +261,7 @@ class Run {
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
+      looking: this.#looking,
     });
     await using stack = new AsyncDisposableStack();
     stack.defer(() => this.#closeLogs());
@@ -328,7 +330,8 @@ class Run {
     await using sampler = new ProgressSampler(guest, this.#vms, this.#timeline);
     let settled: Settled;
     try {
-      settled = await new StockMigration(source, target, scenario.migration, this.#timeline).run();
+      const patience = { ...STOCK_PATIENCE, patience_ms: this.#looking.patience_ms };
+      settled = await new StockMigration(source, target, scenario.migration, this.#timeline, patience).run();
     } finally {
       stopFollowing();
       await nemesis.stop();
@@ -358,11 +361,12 @@ class Run {
       }
     });
     const log = (role: HostRole): LogSink => this.#logOf(role);
+    const settings = settingsFor(memory_bytes, scenario.txsync, this.#request.txsync);
     const agentVms = new AgentVms({ fleet, edge, emit, log, vms: this.#vms });
     const startAgents = async (turn: number): Promise<Agents> =>
       stack.use(
         await Agents.start(fleet, {
-          settings: { ...DEFAULT_TXSYNC, ...scenario.txsync, ...this.#request.txsync },
+          settings,
           turn,
           token,
           qemu_binary: this.#environment.qemu_binary,
@@ -371,6 +375,7 @@ class Run {
           onEvent: (role, event) => {
             if (event.kind === "qemu.started") agentVms.started(role, event.pid);
             if (event.kind === "qemu.exited") agentVms.ended(role, event.last_lines);
+            if (event.kind === "gate.released") edge.marked(role, event.n);
             if (event.kind === "run.note") this.#logOf(role)("agent", event.text);
             emit(event.kind.startsWith("migration.") ? "migration" : role, event);
           },
@@ -412,8 +417,11 @@ class Run {
     const migration = new TxsyncMigration({
       fleet,
       agents,
+      memory_bytes,
       bytes_per_s: scenario.migration.bandwidth_bytes_per_s,
-      emit,
+      timeline: this.#timeline,
+      patience_ms: this.#looking.patience_ms,
+      lease_ms: settings.lease_ms,
       faultsOver: () => nemesis.done,
       struck: () => nemesis.struck,
       prepareTarget: () => agents.client("target").ask({ do: "prepare", machine, start: "incoming" }),
@@ -426,14 +434,14 @@ class Run {
     }
     await sampler[Symbol.asyncDispose]();
     this.#clock.downtime_ms = sampler.downtime_ms;
+    this.tries = settled.tries;
     emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#clock.enter("check");
-    const shut = await migration.shut();
+    const parts = { agents, startAgents, agentVms, machine, edge, lease_ms: settings.lease_ms };
     return await this.#evidence(fleet, guest, settled, workload, machine.hold, {
-      shut,
-      edge: () => edge.findings,
+      edge,
       released: () => agents.stop(),
-      afterwards: (owner) => this.#afterwards(fleet, guest, owner, { agents, startAgents, agentVms, machine, edge }),
+      afterwards: (owner) => this.#afterwards(fleet, guest, owner, parts),
     });
   }
 
@@ -448,12 +456,14 @@ class Run {
       agentVms,
       machine,
       edge,
+      lease_ms,
     }: {
       readonly agents: Agents;
       readonly startAgents: (turn: number) => Promise<Agents>;
       readonly agentVms: AgentVms;
       readonly machine: Machine;
       readonly edge: Edge;
+      readonly lease_ms: number;
     },
   ): Promise<AfterwardsFindings | undefined> {
     const { scenario } = this.#request;
@@ -478,8 +488,11 @@ class Run {
         const migration = new TxsyncMigration({
           fleet,
           agents: again,
+          memory_bytes: this.#request.memory_bytes,
           bytes_per_s: scenario.migration.bandwidth_bytes_per_s,
-          emit: this.#timeline.emit,
+          timeline: this.#timeline,
+          patience_ms: this.#looking.patience_ms,
+          lease_ms,
           faultsOver: () => true,
           struck: () => false,
           prepareTarget: () => again.client("target").ask({ do: "prepare", machine, start: "incoming" }),
@@ -488,9 +501,11 @@ class Run {
         if (settled.owner !== "target") throw new Error(`the second migration: ${settled.how}`);
         const arrived = await agentVms.of("target");
         this.#vms.set("target", arrived);
+        // It has all its memory: one step takes no longer for a large guest.
         await waitFor({ what: "the guest to go on after the second migration", timeout_ms: 5_000 }, async () =>
           ((await guest.steps(arrived)) ?? 0) > steps_before ? true : undefined,
         );
+        await edge.count("target");
         const memory = await guest.memory(arrived);
         await again.stop();
         if (memory === undefined) throw new Error("this guest's memory cannot be looked at");
@@ -506,9 +521,7 @@ class Run {
     workload: { stop(): Promise<void> },
     held_still: boolean,
     agents?: {
-      /** Hosts whose instance can let nothing out. */
-      readonly shut: ReadonlySet<HostRole>;
-      readonly edge: () => OutputFindings;
+      readonly edge: Edge;
       /** The agents let go of everything: what comes then is plain QEMU. */
       readonly released: () => Promise<void>;
       readonly afterwards: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
@@ -521,22 +534,32 @@ class Run {
     );
     // While it is watched whether a second instance moves, the owner can already be asked about itself.
     const named = settled.owner === "none" ? undefined : this.#vms.get(settled.owner);
-    const asked = named?.alive && !held_still ? gather(() => guest.selfCheck(named)) : undefined;
+    const looked_at = named?.alive === true && !held_still && settled.arriving === undefined;
+    const asked = looked_at && named !== undefined ? gather(() => guest.selfCheck(named)) : undefined;
     const progress = await watching;
+    const seen = evidenceWithoutVm(guest, settled, progress, held_still);
+    // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
+    const two = agents !== undefined && movers(seen).length > 1;
+    const succeeded = two ? { succeeded: (await agents.edge.succeeded(settled.owner)) ?? ("unheard" as const) } : {};
     await workload.stop();
-    const without: Evidence = {
-      ...evidenceWithoutVm(guest, settled, progress, held_still),
-      ...(agents === undefined ? {} : { shut: [...agents.shut], edge: agents.edge() }),
-    };
+    await agents?.edge.count(settled.owner);
+    // What comes out while the VM is put through something afterwards belongs to it too.
+    const toldByAgents = (): Pick<Evidence, "edge" | "violations"> =>
+      agents === undefined ? {} : { edge: agents.edge.findings, violations: violationsIn(this.#timeline.events) };
+    const without: Evidence = { ...seen, ...succeeded, ...toldByAgents() };
     // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
     const moving = movers(without);
     const found = settled.owner === "none" ? moving[0] : settled.owner;
     const owner = found === undefined ? undefined : this.#vms.get(found);
-    if (owner === undefined || !owner.alive) return without;
+    if (owner === undefined || !owner.alive || settled.arriving !== undefined) return without;
     if (held_still) {
       const source = this.#vms.get("source");
       const memory = await gather(() => guest.memory(owner));
-      return { ...without, memory, still: await gather(() => auditStill(source, owner, this.#request.accel)) };
+      return {
+        ...without,
+        memory,
+        still: await gather(() => auditStill(source, owner, this.#request.accel, this.#looking)),
+      };
     }
     const self = await (asked ?? gather(() => guest.selfCheck(owner)));
     const memory = await gather(() => guest.memory(owner));
@@ -547,11 +570,16 @@ class Run {
     if (agents !== undefined) await this.#keepLog(fleet.host("escrow"));
     const last = this.#request.scenario.afterwards === "migrate-protected" ? this.#vms.get("target") : owner;
     const again = await gather(() =>
-      migrateAgain(fleet, guest, last ?? owner, this.#vms, (role) =>
-        this.#startVm(fleet, guest, role, { incoming: true, paused: false }),
+      migrateAgain(
+        fleet,
+        guest,
+        last ?? owner,
+        this.#vms,
+        (role) => this.#startVm(fleet, guest, role, { incoming: true, paused: false }),
+        this.#looking,
       ),
     );
-    return { ...without, memory, guest: self, ledger, again, ...afterwards };
+    return { ...without, ...toldByAgents(), memory, guest: self, ledger, again, ...afterwards };
   }
 
   async #startVm(
@@ -586,7 +614,9 @@ class Run {
       mkdirSync(folder, { recursive: true });
       for (const name of names) {
         const path = `${AGENT_FILES.memory_folder}-1/log/${name}`;
-        await pipeline(await escrow.readFile(path), createWriteStream(join(folder, name)));
+        const what = `the escrow's ${name} to be read`;
+        const bytes = chunksOf(await escrow.readFile(path), { what, ...this.#looking });
+        await pipeline(bytes, createWriteStream(join(folder, name)));
       }
     } catch (error) {
       this.#timeline.emit("run", { kind: "run.note", text: `the escrow's log was not kept: ${messageOf(error)}` });
@@ -608,4 +638,9 @@ class Run {
   async #closeLogs(): Promise<void> {
     await Promise.all([...this.#files.values()].map((file) => new Promise((resolve) => file.end(resolve))));
   }
+}
+
+/** What agents tell of rules that were broken, each with the host that tells of it. */
+function violationsIn(events: readonly TimelineEvent[]): readonly string[] {
+  return events.flatMap((event) => (event.kind === "violation" ? [`${event.lane}: ${event.why}`] : []));
 }

@@ -54,6 +54,7 @@ describe("the list of scenarios", () => {
       expect(Object.keys(FAULTS)).toContain(fault.fault);
       expect(whereOf(fault)).not.toBe("");
       for (const trigger of heal ? [at, heal] : [at]) {
+        if (trigger.on === "healed") expect(scenario.faults[trigger.index]?.heal).toBeDefined();
         if (trigger.on === "fault") expect(scenario.faults[trigger.index]).toBeDefined();
         if (trigger.on === "pages") expect([trigger.percent > 0, trigger.percent <= 100]).toEqual([true, true]);
         if (trigger.after_ms !== undefined) expect(trigger.after_ms).toBeGreaterThan(0);

@@ -1,6 +1,7 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../base/errors.ts";
+import { Patience } from "../base/patience.ts";
 import type { HostRole, ProtocolStep } from "../base/timeline.ts";
+import { pause } from "../base/wait.ts";
 import { linkAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import type { StartedVm } from "../fleet/vm.ts";
@@ -14,27 +15,28 @@ import {
   stepOfStatus,
 } from "../qemu/migration-api.ts";
 import { traits, versionOfGreeting } from "../qemu/versions.ts";
+import { Movement } from "./movement.ts";
 import type { MigrationPlan } from "./scenario.ts";
+import { givenUpAt, type Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
 
-/** How a migration came out, as whoever manages it sees it. */
-export interface Settled {
-  readonly owner: HostRole | "none";
-  readonly how: string;
-}
-
-/** How long the manager waits, in milliseconds. Not the guest's business: nothing is asserted about these. */
+/**
+ * How long the manager waits, in milliseconds. Not the guest's business: nothing is asserted about these. The first two
+ * are the manager's policy: they begin when nothing comes any more, and know nothing of the guest's size.
+ */
 export interface StockPatience {
   /** Post-copy without a byte of progress for so long is taken for a dead link: both sides are paused. */
   readonly stalled_ms: number;
   /** Recovery is tried for so long before the guest is given up. */
   readonly recovery_ms: number;
-  readonly whole_ms: number;
+  /** The whole is given up once nothing has moved for so long: it takes as long as there is memory. */
+  readonly patience_ms: number;
 }
 
-export const STOCK_PATIENCE: StockPatience = { stalled_ms: 1_000, recovery_ms: 4_000, whole_ms: 60_000 };
+export const STOCK_PATIENCE = { stalled_ms: 1_000, recovery_ms: 4_000 };
 
 const LOOK_EVERY_MS = 10;
+/** For a monitor to answer a command that does nothing but begin or tell something. */
 const ANSWER_MS = 400;
 const RETRY_EVERY_MS = 200;
 
@@ -65,13 +67,7 @@ export class StockMigration {
   #broken_since_ms: number | undefined;
   #tried_ms = Number.NEGATIVE_INFINITY;
 
-  constructor(
-    source: StartedVm,
-    target: StartedVm,
-    plan: MigrationPlan,
-    timeline: Timeline,
-    patience = STOCK_PATIENCE,
-  ) {
+  constructor(source: StartedVm, target: StartedVm, plan: MigrationPlan, timeline: Timeline, patience: StockPatience) {
     this.#source = { vm: source, status: "none" };
     this.#target = { vm: target, status: "none" };
     this.#plan = plan;
@@ -81,7 +77,9 @@ export class StockMigration {
 
   /** Runs the migration to its end, good or bad. */
   async run(): Promise<Settled> {
-    const began_ms = this.#timeline.now_ms;
+    const patience = new Patience(this.#patience.patience_ms, this.#timeline.now_ms);
+    const movement = new Movement(patience);
+    this.#unsubscribe.push(this.#timeline.onEvent((event) => movement.see(event)));
     this.#watch();
     try {
       await this.#begin();
@@ -89,10 +87,14 @@ export class StockMigration {
         await this.#look();
         const settled = await this.#decide();
         if (settled) return settled;
-        if (this.#timeline.now_ms - began_ms > this.#patience.whole_ms) {
-          return { owner: "none", how: `not settled within ${this.#patience.whole_ms} ms` };
-        }
-        await delay(LOOK_EVERY_MS);
+        const now_ms = this.#timeline.now_ms;
+        const what = this.#switched ? "the target to have every page" : "the migration to switch over";
+        const over = patience.over(now_ms);
+        if (over !== undefined)
+          return givenUpAt(`waited for ${what}: ${over}`, this.#switched ? movement.pages : undefined);
+        const waiting = patience.toSay(now_ms);
+        if (waiting !== undefined) this.#timeline.emit("run", { kind: "run.waiting", what, ...waiting });
+        await pause(LOOK_EVERY_MS);
       }
     } finally {
       for (const stop of this.#unsubscribe) stop();

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
+import { chunksOf, whileMoving } from "../../base/patience.ts";
 import type { Accel } from "../../base/run-record.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
-import { waitFor, within } from "../../base/wait.ts";
+import { waitFor } from "../../base/wait.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
 import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
@@ -15,6 +16,7 @@ import {
 } from "../../guests/integrity/ledger-history.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
+import { LOOKING, type Looking } from "../looking.ts";
 import type { GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 import { checkWork, type GuestWork } from "./work.ts";
 
@@ -24,12 +26,10 @@ export interface GuestSettings {
   readonly accel: Accel;
   readonly emit: Emit;
   readonly work?: GuestWork;
+  /** How whoever waits for the guest waits. */
+  readonly looking?: Looking;
 }
 
-/** How long a guest that boots may say nothing. Emulated KVM takes 4 to 6 s for the firmware alone. */
-const BOOT_SILENT_MS = 60_000;
-/** A guest that is reset says how far it is on its console only; what it fills is at most 2 GiB. */
-const REBOOT_MS = 120_000;
 /** The guest checks its pages in parts that grow while they are quick, for at most so long: emulated KVM is slow. */
 const VERIFY_PAGES_FIRST = 256;
 const VERIFY_QUICK_MS = 100;
@@ -38,9 +38,11 @@ const VERIFY_BUDGET_MS = 2_000;
 const ABOVE_MS_PER_GIB = 15_000;
 /** Enough to change hundreds of pages in every phase, and not enough to keep a processor from everybody else. */
 const DEFAULT_RATE = 1_000;
+/** For one operation of a client, which the guest answers between two steps: nothing in it knows how much memory there is. */
 const OPERATION_MS = 500;
 /** What is typed while the agent that passes it on is away is lost, as on a line that nobody listens to. */
 const GREETING_MS = 1_000;
+/** For a guest that runs to answer at all. */
 const ANSWERS_MS = 10_000;
 const APPENDS_TO_WARM_UP = 10;
 /** Every so many operations one reads what was written last: it must be there. */
@@ -68,13 +70,15 @@ export class IntegrityGuest implements GuestUnderTest {
   readonly #emit: Emit;
   /** The line that ended its boot, well or not. */
   #boot: string | undefined;
-  #onLine: () => void = () => undefined;
+  /** Lines on its console that tell how far its boot is. */
+  #boot_lines = 0;
+  readonly #looking: Looking;
   readonly #history: LedgerOperation[] = [];
   /** The ledger as it was found in the guest's memory; nothing while nobody has looked. */
   #entries: readonly LedgerEntry[] | undefined;
   #next_seq = 1;
 
-  constructor({ seed, memory_bytes, accel, emit, work = {} }: GuestSettings) {
+  constructor({ seed, memory_bytes, accel, emit, work = {}, looking = LOOKING }: GuestSettings) {
     checkWork("integrity", memory_bytes, work);
     const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes: set } = work;
     const fill = accel === "kvm" ? "head" : "full";
@@ -84,30 +88,32 @@ export class IntegrityGuest implements GuestUnderTest {
       append: `seed=${seed} rate=${rate}${set === undefined ? "" : ` set=${set / 1024 ** 2}`} fill=${fill}`,
     };
     this.#emit = emit;
+    this.#looking = looking;
   }
 
   onConsole(host: HostRole, line: string): void {
     this.#emit(host, { kind: "guest.log", host, line });
     if (line.startsWith("ferryman-integrity ")) this.#boot ??= line;
-    this.#onLine();
     const step = /^step cpu=(\d+) n=(\d+)/.exec(line);
-    if (step) this.#emit(host, { kind: "guest.progress", host, cpu: Number(step[1]), step: Number(step[2]) });
+    if (step === null) this.#boot_lines += 1;
+    else this.#emit(host, { kind: "guest.progress", host, cpu: Number(step[1]), step: Number(step[2]) });
   }
 
   async booted(vm: StartedVm): Promise<void> {
-    const lastLines = (): readonly string[] => vm.process.lastLines();
-    const gone = vm.process.exited.then((code) => Promise.reject(new Error(`QEMU exited with code ${code}`)));
-    // After the boot it is nobody's concern here.
-    gone.catch(() => undefined);
-    const what = "the integrity guest to go on booting";
     // It says how far it is while it fills its memory, so that a large guest has the time that it takes.
-    while (this.#boot === undefined) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      this.#onLine = resolve;
-      await within({ what, timeout_ms: BOOT_SILENT_MS, lastLines }, Promise.race([promise, gone]));
-    }
-    if (!this.#boot.startsWith("ferryman-integrity boot"))
-      throw new UserError(`the guest does not boot: ${this.#boot}`);
+    const boot = await this.#whileItBoots(vm, "the integrity guest to boot", () => {
+      if (vm.process.gone) throw new Error(`QEMU exited: ${vm.process.lastLines().join(" | ")}`);
+      return this.#boot;
+    });
+    if (!boot.startsWith("ferryman-integrity boot")) throw new UserError(`the guest does not boot: ${boot}`);
+  }
+
+  async #whileItBoots<T>(vm: StartedVm, what: string, look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+    const moves = (): string => `${this.#boot_lines} lines on its console`;
+    return await whileMoving(
+      { what, ...this.#looking, interval_ms: 20, moves, lastLines: () => vm.process.lastLines() },
+      look,
+    );
   }
 
   async steps(vm: StartedVm): Promise<number | undefined> {
@@ -129,7 +135,12 @@ export class IntegrityGuest implements GuestUnderTest {
     const { running } = await vm.control.execute("query-status");
     if (running) await vm.control.execute("stop");
     try {
-      const ram = await verifyRam(await vm.host.readFile(RAM_PATH));
+      const ram = await verifyRam(
+        chunksOf(await vm.host.readFile(RAM_PATH), {
+          what: `the guest's memory on ${vm.host.role} to be read`,
+          ...this.#looking,
+        }),
+      );
       this.#entries = ram.ledger;
       const above = await this.#above(vm, ram.status);
       const bad = ram.bad.map(({ page, address, expected_step, found }) => ({
@@ -175,7 +186,7 @@ export class IntegrityGuest implements GuestUnderTest {
   async reboot(vm: StartedVm): Promise<void> {
     const before = await this.#status(vm);
     await vm.control.executeRaw("system_reset");
-    await waitFor({ what: "the integrity guest to boot again", timeout_ms: REBOOT_MS }, async () => {
+    await this.#whileItBoots(vm, "the integrity guest to boot again", async () => {
       // While it boots there is no status page, or a half written one.
       const now = await this.#status(vm).catch(() => undefined);
       return now !== undefined && now.boot_id !== before?.boot_id && now.phase === "working" ? true : undefined;
@@ -222,6 +233,7 @@ export class IntegrityGuest implements GuestUnderTest {
     let acknowledged = 0;
     let last_index = -1;
     const emit = this.#emit;
+    const looking = this.#looking;
     // An operation that fails to come back is unknown, whatever went wrong: nobody can know whether the guest did it.
     const append = async (client: LedgerClient, host: HostRole): Promise<boolean> => {
       const client_seq = this.#next_seq++;
@@ -291,8 +303,13 @@ export class IntegrityGuest implements GuestUnderTest {
         moved += 1;
       },
       async warmedUp() {
-        await waitFor(
-          { what: `${APPENDS_TO_WARM_UP} acknowledged appends before the migration`, timeout_ms: 10_000 },
+        await whileMoving(
+          {
+            what: `${APPENDS_TO_WARM_UP} acknowledged appends before the migration`,
+            ...looking,
+            interval_ms: 10,
+            moves: () => `${acknowledged} appends`,
+          },
           () => (acknowledged >= APPENDS_TO_WARM_UP ? true : undefined),
         );
       },

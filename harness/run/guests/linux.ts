@@ -1,15 +1,17 @@
+import { whileMoving } from "../../base/patience.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
-import { waitFor } from "../../base/wait.ts";
 import type { GuestFindings } from "../../checks/evidence.ts";
-import type { StartedVm } from "../../fleet/vm.ts";
+import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
 import { LinuxControl } from "../../guests/linux/control.ts";
+import { LOOKING, type Looking } from "../looking.ts";
 import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
 import type { GuestSettings } from "./integrity.ts";
 import { checkWork } from "./work.ts";
 
-const BOOT_MS = 60_000;
+/** The guest looks through all its memory before it answers; 3 ms for 1000 pages here, a busy machine may take longer. */
+const VERIFY_MS = { at_least: 20_000, per_gib: 15_000 };
 const STEPS_TO_WARM_UP = 500;
 
 /** A Debian kernel with our memory worker: interrupts, page tables, stacks. It checks itself and tells on its console. */
@@ -23,7 +25,10 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #steps = new Map<HostRole, number>();
   readonly #trouble: string[] = [];
 
-  constructor({ seed, memory_bytes, emit, work = {} }: GuestSettings) {
+  readonly #looking: Looking;
+  readonly #verify_ms: number;
+
+  constructor({ seed, memory_bytes, emit, work = {}, looking = LOOKING }: GuestSettings) {
     checkWork("linux", memory_bytes, work);
     const { write_rate_pages_per_s: rate, working_set_bytes } = work;
     this.files = {
@@ -37,6 +42,8 @@ export class LinuxGuest implements GuestUnderTest {
       }),
     };
     this.#emit = emit;
+    this.#looking = looking;
+    this.#verify_ms = VERIFY_MS.at_least + VERIFY_MS.per_gib * Math.ceil(memory_bytes / 1024 ** 3);
   }
 
   onConsole(host: HostRole, line: string): void {
@@ -58,11 +65,13 @@ export class LinuxGuest implements GuestUnderTest {
   }
 
   async booted(vm: StartedVm): Promise<void> {
-    await waitFor(
+    await whileMoving(
       {
         what: "the Linux guest to boot",
-        timeout_ms: BOOT_MS,
-        interval_ms: 20,
+        ...this.#looking,
+        interval_ms: 100,
+        // It fills its memory without a word.
+        moves: async () => `${(await vm.host.run(`stat -c %b ${RAM_PATH}`, 1_000)).trim()} blocks of memory in use`,
         lastLines: () => vm.process.lastLines(),
       },
       () => {
@@ -92,7 +101,7 @@ export class LinuxGuest implements GuestUnderTest {
 
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {
     using control = new LinuxControl(await vm.com2());
-    const { pages, bad, first_bad, errors } = await control.verify({ timeout_ms: 20_000 });
+    const { pages, bad, first_bad, errors } = await control.verify({ timeout_ms: this.#verify_ms });
     return {
       pages_checked: pages,
       bad_count: bad,
@@ -106,8 +115,9 @@ export class LinuxGuest implements GuestUnderTest {
       moveTo: () => undefined,
       warmedUp: async () => {
         const what = `${STEPS_TO_WARM_UP} steps of the Linux guest before the migration`;
-        await waitFor({ what, timeout_ms: 30_000 }, () =>
-          (this.#steps.get("source") ?? 0) >= STEPS_TO_WARM_UP ? true : undefined,
+        const steps = (): number => this.#steps.get("source") ?? 0;
+        await whileMoving({ what, ...this.#looking, moves: () => `step ${steps()}` }, () =>
+          steps() >= STEPS_TO_WARM_UP ? true : undefined,
         );
       },
       stop: async () => undefined,

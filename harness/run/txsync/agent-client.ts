@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import * as z from "zod";
 import { messageOf } from "../../base/errors.ts";
 import type { TimelineEventBody } from "../../base/timeline.ts";
 import { within } from "../../base/wait.ts";
@@ -6,6 +7,7 @@ import type { StartedHost } from "../../fleet/host.ts";
 import type { ControlRequest } from "../../txsync/agent/control.ts";
 import type { Descriptor, LogState, PageRoute, Phase, Role, VmState } from "../../txsync/core/index.ts";
 import { AgentConnection } from "./agent-connection.ts";
+import { agentEvent } from "./agent-events.ts";
 
 /** What an agent says of itself when it is asked. */
 export interface AgentStatus {
@@ -26,6 +28,15 @@ export interface AgentStatus {
 
 type Ask = ControlRequest extends infer R ? (R extends { id: number } ? Omit<R, "id"> : never) : never;
 
+/** An answer, or an event that came by itself; `id` 0 is an answer to `watch`. */
+const lineSchema = z.looseObject({
+  id: z.number().nullable().optional(),
+  ok: z.unknown(),
+  error: z.string().optional(),
+  event: z.unknown(),
+});
+
+/** For an agent to do what it was asked: to begin something, to start a QEMU, to tell how it is. It fills no memory first. */
 const ANSWER_MS = 20_000;
 const RECONNECT_MS = 50;
 
@@ -76,15 +87,17 @@ export class AgentClient implements Disposable {
   }
 
   #line(socket: Socket, line: string): void {
-    let said: { id?: number; ok?: unknown; error?: string; event?: TimelineEventBody };
+    let said: z.infer<typeof lineSchema>;
     try {
-      said = JSON.parse(line) as typeof said;
+      said = lineSchema.parse(JSON.parse(line));
     } catch (error) {
-      this.#onEvent({ kind: "log", stream: "agent", line: `no JSON from the agent: ${messageOf(error)}` });
+      this.#refused(`the agent's words make no sense: ${messageOf(error)}`);
       return;
     }
     if (said.event !== undefined) {
-      this.#onEvent(said.event);
+      const heard = agentEvent(this.host.role, said.event);
+      if ("event" in heard) this.#onEvent(heard.event);
+      else this.#refused(heard.refused);
       return;
     }
     // Published ports accept connections though nobody listens behind them: only an answer shows an agent.
@@ -92,6 +105,10 @@ export class AgentClient implements Disposable {
     const waiting = this.#pending.get(said.id ?? -1);
     if (said.error !== undefined) waiting?.reject(new Error(said.error));
     else waiting?.resolve(said.ok);
+  }
+
+  #refused(why: string): void {
+    this.#onEvent({ kind: "log", stream: "agent", line: why });
   }
 
   [Symbol.dispose](): void {

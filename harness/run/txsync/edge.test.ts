@@ -47,9 +47,13 @@ class FakeAgent {
     return typeof address === "object" && address !== null ? address.port : 0;
   }
 
-  letOut(frame: number, text: string, channel = 1): void {
+  letOut(frame: number, text: string, channel = 1, generation = 1): void {
     const bytes = Buffer.from(text).toString("base64");
-    this.#socket?.write(`${JSON.stringify({ frame, generation: 1, channel, bytes })}\n`);
+    this.says(JSON.stringify({ frame, generation, channel, bytes }));
+  }
+
+  says(line: string): void {
+    this.#socket?.write(`${line}\n`);
   }
 
   async hears(what: string, sign: (said: Said) => boolean): Promise<void> {
@@ -92,7 +96,16 @@ describe("the receiving edge", () => {
     target.letOut(3, "c");
     await target.hears("an acknowledgement", (said) => said.ack === 3);
     expect(came).toEqual(["source: a", "source: b", "target: c"]);
-    expect(edge.findings).toEqual({ frames: 3, repeated: 0, after_switchover: 3, changed: [] });
+    expect(edge.findings).toEqual({
+      frames: 3,
+      repeated: 0,
+      after_switchover: 3,
+      changed: [],
+      refused: 0,
+      torn: 0,
+      missing: 0,
+      late: [],
+    });
   });
 
   it("drops what comes again, and tells when it is not what it was", async () => {
@@ -108,13 +121,60 @@ describe("the receiving edge", () => {
     expect(edge.findings.changed).toEqual([expect.stringContaining("frame 1 came from target")]);
   });
 
+  it("bears a line that cannot be read, and asks again for what was in it", async () => {
+    const { edge, source, came } = await stage();
+    source.letOut(1, "a");
+    await source.hears("an acknowledgement", (said) => said.ack === 1);
+    source.says('{"frame":2,"gener');
+    await source.hears("the edge to come again", (said) => said.do === "edge" && said.upTo === 1);
+    source.letOut(2, "b");
+    await source.hears("an acknowledgement", (said) => said.ack === 2);
+    expect([came, edge.findings.torn]).toEqual([["source: a", "source: b"], 1]);
+  });
+
+  it("counts what the owner says it has let out and never came", async () => {
+    const { edge, source } = await stage();
+    source.letOut(1, "a");
+    await source.hears("an acknowledgement", (said) => said.ack === 1);
+    edge.marked("source", 1);
+    edge.marked("target", 9);
+    await edge.count("source");
+    expect(edge.findings.missing).toBe(0);
+    edge.marked("source", 3);
+    await edge.count("source");
+    expect(edge.findings.missing).toBe(2);
+    await edge.count("none");
+    expect(edge.findings.missing).toBe(2);
+  });
+
+  it("sees who has been succeeded, and who only says so", async () => {
+    const { edge, source, target } = await stage();
+    target.letOut(1, "a", 1, 1);
+    await target.hears("an acknowledgement", (said) => said.ack === 1);
+    expect(await edge.succeeded("none")).toBeUndefined();
+    source.letOut(2, "b", 1, 3);
+    await source.hears("an acknowledgement", (said) => said.ack === 2);
+    expect(await edge.succeeded("source")).toEqual(["target"]);
+    target.letOut(3, "c", 1, 1);
+    await target.hears("an acknowledgement", (said) => said.ack === 3);
+    expect(await edge.succeeded("source")).toEqual([]);
+    expect(edge.findings.late).toEqual([expect.stringContaining("frame 3 came from target in generation 1 when")]);
+    // The newer generation lets the same out: it had it all along.
+    source.letOut(3, "c", 1, 3);
+    source.letOut(4, "d", 1, 3);
+    await source.hears("an acknowledgement", (said) => said.ack === 4);
+    expect(edge.findings.late).toEqual([]);
+    expect(await edge.succeeded("source")).toEqual(["target"]);
+  });
+
   it("refuses a gap, and comes back to ask for what is missing", async () => {
-    const { source, came } = await stage();
+    const { edge, source, came } = await stage();
     source.letOut(1, "a");
     await source.hears("an acknowledgement", (said) => said.ack === 1);
     source.letOut(3, "c");
     await source.hears("the edge to come again", (said) => said.do === "edge" && said.upTo === 1);
     expect(came).toEqual(["source: a"]);
+    expect(edge.findings.refused).toBe(1);
   });
 
   it("gives a line what comes on its channel, and types into every host that can have the VM", async () => {

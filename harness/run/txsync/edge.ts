@@ -1,6 +1,8 @@
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
+import * as z from "zod";
 import type { HostRole } from "../../base/timeline.ts";
+import { waitFor } from "../../base/wait.ts";
 import type { OutputFindings } from "../../checks/evidence.ts";
 import type { StartedHost } from "../../fleet/host.ts";
 import { AgentConnection } from "./agent-connection.ts";
@@ -9,17 +11,28 @@ const RECONNECT_MS = 20;
 /** Hosts on which the VM can be. */
 const OWNERS: readonly HostRole[] = ["source", "target"];
 
-interface FrameLine {
+/** For frames that were let out to come: what is under way on one connection, and another connection after that. */
+const UNDER_WAY_MS = 3_000;
+
+const frameSchema = z.object({
+  frame: z.int().positive(),
+  generation: z.int().nonnegative(),
+  channel: z.int().nonnegative(),
+  bytes: z.base64(),
+});
+type FrameLine = z.infer<typeof frameSchema>;
+
+/** The last frame that was new when a host let it out. */
+interface LetOut {
   readonly frame: number;
   readonly generation: number;
-  readonly channel: number;
-  readonly bytes: string;
 }
 
 /**
  * The receiving edge: the world outside, to which the VM's output goes. Takes frames in the order of their numbers from
- * whichever host lets them out, drops repeats (and compares them with what came before), refuses gaps. What is typed
- * goes to all hosts that can have the VM; only the one that has it passes it on.
+ * whichever host lets them out, drops repeats (and compares them with what came before), refuses gaps and counts them.
+ * What is typed goes to all hosts that can have the VM; only the one that has it passes it on. Frames carry generation
+ * and host, so that the edge sees by itself who lets the VM's output out.
  */
 export class Edge implements Disposable {
   readonly #connections: readonly AgentConnection[];
@@ -32,6 +45,15 @@ export class Edge implements Disposable {
   #before = 0;
   #repeated = 0;
   #after_switchover = 0;
+  #refused = 0;
+  #torn = 0;
+  #missing = 0;
+  /** What agents say that they have let out: the number of the last frame. */
+  readonly #marks = new Map<HostRole, number>();
+  readonly #let_out = new Map<HostRole, LetOut>();
+  #newest = 0;
+  /** New frames of a generation that had been succeeded, until the newer one lets the same out. */
+  readonly #late = new Map<number, { readonly from: HostRole; readonly text: string }>();
   /** The host from which the last new frame came. */
   from: HostRole = "source";
 
@@ -46,11 +68,50 @@ export class Edge implements Disposable {
       repeated: this.#repeated,
       after_switchover: this.#after_switchover,
       changed: this.#changed,
+      refused: this.#refused,
+      torn: this.#torn,
+      missing: this.#missing,
+      late: [...this.#late.values()].map(({ text }) => text),
     };
   }
 
-  /** Another migration begins, with other agents: frames are numbered anew. */
+  /** An agent says that it has let out everything up to that frame. */
+  marked(role: HostRole, frame: number): void {
+    this.#marks.set(role, Math.max(this.#marks.get(role) ?? 0, frame));
+  }
+
+  /** Waits for what is under way; what the owner says it has let out and has not come by then is missing. */
+  async count(owner: HostRole | "none"): Promise<void> {
+    const mark = owner === "none" ? 0 : (this.#marks.get(owner) ?? 0);
+    const all = (): true | undefined => (this.#upTo >= mark ? true : undefined);
+    await waitFor({ what: "the frames that were let out", timeout_ms: UNDER_WAY_MS }, all).catch(() => undefined);
+    this.#missing += Math.max(0, mark - this.#upTo);
+  }
+
+  /**
+   * Hosts that a newer generation has succeeded: the owner lets out what is new in a generation that is newer than all
+   * that came from there, and nothing new has come from there since. Waits a moment for the owner's first frame.
+   * @returns undefined where the owner lets nothing out in a generation of its own: then nobody outside can tell.
+   */
+  async succeeded(owner: HostRole | "none"): Promise<readonly HostRole[] | undefined> {
+    if (owner === "none") return undefined;
+    const others = OWNERS.filter((role) => role !== owner);
+    const before = (role: HostRole): number => this.#let_out.get(role)?.generation ?? 0;
+    const look = (): true | undefined => others.some((role) => before(role) < before(owner)) || undefined;
+    try {
+      await waitFor({ what: "the owner's output", timeout_ms: UNDER_WAY_MS }, look);
+    } catch {
+      return undefined;
+    }
+    const late = [...this.#late.values()].map(({ from }) => from);
+    return others.filter((role) => before(role) < before(owner) && !late.includes(role));
+  }
+
+  /** Another migration begins, with other agents: frames and generations are numbered anew. */
   anew(): void {
+    this.#marks.clear();
+    this.#let_out.clear();
+    this.#newest = 0;
     this.#before += this.#upTo;
     this.#upTo = 0;
     this.#received.clear();
@@ -92,8 +153,12 @@ export class Edge implements Disposable {
       },
       onLines: (lines, socket) => {
         for (const line of lines) {
-          const frame = JSON.parse(line) as FrameLine;
-          if (typeof frame.frame === "number" && !this.#take(host.role, frame)) socket.destroy();
+          const frame = frameOf(line);
+          if (frame === "torn") this.#torn += 1;
+          if (frame === undefined || (frame !== "torn" && this.#take(host.role, frame))) continue;
+          // What stands behind it makes no sense either: it is asked for again on another connection.
+          socket.destroy();
+          return;
         }
         socket.write(`${JSON.stringify({ ack: this.#upTo })}\n`);
       },
@@ -107,8 +172,12 @@ export class Edge implements Disposable {
   #take(from: HostRole, { frame, generation, channel, bytes }: FrameLine): boolean {
     const known = this.#received.get(frame);
     const content = `${channel}:${bytes}`;
+    const succeeded = generation < this.#newest;
+    this.#newest = Math.max(this.#newest, generation);
     if (known !== undefined) {
       this.#repeated += 1;
+      // What the newer generation lets out too was its own all along.
+      if (!succeeded && known === content) this.#late.delete(frame);
       if (known !== content) {
         this.#changed.push(
           `frame ${frame} came from ${from} (generation ${generation}) with another content than before`,
@@ -116,10 +185,18 @@ export class Edge implements Disposable {
       }
       return true;
     }
-    if (frame !== this.#upTo + 1) return false;
+    if (frame !== this.#upTo + 1) {
+      this.#refused += 1;
+      return false;
+    }
+    if (succeeded) {
+      const text = `frame ${frame} came from ${from} in generation ${generation} when generation ${this.#newest} was letting out`;
+      this.#late.set(frame, { from, text });
+    }
     this.#upTo = frame;
     if (generation > 0) this.#after_switchover += 1;
     this.#received.set(frame, content);
+    this.#let_out.set(from, { frame, generation });
     this.from = from;
     const content_bytes = Buffer.from(bytes, "base64");
     for (const open of this.#lines) if (open.channel === channel) open.line.push(content_bytes);
@@ -130,5 +207,16 @@ export class Edge implements Disposable {
   [Symbol.dispose](): void {
     for (const connection of this.#connections) connection[Symbol.dispose]();
     for (const { line } of this.#lines) line.destroy();
+  }
+}
+
+/** A frame; undefined for a line that is none (an answer to the token); torn for one that cannot be read. */
+function frameOf(line: string): FrameLine | "torn" | undefined {
+  try {
+    const json: unknown = JSON.parse(line);
+    if (typeof json === "object" && json !== null && !("frame" in json)) return undefined;
+    return frameSchema.parse(json);
+  } catch {
+    return "torn";
   }
 }

@@ -1,40 +1,59 @@
-import { setTimeout as delay } from "node:timers/promises";
-import type { Emit, HostRole } from "../../base/timeline.ts";
+import { Patience, whileMoving } from "../../base/patience.ts";
+import type { HostRole } from "../../base/timeline.ts";
 import { HOST_ROLES } from "../../base/timeline.ts";
-import { waitFor } from "../../base/wait.ts";
+import { pause } from "../../base/wait.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
-import type { Settled } from "../stock.ts";
+import { Movement } from "../movement.ts";
+import { givenUpAt, type Settled } from "../settled.ts";
+import type { Timeline } from "../timeline.ts";
 import type { AgentStatus } from "./agent-client.ts";
 import type { Agents } from "./agents.ts";
-import { gateIsShut, givenUp, type Statuses, settledAs, somebodyHas, tidy, waitsForPages } from "./settling.ts";
+import {
+  givenUp,
+  nobodyAfter_ms,
+  type Statuses,
+  settledAs,
+  somebodyHas,
+  tidy,
+  waitsFor,
+  waitsForPages,
+} from "./settling.ts";
 
 export interface TxsyncOptions {
   readonly fleet: StartedFleet;
   readonly agents: Agents;
+  readonly memory_bytes: number;
   readonly bytes_per_s: number;
-  readonly emit: Emit;
+  readonly timeline: Timeline;
+  /** The agents are given up once nothing has moved for so long. */
+  readonly patience_ms: number;
+  readonly lease_ms: number;
   /** Whether any fault has struck by now. */
   readonly struck: () => boolean;
   /** A fresh QEMU on the target that waits for a migration. */
   readonly prepareTarget: () => Promise<unknown>;
-  /** Whether every fault of the scenario has struck, and is healed where it is to be. */
+  /** Whether every fault of the scenario has struck, and is healed where it is to be, or never will be. */
   readonly faultsOver: () => boolean;
 }
 
 const LOOK_EVERY_MS = 20;
 /** How often a migration is asked for before the harness says that it was given up. */
 const TRIES = 3;
+/** For an agent to say how it is: one line, whatever the guest's size. */
 const ANSWER_MS = 400;
-/** A target that lacks pages for so long will never have them: every fault is over. */
+/** A target whose agent says that it reaches nobody who has its pages: when every fault is over, a matter of leases. */
 const NO_PAGES_MS = 8_000;
-const DEADLINE_MS = 45_000;
-/** How long the agents may take to let go of what is not needed any more, and a fault to strike or be healed. */
-const TIDY_MS = 6_000;
-const FAULTS_MS = 15_000;
+/** Time for the source's agent to begin with what it was asked for: one message. */
+const BEGIN_MS = 2_000;
+/** How often it is looked how much the hosts have in memory. */
+const ROOM_EVERY_MS = 1_000;
 /** A migration that was given up is looked at for a while: a VM that runs may still be taken away again. */
 const GIVEN_UP_MS = 300;
 
-/** Asks the source's agent to migrate, and waits until the agents say where the VM is. It tells them nothing else. */
+/**
+ * Asks the source's agent to migrate, and waits until the agents say where the VM is, for as long as something moves. It
+ * tells them nothing else.
+ */
 export class TxsyncMigration {
   readonly #options: TxsyncOptions;
   last: Statuses = { source: undefined, target: undefined, escrow: undefined };
@@ -44,74 +63,154 @@ export class TxsyncMigration {
   }
 
   async run(): Promise<Settled> {
-    const { agents, bytes_per_s } = this.#options;
+    const { timeline, patience_ms } = this.#options;
+    const patience = new Patience(patience_ms, timeline.now_ms);
+    const movement = new Movement(patience);
+    const stop = timeline.onEvent((event) => movement.see(event));
+    const over = new AbortController();
+    const watching = Promise.all(HOST_ROLES.map((role) => this.#watchRoom(role, patience, over.signal)));
+    try {
+      return await this.#settle(patience, movement);
+    } finally {
+      stop();
+      over.abort();
+      await watching;
+    }
+  }
+
+  /**
+   * Memory that is copied somewhere fills the host's tmpfs, and nobody need tell of it. What is more than the guest has is a
+   * log, which could grow for ever.
+   */
+  async #watchRoom(role: HostRole, patience: Patience, over: AbortSignal): Promise<void> {
+    const { fleet, memory_bytes, timeline } = this.#options;
+    let most_mib = 0;
+    while (!over.aborted) {
+      await pause(ROOM_EVERY_MS, over).catch(() => undefined);
+      if (over.aborted || !fleet.host(role).up) continue;
+      const used = await fleet
+        .host(role)
+        .run("df --output=used -B1 /dev/shm | tail -1", ANSWER_MS)
+        .catch(() => "0");
+      const mib = Math.floor(Math.min(Number(used), memory_bytes) / 2 ** 20);
+      if (mib <= most_mib) continue;
+      most_mib = mib;
+      patience.onward(`${mib} MiB in the memory of ${role}`, timeline.now_ms);
+    }
+  }
+
+  async #settle(patience: Patience, movement: Movement): Promise<Settled> {
+    const { agents, bytes_per_s, timeline, lease_ms, faultsOver, struck } = this.#options;
     await agents.client("source").ask({ do: "migrate", bytes_per_s });
-    const began_ms = performance.now();
+    const began_ms = timeline.now_ms;
     let seen_ms = began_ms;
     let pages_ms = began_ms;
     let left = false;
     let tries = 1;
     let given_up_ms: number | undefined;
+    let states = "";
     for (;;) {
-      const now_ms = performance.now();
       this.last = await this.#look();
+      const now_ms = timeline.now_ms;
+      if (states !== statesOf(this.last)) {
+        states = statesOf(this.last);
+        patience.alive(states, now_ms);
+      }
       if (somebodyHas(this.last)) seen_ms = now_ms;
-      if (!waitsForPages(this.last) || !this.#options.faultsOver()) pages_ms = now_ms;
+      if (!waitsForPages(this.last) || !faultsOver()) pages_ms = now_ms;
       if (now_ms - pages_ms > NO_PAGES_MS)
-        return { owner: "none", how: "the target waits for pages that nobody has whom it reaches" };
-      const settled = settledAs(this.last, now_ms - seen_ms);
-      if (settled !== undefined) return await this.#tidied(settled);
+        return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
+      const settled = settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
+      if (settled !== undefined) return { ...(await this.#tidied(settled)), tries };
       if (this.last.source !== undefined && this.last.source.phase !== "idle") left = true;
-      if (givenUp(this.last) && (left || now_ms - began_ms > 2_000)) {
+      if (givenUp(this.last) && (left || now_ms - began_ms > BEGIN_MS)) {
         given_up_ms ??= now_ms;
-        if (now_ms - given_up_ms > GIVEN_UP_MS && !this.#options.struck() && tries < TRIES) {
+        if (now_ms - given_up_ms > GIVEN_UP_MS && !struck() && tries < TRIES) {
           // Whoever manages VMs asks again when nothing is wrong: an agent was short of a processor for a lease.
           tries += 1;
-          this.#options.emit("run", {
-            kind: "run.note",
-            text: `the migration was given up: asked again (${tries} of ${TRIES})`,
-          });
+          const text = `the migration was given up: asked again (${tries} of ${TRIES})`;
+          timeline.emit("run", { kind: "run.note", text });
           await this.#askAgain();
+          patience.onward(text, timeline.now_ms);
           left = false;
           given_up_ms = undefined;
         } else if (now_ms - given_up_ms > GIVEN_UP_MS)
-          return { owner: "source", how: "the migration was given up before switchover: the source runs on" };
+          return { owner: "source", how: "the migration was given up before switchover: the source runs on", tries };
       } else given_up_ms = undefined;
-      if (now_ms - began_ms > DEADLINE_MS)
-        return { owner: "none", how: `the agents did not settle within ${DEADLINE_MS} ms` };
-      await delay(LOOK_EVERY_MS);
+      const what = waitsFor(this.last);
+      const over = patience.over(now_ms);
+      if (over !== undefined) {
+        const lacks = this.last.target?.vm === "running" && !this.last.target.allPages;
+        return { ...givenUpAt(`waited for ${what}: ${over}`, lacks ? movement.pages : undefined), tries };
+      }
+      this.#say(what, patience, now_ms);
+      await pause(LOOK_EVERY_MS);
     }
   }
 
-  async #askAgain(): Promise<void> {
-    const { agents, bytes_per_s, prepareTarget } = this.#options;
-    await waitFor({ what: "the target's agent to let go of its QEMU", timeout_ms: 10_000 }, async () => {
-      const { target } = await this.#look();
-      return target?.vm === "none" && target.qemu === null ? true : undefined;
-    });
-    await prepareTarget();
-    await agents.client("source").ask({ do: "migrate", bytes_per_s });
+  #say(what: string, patience: Patience, now_ms: number): void {
+    const waiting = patience.toSay(now_ms);
+    if (waiting !== undefined) this.#options.timeline.emit("run", { kind: "run.waiting", what, ...waiting });
   }
 
-  /** Gate by gate: which hosts can let nothing out, as their agents say. */
-  async shut(): Promise<ReadonlySet<HostRole>> {
-    const statuses = await this.#look();
-    return new Set(HOST_ROLES.filter((role) => gateIsShut(statuses[role])));
+  async #askAgain(): Promise<void> {
+    const { agents, bytes_per_s, prepareTarget, patience_ms, timeline } = this.#options;
+    // A QEMU that ends gives its memory back first, which takes as long as there is memory.
+    await whileMoving(
+      {
+        what: "the target's agent to let go of its QEMU",
+        patience_ms,
+        moves: () => statesOf(this.last),
+        onWaiting: (what, waiting) => timeline.emit("run", { kind: "run.waiting", what, ...waiting }),
+      },
+      async () => {
+        this.last = await this.#look();
+        const { target } = this.last;
+        return target?.vm === "none" && target.qemu === null ? true : undefined;
+      },
+    );
+    await prepareTarget();
+    await agents.client("source").ask({ do: "migrate", bytes_per_s });
   }
 
   /** The owner is known. Faults that are still to be healed are waited for, and what the healing brings back. */
   async #tidied(settled: Settled): Promise<Settled> {
     const { owner } = settled;
     if (owner === "none") return settled;
-    const began_ms = performance.now();
-    let over_ms: number | undefined;
-    for (;;) {
-      const now_ms = performance.now();
-      if (this.#options.faultsOver()) over_ms ??= now_ms;
-      this.last = await this.#look();
-      if (over_ms !== undefined && tidy(this.last, owner)) return settled;
-      if (now_ms - (over_ms ?? began_ms) > (over_ms === undefined ? FAULTS_MS : TIDY_MS)) return settled;
-      await delay(LOOK_EVERY_MS);
+    const { timeline, patience_ms, faultsOver } = this.#options;
+    let patience = new Patience(patience_ms, timeline.now_ms);
+    let waits_for_faults = true;
+    const stop = timeline.onEvent((event) => {
+      if (event.kind.startsWith("fault.")) patience.onward(event.kind.replace(".", " "), event.at_ms);
+    });
+    try {
+      let states = statesOf(this.last);
+      for (;;) {
+        this.last = await this.#look();
+        const now_ms = timeline.now_ms;
+        const over = faultsOver();
+        if (over && waits_for_faults) {
+          waits_for_faults = false;
+          patience = new Patience(patience_ms, now_ms);
+        }
+        if (over && tidy(this.last, owner)) return settled;
+        if (states !== statesOf(this.last)) {
+          states = statesOf(this.last);
+          patience.alive(states, now_ms);
+        }
+        const why = patience.over(now_ms);
+        const what = over
+          ? "the agents to let go of what nobody needs any more"
+          : "the faults to strike and to be healed";
+        if (why !== undefined) {
+          timeline.emit("run", { kind: "run.note", text: `waited for ${what}: ${why}` });
+          return settled;
+        }
+        this.#say(what, patience, now_ms);
+        await pause(LOOK_EVERY_MS);
+      }
+    } finally {
+      stop();
     }
   }
 
@@ -130,4 +229,14 @@ export class TxsyncMigration {
     );
     return Object.fromEntries(entries) as Record<HostRole, AgentStatus | undefined>;
   }
+}
+
+/** The states of the three agents as words, to be compared and to be shown. */
+function statesOf(statuses: Statuses): string {
+  return HOST_ROLES.map((role) => {
+    const agent = statuses[role];
+    if (agent === undefined) return `${role} is silent`;
+    const { phase, vm, opened, finished } = agent;
+    return `${role} ${phase}, VM ${vm}, generation ${opened.generation}${finished ? ", done" : ""}`;
+  }).join("; ");
 }

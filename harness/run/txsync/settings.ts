@@ -21,3 +21,17 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   base_ahead_ms: 10_000,
   find: "auto",
 };
+
+/** Copying ahead is given up where it is slower than this: it waits for a share of the memory, whatever its size. */
+const AHEAD_BYTES_PER_S = 32 * 1024 ** 2;
+
+/** Settings of a run: what was asked for, over what the scenario needs, over the defaults for so much memory. */
+export function settingsFor(
+  memory_bytes: number,
+  scenario: Partial<TxsyncSettings> = {},
+  asked: Partial<TxsyncSettings> = {},
+): TxsyncSettings {
+  const ahead_ms = Math.ceil((memory_bytes / AHEAD_BYTES_PER_S) * 1000);
+  const base_ahead_ms = Math.max(DEFAULT_TXSYNC.base_ahead_ms, ahead_ms);
+  return { ...DEFAULT_TXSYNC, base_ahead_ms, ...scenario, ...asked };
+}

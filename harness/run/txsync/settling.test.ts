@@ -2,13 +2,13 @@ import { describe, expect, it } from "vitest";
 import { GENESIS, generation, SWITCHOVER, transactionNumber } from "../../txsync/core/index.ts";
 import type { AgentStatus } from "./agent-client.ts";
 import {
-  gateIsShut,
   givenUp,
-  NOBODY_MS,
+  nobodyAfter_ms,
   type Statuses,
   settledAs,
   somebodyHas,
   tidy,
+  waitsFor,
   waitsForPages,
 } from "./settling.ts";
 
@@ -40,10 +40,10 @@ const nobody: Statuses = { source: undefined, target: undefined, escrow: undefin
 
 describe("where the VM is, as the agents say", () => {
   it("is the target when it was handed off, and not before QEMU has completed", () => {
-    expect(settledAs({ ...nobody, target: handedOff }, 0)?.owner).toBe("target");
-    expect(settledAs({ ...nobody, target: { ...handedOff, migration: "postcopy-active" } }, 0)).toBeUndefined();
-    expect(settledAs({ ...nobody, target: { ...handedOff, owner: false } }, 0)).toBeUndefined();
-    expect(settledAs({ ...nobody, target: { ...handedOff, opened: SWITCHOVER } }, 0)).toBeUndefined();
+    expect(settledAs({ ...nobody, target: handedOff }, false)?.owner).toBe("target");
+    expect(settledAs({ ...nobody, target: { ...handedOff, migration: "postcopy-active" } }, false)).toBeUndefined();
+    expect(settledAs({ ...nobody, target: { ...handedOff, owner: false } }, false)).toBeUndefined();
+    expect(settledAs({ ...nobody, target: { ...handedOff, opened: SWITCHOVER } }, false)).toBeUndefined();
   });
 
   it("is the source when it runs what it restored", () => {
@@ -53,16 +53,17 @@ describe("where the VM is, as the agents say", () => {
       migration: null,
       opened: { ...final, generation: generation(3), owner: "source", basis },
     };
-    expect(settledAs({ ...nobody, source }, 0)).toMatchObject({
+    expect(settledAs({ ...nobody, source }, false)).toMatchObject({
       owner: "source",
       how: expect.stringContaining("transaction 7"),
     });
   });
 
   it("is nowhere when an agent says that it is lost, or nobody has had it for long", () => {
-    expect(settledAs({ ...nobody, source: { ...idle, phase: "lost" } }, 0)?.owner).toBe("none");
-    expect(settledAs(nobody, NOBODY_MS)).toBeUndefined();
-    expect(settledAs(nobody, NOBODY_MS + 1)?.owner).toBe("none");
+    expect(settledAs({ ...nobody, source: { ...idle, phase: "lost" } }, false)?.owner).toBe("none");
+    expect(settledAs(nobody, false)).toBeUndefined();
+    expect(settledAs(nobody, true)?.owner).toBe("none");
+    expect(nobodyAfter_ms(5_000)).toBeGreaterThan(nobodyAfter_ms(500));
   });
 
   it("is where it was when the migration was given up", () => {
@@ -95,14 +96,16 @@ describe("what is waited for afterwards", () => {
   });
 });
 
-describe("a gate", () => {
-  it("is shut where the agent is no owner, or has nobody to commit to", () => {
-    const owner: AgentStatus = { ...idle, owner: true, opened: SWITCHOVER };
-    expect(gateIsShut(owner)).toBe(false);
-    expect(gateIsShut({ ...owner, hears: [] })).toBe(true);
-    expect(gateIsShut({ ...owner, owner: false })).toBe(true);
-    expect(gateIsShut({ ...handedOff, hears: [] })).toBe(false);
-    // Nobody knows: then it is not said to be shut.
-    expect(gateIsShut(undefined)).toBe(false);
+describe("what is waited for", () => {
+  it("is said in words, whatever the agents are at", () => {
+    const of = (change: Partial<Statuses>): string => waitsFor({ ...nobody, ...change });
+    expect(of({})).toBe("somebody to have the VM");
+    expect(of({ source: { ...idle, vm: "running" } })).toBe("the migration to switch over");
+    expect(of({ target: { ...idle, vm: "loading" } })).toBe("the VM to run");
+    expect(of({ target: { ...idle, vm: "running" } })).toBe("the target to have every page");
+    expect(of({ target: { ...idle, vm: "running", allPages: true } })).toBe("the VM to be handed off");
+    expect(of({ source: { ...idle, vm: "restoring" }, target: { ...idle, vm: "running" } })).toBe(
+      "the VM to be restored",
+    );
   });
 });

@@ -1,19 +1,23 @@
 import type { HostRole } from "../../base/timeline.ts";
-import { isFree } from "../../txsync/core/index.ts";
-import type { Settled } from "../stock.ts";
+import type { Settled } from "../settled.ts";
 import type { AgentStatus } from "./agent-client.ts";
 
 /** What is known of the agents at one look; undefined: it does not answer, or its host is gone. */
 export type Statuses = Readonly<Record<HostRole, AgentStatus | undefined>>;
 
-/** Nothing has a VM for so long: nobody will have one any more. */
-export const NOBODY_MS = 6_000;
+/**
+ * Nothing has a VM for so long: nobody will have one any more. Between a VM that is gone and one that somebody restores
+ * lie leases and votes, which know nothing of the guest's size (who restores is said to have one).
+ */
+export function nobodyAfter_ms(lease_ms: number): number {
+  return 4_000 + 4 * lease_ms;
+}
 
 /**
- * Where the VM is, as the agents say; undefined while they are still at it. A pure function of one look and of how long
- * no look has shown a VM: the harness only waits, it takes no decision for anybody.
+ * Where the VM is, as the agents say; undefined while they are still at it. A pure function of one look and of whether
+ * no look has shown a VM for too long: the harness only waits, it takes no decision for anybody.
  */
-export function settledAs(statuses: Statuses, nobody_ms: number): Settled | undefined {
+export function settledAs(statuses: Statuses, nobody: boolean): Settled | undefined {
   for (const role of ["source", "target"] as const) {
     const agent = statuses[role];
     if (agent?.phase === "lost") return { owner: "none", how: `the agent on ${role} says that the VM is lost` };
@@ -29,7 +33,7 @@ export function settledAs(statuses: Statuses, nobody_ms: number): Settled | unde
         : `generation ${agent.opened.generation}: handed off to ${role}`,
     };
   }
-  if (nobody_ms > NOBODY_MS) return { owner: "none", how: "no agent has a VM, and none has promised one" };
+  if (nobody) return { owner: "none", how: "no agent has a VM, and none has promised one" };
   return undefined;
 }
 
@@ -61,8 +65,12 @@ export function tidy(statuses: Statuses, owner: HostRole): boolean {
   });
 }
 
-/** Hosts whose instance can let something out, as far as their agents know; one with its gate shut is no second VM. */
-export function gateIsShut(agent: AgentStatus | undefined): boolean {
-  if (agent === undefined) return false;
-  return !(agent.owner && (isFree(agent.opened) || agent.hears.includes("escrow")));
+/** What the agents are at, in words, for whoever waits for them. */
+export function waitsFor(statuses: Statuses): string {
+  const { source, target } = statuses;
+  if (source?.vm === "restoring" || target?.vm === "restoring") return "the VM to be restored";
+  if (target?.vm === "running" && !target.allPages) return "the target to have every page";
+  if (target?.vm === "running") return "the VM to be handed off";
+  if (source?.vm === "running") return "the migration to switch over";
+  return somebodyHas(statuses) ? "the VM to run" : "somebody to have the VM";
 }

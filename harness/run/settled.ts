@@ -1,0 +1,17 @@
+import type { HostRole } from "../base/timeline.ts";
+import type { PagesSeen } from "./movement.ts";
+
+/** How a migration came out, as whoever manages it sees it. */
+export interface Settled {
+  readonly owner: HostRole | "none";
+  readonly how: string;
+  /** The wait was given up while pages of the guest were still missing on the target: its memory proves nothing. */
+  readonly arriving?: PagesSeen;
+  /** How often the migration was asked for. */
+  readonly tries?: number;
+}
+
+/** Where a wait was given up. @param arriving how many pages there were, where some are still missing */
+export function givenUpAt(how: string, arriving: PagesSeen | undefined): Settled {
+  return { owner: "none", how, ...(arriving === undefined ? {} : { arriving }) };
+}
