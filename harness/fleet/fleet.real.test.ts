@@ -147,17 +147,17 @@ describe("a fleet", () => {
       const { HostConfig } = await inspect(role);
       expect(HostConfig.Privileged).toBe(false);
       expect(HostConfig.CapDrop).toEqual(["ALL"]);
-      expect(HostConfig.CapAdd).toEqual(["SYS_PTRACE"]);
+      expect(HostConfig.CapAdd).toEqual(["SYS_PTRACE", "SYS_NICE"]);
       expect(HostConfig.SecurityOpt).toEqual(HOST_RIGHTS.security_options);
       expect(HostConfig.Devices ?? []).toEqual([]);
       expect(HostConfig.Binds ?? []).toEqual([]);
       expect([HostConfig.PidMode, HostConfig.UTSMode]).toEqual(["", ""]);
       expect(HostConfig.ShmSize).toBe(spec.shm_bytes);
       expect(await fleet.host(role).run("test ! -e /dev/kvm && echo none")).toBe("none\n");
-      // What the kernel says of its processes: one capability (19, SYS_PTRACE), and a filter of system calls.
+      // What the kernel says of its processes: two capabilities (19, SYS_PTRACE; 23, SYS_NICE), and a filter of system calls.
       const status = await fleet.host(role).run("cat /proc/self/status");
-      expect(status).toMatch(/^CapEff:\s0*80000$/m);
-      expect(status).toMatch(/^CapBnd:\s0*80000$/m);
+      expect(status).toMatch(/^CapEff:\s0*880000$/m);
+      expect(status).toMatch(/^CapBnd:\s0*880000$/m);
       expect(status).toMatch(/^Seccomp:\s2$/m);
       const mounting = fleet.host(role).run("mount -t tmpfs none /mnt || unshare --mount true");
       await expect(mounting).rejects.toThrow(/permission denied|not permitted/i);

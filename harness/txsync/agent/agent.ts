@@ -28,6 +28,7 @@ import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
 import { OutputStore } from "./output.ts";
 import { atHeartbeat, performing } from "./perform.ts";
+import { goFirst } from "./process.ts";
 import { Restorer } from "./restorer.ts";
 import { log, type Shell } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
@@ -180,6 +181,8 @@ export class Agent implements Shell {
     this.#started = true;
     this.#events.unshift({ kind: "started", incarnation: randomInt(2 ** 48 - 1), durable, memory, log: found });
     this.#run();
+    const why = goFirst();
+    if (why !== undefined) log(this, `the control plane has no priority over vCPUs here: ${why}`);
     new Vitals(this.emit, this.config.lease_ms / 4);
     this.#up.resolve();
     if (memory?.vm === "running") this.#found = this.slot.vm;

@@ -8,12 +8,15 @@ import type { BlockSize } from "../pages/page-map.ts";
 import { takeTransaction } from "../transaction/take.ts";
 import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { log, type Shell, tellData } from "./shell.ts";
+import { Throttle } from "./throttle.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 type Take = Extract<Action, { kind: "takeTransaction" }>;
 
 const ABSORB_PAGES = 8192;
 const SLOW_EVERY_MS = 1_000;
+/** A record that takes so many epochs to be stored is too much for the log: the guest is slowed. */
+const SLOW_EPOCHS = 10;
 /** How often, and how long apart at first, it is tried to look at QEMU's memory before that is said to be impossible. */
 const TRACKER_TRIES = 5;
 const TRACKER_AGAIN_MS = 50;
@@ -39,9 +42,12 @@ export class TransactionTaker {
   #hung = false;
   #taken: Taken | undefined;
   #told_slow_ms = Number.NEGATIVE_INFINITY;
+  readonly #throttle: Throttle;
+  #runs_since_ms = performance.now();
 
   constructor(shell: Shell) {
     this.#shell = shell;
+    this.#throttle = new Throttle({ slow_ms: SLOW_EPOCHS * shell.config.epoch_ms });
   }
 
   /** From now on transactions are taken of this QEMU. What an earlier life of the agent found is in pagescan's table. */
@@ -114,10 +120,14 @@ export class TransactionTaker {
         generation,
         n,
         since,
+        hold_ms: this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
         status: () => vm.migration,
         state_path: join(vm.folder, "device-state"),
         onStill: () => {
           mark = output.look();
+        },
+        onResumed: () => {
+          this.#runs_since_ms = performance.now();
         },
       });
       if (outcome.kind === "refused") return failed(`the migration is ${outcome.status}`);
@@ -190,6 +200,10 @@ export class TransactionTaker {
     const now_ms = performance.now();
     const latency_ms = taken?.transaction.n === n ? now_ms - taken.at_ms : 0;
     emit({ kind: "tx.committed", generation, n, latency_ms });
+    if (taken?.transaction.n === n && this.#throttle.stored(latency_ms)) {
+      const text = `the guest is held back ${Math.round(this.#throttle.share * 100)} % of its time: it writes more than the log takes`;
+      emit({ kind: "run.note", text });
+    }
     // One transaction is under way at a time: an escrow that is slow stretches the epochs, and that is said.
     if (latency_ms < 2 * config.epoch_ms || now_ms - this.#told_slow_ms < SLOW_EVERY_MS) return;
     this.#told_slow_ms = now_ms;

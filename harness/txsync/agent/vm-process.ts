@@ -11,7 +11,18 @@ import { findBlocks } from "../dirty/find-blocks.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import { OUTPUT_CHANNELS } from "./output.ts";
-import { alive, exitOf, isProgram, lastLines, makeFifos, monitored, openFifos, pushInto, signal } from "./process.ts";
+import {
+  alive,
+  exitOf,
+  goWithTheOthers,
+  isProgram,
+  lastLines,
+  makeFifos,
+  monitored,
+  openFifos,
+  pushInto,
+  signal,
+} from "./process.ts";
 
 /**
  * How a QEMU is started: to boot, to wait for a migration, to be restored on a new RAM file; or to stand by on the base,
@@ -102,9 +113,10 @@ export class VmProcess {
       env: { ...process.env, ...shim },
     });
     closeSync(log);
+    const pid = child.pid ?? -1;
+    if (pid > 0) goWithTheOthers(pid);
     child.unref();
     await once(child, "spawn");
-    const pid = child.pid ?? -1;
     writeFileSync(join(folder, "pid"), String(pid));
     const ended = exitOf(child);
     // Connected first: it tells at once when QEMU ends instead of greeting.

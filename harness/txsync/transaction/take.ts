@@ -1,4 +1,5 @@
 import { readFile, rm } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import type { QmpClient } from "../../qemu/qmp.ts";
 import type { Generation, TransactionNumber } from "../core/index.ts";
@@ -30,6 +31,8 @@ export interface TakeOptions {
   readonly status: () => string;
   /** File on a tmpfs, on the host of QEMU, for the device state. Written, read and removed. */
   readonly state_path: string;
+  /** How long the guest is held still beyond what has to be done, default 0: one that writes more than the log takes. */
+  readonly hold_ms?: number;
   /** Bounds `stop`, default 2 s: the page that a vCPU waits for may never come. */
   readonly stop_timeout_ms?: number;
   /** Called while the guest stands still, right before it goes on: what it has put out by then belongs to the transaction. */
@@ -86,6 +89,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     saved_ms = performance.now();
     // After the device state: saving it may write to guest memory.
     taken = await tracker.take(options.n, options.since === "base" ? 0 : options.since);
+    if (options.hold_ms !== undefined && options.hold_ms > 0) await delay(options.hold_ms);
     options.onStill?.();
   } finally {
     copied_ms = performance.now();
