@@ -5,8 +5,10 @@ import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy } from "../../qemu/migration-api.ts";
 import type { Action, Generation, Message, PageRoute, Role, TransactionNumber } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
+import type { PageSet } from "../dirty/pages.ts";
+import { pageSetOf } from "../dirty/spool.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
-import { batchOf, encodeRecord, PageIndex, pageLanes, type RecordPage } from "../log/index.ts";
+import { digestHex, encodeRecord } from "../log/index.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
 import type { Note } from "../pages/notes.ts";
 import { decodePages, encodeRequest, type PageRequest } from "../pages/page-frames.ts";
@@ -21,6 +23,7 @@ import { sendTargetPages } from "./target-pages.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 type Append = Extract<Message, { kind: "append" }>;
+type Take = Extract<Action, { kind: "takeTransaction" }>;
 
 const SHARE_UNTIL_COVERED = 0.5;
 const TICK_MS = 2;
@@ -47,19 +50,19 @@ export class TargetSide {
   #ticking: NodeJS.Timeout | undefined;
   #route: PageRoute = "direct";
   #source_heard_ms = 0;
-  #tracker: PagescanTracker | undefined;
-  #tracked = false;
-  #forget = false;
+  #tracker: { readonly vm: VmProcess; readonly tracker: PagescanTracker } | undefined;
+  #opening: Promise<PagescanTracker> | undefined;
+  /** The transaction that was asked for last, and the turn of the one before it. */
+  #asked: Take | undefined;
+  #turn: Promise<void> = Promise.resolve();
   #hung = false;
   #asked_all = false;
   #ended = false;
   #told_ms = 0;
   #told_slow_ms = Number.NEGATIVE_INFINITY;
   #covered = false;
-  /** The modified set as the records sent so far make it. */
-  #modified = new PageIndex();
   #held: BaseHeld | undefined;
-  #taken: { readonly transaction: Transaction; readonly at_ms: number } | undefined;
+  #taken: { readonly transaction: Transaction; readonly pages: PageSet; readonly at_ms: number } | undefined;
   #record: { readonly n: number; readonly generation: number; readonly pieces: Uint8Array[] } | undefined;
 
   constructor(shell: Shell) {
@@ -96,7 +99,7 @@ export class TargetSide {
         running = true;
         emit({ kind: "migration.step", step: "target-running" });
         dispatch({ kind: "vmRunning" });
-        void this.#openTracker(vm, false).catch(() => undefined);
+        this.#trackerOf(vm).catch(() => undefined);
       });
       await enablePostcopy(vm.qmp);
       await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
@@ -147,7 +150,7 @@ export class TargetSide {
       ask: (runs, urgent) => this.#ask(runs, urgent),
       deliver: (block, first, pages) => {
         feed.writePages(pages.map((bytes, i) => ({ block, page: first + i, bytes })));
-        if (this.#tracker?.mode === "sure") this.#learn(block, first, pages);
+        if (this.#tracker?.tracker.mode === "sure") this.#learn(block, first, pages);
       },
       full: () => feed.full,
     });
@@ -161,9 +164,8 @@ export class TargetSide {
   /** The sure way has to know what the log has: the base, as it came. */
   #learn(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
     const content = Buffer.concat(pages.map((bytes) => bytes ?? Buffer.alloc(PAGE_BYTES)));
-    this.#tracker?.learn(block, first, content).catch(() => {
-      this.#forget = true;
-    });
+    // Not learnt, it is sent as if it had changed.
+    this.#tracker?.tracker.learn(block, first, content).catch(() => undefined);
   }
 
   #ask(runs: PageRequest["runs"], urgent: boolean): boolean {
@@ -272,9 +274,7 @@ export class TargetSide {
     this.#ended = true;
     this.#shell.emit({ kind: "handoff", generation: state.opened.generation, n: state.tx.next - 1 });
     this.#feed.end();
-    const tracker = this.#tracker;
-    this.#tracker = undefined;
-    void tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+    void this.#closeTracker();
   }
 
   // ---- an agent that comes back
@@ -315,7 +315,7 @@ export class TargetSide {
       }
       this.#begin(vm, feed, map);
       emit({ kind: "run.note", text: `QEMU goes on with ${map.count} of ${map.pages_total} pages after a recovery` });
-      await this.#openTracker(vm, true);
+      await this.#trackerOf(vm);
     } catch (error) {
       emit({ kind: "log", stream: "agent", line: `the migration was not resumed: ${messageOf(error)}` });
       if (slot.vm !== vm) return;
@@ -326,46 +326,78 @@ export class TargetSide {
 
   // ---- transactions
 
-  async #openTracker(vm: VmProcess, taken_before: boolean): Promise<void> {
+  /** The tracker of this VM. Another one is opened where its helper has ended: what that one knew is in its table. */
+  async #trackerOf(vm: VmProcess): Promise<PagescanTracker> {
+    const open = this.#tracker;
+    if (open?.vm === vm && !open.tracker.gone) return open.tracker;
+    this.#opening ??= this.#openTracker(vm).finally(() => {
+      this.#opening = undefined;
+    });
+    return await this.#opening;
+  }
+
+  async #openTracker(vm: VmProcess): Promise<PagescanTracker> {
     const { config, emit } = this.#shell;
-    await this.#tracker?.[Symbol.asyncDispose]();
-    this.#tracker = undefined;
+    await this.#closeTracker();
     const tracker = await openTracker({
       pagescan: config.pagescan,
       pid: vm.pid,
       blocks: await vm.blocks(),
       prefer: config.find,
-      taken_before,
+      folder: vm.folder,
       shim_status_path: vm.shim_status_path,
     });
     tracker.onModeChange = (mode, why) =>
       emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${why}` });
-    this.#tracker = tracker;
-    this.#tracked = taken_before;
+    this.#tracker = { vm, tracker };
+    return tracker;
   }
 
-  async take({ generation, n, since }: Extract<Action, { kind: "takeTransaction" }>): Promise<void> {
+  async #closeTracker(): Promise<void> {
+    const tracker = this.#tracker?.tracker;
+    this.#tracker = undefined;
+    await tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+  }
+
+  /**
+   * One after the other: a transaction is taken, settled and handed over before the next one is begun, and of those that
+   * wait meanwhile only the last one is still wanted. Nothing else need be kept out of a take, because nothing else can
+   * change what is in a record: a transaction that is dropped, before or after it is whole, leaves its pages with a
+   * number that is greater than the next one's `since`; what arrives is learnt only of pages without a number; a new
+   * generation is one more take; the mode changes within a take; and the table outlives helper and agent.
+   */
+  async take(asked: Take): Promise<void> {
+    this.#asked = asked;
+    const turn = this.#turn.then(async () => {
+      if (this.#asked === asked) await this.#take(asked);
+    });
+    this.#turn = turn;
+    await turn;
+  }
+
+  async #take(asked: Take): Promise<void> {
+    const { generation, n, since } = asked;
     const { slot, dispatch, emit, output } = this.#shell;
     const failed = (why: string): void => {
       emit({ kind: "log", stream: "agent", line: `transaction ${n} was not taken: ${why}` });
-      dispatch({ kind: "transactionFailed", generation, n });
+      // The core waits for the one that was asked for last.
+      if (this.#asked === asked) dispatch({ kind: "transactionFailed", generation, n });
     };
     const vm = slot.vm;
-    const tracker = this.#tracker;
-    if (vm === undefined || tracker === undefined || this.#hung || this.#shell.machine().hold) {
+    if (vm === undefined || this.#hung || this.#ended || this.#shell.machine().hold) {
       // At the next epoch again.
       dispatch({ kind: "transactionFailed", generation, n });
       return;
     }
     try {
-      if (this.#forget || (since === "base" && this.#tracked)) await tracker.forget();
-      this.#forget = false;
+      const tracker = await this.#trackerOf(vm);
       let mark = output.produced;
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
         generation,
         n,
+        since,
         status: () => vm.migration,
         state_path: join(vm.folder, "device-state"),
         onStill: () => {
@@ -382,22 +414,20 @@ export class TargetSide {
           });
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
-      this.#tracked = true;
       const { transaction } = outcome;
-      this.#taken = { transaction, at_ms: performance.now() };
+      const pages = await pageSetOf(transaction.spool).finally(() => tracker.release());
+      this.#taken = { transaction, pages, at_ms: performance.now() };
       const { stop_ms, device_ms, find_ms, copy_ms, pause_ms } = transaction.timings;
-      const [pages, bytes] = [transaction.pages.pages, bytesOf(transaction)];
-      emit({ kind: "tx.taken", generation, n, pages, bytes, stop_ms, device_ms, find_ms, copy_ms, pause_ms });
+      const [count, bytes] = [transaction.spool.pages, bytesOf(transaction)];
+      emit({ kind: "tx.taken", generation, n, pages: count, bytes, stop_ms, device_ms, find_ms, copy_ms, pause_ms });
       dispatch({ kind: "transactionTaken", generation, n, mark });
       await tracker.absorb(ABSORB_PAGES);
     } catch (error) {
-      this.#forget = true;
       failed(messageOf(error));
     }
   }
 
   dropRecord(n: TransactionNumber): void {
-    this.#forget = true;
     if (this.#record?.n === n) this.#record = undefined;
   }
 
@@ -405,35 +435,27 @@ export class TargetSide {
   recordOf(message: Append): Uint8Array[] | undefined {
     const { generation, n, since, mark, acked } = message;
     if (this.#record?.n === n && this.#record.generation === generation) return this.#record.pieces;
-    const taken = this.#taken?.transaction;
-    if (taken === undefined || taken.n !== n || taken.generation !== generation) return undefined;
-    const blocks = this.#package?.blocks ?? [];
-    const numbers = new Map(blocks.map(({ name }, i) => [name, i]));
-    const pages = [...taken.pages].map(({ block, page, bytes }) => ({ block: numbers.get(block) ?? 0, page, bytes }));
-    const modified = this.#modifiedBy(pages, since === "base");
+    const { transaction: taken, pages } = this.#taken ?? {};
+    if (taken === undefined || pages === undefined) return undefined;
+    if (taken.n !== n || taken.generation !== generation) return undefined;
+    // It would lack pages. More than are needed do no harm.
+    if (taken.since !== "base" && (since === "base" || taken.since > since)) return undefined;
+    const known = this.#package?.blocks ?? [];
     const record = encodeRecord({
       head: { generation, n, since, mark, acked },
-      blocks,
+      // In the order in which the pages number them.
+      blocks: pages.blocks.map((name) => ({ name, bytes: known.find((block) => block.name === name)?.bytes ?? 0 })),
       device_state: taken.device_state,
       frames: this.#shell.output.frames(acked + 1, mark),
-      pages: [batchOf(pages)],
-      end: () => ({ modified_pages: modified.pages, digest: modified.hex }),
+      pages: [pages],
+      end: () => ({
+        modified_pages: taken.modified_pages,
+        digest: digestHex(taken.digest.lane1, taken.digest.lane2),
+      }),
     });
     const pieces = [...record];
     this.#record = { n, generation, pieces };
     return pieces;
-  }
-
-  #modifiedBy(pages: readonly RecordPage[], anew: boolean): PageIndex["sum"] {
-    if (anew) {
-      this.#modified = new PageIndex();
-      for (const { name, bytes } of this.#package?.blocks ?? []) this.#modified.addBlock(name, bytes);
-    }
-    for (const { block, page, bytes } of pages) {
-      const { lane1, lane2 } = pageLanes(this.#modified.blocks[block]?.seed ?? 0, page, bytes);
-      this.#modified.set(block, page, 1, lane1, lane2, -1);
-    }
-    return this.#modified.sum;
   }
 
   committed(generation: Generation, n: TransactionNumber): void {
@@ -460,8 +482,6 @@ export class TargetSide {
     this.#feed?.[Symbol.dispose]();
     this.#feed = undefined;
     this.#fetcher = undefined;
-    const tracker = this.#tracker;
-    this.#tracker = undefined;
-    await tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+    await this.#closeTracker();
   }
 }

@@ -1,7 +1,8 @@
 import { PAGE_BYTES } from "../../base/page.ts";
 
-const ENTRY_BYTES = 8;
-const ZERO_FLAG = 0x8000_0000;
+/** Block number (bit 31: all zeros) and page number, little-endian. */
+export const ENTRY_BYTES = 8;
+export const ZERO_FLAG = 0x8000_0000;
 
 /** One changed page. `bytes` is `null` where the page is all zeros; otherwise a view, not a copy. */
 export interface ChangedPage {

@@ -24,8 +24,8 @@ interface Pending {
   readonly reject: (error: Error) => void;
 }
 
-/** An answer's binary part is never larger than this: 64 GiB of pages is not what one transaction takes. */
-const BINARY_BYTES_MAX = 8 * 2 ** 30;
+/** An answer's binary part is never larger than this: runs of pages, 12 bytes each. */
+const BINARY_BYTES_MAX = 2 ** 30;
 const LINE_BYTES_MAX = 16_384;
 
 /**
@@ -61,6 +61,10 @@ export class Pagescan implements AsyncDisposable {
     const client = new Pagescan(child.stdin, child.stdout, () => child.kill("SIGKILL"), timeout_ms);
     child.on("error", (error) => client.#fail(`${program} does not start: ${error.message}`));
     return client;
+  }
+
+  get gone(): boolean {
+    return this.#gone !== undefined;
   }
 
   /** @throws PagescanError; WaitTimeoutError, after which the helper is ended. */

@@ -1,3 +1,5 @@
+import { open } from "node:fs/promises";
+import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { openTracker } from "./tracker.ts";
@@ -21,11 +23,18 @@ export async function readSmallBlocks(options: {
   const { pagescan, pid } = options;
   const blocks = options.blocks.filter((block) => block.where.kind === "process");
   await using tracker = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
-  await tracker.take();
-  const { pages } = await tracker.collect();
-  const small = blocks.map(({ name, bytes }) => ({ name, content: Buffer.alloc(bytes) }));
-  for (const { block, page, bytes } of pages) {
-    if (bytes !== null) small.find(({ name }) => name === block)?.content.set(bytes, page * PAGE_BYTES);
+  await using memory = await open(`/proc/${pid}/mem`, "r");
+  const small: SmallBlock[] = [];
+  for (const { name, bytes, where } of blocks) {
+    const content = Buffer.alloc(bytes);
+    const start = where.kind === "process" ? Number(where.address) : 0;
+    for (const { first, count } of await tracker.present(name)) {
+      const [at, length] = [first * PAGE_BYTES, count * PAGE_BYTES];
+      const { bytesRead } = await memory.read(content, at, length, start + at);
+      if (bytesRead !== length)
+        throw new UserError(`RAM block ${name} of process ${pid} ends at byte ${at + bytesRead}`);
+    }
+    small.push({ name, content });
   }
   return small;
 }

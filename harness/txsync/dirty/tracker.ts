@@ -1,10 +1,13 @@
 import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { crc32 } from "node:zlib";
 import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import { type PageRun, PageSet } from "./pages.ts";
+import type { PageRun } from "./pages.ts";
 import { Pagescan, PagescanError } from "./pagescan.ts";
 import { readShimStatus } from "./shim-status.ts";
+import type { Spool } from "./spool.ts";
 
 /** The two ways to find changed pages, with the same answer; `quick` needs the preloaded shim and Linux 6.7. */
 export type FindMode = "quick" | "sure";
@@ -12,41 +15,57 @@ export type FindMode = "quick" | "sure";
 /** What was found and copied aside while the guest was stopped. Times in ms. */
 export interface TakenPages {
   readonly mode: FindMode;
-  /** Candidates: pages whose content turns out to be what the log has are left out by `collect`. */
   readonly pages: number;
+  /** Of those, the ones that changed since they were last taken. */
+  readonly found_pages: number;
   readonly find_ms: number;
   readonly copy_ms: number;
 }
 
+/** Sum over a set of pages, whatever their order: two lanes of 32 bits (fixtures/native/pagescan/digest.h). */
+export interface Lanes {
+  readonly lane1: number;
+  readonly lane2: number;
+}
+
 export interface CollectedPages {
-  readonly pages: PageSet;
-  /** Pages that were written but hold what the log has already. */
-  readonly same_pages: number;
+  readonly spool: Spool;
+  readonly zero_pages: number;
+  /** Every page that ever changed, as of this transaction: how many, and their digest. */
+  readonly modified_pages: number;
+  readonly digest: Lanes;
 }
 
 /**
- * Finds the pages of a running QEMU that differ from what the log says (DESIGN.md, "Taking a transaction").
- * Order of use: stop the guest, `take`, let it run, `collect`.
+ * Finds the pages of a running QEMU that changed, and keeps for every page the number of the transaction in which it
+ * last did (DESIGN.md, "Taking a transaction"). Order of use: stop the guest, `take`, let it run, `collect`, read the
+ * spool, `release`; the next `take` only then.
  */
 export interface DirtyTracker extends AsyncDisposable {
   /** The way in use, and why. */
   readonly mode: FindMode;
   readonly why: string;
+  /** The helper is no more: nothing can be done with this tracker. What it knew is in the table, for the next one. */
+  readonly gone: boolean;
   /** Called when the way changes by itself. */
   onModeChange: ((mode: FindMode, why: string) => void) | undefined;
-  /** While the guest is stopped: finds the changed pages of all RAM blocks and copies them aside. */
-  take(): Promise<TakenPages>;
+  /**
+   * While the guest is stopped: finds the changed pages of all RAM blocks, gives them the number n, and copies aside
+   * every page whose number is greater than `since`: 0 for all that ever changed. A transaction that comes to nothing
+   * has to be told to nobody: what it found is in every later one that begins before it.
+   */
+  take(n: number, since: number): Promise<TakenPages>;
   /** While the guest runs: the pages that `take` copied. To be called once after every `take`. */
   collect(): Promise<CollectedPages>;
+  /** The spool was read, or will not be. */
+  release(): Promise<void>;
   /**
    * While the guest runs: gets to know up to `pages_max` pages that arrived, so that a fall-back to the sure way need
    * not send them. Returns how many it read; 0 when there is nothing to do.
    */
   absorb(pages_max: number): Promise<number>;
-  /** The log has these pages with this content: as the relayed stream brought them. */
+  /** What arrived is what the base has: so the sure way need not send it. */
   learn(block: string, first_page: number, content: Uint8Array): Promise<void>;
-  /** A transaction that was taken is lost: the next one holds every page that is there. */
-  forget(): Promise<void>;
   /** Pages that are there. Touches none. */
   present(block: string): Promise<readonly PageRun[]>;
 }
@@ -58,8 +77,11 @@ export interface TrackerOptions {
   readonly blocks: readonly LocatedBlock[];
   /** `auto` begins with the quick way and changes to the sure way, for good, when the kernel says it does not track. */
   readonly prefer?: "auto" | "sure";
-  /** Somebody else has taken transactions from this QEMU before: then the first one holds every page that is there. */
-  readonly taken_before?: boolean;
+  /**
+   * Folder on a tmpfs that lives as long as that process: for the modified table, which a later tracker of the same
+   * process goes on with, and for the spool. Without it nothing can be taken; pages can be looked at.
+   */
+  readonly folder?: string;
   /** Status file of the preloaded library: lets `why` say more than "not permitted". */
   readonly shim_status_path?: string;
   /** Threads of the sure way. */
@@ -75,10 +97,15 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
     for (const [id, { name, bytes, where }] of options.blocks.entries()) {
       const place =
         where.kind === "file" ? `file ${where.path}` : `memory ${where.address.toString(16)} ${bytes.toString(16)}`;
-      const { fields } = await scan.request(`block ${id} ${place}`);
+      const { fields } = await scan.request(`block ${id} ${crc32(name)} ${place}`);
       if (fields["pages"] !== bytes / PAGE_BYTES) {
         throw new UserError(`RAM block ${name} has ${bytes} bytes, but ${fields["pages"]} pages were found`);
       }
+    }
+    const folder = options.folder;
+    if (folder !== undefined) {
+      await scan.request(`modified ${join(folder, "modified")}`);
+      await scan.request(`spool ${join(folder, "spool")}`);
     }
     return new PagescanTracker(scan, options);
   } catch (error) {
@@ -94,9 +121,9 @@ export class PagescanTracker implements DirtyTracker {
   readonly #names: readonly string[];
   readonly #shim_status_path: string | undefined;
   #mode: FindMode;
+  readonly #folder: string;
   #why: string;
-  /** The next transaction has to hold every page that is there. */
-  #everything: boolean;
+  #held = false;
   onModeChange: ((mode: FindMode, why: string) => void) | undefined;
 
   constructor(scan: Pagescan, options: TrackerOptions) {
@@ -106,7 +133,7 @@ export class PagescanTracker implements DirtyTracker {
     this.#shim_status_path = options.shim_status_path;
     this.#mode = options.prefer === "sure" ? "sure" : "quick";
     this.#why = options.prefer === "sure" ? "asked for" : "not refused so far";
-    this.#everything = options.taken_before ?? false;
+    this.#folder = options.folder ?? "";
   }
 
   get mode(): FindMode {
@@ -117,35 +144,46 @@ export class PagescanTracker implements DirtyTracker {
     return this.#why;
   }
 
+  get gone(): boolean {
+    return this.#scan.gone;
+  }
+
   /** Names of the blocks that are in no file. */
   get small_blocks(): readonly string[] {
     return this.#blocks.filter(({ where }) => where.kind === "process").map(({ name }) => name);
   }
 
-  async take(): Promise<TakenPages> {
-    let lost_ms = 0;
-    if (this.#mode === "quick") {
-      const began_ms = performance.now();
-      try {
-        const taken = await this.#takeBy("quick", "quick");
-        if (!this.#everything) return taken;
-        // The kernel's notes begin here; what it said before was told to somebody else.
-        lost_ms = performance.now() - began_ms;
-      } catch (error) {
-        if (!(error instanceof PagescanError) || error.reason === "gone") throw error;
-        // The kernel may have forgotten some notes in the failed look. What pagescan knows by digest still holds.
-        await this.#fallBack(error.message);
-        lost_ms = performance.now() - began_ms;
-      }
+  async take(n: number, since: number): Promise<TakenPages> {
+    // Whoever still reads the spool would get pages of two transactions.
+    if (this.#held) throw new PagescanError("usage", "the transaction before was not released");
+    this.#held = true;
+    try {
+      return await this.#take(n, since);
+    } catch (error) {
+      this.#held = false;
+      throw error;
     }
-    const taken = await this.#takeBy(this.#everything ? "all" : "sure", this.#mode);
-    return { ...taken, find_ms: taken.find_ms + lost_ms };
   }
 
-  async #takeBy(request: "quick" | "sure" | "all", mode: FindMode): Promise<TakenPages> {
-    const { fields } = await this.#scan.request(`take ${request}`);
-    const { pages = 0, find_us = 0, copy_us = 0 } = fields;
-    return { mode, pages, find_ms: find_us / 1000, copy_ms: copy_us / 1000 };
+  async #take(n: number, since: number): Promise<TakenPages> {
+    if (this.#mode === "sure") return await this.#takeBy("sure", n, since);
+    const began_ms = performance.now();
+    try {
+      return await this.#takeBy("quick", n, since);
+    } catch (error) {
+      if (!(error instanceof PagescanError) || error.reason !== "untracked") throw error;
+      // The kernel may have forgotten some notes in the failed look. What pagescan knows by digest still holds.
+      await this.#fallBack(error.message);
+      const lost_ms = performance.now() - began_ms;
+      const taken = await this.#takeBy("sure", n, since);
+      return { ...taken, find_ms: taken.find_ms + lost_ms };
+    }
+  }
+
+  async #takeBy(mode: FindMode, n: number, since: number): Promise<TakenPages> {
+    const { fields } = await this.#scan.request(`take ${mode} ${n} ${since}`);
+    const { pages = 0, found = 0, find_us = 0, copy_us = 0 } = fields;
+    return { mode, pages, found_pages: found, find_ms: find_us / 1000, copy_ms: copy_us / 1000 };
   }
 
   async #fallBack(message: string): Promise<void> {
@@ -157,15 +195,26 @@ export class PagescanTracker implements DirtyTracker {
   }
 
   async collect(): Promise<CollectedPages> {
-    const { fields, binary } = await this.#scan.request("fetch");
-    this.#everything = false;
-    const entries_bytes = (fields["pages"] ?? 0) * 8;
-    const pages = new PageSet(this.#names, binary.subarray(0, entries_bytes), binary.subarray(entries_bytes));
-    return { pages, same_pages: fields["same"] ?? 0 };
+    const { fields } = await this.#scan.request("settle");
+    const { pages = 0, full = 0, zero = 0, modified = 0, digest1 = 0, digest2 = 0 } = fields;
+    const content_path = join(this.#folder, "spool");
+    const entries_path = `${content_path}.pages`;
+    return {
+      spool: { content_path, entries_path, pages, full_pages: full, blocks: this.#names },
+      zero_pages: zero,
+      modified_pages: modified,
+      digest: { lane1: digest1, lane2: digest2 },
+    };
+  }
+
+  async release(): Promise<void> {
+    if (!this.#held) return;
+    await this.#scan.request("release");
+    this.#held = false;
   }
 
   async absorb(pages_max: number): Promise<number> {
-    if (this.#mode !== "quick" || this.#everything) return 0;
+    if (this.#mode !== "quick") return 0;
     return (await this.#scan.request(`absorb ${pages_max}`)).fields["pages"] ?? 0;
   }
 
@@ -173,11 +222,6 @@ export class PagescanTracker implements DirtyTracker {
     const pages = content.length / PAGE_BYTES;
     if (!Number.isInteger(pages)) throw new RangeError(`${content.length} bytes are no whole pages`);
     await this.#scan.request(`learn ${this.#idOf(block)} ${first_page} ${pages}`, content);
-  }
-
-  async forget(): Promise<void> {
-    this.#everything = true;
-    await this.#scan.request("forget");
   }
 
   async present(block: string): Promise<readonly PageRun[]> {
@@ -192,7 +236,7 @@ export class PagescanTracker implements DirtyTracker {
 
   /** Takes what the quick way finds and throws it away: what must never happen, for tests that show that it is seen. */
   async discard(): Promise<void> {
-    await this.#scan.request("take quick");
+    await this.#scan.request("discard");
   }
 
   #idOf(block: string): number {

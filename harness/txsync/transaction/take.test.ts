@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import { generation, transactionNumber } from "../core/index.ts";
-import { PageSet } from "../dirty/pages.ts";
 import { isStoppable, type TakeOptions, type TransactionMonitor, takeTransaction } from "./take.ts";
 
 let folder: string;
@@ -31,15 +30,25 @@ function options(changes: Partial<TakeOptions>): TakeOptions {
     tracker: {
       take: async () => {
         said.push("take");
-        return { mode: "quick", pages: 1, find_ms: 1, copy_ms: 1 };
+        return { mode: "quick", pages: 1, found_pages: 1, find_ms: 1, copy_ms: 1 };
       },
       collect: async () => {
         said.push("collect");
-        return { pages: PageSet.of([{ block: "ram0", page: 1, bytes: null }]), same_pages: 0 };
+        const paths = { content_path: "spool", entries_path: "spool.pages" };
+        return {
+          spool: { ...paths, pages: 1, full_pages: 0, blocks: ["ram0"] },
+          zero_pages: 1,
+          modified_pages: 1,
+          digest: { lane1: 1, lane2: 2 },
+        };
+      },
+      release: async () => {
+        said.push("release");
       },
     },
     generation: generation(1),
     n: transactionNumber(1),
+    since: "base",
     status: () => "postcopy-active",
     state_path: join(folder, "state"),
     ...changes,

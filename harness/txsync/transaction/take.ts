@@ -2,7 +2,7 @@ import { readFile, rm } from "node:fs/promises";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import type { QmpClient } from "../../qemu/qmp.ts";
 import type { Generation, TransactionNumber } from "../core/index.ts";
-import type { DirtyTracker } from "../dirty/tracker.ts";
+import type { CollectedPages, DirtyTracker } from "../dirty/tracker.ts";
 import type { Transaction } from "./transaction.ts";
 
 /**
@@ -21,9 +21,11 @@ export type TransactionMonitor = Pick<QmpClient, "execute">;
 
 export interface TakeOptions {
   readonly qmp: TransactionMonitor;
-  readonly tracker: Pick<DirtyTracker, "take" | "collect">;
+  readonly tracker: Pick<DirtyTracker, "take" | "collect" | "release">;
   readonly generation: Generation;
   readonly n: TransactionNumber;
+  /** The last transaction that whoever is told of this one has; "base" for none. */
+  readonly since: TransactionNumber | "base";
   /** The target's migration status as its events tell it, looked at right before `stop`. */
   readonly status: () => string;
   /** File on a tmpfs, on the host of QEMU, for the device state. Written, read and removed. */
@@ -50,10 +52,12 @@ const RELEASE_TIMEOUT_MS = 24 * 3600 * 1000;
 
 /**
  * Takes a transaction: `stop`, device state, find the changed pages and copy them aside, `cont`; then, while the guest
- * runs, reads what was put aside. The guest is started again whatever fails in between.
+ * runs, reads what was put aside. The guest is started again whatever fails in between. The pages lie in the tracker's
+ * spool, which is the caller's until it says `release`: one take at a time, from here to there.
  *
  * QEMU: migration/savevm.c, qmp_xen_save_devices_state. `live: false` keeps it from inactivating block devices.
- * @throws what QMP or the tracker throws; the guest runs, and the tracker has to be told `forget`.
+ * @throws what QMP or the tracker throws; the guest runs, and the spool is released. Nothing else has to be done: what
+ *   was found is in the next transaction, as long as its `since` is not this one.
  */
 export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome> {
   const { qmp, tracker } = options;
@@ -81,7 +85,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     await qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
     saved_ms = performance.now();
     // After the device state: saving it may write to guest memory.
-    taken = await tracker.take();
+    taken = await tracker.take(options.n, options.since === "base" ? 0 : options.since);
     options.onStill?.();
   } finally {
     copied_ms = performance.now();
@@ -89,18 +93,26 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   }
   const resumed_ms = performance.now();
   options.onResumed?.();
-  const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
-  await rm(options.state_path);
+  let collected: CollectedPages;
+  let device_state: Buffer;
+  try {
+    [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
+    await rm(options.state_path);
+  } catch (error) {
+    await tracker.release();
+    throw error;
+  }
   const done_ms = performance.now();
   return {
     kind: "taken",
     transaction: {
       generation: options.generation,
       n: options.n,
+      since: options.since,
       device_state,
-      pages: collected.pages,
+      ...collected,
+      found_pages: taken.found_pages,
       mode: taken.mode,
-      same_pages: collected.same_pages,
       timings: {
         stop_ms: stopped_ms - began_ms,
         device_ms: saved_ms - stopped_ms,

@@ -1,6 +1,7 @@
+import { PAGE_BYTES } from "../../base/page.ts";
 import type { Generation, TransactionNumber } from "../core/index.ts";
-import type { PageSet } from "../dirty/pages.ts";
-import type { FindMode } from "../dirty/tracker.ts";
+import { ENTRY_BYTES } from "../dirty/pages.ts";
+import type { CollectedPages, FindMode } from "../dirty/tracker.ts";
 
 /** How long the parts of a transaction took, ms. The guest does not run in `pause_ms`, and may run in `collect_ms`. */
 export interface TransactionTimings {
@@ -17,20 +18,20 @@ export interface TransactionTimings {
   readonly collect_ms: number;
 }
 
-/** A consistent point of the VM: device state, and every page that differs from transaction n-1 (DESIGN.md, "Words"). */
-export interface Transaction {
+/** A consistent point of the VM: device state, and every page that changed after transaction `since`. */
+export interface Transaction extends CollectedPages {
   readonly generation: Generation;
   readonly n: TransactionNumber;
+  readonly since: TransactionNumber | "base";
   /** As `xen-save-devices-state` wrote it: stream header, device sections, end mark. */
   readonly device_state: Buffer;
-  readonly pages: PageSet;
+  /** Of its pages, the ones that changed since they were last taken. */
+  readonly found_pages: number;
   readonly mode: FindMode;
-  /** Pages that were written with what the log has already. */
-  readonly same_pages: number;
   readonly timings: TransactionTimings;
 }
 
-/** What a transaction takes in memory until it is sent. */
-export function bytesOf(transaction: Transaction): number {
-  return transaction.device_state.length + transaction.pages.bytes;
+/** What a transaction takes until it is sent: device state in memory, entries and contents in the spool. */
+export function bytesOf({ device_state, spool }: Transaction): number {
+  return device_state.length + spool.pages * ENTRY_BYTES + spool.full_pages * PAGE_BYTES;
 }

@@ -26,10 +26,14 @@ async function smallPresent(tracker: PagescanTracker): Promise<number> {
 }
 
 /** A tracker that, while the guest is stopped, first looks both ways and notes where they differ. */
-export function comparing(tracker: PagescanTracker, into: Comparison): Pick<DirtyTracker, "take" | "collect"> {
+export function comparing(
+  tracker: PagescanTracker,
+  into: Comparison,
+): Pick<DirtyTracker, "take" | "collect" | "release"> {
   return {
     collect: () => tracker.collect(),
-    take: async () => {
+    release: () => tracker.release(),
+    take: async (n, since) => {
       const sure = await tracker.find("sure");
       into.sure_ms.push(sure.find_ms);
       into.small_present ??= await smallPresent(tracker);
@@ -43,7 +47,7 @@ export function comparing(tracker: PagescanTracker, into: Comparison): Pick<Dirt
       } catch (error) {
         if (!(error instanceof PagescanError) || error.reason !== "untracked") throw error;
       }
-      return await tracker.take();
+      return await tracker.take(n, since);
     },
   };
 }

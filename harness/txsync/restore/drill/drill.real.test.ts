@@ -101,10 +101,11 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
     const { stdout } = await host.sh(`
       cd /dev/shm && truncate -s 64M holes && printf x | dd of=holes bs=4096 seek=77 conv=notrunc 2>/dev/null
       stat -c %b holes
-      printf '%s\\n' "attach $$" "block 0 file /dev/shm/holes" "take sure" fetch "find sure" "absorb 9" "present 0" quit |
+      printf '%s\\n' "attach $$" "block 0 0 file /dev/shm/holes" "modified /dev/shm/holes.modified" \\
+        "spool /dev/shm/holes.spool" "take sure 1 0" settle release "find sure" "absorb 9" "present 0" quit |
         /opt/ferryman/bin/pagescan | grep -a -o -E "ok (pages|runs)=" | wc -l
       stat -c %b holes
-      rm holes`);
+      rm holes holes.*`);
     expect(stdout.trim().split("\n")).toEqual(["8", "6", "8"]);
   });
 });

@@ -9,7 +9,9 @@ import { RAM_BLOCK } from "../../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../../qemu/ram-blocks.ts";
 import { generation, transactionNumber } from "../../core/index.ts";
 import { findBlocks } from "../../dirty/find-blocks.ts";
+import type { PageSet } from "../../dirty/pages.ts";
 import { readSmallBlocks, type SmallBlock } from "../../dirty/small-blocks.ts";
+import { pageSetOf } from "../../dirty/spool.ts";
 import { openTracker, type PagescanTracker } from "../../dirty/tracker.ts";
 import { takeTransaction } from "../../transaction/take.ts";
 import { bytesOf, type Transaction } from "../../transaction/transaction.ts";
@@ -161,18 +163,18 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   await migrate(source, target, options.bandwidth_mib_s * 2 ** 20, true);
   await target.untilMigration("postcopy-active");
   const blocks = await blocksOf(target);
-  const track = async (taken_before: boolean): Promise<PagescanTracker> =>
+  const track = async (): Promise<PagescanTracker> =>
     opened.use(
       await openTracker({
         pagescan: options.pagescan,
         pid: target.pid,
         blocks,
         prefer: options.prefer,
-        taken_before,
+        folder,
         shim_status_path: target.uffd_status_path,
       }),
     );
-  let tracker = await track(false);
+  let tracker = await track();
   const base: Base = {
     block: RAM_BLOCK,
     path: source.options.ram_path,
@@ -182,6 +184,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   if (options.compare || options.prefer === "sure") await learnBase(tracker, base);
 
   const log: Transaction[] = [];
+  const log_pages: PageSet[] = [];
   const found: Comparison = { missed: 0, surplus: 0, compared: 0, small_present: undefined, quick_ms: [], sure_ms: [] };
   let in_postcopy = 0;
   let after_completed = 0;
@@ -189,7 +192,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     const next_ms = performance.now() + options.epoch_ms;
     if (options.reopen && log.length === REOPENED_AFTER) {
       await tracker[Symbol.asyncDispose]();
-      tracker = await track(true);
+      tracker = await track();
     }
     if (log.length === POKED_IN - 1) await poke(target, blocks);
     if (target.migration === "completed") after_completed++;
@@ -198,10 +201,13 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
       tracker: options.compare ? comparing(tracker, found) : tracker,
       generation: generation(1),
       n: transactionNumber(log.length + 1),
+      since: log.length === 0 ? "base" : transactionNumber(log.length),
       status: () => target.migration,
       state_path: join(folder, "device-state"),
     });
     if (outcome.kind !== "taken") throw new Error(`transaction ${log.length + 1}: ${outcome.kind}`);
+    log_pages.push(await pageSetOf(outcome.transaction.spool));
+    await tracker.release();
     log.push(outcome.transaction);
     if (target.migration === "postcopy-active") in_postcopy++;
     if (options.lose_notes) {
@@ -222,7 +228,6 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
 
   // A file from the same base and log, to look at without a guest that writes to it.
   const image_path = join(folder, "image.ram");
-  const log_pages = log.map((transaction) => transaction.pages);
   await buildRamFile(base, log_pages, image_path);
   const image = await verifyRamFile(image_path);
   await rm(image_path);
@@ -267,11 +272,11 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     surplus_pages: found.surplus,
     compared: found.compared,
     small_block_pages_after_first_look: found.small_present ?? null,
-    small_block_pages_changed: log.reduce(
-      (sum, { pages }) => sum + [...pages].filter(({ block }) => block !== RAM_BLOCK).length,
+    small_block_pages_changed: log_pages.reduce(
+      (sum, pages) => sum + [...pages].filter(({ block }) => block !== RAM_BLOCK).length,
       0,
     ),
-    pages: of(({ pages }) => pages.pages),
+    pages: of(({ spool }) => spool.pages),
     transaction_bytes: of(bytesOf),
     stop_ms: of(({ timings }) => timings.stop_ms),
     device_ms: of(({ timings }) => timings.device_ms),
