@@ -14,6 +14,7 @@ import {
   pagesOf,
   type RecordBlock,
   type RecordViolation,
+  type Scanned,
   scan,
 } from "../txsync/log/index.ts";
 
@@ -33,18 +34,13 @@ export function registerLog(program: Command): void {
   log
     .command("verify <folder>")
     .description(
-      "check every byte of it, and the digest of all changed pages at every transaction; exit code 1 unless it is sound to its end",
+      "check every byte of it, and the digest of all changed pages at every transaction; exit code 1 unless it is sound up to what was not committed",
     )
     .action(async (path: string) => {
-      const { name, records, torn, size } = await read(path, (record) => console.log(verifyLine(record)));
-      const last = records[records.length - 1]?.entry;
-      const wrong = records.filter(({ violation }) => violation !== null).length;
-      const what = `${name}: ${records.length} whole transactions, ${size} bytes`;
-      if (torn !== null) console.log(`${what}; from byte ${torn.offset} on it is not sound: ${torn.why}`);
-      else if (wrong > 0) console.log(`${what}; ${wrong} of them must not be believed`);
-      else
-        console.log(`${what}, sound${last === undefined ? "" : `, last ${last.n} of generation ${last.generation}`}`);
-      if (torn !== null || wrong > 0) process.exitCode = 1;
+      const found = await read(path, (record) => console.log(verifyLine(record)));
+      const { sound, what } = judged(found);
+      console.log(`${found.name}: ${found.records.length} whole transactions, ${found.size} bytes${what}`);
+      if (!sound) process.exitCode = 1;
     });
   log
     .command("extract <folder>")
@@ -57,6 +53,18 @@ export function registerLog(program: Command): void {
       const { n, pages, bytes } = await extract(path, options);
       console.log(`transaction ${n}: ${pages} pages changed since the base, ${bytes} bytes in ${options.out}`);
     });
+}
+
+function judged({ records, torn, end, size }: Found): { readonly sound: boolean; readonly what: string } {
+  const wrong = records.filter(({ violation }) => violation !== null).length;
+  if (torn !== null && !torn.unfinished)
+    return { sound: false, what: `; from byte ${torn.offset} on it is not sound: ${torn.why}` };
+  if (wrong > 0) return { sound: false, what: `; ${wrong} of them must not be believed` };
+  const last = records[records.length - 1]?.entry;
+  const which = last === undefined ? "" : `, last ${last.n} of generation ${last.generation}`;
+  // As the log of an agent looks that stopped while it received something.
+  const behind = torn === null ? "" : `; the last ${size - end} bytes are of a record that was not committed`;
+  return { sound: true, what: `, sound${which}${behind}` };
 }
 
 interface ExtractOptions {
@@ -77,7 +85,9 @@ interface Found {
   readonly size: number;
   readonly records: readonly FoundRecord[];
   readonly blocks: readonly RecordBlock[];
-  readonly torn: { readonly offset: number; readonly why: string } | null;
+  /** Where the last committed transaction ends. */
+  readonly end: number;
+  readonly torn: Scanned["torn"];
 }
 
 async function read(path: string, onRecord?: (record: FoundRecord) => void): Promise<Found> {
@@ -91,13 +101,13 @@ async function read(path: string, onRecord?: (record: FoundRecord) => void): Pro
   const file = await files.open(name, "read");
   const records: FoundRecord[] = [];
   try {
-    const { torn, index } = await scan(file, {
+    const { torn, end, index } = await scan(file, {
       onRecord: (entry, violation) => {
         records.push({ entry, violation });
         onRecord?.({ entry, violation });
       },
     });
-    return { files, name, size: await file.size(), records, blocks: index.pages.blocks, torn };
+    return { files, name, size: await file.size(), records, blocks: index.pages.blocks, end, torn };
   } catch (error) {
     throw error instanceof LogVersionError ? new UserError(`${path}: ${error.message}`) : error;
   } finally {

@@ -16,7 +16,14 @@ export {
   RecordViolation,
   type Rule,
 } from "./record.ts";
-export { encodeRecord, type PageBatch, RecordEncoder, type RecordParts } from "./record-encoder.ts";
+export {
+  encodeRecord,
+  encodeRecordAsRead,
+  type PageBatch,
+  RecordEncoder,
+  type RecordFrame,
+  type RecordParts,
+} from "./record-encoder.ts";
 export { type ParsedFrame, type ParsedPages, type RecordEnd, type RecordEvent, RecordParser } from "./record-parser.ts";
 export { eventsOf, type Scanned, type ScanOptions, scan } from "./scan.ts";
 export { batchOf, decodeRecord, pagesOf, type RecordPage, type WholeRecord } from "./whole-record.ts";

@@ -186,6 +186,56 @@ describe("the transaction log", () => {
     }
   });
 
+  it("holds the pages of a large guest, in every block and place", async () => {
+    const blocks = [
+      { name: "ram0", bytes: 30_000 * PAGE_BYTES },
+      { name: "pc.bios", bytes: 5000 * PAGE_BYTES },
+    ];
+    const zeros = [
+      ...Array.from({ length: 24_000 }, (_, i) => `0:${i + 100}`),
+      ...Array.from({ length: 4999 }, (_, i) => `1:${i}`),
+    ];
+    // Around the borders of what is allocated at a time.
+    const full = [
+      "0:100",
+      "0:355",
+      "0:356",
+      "0:4095",
+      "0:4096",
+      "0:8191",
+      "0:8192",
+      "0:16484",
+      "0:24099",
+      "1:0",
+      "1:4998",
+    ];
+    const first = new Map([
+      ...zeros.map((place) => [place, 0] as const),
+      ...full.map((place, i) => [place, i + 1] as const),
+    ]);
+    const change = new Map([
+      ["0:356", 0],
+      ["0:8192", 99],
+      ["0:29999", 5],
+      ["1:4096", 7],
+      ["1:4998", 0],
+    ]);
+    const second = new Map([...first, ...change]);
+    const files = new LossyFiles();
+    let log = await TransactionLog.open({ files, sync: "memory" });
+    await store(log, recordOf({ n: 1, since: "base", pages: first, blocks }), 100_000);
+    expect(plain(await modelOf(log))).toMatchObject({ pages: [...first].sort(([a], [b]) => (a < b ? -1 : 1)) });
+    await store(log, recordOf({ n: 2, since: 1, pages: change, all: second, blocks }));
+    expect((await modelOf(log)).pages).toEqual(second);
+    expect(modelOfRecord(await readWhole(log, 1)).pages).toEqual(change);
+    await log.compact();
+    expect((await modelOf(log)).pages).toEqual(second);
+    await log.close();
+    log = await TransactionLog.open({ files, sync: "memory" });
+    expect((await modelOf(log)).pages).toEqual(second);
+    expect(log.entries).toMatchObject([{ n: 2, modified_pages: second.size }]);
+  });
+
   it("is another one where it begins anew, and the same one compacted", async () => {
     const { records } = story(write([0, 1, 1]), write([0, 2, 2]));
     const files = new LossyFiles();

@@ -80,7 +80,7 @@ export class TransactionLog {
   #wait_commits = 0;
   #failures = 0;
   /** What was cut off when the log was opened, if anything. */
-  readonly torn: { readonly offset: number; readonly why: string } | null;
+  readonly torn: Scanned["torn"];
   readonly #receiver: Receiver = {
     push: (record, piece) => this.#push(record, piece),
     finish: (record) => this.#finish(record),

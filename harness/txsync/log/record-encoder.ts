@@ -28,16 +28,19 @@ export interface PageBatch {
   readonly content: Buffer;
 }
 
-/** What a record is written from. The batches may be of any size; their bytes must stay as they are until read. */
-export interface RecordParts {
+/** What a record is written from, but for its pages. */
+export interface RecordFrame {
   readonly head: RecordHead;
   readonly blocks: readonly RecordBlock[];
   readonly device_state: Uint8Array;
   readonly frames: Iterable<OutputFrame>;
-  /** Ascending by block and page over all batches. */
-  readonly pages: Iterable<PageBatch>;
   /** Asked when the pages are through. */
   readonly end: () => ModifiedSet;
+}
+
+export interface RecordParts extends RecordFrame {
+  /** Ascending by block and page over all batches, which may be of any size. */
+  readonly pages: Iterable<PageBatch>;
 }
 
 /**
@@ -46,13 +49,27 @@ export interface RecordParts {
  */
 export function* encodeRecord(parts: RecordParts): Generator<Buffer, void> {
   const encoder = new RecordEncoder();
+  yield* opening(encoder, parts);
+  for (const batch of parts.pages) yield* encoder.pages(batch);
+  yield encoder.end(parts.end());
+}
+
+/** The same for pages that have to be waited for: those of a spool, say. */
+export async function* encodeRecordAsRead(
+  parts: RecordFrame & { readonly pages: AsyncIterable<PageBatch> },
+): AsyncGenerator<Buffer, void> {
+  const encoder = new RecordEncoder();
+  yield* opening(encoder, parts);
+  for await (const batch of parts.pages) yield* encoder.pages(batch);
+  yield encoder.end(parts.end());
+}
+
+function* opening(encoder: RecordEncoder, parts: RecordFrame): Generator<Buffer, void> {
   yield encoder.header(parts.head);
   yield encoder.blocks(parts.blocks);
   yield* encoder.device(parts.device_state);
   for (const frame of parts.frames) yield* encoder.frame(frame);
   yield* encoder.framesDone();
-  for (const batch of parts.pages) yield* encoder.pages(batch);
-  yield encoder.end(parts.end());
 }
 
 /** The chunks of a record one after the other, for whoever gets its parts piece by piece. Call in the record's order. */

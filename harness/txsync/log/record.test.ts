@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { frameNumber, generation, transactionNumber } from "../core/index.ts";
 import { CHUNK_BYTES_MAX, HEADER_BYTES, RecordError, type RecordHead } from "./record.ts";
-import { encodeRecord, RecordEncoder } from "./record-encoder.ts";
+import { encodeRecord, encodeRecordAsRead, RecordEncoder } from "./record-encoder.ts";
 import { type RecordEvent, RecordParser } from "./record-parser.ts";
 import { BLOCKS, goOn, type Model, modelOfRecord, NOTHING, plain, recordOf, sketches } from "./testing/sketch.ts";
 import { batchOf, decodeRecord } from "./whole-record.ts";
@@ -84,7 +84,7 @@ describe("a record", () => {
     }
   });
 
-  it("is written in pieces of a bounded size, whatever its parts are", () => {
+  it("is written in pieces of a bounded size, whatever its parts are", async () => {
     const pages = Array.from({ length: 300 }, (_, page) => ({
       block: 0,
       page,
@@ -104,6 +104,12 @@ describe("a record", () => {
     };
     const pieces = [...encodeRecord(parts)];
     expect(Math.max(...pieces.map(({ length }) => length))).toBeLessThanOrEqual(256 * 1024 + 600);
+    const as_read: Buffer[] = [];
+    const batches = (async function* () {
+      for (let at = 0; at < 300; at += 70) yield batchOf(pages.slice(at, at + 70));
+    })();
+    for await (const piece of encodeRecordAsRead({ ...parts, pages: batches })) as_read.push(piece);
+    expect(decodeRecord(Buffer.concat(as_read)).pages).toEqual(pages);
     const back = decodeRecord(Buffer.concat(pieces));
     expect(back.pages).toEqual(pages);
     expect(back.device_state).toEqual(parts.device_state);

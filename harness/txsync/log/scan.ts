@@ -13,8 +13,11 @@ export interface Scanned {
   readonly index: LogIndex;
   /** Bytes that are sound, from the start. */
   readonly end: number;
-  /** What is wrong behind them, if anything. */
-  readonly torn: { readonly offset: number; readonly why: string } | null;
+  /**
+   * What is wrong behind them, if anything. `unfinished`: the file ends within a record or before its mark, as the log
+   * of an agent does while a record is received.
+   */
+  readonly torn: { readonly offset: number; readonly why: string; readonly unfinished: boolean } | null;
 }
 
 export interface ScanOptions {
@@ -44,7 +47,9 @@ export async function scan(file: LogFile, { onRecord }: ScanOptions = {}): Promi
       await readRecord(window, offset, intake);
       const { head, end } = intake.finish();
       const behind = offset + intake.length;
-      const came = parseMark(await window.upTo(behind, MARK_BYTES), head.n, end.crc, intake.length);
+      const mark = await window.upTo(behind, MARK_BYTES);
+      if (mark.length < MARK_BYTES) throw new UnfinishedError("it was not committed", intake.length);
+      const came = parseMark(mark, head.n, end.crc, intake.length);
       const violation = intake.violation(index.last);
       if (violation !== null && onRecord === undefined) throw violation;
       const entry = await index.apply(intake, offset, came);
@@ -53,15 +58,23 @@ export async function scan(file: LogFile, { onRecord }: ScanOptions = {}): Promi
     }
   } catch (error) {
     if (!(error instanceof RecordError)) throw error;
-    return { lineage, index, end: offset, torn: { offset: offset + error.offset, why: error.message } };
+    return { lineage, index, end: offset, torn: tornBy(error, offset) };
   }
   return { lineage, index, end: offset, torn: null };
+}
+
+/** The file ends too early. */
+class UnfinishedError extends RecordError {}
+
+function tornBy(error: RecordError, offset: number): Scanned["torn"] {
+  const unfinished = error instanceof UnfinishedError;
+  return { offset: offset + error.offset, why: error.message, unfinished };
 }
 
 async function readRecord(window: Window, offset: number, intake: RecordIntake): Promise<void> {
   for (let at = offset; intake.end === null; ) {
     const piece = await window.from(at);
-    if (piece.length === 0) throw new RecordError("it is cut off", at - offset);
+    if (piece.length === 0) throw new UnfinishedError("it is cut off", at - offset);
     at += intake.feed(piece).used;
   }
 }
