@@ -48,7 +48,7 @@ export class DataPlane implements DataShell {
       peers: Object.fromEntries(addresses),
       listen: config.listen_bulk,
       patience_ms: config.lease_ms,
-      onData: (from, payload) => this.#dataCame(from, payload),
+      onData: (from, payload, channel) => this.#dataCame(from, payload, channel),
       onLog: (line) => log(this, line),
     });
     this.#source = new SourceStore(this);
@@ -120,13 +120,14 @@ export class DataPlane implements DataShell {
     };
   }
 
-  #dataCame(from: Role, payload: Buffer): Promise<void> | undefined {
+  #dataCame(from: Role, payload: Buffer, channel: DataChannel): Promise<void> | undefined {
     const failed = (error: unknown): void => log(this, `data of ${from} was refused: ${messageOf(error)}`);
     try {
       switch (payload[0]) {
         case FRAME_REQUEST:
           if (this.#escrow !== undefined) this.#escrow.requested(from, payload);
-          else this.#source.requested(from, payload).catch(failed);
+          // No more is read of what comes by itself than is answered: who asks faster than that waits.
+          else return this.#source.requested(from, payload, channel).catch(failed);
           return undefined;
         case FRAME_PAGES: {
           const by = wantedBy(payload);

@@ -11,13 +11,16 @@ import { decodeRequest, encodePages } from "../pages/page-frames.ts";
 import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
-import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
+import { type DataChannel, type DataShell, log, sendTargetPages } from "./data-shell.ts";
 import { EscrowSilentError, LogReader } from "./log-reader.ts";
 import type { BaseOf, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 type HaveBase = BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean };
+
+/** So much may wait to be sent before more is read. */
+const BACKLOG_BYTES = 2 << 20;
 
 /** Where the source keeps its base: the file that was the guest's RAM, under another name. */
 export function basePath(memory_folder: string): string {
@@ -152,10 +155,12 @@ export class SourceStore {
   }
 
   /** Answers a request, in the direction from which it came. */
-  async requested(from: Role, payload: Buffer): Promise<void> {
+  async requested(from: Role, payload: Buffer, channel: DataChannel): Promise<void> {
     const { by, of, base, runs } = decodeRequest(payload);
     if (of !== "source") return;
     const { peers } = this.#shell;
+    // What somebody waits for is answered at once; the rest no faster than it is taken.
+    if (channel === "bulk") await peers.drained(from, "bulk", BACKLOG_BYTES);
     if (this.#ahead?.base === base) {
       await this.#ahead.serve(runs, (block, first, pages) =>
         peers.sendData(from, "bulk", encodePages({ by, base, block, first, pages })),
