@@ -31,9 +31,9 @@ type Ask = ControlRequest extends infer R ? (R extends { id: number } ? Omit<R, 
 /** An answer, or an event that came by itself; `id` 0 is an answer to `watch`. */
 const lineSchema = z.looseObject({
   id: z.number().nullable().optional(),
-  ok: z.unknown(),
+  ok: z.unknown().optional(),
   error: z.string().optional(),
-  event: z.unknown(),
+  event: z.unknown().optional(),
 });
 
 /** For an agent to do what it was asked: to begin something, to start a QEMU, to tell how it is. It fills no memory first. */
