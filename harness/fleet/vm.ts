@@ -33,6 +33,8 @@ export interface VmSpec {
 export const RAM_PATH = "/dev/shm/ferryman-ram";
 
 const COM2_MS = 500;
+/** For the kernel to take a guest's memory back: a second or less for each GiB, and a busy machine may take much longer. */
+const FREED_MS = 120_000;
 
 type Monitor = "control" | "oob" | "watch";
 /** Published ports on which a QEMU of a host has its monitors: commands, out-of-band commands, watching. */
@@ -123,6 +125,7 @@ export class StartedVm implements AsyncDisposable {
     if (this.alive && this.host.up) {
       await this.host.run(
         `kill -9 ${this.process.pid} 2>/dev/null; while kill -0 ${this.process.pid} 2>/dev/null; do :; done; rm -f ${RAM_PATH}`,
+        FREED_MS,
       );
     }
     await this[Symbol.asyncDispose]();
@@ -139,7 +142,7 @@ export class StartedVm implements AsyncDisposable {
  * @throws UserError where there is not: QEMU would start, and die with a bus error when the guest touches its memory.
  */
 async function makeRoom(host: StartedHost, memory_bytes: number): Promise<void> {
-  const free = Number(await host.run(`rm -f ${RAM_PATH} && df --output=avail -B1 /dev/shm | tail -1`));
+  const free = Number(await host.run(`rm -f ${RAM_PATH} && df --output=avail -B1 /dev/shm | tail -1`, FREED_MS));
   if (free >= memory_bytes) return;
   const mib = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;
   throw new UserError(
@@ -180,6 +183,7 @@ async function connectMonitor(
   return waitFor(
     {
       what: `the ${monitor} monitor of QEMU on ${host.role}`,
+      // It fills no memory before: this knows nothing of the guest's size.
       timeout_ms: 15_000,
       lastLines: () => started.lastLines(),
     },
