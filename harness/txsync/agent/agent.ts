@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, UserError } from "../../base/errors.ts";
@@ -134,7 +135,7 @@ export class Agent implements Shell {
     const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);
     await this.#control.start();
     await this.peers.start();
-    this.dispatch({ kind: "started", durable, memory, log });
+    this.dispatch({ kind: "started", incarnation: randomInt(2 ** 48 - 1), durable, memory, log });
     this.#escrow?.findAgain();
     this.#watchOneself();
     if (memory?.vm === "running") this.#found = this.slot.vm;
@@ -282,9 +283,6 @@ export class Agent implements Shell {
       case "cancelMigration":
         void this.#cancel();
         return;
-      case "sendPackage":
-        // The message that follows carries it.
-        return;
       case "startPageServer":
         void this.#source.startServing();
         return;
@@ -296,6 +294,9 @@ export class Agent implements Shell {
         return;
       case "takeTransaction":
         void this.#target.take(action);
+        return;
+      case "forgetRecord":
+        this.#target.committed(action.generation, action.n);
         return;
       case "dropRecord":
         this.#target.dropRecord(action.n);
@@ -330,7 +331,6 @@ export class Agent implements Shell {
         void this.#finish(role);
         return;
       case "report": {
-        if (action.report.what === "committed") this.#target.committed(action.report.generation, action.report.n);
         const event = told(action.report, this.#state);
         if (event !== undefined) this.emit(event);
         return;

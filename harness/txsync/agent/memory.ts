@@ -42,6 +42,8 @@ export class MemoryStore {
       allPages: state.allPages,
       restored: state.restored,
       everFree: state.everFree,
+      ranFree: state.ranFree,
+      log: state.log,
     };
     const text = JSON.stringify({ host, qemu, machine: machine ?? null } satisfies Remembered);
     if (text === this.#last) return;

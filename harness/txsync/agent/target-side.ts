@@ -49,6 +49,8 @@ export class TargetSide {
   #source_heard_ms = 0;
   #tracker: PagescanTracker | undefined;
   #tracked = false;
+  /** The last transaction that was taken: the tracker knows what changed since that one, and no other. */
+  #last: TransactionNumber | undefined;
   #forget = false;
   #hung = false;
   #asked_all = false;
@@ -356,7 +358,7 @@ export class TargetSide {
       return;
     }
     try {
-      if (this.#forget || (since === "base" && this.#tracked)) await tracker.forget();
+      if (this.#forget || (since !== this.#last && this.#tracked)) await tracker.forget();
       this.#forget = false;
       let mark = output.produced;
       const outcome = await takeTransaction({
@@ -381,6 +383,7 @@ export class TargetSide {
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
       this.#tracked = true;
+      this.#last = n;
       const { transaction } = outcome;
       this.#taken = { transaction, at_ms: performance.now() };
       const { stop_ms, device_ms, find_ms, copy_ms, pause_ms } = transaction.timings;

@@ -19,7 +19,11 @@ export function told(report: Report, state: AgentState): TimelineEventBody | und
     case "generation-closed":
       return { kind: "generation.closed", generation: report.descriptor.generation };
     case "protection-on":
-      return { kind: "protection", state: "on", why: "source, target and escrow have agreed" };
+      return {
+        kind: "protection",
+        state: "on",
+        why: `transaction ${report.n} of generation ${report.generation} is stored`,
+      };
     case "protection-off":
       return { kind: "protection", state: "off", why: report.why };
     case "committed":

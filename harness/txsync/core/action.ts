@@ -1,6 +1,15 @@
 import type { TimerName } from "./event.ts";
 import type { Message, RecordHeader, Refusal } from "./message.ts";
-import type { Descriptor, Durable, FrameNumber, Generation, PageRoute, Role, TransactionNumber } from "./values.ts";
+import type {
+  Descriptor,
+  Durable,
+  FrameNumber,
+  Generation,
+  PageRoute,
+  Role,
+  Since,
+  TransactionNumber,
+} from "./values.ts";
 
 /** What people are told; nothing is done because of it. */
 export type Report =
@@ -10,7 +19,8 @@ export type Report =
   | { readonly what: "vote-refused"; readonly descriptor: Descriptor; readonly to: Role; readonly why: Refusal }
   | { readonly what: "generation-opened"; readonly descriptor: Descriptor }
   | { readonly what: "generation-closed"; readonly descriptor: Descriptor }
-  | { readonly what: "protection-on" }
+  /** The first record of the generation is committed: from now on the VM outlives its host. */
+  | { readonly what: "protection-on"; readonly generation: Generation; readonly n: TransactionNumber }
   | { readonly what: "protection-off"; readonly why: string }
   | { readonly what: "committed"; readonly generation: Generation; readonly n: TransactionNumber }
   | { readonly what: "page-route"; readonly route: PageRoute }
@@ -24,22 +34,26 @@ export type Action =
   | { readonly kind: "setTimer"; readonly timer: TimerName; readonly delay_ms: number }
   /** Write, fsync, rename, fsync the directory; then event `promisePersisted`. */
   | { readonly kind: "persistPromise"; readonly durable: Durable }
-  /** Source: start QEMU's migration through the relays (the package is held back until `sendPackage`). */
+  /** Source: start QEMU's migration through the relays; its package is held back until a message `package` is sent. */
   | { readonly kind: "startMigration" }
   | { readonly kind: "cancelMigration" }
-  /** Source: the relay may forward the package; the page service begins behind it. */
-  | { readonly kind: "sendPackage"; readonly to: Role }
   | { readonly kind: "startPageServer" }
   | { readonly kind: "stopPageServer" }
   /** Target: feed the package to QEMU, then event `vmRunning`. */
   | { readonly kind: "loadPackage" }
+  /**
+   * Target: take transaction n; its record holds every page that changed since transaction `since` was taken, however many
+   * were taken, failed or dropped in between. A take that is under way ends first.
+   */
   | {
       readonly kind: "takeTransaction";
       readonly generation: Generation;
       readonly n: TransactionNumber;
-      readonly since: TransactionNumber | "base";
+      readonly since: Since;
     }
-  /** The record will never be stored: its pages count as changed again. */
+  /** Target: the record is stored; its body is not needed any more. */
+  | { readonly kind: "forgetRecord"; readonly generation: Generation; readonly n: TransactionNumber }
+  /** Target: the record will not be sent again; which pages changed since when is not touched by that. */
   | { readonly kind: "dropRecord"; readonly generation: Generation; readonly n: TransactionNumber }
   /** Escrow: append the record whose body came with the message. */
   | { readonly kind: "storeRecord"; readonly header: RecordHeader }
@@ -58,7 +72,10 @@ export type Action =
       readonly from: "log" | "package";
     }
   | { readonly kind: "abortRestore" }
-  /** `cont` the restored VM; event `vmRunning` follows. Never twice, never before the vote. */
+  /**
+   * `cont` the restored VM; event `vmRunning` follows when QEMU says that it runs, `runFailed` when it says that it does
+   * not. Never before the vote.
+   */
   | { readonly kind: "runQemu" }
   | { readonly kind: "stopQemu" }
   | { readonly kind: "setPageRoute"; readonly route: PageRoute }

@@ -17,13 +17,17 @@ export function assertState(s: AgentState): void {
   if (config.role === "escrow") {
     if (s.vm !== "none" && s.vm !== "gone") broken(s, "the escrow has a VM");
     if (s.candidacy !== null) broken(s, "the escrow is a candidate");
-  } else if (s.storing !== null || s.replyAfterStore !== null) {
+  } else if (s.storing !== null || s.waiting !== null || s.replyAfterStore !== null) {
     broken(s, "only the escrow stores records");
   }
   if (s.candidacy?.stage === "asking" && s.candidacy.descriptor.generation > promised.generation) {
     broken(s, "a candidate asks for what it has not promised itself");
   }
   if (tx.stage === "sent" && tx.record === null) broken(s, "a record was sent that is not there");
+  if (tx.since !== "base" && tx.since >= tx.next) broken(s, "the next record is relative to one that comes after it");
+  if (s.vm === "ready" && gate.released > gate.committed && config.rules.readyHoldsOutput) {
+    broken(s, "a restored VM that is not known to run has let something out");
+  }
   if (s.vm === "running" && config.role === "source" && isOwner(s) && !isFree(opened) && config.rules.runAfterVote) {
     broken(s, "the source runs the VM without the second vote");
   }

@@ -4,7 +4,7 @@ import { openGate } from "./gate.ts";
 import type { Status } from "./message.ts";
 import { isFree, isOwner } from "./owner.ts";
 import type { Draft } from "./state.ts";
-import { beginGeneration, takeIfDue } from "./transactions.ts";
+import { beginGeneration, sayProtected, takeIfDue } from "./transactions.ts";
 import { type Descriptor, generation, type LogState, type Role, transactionNumber } from "./values.ts";
 import { persist, sameDescriptor } from "./votes.ts";
 
@@ -99,14 +99,14 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
     case "protected":
       beginGeneration(s, out, log);
       s.phase = "draining";
-      out.push({ kind: "report", report: { what: "protection-on" } });
+      if (!s.config.rules.protectionWhenCommitted) sayProtected(s, out, d.generation, s.tx.next);
       openGate(s, out);
       takeIfDue(s, out, true);
       break;
     case "unprotected":
       beginGeneration(s, out, null);
       s.tx = { ...s.tx, committed: null };
-      out.push({ kind: "report", report: { what: "protection-off", why: "the escrow is not heard" } });
+      out.push({ kind: "report", report: { what: "protection-off", why: s.untrackable ?? "the escrow is not heard" } });
       openGate(s, out);
       break;
     case "claim":
@@ -114,11 +114,13 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
       s.restoreFrom =
         from === "escrow" && log !== null ? { n: log.last, from: "log" } : { n: transactionNumber(0), from: "package" };
       s.vm = "none";
-      s.retryRestore_ms = s.now_ms;
+      s.runAsked = false;
+      s.retry_ms = s.now_ms;
       if (s.config.role === "source") out.push({ kind: "stopPageServer" });
       break;
     case "final":
       if (s.config.role === "target" && s.vm === "running") beginGeneration(s, out, null);
+      s.ranFree = s.vm === "running";
       s.phase = s.vm === "running" ? "completed" : "handoff";
       openGate(s, out);
       break;
@@ -130,14 +132,15 @@ export function workAsOwner(s: Draft, out: Action[]): void {
   if (!isOwner(s)) return;
   const { mode } = s.opened;
   if (mode === "claim" && (s.vm === "none" || s.vm === "gone") && s.restoreFrom !== null) {
-    if (s.now_ms < s.retryRestore_ms) return;
+    if (s.now_ms < s.retry_ms) return;
     s.vm = "restoring";
     out.push({ kind: "startRestore", generation: s.opened.generation, ...s.restoreFrom });
     return;
   }
   const mayRun = isFree(s.opened) || (mode === "claim" && !s.config.rules.runAfterVote);
-  if (s.vm === "ready" && mayRun && !s.ranFree) {
-    s.ranFree = true;
+  if (s.vm === "ready" && mayRun && !s.runAsked && !s.ranFree && s.now_ms >= s.retry_ms) {
+    s.runAsked = true;
+    if (!s.config.rules.restoreWhatNeverRan) s.ranFree = true;
     out.push({ kind: "runQemu" });
   }
   // Note on disk, at leisure, that the free generation was opened: a restart then need not ask for it again.

@@ -43,8 +43,11 @@ function wishOfTarget(s: AgentState): Wish | null {
     if (isOwner(s) && s.opened.mode === "final") return null;
     // The restored VM that ran under a vote for `final`, or one that has all its pages: nobody else is needed for it.
     if (s.allPages) return ask("final", validFrom(s), heard(s));
+    const tracked = s.untrackable === null || !s.config.rules.untrackableGivesUp;
+    // Without transactions the gate would stay shut for good. Whoever promises it knows that the log is void from then on.
+    if (!tracked && !(isOwner(s) && s.opened.mode === "unprotected")) return ask("unprotected", validFrom(s), heard(s));
     if (isOwner(s) && s.opened.mode === "unprotected") {
-      return e ? ask("protected", validFrom(s), ["escrow"]) : null;
+      return e && tracked ? ask("protected", validFrom(s), ["escrow"]) : null;
     }
     if (isOwner(s) && e) {
       const there = s.peerEscrow?.promised;

@@ -15,13 +15,21 @@ export interface HostMemory {
   readonly restored: Basis | null;
   /** As `AgentState.everFree`. To be written before any action of the step that set it is carried out. */
   readonly everFree: boolean;
+  /** As `AgentState.ranFree`; to be written likewise. */
+  readonly ranFree: boolean;
+  /** Escrow: as `AgentState.log`, the last record that may have been answered for; to be written likewise. */
+  readonly log: LogState | null;
 }
 
 /** What happens to an agent. */
 export type EventBody =
-  /** The agent came up. `durable` is `null` on the very first start, `log` is the escrow's. */
+  /**
+   * The agent came up. `incarnation` tells this life from every other one of it: a random number. `durable` is `null` on
+   * the very first start, `log` is the escrow's, as it was found.
+   */
   | {
       readonly kind: "started";
+      readonly incarnation: number;
       readonly durable: Durable | null;
       readonly memory: HostMemory | null;
       readonly log: LogState | null;
@@ -35,8 +43,12 @@ export type EventBody =
   | { readonly kind: "packageReady"; readonly mark: FrameNumber; readonly acked: FrameNumber }
   /** Source: QEMU gave the migration up before there was a package; it can run on here. */
   | { readonly kind: "migrationFailed" }
-  /** The VM on this host runs (target after the package, source or target after a restore). */
+  /** Source: bytes of the package are still on their way; said now and then while they are. */
+  | { readonly kind: "packageSending" }
+  /** The VM on this host runs (target after the package, source or target after a restore): QEMU itself says so. */
   | { readonly kind: "vmRunning" }
+  /** `runQemu` was refused, and QEMU says that it does not run. */
+  | { readonly kind: "runFailed" }
   /** QEMU is gone: it exited, or its connection to us shows that it never comes back. */
   | { readonly kind: "qemuGone" }
   | { readonly kind: "allPagesArrived" }
@@ -57,9 +69,25 @@ export type EventBody =
       readonly mark: FrameNumber;
     }
   | { readonly kind: "transactionFailed"; readonly generation: Generation; readonly n: TransactionNumber }
+  /** Target: nobody can say which pages change, so no transaction can be taken; and later: somebody can again. */
+  | { readonly kind: "untrackable"; readonly why: string }
+  | { readonly kind: "trackable" }
+  /** Target: bytes of the record are still on their way; said now and then while they are. */
+  | { readonly kind: "recordSending"; readonly generation: Generation; readonly n: TransactionNumber }
   /** Escrow: the record is stored whole (and synced, as the log's setting says). */
   | { readonly kind: "recordStored"; readonly generation: Generation; readonly n: TransactionNumber }
+  /** Escrow: it could not be stored; nothing of it is in the log. It comes again. */
   | { readonly kind: "recordFailed"; readonly generation: Generation; readonly n: TransactionNumber }
+  /**
+   * Escrow: the log found that the record contradicts what it has (a page is missing, the digest is another one).
+   * Nothing of it is in the log.
+   */
+  | {
+      readonly kind: "recordRefused";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly why: string;
+    }
   | {
       readonly kind: "restoreReady";
       readonly generation: Generation;

@@ -6,11 +6,15 @@ import { type FrameNumber, frameNumber } from "./values.ts";
 /**
  * The output gate. Frames are numbered over the VM's whole life; the receiving edge drops repeats and refuses gaps.
  * In a protected generation a frame leaves when a committed transaction covers it; a claim lets nothing out; an
- * unprotected or final owner lets everything out. When in doubt the gate is shut.
+ * unprotected or final owner lets everything out, once its VM is known to run. When in doubt the gate is shut.
  */
 export function gateLimit(s: AgentState): FrameNumber {
   const { gate, config } = s;
-  if (lettingOutFreely(s)) return gate.produced;
+  if (lettingOutFreely(s)) {
+    // A restored VM may be restored again until it is known to run: only what the transaction contains may leave.
+    const ready = s.vm === "ready" && config.rules.readyHoldsOutput;
+    return ready ? frameNumber(Math.min(gate.committed, gate.produced)) : gate.produced;
+  }
   if (!isOwner(s)) return gate.released;
   if (s.opened.mode !== "protected") return gate.released;
   if (config.durability === "host" && !s.baseCovered) return gate.released;

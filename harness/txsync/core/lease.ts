@@ -32,10 +32,16 @@ export function noteAnswer(s: Draft, peer: Role, sent_ms: number): void {
   else s.heardEscrow_ms = Math.max(s.heardEscrow_ms, sent_ms);
 }
 
-/** Keeps the newest status. One that is far older is not late: its sender's clock began again. */
+/** Lives that are remembered: a status that is later than so many restarts of its sender is not expected. */
+const SUPERSEDED_MAX = 8;
+
+/** Keeps the newest status: of the same life the one said last, of several lives the last life's. */
 export function notePeer(s: Draft, peer: Role, status: Status): void {
   const known = peerStatus(s, peer);
-  if (known !== null && status.at_ms < known.at_ms && known.at_ms - status.at_ms < 2 * s.config.lease_ms) return;
+  if (s.superseded.includes(status.incarnation)) return;
+  const same = known?.incarnation === status.incarnation || !s.config.rules.incarnationTellsLives;
+  if (known !== null && same && status.at_ms < known.at_ms) return;
+  if (known !== null && !same) s.superseded = [...s.superseded, known.incarnation].slice(-SUPERSEDED_MAX);
   if (peer === "source") s.peerSource = status;
   else if (peer === "target") s.peerTarget = status;
   else s.peerEscrow = status;

@@ -1,8 +1,19 @@
-import type { Descriptor, FrameNumber, Generation, LogState, Phase, TransactionNumber, VmState } from "./values.ts";
+import type {
+  Descriptor,
+  FrameNumber,
+  Generation,
+  LogState,
+  Phase,
+  Since,
+  TransactionNumber,
+  VmState,
+} from "./values.ts";
 
 /** What every heartbeat carries. */
 export interface Status {
-  /** The sender's clock, to tell an older status that was overtaken. */
+  /** Which life of the agent says so: a number that no other life of it has. */
+  readonly incarnation: number;
+  /** The sender's clock, to tell an older status of the same life that was overtaken. */
   readonly at_ms: number;
   readonly promised: Descriptor;
   /** The highest generation known to have been opened; passed on to whoever has not heard. */
@@ -13,6 +24,8 @@ export interface Status {
   /** Target: last transaction known to be committed; -1 for none yet, `null` when it cannot know. */
   readonly committed: number | null;
   readonly log: LogState | null;
+  /** Escrow: the record that is there whole and is being stored. */
+  readonly storing: RecordId | null;
   readonly hearsSource: boolean;
   readonly hearsTarget: boolean;
   readonly hearsEscrow: boolean;
@@ -58,18 +71,31 @@ export type Message =
       readonly generation: Generation;
       readonly n: TransactionNumber;
       readonly promised: Descriptor;
-      readonly why: "generation" | "gap";
+      /** The log as it is, and stays, without that record. */
+      readonly log: LogState | null;
+      readonly why: AppendRefusal;
     }
   /** The source gave this attempt up before switchover. */
   | { readonly kind: "cancel"; readonly attempt: number };
 
-export interface RecordHeader {
+export interface RecordId {
   readonly generation: Generation;
   readonly n: TransactionNumber;
-  readonly since: TransactionNumber | "base";
+}
+
+export interface RecordHeader extends RecordId {
+  readonly since: Since;
   readonly mark: FrameNumber;
   readonly acked: FrameNumber;
 }
+
+/**
+ * Why a record was not stored.
+ * - `generation`: it is not of the generation that the escrow has promised, or the log was lost since that was opened.
+ * - `gap`: it is not relative to the log's last record.
+ * - `violation`: it contradicts what the log has. Nobody honest sends such a record.
+ */
+export type AppendRefusal = "generation" | "gap" | "violation";
 
 export type Refusal =
   | "promised-higher"

@@ -49,7 +49,9 @@ export function isWell(s: AgentState): boolean {
 }
 
 export function statusOf(s: AgentState): Status {
+  const { storing } = s;
   return {
+    incarnation: s.incarnation,
     at_ms: s.now_ms,
     promised: s.promised,
     opened: s.opened,
@@ -57,6 +59,7 @@ export function statusOf(s: AgentState): Status {
     well: isWell(s),
     committed: s.tx.committed,
     log: s.log,
+    storing: storing === null ? null : { generation: storing.generation, n: storing.n },
     hearsSource: s.config.role === "source" || hears(s, "source"),
     hearsTarget: s.config.role === "target" || hears(s, "target"),
     hearsEscrow: s.config.role === "escrow" || hears(s, "escrow"),
@@ -92,6 +95,7 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
   if (role === "escrow" || d.owner === role) return;
   // A `final` of ours that was opened would have bound a majority to us: it was not, so nothing ran under it.
   s.ranFree = false;
+  s.runAsked = false;
   if (isFree(d) && d.mode === "final") closeOut(s, out);
   else if (s.vm === "restoring" || s.vm === "ready") {
     out.push({ kind: "abortRestore" });

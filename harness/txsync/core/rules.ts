@@ -26,6 +26,26 @@ export interface Rules {
   readonly runAfterVote: boolean;
   /** The second vote asks whether more was committed since the claim. */
   readonly finalChecksBasis: boolean;
+  /** A record is relative to a record that the escrow has: the target counts from there, the escrow looks. */
+  readonly sinceIsStored: boolean;
+  /** After a gap the first record holds what changed since the log's last, not all that ever changed. */
+  readonly gapCostsWhatChanged: boolean;
+  /** The escrow refuses a record whose marks go back, and does not commit what the log refused. */
+  readonly escrowDistrusts: boolean;
+  /** Protection is said to be on when the generation's first record is committed. */
+  readonly protectionWhenCommitted: boolean;
+  /** What a restored VM emits leaves when it is known to run. */
+  readonly readyHoldsOutput: boolean;
+  /** A restored VM that died before it was known to run is restored again. */
+  readonly restoreWhatNeverRan: boolean;
+  /** An older status is told from a restarted clock by the sender's incarnation. */
+  readonly incarnationTellsLives: boolean;
+  /** A log that lost records which may have been answered for restores nothing. */
+  readonly lostTailVoidsLog: boolean;
+  /** A record whose bytes still move is not sent again. */
+  readonly movingIsNotSilent: boolean;
+  /** A target that cannot tell which pages change asks to go on without protection. */
+  readonly untrackableGivesUp: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -42,4 +62,14 @@ export const ALL_RULES: Rules = {
   letOutAgain: true,
   runAfterVote: true,
   finalChecksBasis: true,
+  sinceIsStored: true,
+  gapCostsWhatChanged: true,
+  escrowDistrusts: true,
+  protectionWhenCommitted: true,
+  readyHoldsOutput: true,
+  restoreWhatNeverRan: true,
+  incarnationTellsLives: true,
+  lostTailVoidsLog: true,
+  movingIsNotSilent: true,
+  untrackableGivesUp: true,
 };

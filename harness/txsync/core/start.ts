@@ -1,7 +1,9 @@
 import type { Config } from "./config.ts";
-import type { AgentEvent } from "./event.ts";
+import type { AgentEvent, HostMemory } from "./event.ts";
 import type { AgentState } from "./state.ts";
-import { type Descriptor, frameNumber, generation, type Role, transactionNumber } from "./values.ts";
+import { type Descriptor, frameNumber, generation, type Role, transactionNumber, type VmState } from "./values.ts";
+
+type Started = Extract<AgentEvent, { kind: "started" }>;
 
 /** Generation 0: the VM runs on the source, as it did before anyone spoke of a migration. */
 export const GENESIS: Descriptor = {
@@ -26,6 +28,8 @@ export function initialState(config: Config): AgentState {
   return {
     config,
     now_ms: 0,
+    incarnation: 0,
+    superseded: [],
     graceUntil_ms: 0,
     heardSource_ms: Number.NEGATIVE_INFINITY,
     heardTarget_ms: Number.NEGATIVE_INFINITY,
@@ -43,6 +47,8 @@ export function initialState(config: Config): AgentState {
     candidacy: null,
     phase: "idle",
     vm: config.role === "source" ? "running" : "none",
+    untrackable: null,
+    runAsked: false,
     ranFree: false,
     everFree: false,
     hasBase: config.role === "source",
@@ -50,6 +56,7 @@ export function initialState(config: Config): AgentState {
     joined: [],
     attempt: 0,
     incomingSince_ms: 0,
+    packageSent_ms: Number.NEGATIVE_INFINITY,
     migrating: false,
     allPages: false,
     baseCovered: false,
@@ -62,15 +69,19 @@ export function initialState(config: Config): AgentState {
       record: null,
       sent_ms: 0,
       lastTaken_ms: Number.NEGATIVE_INFINITY,
-      cumulative: true,
+      since: "base",
+      refused: 0,
+      hold: false,
+      protectedIn: null,
       committed: -1,
     },
     reassert: false,
     log: null,
     storing: null,
+    waiting: null,
     restoreFrom: null,
     restored: null,
-    retryRestore_ms: 0,
+    retry_ms: 0,
     finished: false,
     silent: [],
   };
@@ -80,38 +91,38 @@ export function initialState(config: Config): AgentState {
  * State of an agent that comes up, perhaps again: what it promised comes from disk, what its VM does from the host's
  * memory, everything else is forgotten. What was opened is known only if it was noted; else it is asked for again.
  */
-export function startedState(config: Config, event: Extract<AgentEvent, { kind: "started" }>): AgentState {
+export function startedState(config: Config, event: Started): AgentState {
   const fresh = initialState(config);
-  const { durable, memory, log, now_ms } = event;
+  const { durable, memory, log, now_ms, incarnation } = event;
   const promised = durable?.descriptor ?? GENESIS;
   const { role } = config;
   const opened = knownOpened(config, promised, durable?.opened ?? false);
   const vm = memory?.vm ?? (durable === null && role === "source" ? "running" : durable === null ? "none" : "gone");
-  const lostMemory = memory === null && durable !== null;
+  const ranFree = hasRunFree(config, promised, memory, vm);
+  const acked = memory?.acked ?? frameNumber(0);
+  // What a restored VM put out that died before it was known to run is nobody's: it is restored again.
+  const neverRan = isFinalOf(promised, role) && !ranFree && vm !== "running" && vm !== "ready";
+  const produced = neverRan ? acked : (memory?.produced ?? frameNumber(0));
   return {
     ...fresh,
     now_ms,
+    incarnation,
     graceUntil_ms: now_ms + config.lease_ms,
-    promised: lostMemory && role === "escrow" && config.logSync === "memory" ? invalidateLog(promised) : promised,
+    promised: role === "escrow" && logIsShort(config, event) ? invalidateLog(promised) : promised,
     opened,
     begun: opened.owner === role && opened.generation === promised.generation ? opened.generation : null,
     openedNoted: durable?.opened ?? false,
     seen: promised.generation,
-    phase: phaseAfterRestart(config, promised, opened, vm),
+    phase: phaseAfterRestart(config, promised, opened, vm, ranFree),
     vm,
-    // A VM that stands ready never ran, nor did one whose generation this host knows was not opened.
-    ranFree: vm !== "ready" && memory?.everFree !== false && isFinalOf(promised, role),
+    ranFree,
     everFree: memory === null ? durable !== null : memory.everFree || (durable?.opened ?? false),
     hasBase: role === "source" && (memory?.hasBase ?? durable === null),
     hasPackage: memory?.hasPackage ?? false,
     allPages: memory?.allPages ?? false,
     restored: memory?.restored ?? null,
-    gate: {
-      produced: memory?.produced ?? frameNumber(0),
-      released: memory?.acked ?? frameNumber(0),
-      acked: memory?.acked ?? frameNumber(0),
-      committed: memory?.acked ?? frameNumber(0),
-    },
+    // A VM that stands ready has put out what its transaction contains, and nothing since.
+    gate: { produced, released: acked, acked, committed: vm === "ready" ? produced : acked },
     tx: { ...fresh.tx, committed: durable === null ? -1 : memory === null ? null : memory.committed },
     log,
   };
@@ -119,6 +130,24 @@ export function startedState(config: Config, event: Extract<AgentEvent, { kind: 
 
 function isFinalOf(d: Descriptor, role: Role): boolean {
   return d.generation > 0 && d.mode === "final" && d.owner === role;
+}
+
+/**
+ * Has the VM of our final generation run? Not one that stands ready, nor one whose generation this host knows was not
+ * opened, nor one that was never known to run. A host that remembers nothing has to think that it did.
+ */
+function hasRunFree(config: Config, promised: Descriptor, memory: HostMemory | null, vm: VmState): boolean {
+  if (vm === "ready" || !isFinalOf(promised, config.role)) return false;
+  if (memory === null) return true;
+  return config.rules.restoreWhatNeverRan ? memory.ranFree || (vm === "running" && memory.everFree) : memory.everFree;
+}
+
+/** Records that were answered for, or may have been, are not there any more. */
+function logIsShort(config: Config, { durable, memory, log }: Started): boolean {
+  if (memory === null) return durable !== null && config.logSync === "memory";
+  const answered = memory.log;
+  if (answered === null || !config.rules.lostTailVoidsLog) return false;
+  return log === null || log.last < answered.last || log.generation < answered.generation;
 }
 
 /** The log may have lost records that were answered for: only a later generation's count. */
@@ -137,10 +166,12 @@ function phaseAfterRestart(
   config: Config,
   promised: Descriptor,
   opened: Descriptor,
-  vm: AgentState["vm"],
+  vm: VmState,
+  ranFree: boolean,
 ): AgentState["phase"] {
   if (promised.generation === 0) return "idle";
   if (opened.generation > 0 && opened.mode === "final" && opened.owner === config.role) {
+    if (!ranFree && vm !== "running" && opened.basis !== null) return "handoff";
     return vm === "gone" ? "lost" : "completed";
   }
   return "draining";

@@ -11,6 +11,7 @@ import type {
   PageRoute,
   Phase,
   Role,
+  Since,
   TransactionNumber,
   VmState,
 } from "./values.ts";
@@ -49,8 +50,17 @@ export interface Transactions {
   readonly record: RecordHeader | null;
   readonly sent_ms: number;
   readonly lastTaken_ms: number;
-  /** The next record holds all that differs from the base, because the last one's fate is unknown. */
-  readonly cumulative: boolean;
+  /**
+   * What the next record is relative to: the escrow's last stored record, as a promise, an answer or a refusal named it;
+   * "base" where the log is empty, or the escrow distrusts what it has of us.
+   */
+  readonly since: Since;
+  /** Records in a row that the escrow refused as a violation, counted up to two. */
+  readonly refused: number;
+  /** The last attempt came to nothing: the next one waits for its epoch, whatever waits for it. */
+  readonly hold: boolean;
+  /** The generation of which a record was committed, and protection said to be on. */
+  readonly protectedIn: Generation | null;
   /** Last transaction known to be committed and to hold all that was let out; -1 none, `null` unknown. */
   readonly committed: number | null;
 }
@@ -58,6 +68,10 @@ export interface Transactions {
 export interface AgentState {
   readonly config: Config;
   readonly now_ms: number;
+  /** Which life of the agent this is. */
+  readonly incarnation: number;
+  /** Lives of peers that were followed by another one, the latest last. */
+  readonly superseded: readonly number[];
   /** Until then this agent has not listened long enough to say that it does not hear somebody. */
   readonly graceUntil_ms: number;
   readonly heardSource_ms: number;
@@ -85,7 +99,14 @@ export interface AgentState {
   readonly candidacy: Candidacy | null;
   readonly phase: Phase;
   readonly vm: VmState;
-  /** The VM of the present `final` generation has run here: it must not be restored from the log any more. */
+  /** Target: why nobody can say which pages change. */
+  readonly untrackable: string | null;
+  /** The restored VM, which stands ready, was asked to run. */
+  readonly runAsked: boolean;
+  /**
+   * The VM of the present `final` generation has run here: it must not be restored from the log any more. A VM that was
+   * asked to run, and is not known to have, has let nothing out.
+   */
   readonly ranFree: boolean;
   /** A free generation of ours (after 0) was opened, in this life or an earlier one, as far as can be known. */
   readonly everFree: boolean;
@@ -96,6 +117,8 @@ export interface AgentState {
   readonly attempt: number;
   /** Target: when it began to wait for the package. */
   readonly incomingSince_ms: number;
+  /** Source: when the package was last sent, or seen to be moving. */
+  readonly packageSent_ms: number;
   /** Source: QEMU's migration was started. */
   readonly migrating: boolean;
   readonly allPages: boolean;
@@ -108,10 +131,13 @@ export interface AgentState {
   readonly reassert: boolean;
   readonly log: LogState | null;
   readonly storing: RecordHeader | null;
+  /** Escrow: a record that came while a promise or another record was being written. */
+  readonly waiting: RecordHeader | null;
   /** What a claim restores from. */
   readonly restoreFrom: { readonly n: TransactionNumber; readonly from: "log" | "package" } | null;
   readonly restored: Basis | null;
-  readonly retryRestore_ms: number;
+  /** Before that no restore is tried again, nor is the restored VM asked again to run. */
+  readonly retry_ms: number;
   readonly finished: boolean;
   /** Peers whose lease ran out, as last reported. */
   readonly silent: readonly Role[];

@@ -10,6 +10,7 @@ import {
   frameNumber,
   type HostMemory,
   initialState,
+  type Message,
   mayGoOn,
   type Role,
   step,
@@ -31,7 +32,8 @@ class Trio {
     const make = (role: Role): AgentState =>
       initialState({ role, ...DEFAULT_TIMING, durability: "process", logSync: "disk", rules: ALL_RULES });
     this.states = { source: make("source"), target: make("target"), escrow: make("escrow") };
-    for (const role of ROLES) this.event(role, { kind: "started", durable: null, memory: null, log: null });
+    for (const role of ROLES)
+      this.event(role, { kind: "started", incarnation: 1, durable: null, memory: null, log: null });
   }
 
   event(role: Role, body: EventBody): void {
@@ -66,6 +68,8 @@ class Trio {
     hasPackage: true,
     restored: null,
     allPages: false,
+    ranFree: false,
+    log: null,
   } as const;
 
   #reaches(from: Role, to: Role): boolean {
@@ -90,6 +94,12 @@ class Trio {
     return this;
   }
 
+  sent<K extends Message["kind"]>(role: Role, kind: K): Extract<Message, { kind: K }>[] {
+    return this.of(role, "send").flatMap((action) =>
+      action.kind === "send" && action.message.kind === kind ? [action.message as Extract<Message, { kind: K }>] : [],
+    );
+  }
+
   of(role: Role, kind: Action["kind"]): Action[] {
     return this.done.filter((entry) => entry.role === role && entry.action.kind === kind).map(({ action }) => action);
   }
@@ -107,7 +117,7 @@ describe("the core", () => {
   it("hands the VM over, lets output out once it is committed, and ends with one owner", () => {
     const trio = new Trio().switchOver();
     expect(trio.states.target).toMatchObject({ vm: "running", phase: "draining" });
-    expect(trio.of("source", "sendPackage")).toHaveLength(1);
+    expect(trio.sent("source", "package")).toHaveLength(1);
     trio.event("target", { kind: "output", upTo: frameNumber(2) });
     expect(trio.of("target", "releaseOutput")).toMatchObject([{ generation: 1, from: 1, to: 2 }]);
     expect(trio.states.escrow.log?.mark).toBe(2);
@@ -250,13 +260,15 @@ describe("the core", () => {
     const started = (known: typeof memory | null): AgentState =>
       step(initialState(config), {
         kind: "started",
+        incarnation: 2,
         now_ms: trio.now_ms,
         durable: { descriptor: final, opened: false },
         memory: known,
         log: null,
       }).state;
     expect(started(memory).ranFree).toBe(false);
-    expect(started({ ...memory, everFree: true }).ranFree).toBe(true);
+    expect(started({ ...memory, everFree: true }).ranFree).toBe(false);
+    expect(started({ ...memory, everFree: true, ranFree: true }).ranFree).toBe(true);
     expect(started(null).ranFree).toBe(true);
   });
 
@@ -266,6 +278,7 @@ describe("the core", () => {
       trio.deaf.delete("target");
       trio.event("target", {
         kind: "started",
+        incarnation: 2,
         durable: { descriptor: promised, opened: false },
         memory: { ...trio.remembered, vm: "running", hasBase: false, hasPackage: false, everFree: false },
         log: null,
@@ -304,8 +317,14 @@ describe("the core", () => {
     it("runs on at the source when nothing was promised before its agent died, whatever it had begun", () => {
       const { states, remembered } = new Trio();
       const restart = (memory: HostMemory | null): readonly Action[] =>
-        step(initialState(states.source.config), { kind: "started", now_ms: 1, durable: null, memory, log: null })
-          .actions;
+        step(initialState(states.source.config), {
+          kind: "started",
+          incarnation: 2,
+          now_ms: 1,
+          durable: null,
+          memory,
+          log: null,
+        }).actions;
       const memory = { ...remembered, vm: "running", everFree: false } as const;
       expect(restart(memory)).toContainEqual({ kind: "cancelMigration" });
       expect(restart(null)).not.toContainEqual({ kind: "cancelMigration" });
@@ -314,7 +333,7 @@ describe("the core", () => {
     it("goes on at once on the source, while nobody else was promised anything", () => {
       const trio = new Trio();
       trio.deaf.add("target").add("escrow");
-      trio.event("source", { kind: "started", durable: null, memory: null, log: null });
+      trio.event("source", { kind: "started", incarnation: 1, durable: null, memory: null, log: null });
       expect(mayGoOn(trio.states.source)).toBe(true);
     });
   });

@@ -8,8 +8,21 @@ import { advanceClock, hears, inGrace, noteAnswer, notePeer, peersOf } from "./l
 import type { Message, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isOwner, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
 import { SWITCHOVER, startedState } from "./start.ts";
-import type { AgentState, Draft, Step } from "./state.ts";
-import { append, committed, resendIfSilent, stored, takeIfDue, taken, takingFailed } from "./transactions.ts";
+import type { AgentState, Draft, Persisting, Step } from "./state.ts";
+import {
+  append,
+  appendRefused,
+  appendWaiting,
+  committed,
+  moving,
+  noteLog,
+  refusedByLog,
+  resendIfSilent,
+  stored,
+  takeIfDue,
+  taken,
+  takingFailed,
+} from "./transactions.ts";
 import { type Descriptor, type FrameNumber, frameNumber, type Role, transactionNumber } from "./values.ts";
 import { becomeIncoming, handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
 
@@ -82,8 +95,16 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
     case "migrationFailed":
       if (s.config.role === "source" && s.phase === "precopy" && s.promised.generation === 0) cancel(s, out);
       return;
+    case "packageSending":
+      s.packageSent_ms = s.now_ms;
+      return;
     case "vmRunning":
       vmRunning(s, out);
+      return;
+    case "runFailed":
+      if (s.vm !== "ready" || !s.runAsked) return;
+      s.runAsked = false;
+      s.retry_ms = s.now_ms + s.config.heartbeat_ms;
       return;
     case "qemuGone":
       qemuGone(s, out);
@@ -114,7 +135,16 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       taken(s, out, event.generation, event.n, event.mark);
       return;
     case "transactionFailed":
-      takingFailed(s);
+      takingFailed(s, event.generation, event.n);
+      return;
+    case "untrackable":
+      if (s.config.role === "target") s.untrackable = event.why;
+      return;
+    case "trackable":
+      s.untrackable = null;
+      return;
+    case "recordSending":
+      moving(s, event.generation, event.n);
       return;
     case "recordStored":
       stored(s, out, event.n, true);
@@ -122,13 +152,16 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
     case "recordFailed":
       stored(s, out, event.n, false);
       return;
+    case "recordRefused":
+      refusedByLog(s, out, event.n, event.why);
+      return;
     case "restoreReady":
       restoreReady(s, out, event);
       return;
     case "restoreFailed":
       if (s.vm !== "restoring" || event.generation !== s.opened.generation) return;
       s.vm = "none";
-      s.retryRestore_ms = s.now_ms + s.config.heartbeat_ms;
+      s.retry_ms = s.now_ms + s.config.heartbeat_ms;
       giveClaimUp(s);
       return;
   }
@@ -171,7 +204,8 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
     if (s.joined.length < 2) join(s, out);
     else if (s.migrating && !inGrace(s) && !(hears(s, "target") && hears(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
-    if (s.peerTarget?.vm === "incoming") sendPackage(s, out);
+    const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
+    if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
   }
 }
@@ -217,7 +251,7 @@ function switchover(s: Draft, out: Action[]): void {
 
 function sendPackage(s: Draft, out: Action[]): void {
   if (s.promised.generation !== SWITCHOVER.generation || !s.hasPackage) return;
-  out.push({ kind: "sendPackage", to: "target" });
+  s.packageSent_ms = s.now_ms;
   const { produced, acked } = s.gate;
   out.push({
     kind: "send",
@@ -230,7 +264,11 @@ function persisted(s: Draft, out: Action[]): void {
   const done = s.persisting;
   if (done === null) return;
   s.persisting = null;
-  const { then } = done;
+  afterPersisted(s, out, done.then);
+  appendWaiting(s, out);
+}
+
+function afterPersisted(s: Draft, out: Action[], then: Persisting["then"]): void {
   switch (then.kind) {
     case "reply":
       becomeIncoming(s);
@@ -256,12 +294,12 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
         to: from,
         message: { kind: "pong", echo_ms: message.sent_ms, status: statusOf(s) },
       });
-      gossip(s, out, message.status);
+      gossip(s, out, from, message.status);
       return;
     case "pong":
       noteAnswer(s, from, message.echo_ms);
       notePeer(s, from, message.status);
-      gossip(s, out, message.status);
+      gossip(s, out, from, message.status);
       startWhenJoined(s, out);
       return;
     case "ask":
@@ -289,9 +327,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       if (from === "escrow") committed(s, out, message.generation, message.n);
       return;
     case "append-refused":
-      if (from !== "escrow") return;
-      if (message.promised.generation > s.seen) s.seen = message.promised.generation;
-      if (isOwner(s) && message.generation === s.opened.generation && s.tx.record?.n === message.n) s.reassert = true;
+      if (from === "escrow") appendRefused(s, out, message);
       return;
     case "cancel":
       // One that was on its way for long may come after the next attempt has begun.
@@ -300,8 +336,9 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
   }
 }
 
-function gossip(s: Draft, out: Action[], status: Status): void {
+function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
+  if (from === "escrow") noteLog(s, out, status.log);
   learnOpened(s, out, status.opened);
   finishWhenSettled(s, out);
   routePages(s, out);
@@ -319,7 +356,6 @@ function startWhenJoined(s: Draft, out: Action[]): void {
   if (s.phase !== "precopy" || s.migrating || s.joined.length < 2) return;
   if (!hears(s, "target") || !hears(s, "escrow")) return;
   s.migrating = true;
-  out.push({ kind: "report", report: { what: "protection-on" } });
   out.push({ kind: "startMigration" });
 }
 
@@ -350,6 +386,8 @@ function vmRunning(s: Draft, out: Action[]): void {
     routePages(s, out);
   } else if (s.vm === "ready") {
     s.vm = "running";
+    s.runAsked = false;
+    s.ranFree = true;
     s.phase = "completed";
   }
   openGate(s, out);
@@ -360,13 +398,18 @@ function qemuGone(s: Draft, out: Action[]): void {
   const was = s.vm;
   s.vm = "gone";
   s.tx = { ...s.tx, stage: "idle", record: null };
-  if (was === "restoring" || was === "ready") {
-    s.retryRestore_ms = s.now_ms + s.config.heartbeat_ms;
+  if (was === "restoring" || (was === "ready" && s.gate.released <= s.gate.committed)) {
+    s.retry_ms = s.now_ms + s.config.heartbeat_ms;
     s.vm = "none";
+    s.restored = null;
+    s.runAsked = false;
+    // What it put out after it was asked to run is nobody's: the next one is restored from the same.
+    if (was === "ready") s.gate = { ...s.gate, produced: s.gate.committed };
     return;
   }
   if (lettingOutFreely(s)) {
     s.phase = "lost";
+    s.ranFree = true;
     out.push({ kind: "report", report: { what: "lost", why: "the VM died while nothing protected it" } });
   }
 }
@@ -385,7 +428,7 @@ function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind
     acked: frameNumber(Math.min(released, event.acked)),
     committed: event.mark,
   };
-  s.tx = { ...s.tx, stage: "idle", record: null, next: transactionNumber(event.n + 1) };
+  s.tx = { ...s.tx, stage: "idle", record: null, since: "base", next: transactionNumber(event.n + 1) };
 }
 
 /** The escrow has lost the record that our claim is for: the claim is void, and somebody else may be better off. */
@@ -407,7 +450,14 @@ function outvoted(s: Draft, refused: Descriptor, promised: Descriptor, why: Refu
 
 /** More was committed since our claim: what we restored is not the VM any more. Claim again, if need be. */
 function giveRestoredUp(s: Draft, out: Action[], refused: Descriptor): void {
-  if (s.vm !== "ready" || s.ranFree || refused.basis === null || refused.basis.claim !== s.restored?.claim) return;
+  if (
+    s.vm !== "ready" ||
+    s.runAsked ||
+    s.ranFree ||
+    refused.basis === null ||
+    refused.basis.claim !== s.restored?.claim
+  )
+    return;
   out.push({ kind: "abortRestore" });
   s.vm = "none";
   s.restored = null;

@@ -55,6 +55,9 @@ export interface Durable {
   readonly opened: boolean;
 }
 
+/** What a record is relative to: all pages that changed since this transaction, or since the base. */
+export type Since = TransactionNumber | "base";
+
 /** The escrow's log: its last whole record. `null` stands for an empty log. */
 export interface LogState {
   readonly last: TransactionNumber;

@@ -9,6 +9,8 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
   const { vm, network, faults, oracle, random } = cluster;
   switch (action.kind) {
     case "send":
+      // The package leaves with the VM's state: what stands here is only its corpse.
+      if (action.message.kind === "package") host.vm = null;
       network.send(host, action.to, action.message);
       return;
     case "setTimer":
@@ -24,15 +26,13 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
     case "cancelMigration":
       if (host.vm !== null) host.vm.running = true;
       return;
-    case "sendPackage":
-      host.vm = null;
-      return;
     case "loadPackage":
       vm.load(host);
       return;
     case "takeTransaction":
       vm.take(host, action);
       return;
+    case "forgetRecord":
     case "dropRecord":
       host.bodies.delete(action.generation * 10_000 + action.n);
       return;

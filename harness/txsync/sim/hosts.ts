@@ -106,7 +106,13 @@ export function startAgent(cluster: Cluster, host: Host): void {
   if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget);
   host.memoryKept = true;
   if (!first && host.durable === null) host.durable = { descriptor: GENESIS, opened: false };
-  cluster.event(host.role, { kind: "started", durable: first ? null : host.durable, memory, log });
+  cluster.event(host.role, {
+    kind: "started",
+    incarnation: host.life * 8 + host.role.length,
+    durable: first ? null : host.durable,
+    memory,
+    log,
+  });
   if (first) return;
   cluster.event(host.role, { kind: "edgeConnected", upTo: frameNumber(oracle.edgeCount) });
   if (host.role === "target") {
@@ -140,6 +146,8 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
     hasPackage: host.package !== null,
     restored: state.restored,
     everFree: state.everFree,
+    ranFree: state.ranFree,
+    log: state.log,
     allPages: host.role === "target" && host.vm !== null && pagesTarget >= PAGES,
   };
 }

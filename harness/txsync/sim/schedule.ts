@@ -49,7 +49,7 @@ export const TRIGGERS: readonly (readonly [Action["kind"], Role])[] = [
   ["persistPromise", "source"],
   ["persistPromise", "target"],
   ["persistPromise", "escrow"],
-  ["sendPackage", "source"],
+  ["startPageServer", "source"],
   ["loadPackage", "target"],
   ["takeTransaction", "target"],
   ["storeRecord", "escrow"],

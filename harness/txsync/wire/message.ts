@@ -22,6 +22,7 @@ const descriptor = z.strictObject({
 const log = z.strictObject({ last: count, generation: count, mark: count, acked: count }).nullable();
 const committed = z.int().min(-1).nullable();
 const status = z.strictObject({
+  incarnation: count,
   at_ms: z.number(),
   promised: descriptor,
   opened: descriptor,
@@ -29,6 +30,7 @@ const status = z.strictObject({
   well: z.boolean(),
   committed,
   log,
+  storing: z.strictObject({ generation: count, n: count }).nullable(),
   hearsSource: z.boolean(),
   hearsTarget: z.boolean(),
   hearsEscrow: z.boolean(),
@@ -67,7 +69,8 @@ const schema = z.discriminatedUnion("kind", [
     generation: count,
     n: count,
     promised: descriptor,
-    why: z.enum(["generation", "gap"]),
+    log,
+    why: z.enum(["generation", "gap", "violation"]),
   }),
   z.strictObject({ kind: z.literal("cancel"), attempt: z.number().min(0) }),
 ]);
