@@ -93,7 +93,11 @@ export type TimelineEventBody =
       readonly device_ms: number;
       readonly find_ms: number;
       readonly copy_ms: number;
+      /** From `stop` to the answer of `cont`, as the agent saw it. */
       readonly pause_ms: number;
+      /** The guest's stillness by QEMU's own STOP and RESUME stamps; not in every run. */
+      readonly still_ms?: number;
+      readonly cont_ms?: number;
     }
   | { readonly kind: "tx.stored"; readonly generation: number; readonly n: number; readonly bytes: number }
   | { readonly kind: "tx.committed"; readonly generation: number; readonly n: number; readonly latency_ms: number }

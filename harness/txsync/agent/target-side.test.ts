@@ -1,4 +1,15 @@
-import { closeSync, existsSync, ftruncateSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +19,14 @@ import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import { type EventBody, frameNumber, generation, type TransactionNumber, transactionNumber } from "../core/index.ts";
+import {
+  type Action,
+  type EventBody,
+  frameNumber,
+  generation,
+  type TransactionNumber,
+  transactionNumber,
+} from "../core/index.ts";
 import { buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
 import { decodeRecord } from "../log/index.ts";
 import { encodePackage } from "./kept-package.ts";
@@ -47,6 +65,7 @@ class Stage implements AsyncDisposable {
     ];
     const qmp = {
       executeRaw: (command: string, args?: { filename?: string }) => this.#answer(command, args),
+      on: () => () => undefined,
       execute: (command: string, args?: { filename?: string }) => this.#answer(command, args),
     };
     const vm = {
@@ -110,9 +129,15 @@ class Stage implements AsyncDisposable {
     );
   }
 
+  /** Waits until the monitor got a command so many times. */
+  async toldMonitor(command: string, times: number): Promise<void> {
+    await waitFor({ what: `${command} for the ${times}. time`, ...PATIENCE }, () =>
+      this.said.filter((other) => other === command).length >= times ? true : undefined,
+    );
+  }
+
   take(of: number, n: number, since: TransactionNumber | "base"): void {
-    const action = { kind: "takeTransaction", generation: generation(of), n: transactionNumber(n), since } as const;
-    void this.side.take(action);
+    void this.side.take(taking(of, n, since));
   }
 
   /** First byte of every page in the record, by page. */
@@ -129,6 +154,24 @@ class Stage implements AsyncDisposable {
     closeSync(this.#ram);
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+function taking(
+  of: number,
+  n: number,
+  since: TransactionNumber | "base",
+): Extract<Action, { kind: "takeTransaction" }> {
+  return { kind: "takeTransaction", generation: generation(of), n: transactionNumber(n), since };
+}
+
+/** The helpers that this process has started. */
+function helpers(): number[] {
+  return readdirSync("/proc/self/task").flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, "utf8")
+      .split(" ")
+      .map(Number)
+      .filter((pid) => pid > 0 && readFileSync(`/proc/${pid}/comm`, "utf8") === "pagescan\n"),
+  );
 }
 
 describe.skipIf(!canBuildNative())("transactions of a target whose QEMU is played", () => {
@@ -152,9 +195,7 @@ describe.skipIf(!canBuildNative())("transactions of a target whose QEMU is playe
     const running = Promise.withResolvers<void>();
     stage.holds.set("cont 2", running.promise);
     stage.take(4, 34, "base");
-    await waitFor({ what: "the copy of 34", ...PATIENCE }, () =>
-      stage.said.filter((command) => command === "cont").length === 2 ? true : undefined,
-    );
+    await stage.toldMonitor("cont", 2);
     // In the middle of it: two generations later the same number is asked for again.
     stage.holds.set("stop 3", stage.until("transactionTaken", 4, 34));
     stage.side.dropRecord(transactionNumber(34));
@@ -164,5 +205,38 @@ describe.skipIf(!canBuildNative())("transactions of a target whose QEMU is playe
     await stage.until("transactionTaken", 6, 34);
     const expected = { 1: 1, 2: 2, 3: 2, 4: 2, 5: 2, 9: 3 };
     expect(Object.fromEntries(stage.record(6, 34, "base"))).toEqual(expected);
+  });
+
+  test("a helper that dies is replaced, and the record since the last one is whole", async () => {
+    for (const page of [2, 3]) stage.write(page, 2);
+    stage.take(1, 2, transactionNumber(1));
+    await stage.until("transactionTaken", 1, 2);
+    for (const pid of helpers()) process.kill(pid, "SIGKILL");
+    stage.write(4, 4);
+    // Whether the first one after it still meets the dead one is a matter of time.
+    await waitFor({ what: "a transaction after the helper's death", ...PATIENCE }, async () => {
+      await stage.side.take(taking(1, 3, transactionNumber(1)));
+      return stage.told.some((event) => event.kind === "transactionTaken" && event.n === 3) ? true : undefined;
+    });
+    // By comparison, with nobody left who knows what arrived: everything that is there.
+    const record = stage.record(1, 3, transactionNumber(1));
+    expect(Object.fromEntries(record)).toMatchObject({ 2: 2, 3: 2, 4: 4 });
+  });
+
+  test("of the transactions that wait for one that is slow only the last is taken", async () => {
+    const running = Promise.withResolvers<void>();
+    stage.holds.set("cont 2", running.promise);
+    stage.take(1, 2, transactionNumber(1));
+    await stage.toldMonitor("cont", 2);
+    for (const of of [2, 3, 4]) stage.take(of, 2, "base");
+    running.resolve();
+    await stage.until("transactionTaken", 4, 2);
+    const taken = stage.told.filter(({ kind }) => kind === "transactionTaken");
+    expect(taken).toMatchObject([
+      { generation: 1, n: 1 },
+      { generation: 1, n: 2 },
+      { generation: 4, n: 2 },
+    ]);
+    expect(stage.told.filter(({ kind }) => kind === "transactionFailed")).toEqual([]);
   });
 });

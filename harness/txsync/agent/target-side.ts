@@ -417,9 +417,9 @@ export class TargetSide {
       const { transaction } = outcome;
       const pages = await pageSetOf(transaction.spool).finally(() => tracker.release());
       this.#taken = { transaction, pages, at_ms: performance.now() };
-      const { stop_ms, device_ms, find_ms, copy_ms, pause_ms } = transaction.timings;
+      const { collect_ms: _, ...timings } = transaction.timings;
       const [count, bytes] = [transaction.spool.pages, bytesOf(transaction)];
-      emit({ kind: "tx.taken", generation, n, pages: count, bytes, stop_ms, device_ms, find_ms, copy_ms, pause_ms });
+      emit({ kind: "tx.taken", generation, n, pages: count, bytes, ...timings });
       dispatch({ kind: "transactionTaken", generation, n, mark });
       await tracker.absorb(ABSORB_PAGES);
     } catch (error) {
