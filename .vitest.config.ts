@@ -1,8 +1,9 @@
 import { defineConfig } from "vitest/config";
 
 /**
- * Two projects: `unit` is pure code and needs no engine; `real` runs on containers, QEMU and Toxiproxy.
- * A test of the real project is named `*.real.test.ts`. Real tests run one file at a time: they share two cores.
+ * Three projects: `unit` is pure code and needs no engine; `real` runs on containers, QEMU and Toxiproxy; `large` does so
+ * with guests of gigabytes, and is in no `npm test`. Tests of the last two are named `*.real.test.ts` and `*.large.test.ts`.
+ * They run one file at a time: they share two cores.
  */
 export default defineConfig({
   root: import.meta.dirname,
@@ -12,7 +13,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["{harness,scenarios,reports,fixtures}/**/*.test.ts"],
-          exclude: ["**/*.real.test.ts", "**/node_modules/**"],
+          exclude: ["**/*.real.test.ts", "**/*.large.test.ts", "**/node_modules/**"],
           testTimeout: 60_000,
         },
       },
@@ -23,6 +24,16 @@ export default defineConfig({
           exclude: ["**/node_modules/**"],
           fileParallelism: false,
           testTimeout: 300_000,
+          hookTimeout: 600_000,
+        },
+      },
+      {
+        test: {
+          name: "large",
+          include: ["{harness,scenarios,reports,fixtures}/**/*.large.test.ts"],
+          exclude: ["**/node_modules/**"],
+          fileParallelism: false,
+          testTimeout: 1_800_000,
           hookTimeout: 600_000,
         },
       },

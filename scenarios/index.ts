@@ -2,6 +2,7 @@ import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
 import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
+import { generationChangesDuringTake } from "./double/generation-changes-during-take.ts";
 import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
 import { recoveredThenMigratedAgain } from "./double/recovered-then-migrated-again.ts";
 import { recoveredThenRebooted } from "./double/recovered-then-rebooted.ts";
@@ -15,6 +16,7 @@ import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
+import { escrowLinkBlinks } from "./network/escrow-link-blinks.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutOneWay } from "./network/link-cut-one-way.ts";
@@ -69,6 +71,8 @@ export const SCENARIOS: readonly Scenario[] = [
   targetCutOffLongThenHealed,
   cutBetweenPackageAndRunning,
   cutDuringHandoff,
+  escrowLinkBlinks,
+  generationChangesDuringTake,
   targetKilledDuringRestore,
   sourceHostKilledThenLinkCut,
   sourceHostKilledThenEscrowAgentRestarted,

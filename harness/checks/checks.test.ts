@@ -256,6 +256,28 @@ describe("still-audit", () => {
   });
 });
 
+describe("an instance that was succeeded", () => {
+  const both = { owner: "source", progress: [{ ...moves, host: "source" }, moves] } as const;
+
+  it("is a second one, whatever its agent says, until a newer generation is seen to let output out", () => {
+    expect(say(singleInstance, both)).toBe(false);
+    expect(say(singleInstance, { ...both, succeeded: [] })).toBe(false);
+    expect(run(singleInstance, { ...WELL, ...both, succeeded: ["target"] })).toMatchObject({
+      verdict: true,
+      summary: "one instance, on source",
+    });
+  });
+
+  it("does not take the owner with it", () => {
+    expect(say(singleInstance, { ...both, succeeded: ["source"] })).toBe(false);
+    expect(say(vmRunning, { ...both, succeeded: ["source", "target"] })).toBe(true);
+  });
+
+  it("is not told from the owner where that lets nothing out", () => {
+    expect(say(singleInstance, { ...both, succeeded: "unheard" })).toBe("unknown");
+  });
+});
+
 describe("migrate-again", () => {
   it("is true exactly where the guest went on", () => {
     fc.assert(

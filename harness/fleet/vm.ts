@@ -200,6 +200,7 @@ async function connectMonitor(
   return waitFor(
     {
       what: `the ${monitor} monitor of QEMU on ${host.role}`,
+      // It fills no memory before: this knows nothing of the guest's size.
       timeout_ms: 15_000,
       lastLines: () => started.lastLines(),
     },

@@ -85,6 +85,32 @@ describe("progress", () => {
     expect(screen.lines.filter((line) => line.includes("boot"))).toEqual([expect.stringMatching(/a stock 1 /)]);
   });
 
+  it("says what a run waits for: on its line until something moves, and as a line of its own elsewhere", () => {
+    const waiting = at({
+      kind: "run.waiting",
+      what: "the target to have every page",
+      moved: "7 of 9",
+      quiet_ms: 4_000,
+    });
+    const screen = new Screen({ isTTY: true, columns: 200 });
+    const progress = on(screen);
+    progress.onEvent("a", waiting);
+    expect(screen.lines).toEqual([expect.stringContaining("(waiting for the target to have every page)")]);
+    progress.onEvent("a", pages(8, 9));
+    expect(screen.lines[0]).not.toContain("waiting");
+    const log = new Screen({ isTTY: false });
+    on(log).onEvent("a stock", waiting);
+    expect(log.lines[0]).toMatch(
+      /^ +a stock .* s: waiting for the target to have every page \(7 of 9, quiet for 4 s\)$/,
+    );
+  });
+
+  it("says how often a migration had to be asked for", () => {
+    const screen = new Screen({ isTTY: false });
+    on(screen).onFinished("a txsync", makeRecord({ tries: 2 }));
+    expect(screen.lines).toEqual([expect.stringMatching(/\(asked to migrate 2 times\)$/)]);
+  });
+
   it("marks a run that is not as expected", () => {
     const screen = new Screen({ isTTY: false });
     on(screen).onFinished("a stock", makeRecord({ as_expected: false, verdict: "corrupt" }));

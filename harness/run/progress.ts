@@ -14,11 +14,16 @@ interface Live {
   pages: string;
   fault: string;
   step: string;
+  /** What the run waits for, where it has waited for a while; whatever moves takes it away again. */
+  waiting: string;
 }
 
 const BAR_WIDTH = 20;
 
-/** On a terminal: one line a run, rewritten as it goes. Elsewhere: one line when a run ends. */
+/**
+ * On a terminal: one line a run, rewritten as it goes. Elsewhere: one line when a run ends, and one now and then while it
+ * waits for long.
+ */
 export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progress {
   const live = new Map<string, Live>();
   let drawn = 0;
@@ -30,9 +35,11 @@ export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progre
   const draw = (): void => {
     if (!tty) return;
     erase();
-    for (const [run, { phase, pages, fault, step }] of live) {
+    for (const [run, { phase, pages, fault, step, waiting }] of live) {
       const width = (output.columns || 100) - 1;
-      output.write(`${`  ${run.padEnd(30)} ${phase.padEnd(8)} ${pages} ${step} ${fault}`.slice(0, width)}\n`);
+      output.write(
+        `${`  ${run.padEnd(30)} ${phase.padEnd(8)} ${pages} ${step} ${fault} ${waiting}`.slice(0, width)}\n`,
+      );
       drawn += 1;
     }
   };
@@ -41,8 +48,14 @@ export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progre
       if (quiet) return;
       let state = live.get(run);
       if (!state) {
-        state = { phase: "", pages: "", fault: "", step: "" };
+        state = { phase: "", pages: "", fault: "", step: "", waiting: "" };
         live.set(run, state);
+      }
+      if (event.kind === "run.waiting") {
+        state.waiting = `(waiting for ${event.what})`;
+        if (!tty) output.write(`     ${waitingLine(run, event)}\n`);
+        draw();
+        return;
       }
       if (event.kind === "run.phase") state.phase = event.phase;
       else if (event.kind === "migration.step") state.step = event.step;
@@ -50,6 +63,7 @@ export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progre
       else if (event.kind === "fault.injected") state.fault = `! ${event.what}`;
       else if (event.kind === "fault.healed") state.fault = `healed ${event.fault}`;
       else return;
+      state.waiting = "";
       draw();
     },
     onFinished(run, record) {
@@ -75,8 +89,17 @@ function bar(arrived: number, total: number): string {
   return `[${"#".repeat(full)}${".".repeat(BAR_WIDTH - full)}] ${String(Math.floor(fraction * 100)).padStart(3)} %`;
 }
 
+function waitingLine(
+  run: string,
+  { at_ms, what, moved, quiet_ms }: Extract<TimelineEvent, { readonly kind: "run.waiting" }>,
+): string {
+  const quiet = quiet_ms < 1_000 ? "" : `, quiet for ${(quiet_ms / 1000).toFixed(0)} s`;
+  return `${run.padEnd(38)} ${(at_ms / 1000).toFixed(0).padStart(5)} s: waiting for ${what} (${moved}${quiet})`;
+}
+
 function finishedLine(run: string, record: RunRecord): string {
   const mark = record.as_expected ? "ok  " : "FAIL";
   const time = `${(record.timings.total_ms / 1000).toFixed(1)} s`;
-  return `${mark} ${run.padEnd(38)} ${record.verdict.padEnd(11)} ${time.padStart(7)}  ${record.why.split("\n")[0]}`;
+  const tries = (record.tries ?? 1) > 1 ? ` (asked to migrate ${record.tries} times)` : "";
+  return `${mark} ${run.padEnd(38)} ${record.verdict.padEnd(11)} ${time.padStart(7)}  ${record.why.split("\n")[0]}${tries}`;
 }

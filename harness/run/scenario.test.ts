@@ -22,6 +22,8 @@ const PROMISED = [
   "target-killed-before-switchover",
   "source-killed-before-switchover",
   "still-audit",
+  "escrow-link-blinks",
+  "generation-changes-during-take",
 ];
 
 /** group/id of every scenario file there is. */

@@ -34,6 +34,10 @@ export function repeatTable(records: readonly RunRecord[]): string {
       of(({ downtime_ms }) => downtime_ms, " ms"),
       of(({ lost_steps }) => lost_steps, ""),
       of(({ pause_p50_ms }) => pause_p50_ms, " ms"),
+      of(({ pause_p99_ms }) => pause_p99_ms, " ms"),
+      of(({ control_late_max_ms }) => control_late_max_ms, " ms"),
+      of(({ agent_rss_max_mib }) => agent_rss_max_mib, " MiB"),
+      String(group.filter(({ tries = 1 }) => tries > 1).length),
     ];
   });
   const heading = [
@@ -45,6 +49,10 @@ export function repeatTable(records: readonly RunRecord[]): string {
     "stillness",
     "steps lost",
     "pause p50",
+    "pause p99",
+    "agents late",
+    "agent memory",
+    "asked again",
   ];
   return textTable(heading, rows);
 }

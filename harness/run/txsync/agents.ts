@@ -12,6 +12,7 @@ import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";
 
+/** For three processes to start and to answer; no guest is there yet. */
 const UP_MS = 20_000;
 /** Exit code of a process that was ended by SIGKILL, as a shell tells it. */
 const KILLED = "137";

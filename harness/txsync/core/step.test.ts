@@ -256,8 +256,8 @@ describe("the core", () => {
     trio.beat(2);
     const config = trio.states.source.config;
     const final = { ...trio.states.source.promised, generation: 3 as never, owner: "source", mode: "final" } as const;
-    const memory = { ...trio.remembered, everFree: false };
-    const started = (known: typeof memory | null): AgentState =>
+    const memory: HostMemory = { ...trio.remembered, everFree: false };
+    const started = (known: HostMemory | null): AgentState =>
       step(initialState(config), {
         kind: "started",
         incarnation: 2,

@@ -384,7 +384,7 @@ function vmRunning(s: Draft, out: Action[]): void {
     s.phase = "draining";
     takeIfDue(s, out, true);
     routePages(s, out);
-  } else if (s.vm === "ready") {
+  } else if (s.vm === "ready" && s.runAsked) {
     s.vm = "running";
     s.runAsked = false;
     s.ranFree = true;

@@ -115,6 +115,9 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
   }
 }
 
+export const DYING_POINTS = ["began", "read", "marking", "marked", "copied", "settling"] as const;
+export type DyingPoint = (typeof DYING_POINTS)[number];
+
 export class PagescanTracker implements DirtyTracker {
   readonly #scan: Pagescan;
   readonly #blocks: readonly LocatedBlock[];
@@ -237,6 +240,11 @@ export class PagescanTracker implements DirtyTracker {
   /** Takes what the quick way finds and throws it away: what must never happen, for tests that show that it is seen. */
   async discard(): Promise<void> {
     await this.#scan.request("discard");
+  }
+
+  /** The helper ends itself by SIGKILL when it reaches a point of a transaction (fixtures/native/pagescan/die.h): for tests. */
+  async dieAt(point: DyingPoint): Promise<void> {
+    await this.#scan.request(`die ${point}`);
   }
 
   #idOf(block: string): number {

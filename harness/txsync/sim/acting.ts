@@ -1,12 +1,13 @@
-import { type Action, frameNumber } from "../core/index.ts";
+import { type Action, frameNumber, type Report } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
+import { isSabotaged } from "./model.ts";
 import { Violation } from "./oracle.ts";
-import { storeRecord, writePromise } from "./storage.ts";
+import { keyOf, storeRecord, writePromise } from "./storage.ts";
 
 /** The shell of a simulated agent: does what its core wants done. */
 export function act(cluster: Cluster, host: Host, action: Action): void {
-  const { vm, network, faults, oracle, random } = cluster;
+  const { vm, network, random } = cluster;
   switch (action.kind) {
     case "send":
       // The package leaves with the VM's state: what stands here is only its corpse.
@@ -33,8 +34,10 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       vm.take(host, action);
       return;
     case "forgetRecord":
+      host.bodies.delete(keyOf(action));
+      return;
     case "dropRecord":
-      host.bodies.delete(action.generation * 10_000 + action.n);
+      vm.drop(host, action);
       return;
     case "storeRecord":
       storeRecord(cluster, host, action.header);
@@ -55,24 +58,46 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       return;
     case "finish":
       if (host.role === "source") host.hasBase = false;
-      if (host.role === "escrow") host.log = [];
+      if (host.role === "escrow") {
+        host.log = [];
+        host.finished = true;
+      }
       return;
     case "setPageRoute":
       cluster.path += `${action.route} `;
       return;
     case "report":
-      if (action.report.what === "violation") throw new Violation(1, action.report.why);
-      if (action.report.what === "generation-opened") {
-        const { descriptor } = action.report;
-        cluster.path += `${descriptor.owner}:${descriptor.mode} `;
-        if (descriptor.mode === "claim" && faults.ranWhenCut) {
-          throw new Violation(4, "one cut link cost a working VM its place");
-        }
-        oracle.opened(descriptor, host.role, host.state);
-      }
+      noteReport(cluster, host, action.report);
       return;
     case "startPageServer":
     case "stopPageServer":
+      return;
+  }
+}
+
+function noteReport(cluster: Cluster, host: Host, report: Report): void {
+  const { oracle, faults, model, watch } = cluster;
+  switch (report.what) {
+    case "violation":
+      if (!isSabotaged(model)) throw new Violation(1, report.why);
+      cluster.reported.push(report.why);
+      return;
+    case "protection-on":
+      oracle.protectedBy(report.generation, report.n);
+      return;
+    case "generation-opened": {
+      const { descriptor } = report;
+      cluster.path += `${descriptor.owner}:${descriptor.mode} `;
+      if (descriptor.mode === "claim" && faults.ranWhenCut) {
+        throw new Violation(4, "one cut link cost a working VM its place");
+      }
+      if (descriptor.mode === "claim" && watch.calm) {
+        throw new Violation(4, "nothing is broken any more, and yet a working VM loses its place");
+      }
+      oracle.opened(descriptor, host.role, host.state);
+      return;
+    }
+    default:
       return;
   }
 }

@@ -9,10 +9,12 @@ import {
 } from "../core/index.ts";
 import { act } from "./acting.ts";
 import { Faults } from "./faults.ts";
-import { clockOf, type Host, makeHost } from "./hosts.ts";
+import { clockOf, type Host, heardRunning, makeHost } from "./hosts.ts";
+import { type Model, TODAY } from "./model.ts";
 import { ModelVm } from "./model-vm.ts";
 import { Network } from "./network.ts";
 import { Oracle } from "./oracle.ts";
+import { ProtectionWatch } from "./protection.ts";
 import { EventQueue } from "./queue.ts";
 import { Random } from "./random.ts";
 import type { Schedule } from "./schedule.ts";
@@ -23,17 +25,21 @@ export interface ClusterOptions {
   /** Where combinations of the three agents' states are noted. */
   readonly states?: Set<number>;
   readonly trace?: boolean;
+  /** How the shells are built. */
+  readonly model?: Model;
 }
 
 /** Three hosts, their links and one VM, and the time that they share. Things happen one after another, by one seed. */
 export class Cluster {
   readonly schedule: Schedule;
+  readonly model: Model;
   readonly oracle = new Oracle();
   readonly random: Random;
   readonly hosts: Readonly<Record<Role, Host>>;
   readonly network: Network;
   readonly vm: ModelVm;
   readonly faults: Faults;
+  readonly watch: ProtectionWatch;
   readonly trace: string[] | null;
   readonly #queue = new EventQueue();
   readonly #states: Set<number> | null;
@@ -43,9 +49,14 @@ export class Cluster {
   events = 0;
   /** Generations opened and routes taken, in order. */
   path = "";
+  /** Of agents, counted. */
+  lives = 0;
+  /** Violations that the escrow, or the target, has reported of a shell that does wrong. */
+  readonly reported: string[] = [];
 
   constructor(schedule: Schedule, options: ClusterOptions) {
     this.schedule = schedule;
+    this.model = options.model ?? TODAY;
     this.random = new Random(schedule.seed ^ 0x5bd1e995);
     this.#states = options.states ?? null;
     this.trace = options.trace === true ? [] : null;
@@ -55,6 +66,7 @@ export class Cluster {
     this.network = new Network(this);
     this.vm = new ModelVm(this);
     this.faults = new Faults(this);
+    this.watch = new ProtectionWatch(this);
   }
 
   // ---- time
@@ -75,18 +87,20 @@ export class Cluster {
 
   // ---- agents
 
-  /** Something happens to an agent. If its host is frozen, it happens when it thaws. */
+  /** Something happens to an agent. If its host is frozen, or its thread is busy, it is handled later. */
   event(role: Role, body: EventBody): void {
     const host = this.hosts[role];
     if (!host.up || !host.agentUp) return;
     const { life } = host;
-    if (host.frozenUntil_ms > this.now_ms) {
-      this.at(host.frozenUntil_ms - this.now_ms, () => {
+    const free_ms = Math.max(host.frozenUntil_ms, host.stalledUntil_ms);
+    if (free_ms > this.now_ms) {
+      this.at(free_ms - this.now_ms, () => {
         if (host.life === life) this.event(role, body);
       });
       return;
     }
     this.events += 1;
+    if (body.kind === "vmRunning") heardRunning(host);
     const event = { ...body, now_ms: clockOf(host, this.now_ms) } as AgentEvent;
     const { state, actions } = step(host.state, event);
     host.state = state;

@@ -1,4 +1,5 @@
 import {
+  type Action,
   type AgentState,
   type Durable,
   frameNumber,
@@ -6,29 +7,34 @@ import {
   type HostMemory,
   initialState,
   type LogState,
-  type RecordHeader,
   type Role,
   type Rules,
 } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
-import { PAGES } from "./model-vm.ts";
+import { type Memory, PAGES, PageTable } from "./memory.ts";
 import type { Snapshot } from "./oracle.ts";
 import type { Random } from "./random.ts";
 import type { Schedule } from "./schedule.ts";
+import { type Body, cutLog, type StoredRecord } from "./storage.ts";
 
+type TakeTransaction = Extract<Action, { kind: "takeTransaction" }>;
+
+/** What an agent's clock says when it comes up again. */
+const UP_MS = 40;
 const NERVOUS = { lease_ms: 45, heartbeat_ms: 30, epoch_ms: 60 } as const;
 export const TIMING = { lease_ms: 500, heartbeat_ms: 150, epoch_ms: 120 } as const;
 
 export interface Vm {
   hash: number;
   frames: number[];
+  readonly memory: Memory;
+  /** Target: which of its pages changed since when. */
+  readonly table: PageTable;
   running: boolean;
-}
-
-export interface StoredRecord {
-  readonly header: RecordHeader;
-  readonly snapshot: Snapshot;
-  synced: boolean;
+  /** Stands still for a transaction that is being taken. */
+  still: boolean;
+  /** It was restored and has not been heard to run: its mark. */
+  restoredMark: number | null;
 }
 
 /** One machine: an agent that may die and come back, a QEMU, memory that a loss of power takes away, and a disk. */
@@ -44,7 +50,14 @@ export interface Host {
   /** Its QEMU was killed, and the agent has not noticed yet. */
   dying: boolean;
   frozenUntil_ms: number;
+  /** Its agent's thread of control has no processor, or other work, until then. */
+  stalledUntil_ms: number;
+  /** The transaction that is being taken, and the one that waits for its end. */
+  taking: TakeTransaction | null;
+  takeNext: TakeTransaction | null;
   memoryKept: boolean;
+  /** A VM that was restored here was heard to run. */
+  heardRunning: boolean;
   state: AgentState;
   durable: Durable | null;
   writing: Durable | null;
@@ -56,9 +69,14 @@ export interface Host {
   committed: number | null;
   acked: number;
   log: StoredRecord[];
-  bodies: Map<number, { header: RecordHeader; snapshot: Snapshot }>;
+  /** Escrow: the migration is over, base and log are gone for good. */
+  finished: boolean;
+  /** Escrow: what base and log give. */
+  fold: Memory | null;
+  bodies: Map<number, Body>;
   readonly clockRate: number;
-  readonly clockOffset_ms: number;
+  /** An agent's clock begins with its life. */
+  clockOffset_ms: number;
 }
 
 export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: Random): Host {
@@ -71,7 +89,11 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     qemu: 0,
     dying: false,
     frozenUntil_ms: 0,
+    stalledUntil_ms: 0,
+    taking: null,
+    takeNext: null,
     memoryKept: true,
+    heardRunning: false,
     state: initialState({
       role,
       ...(schedule.nervous ? NERVOUS : TIMING),
@@ -81,17 +103,33 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     }),
     durable: null,
     writing: null,
-    vm: role === "source" ? { hash: 1, frames: [], running: true } : null,
+    vm: role === "source" ? bootVm() : null,
     frames: [],
     package: null,
     hasBase: role === "source",
     committed: -1,
     acked: 0,
     log: [],
+    finished: false,
+    fold: null,
     bodies: new Map(),
     clockRate: 1 + (random.real() - 0.5) * 0.1,
-    clockOffset_ms: random.int(0, 1000),
+    clockOffset_ms: random.int(0, 20_000),
   };
+}
+
+export function bootVm(): Vm {
+  const memory = new Int32Array(PAGES);
+  return { hash: 1, frames: [], memory, table: new PageTable(), running: true, still: false, restoredMark: null };
+}
+
+/** The VM as a snapshot has it, standing still. */
+export function vmOf(from: Snapshot): Vm {
+  return { ...bootVm(), hash: from.hash, frames: from.frames.slice(), memory: from.memory.slice(), running: false };
+}
+
+export function snapshotOf(vm: Vm): Snapshot {
+  return { hash: vm.hash, frames: vm.frames.slice(), memory: vm.memory.slice() };
 }
 
 export function startAgent(cluster: Cluster, host: Host): void {
@@ -99,6 +137,8 @@ export function startAgent(cluster: Cluster, host: Host): void {
   const { oracle, vm } = cluster;
   host.agentUp = true;
   host.life += 1;
+  cluster.lives += 1;
+  if (host.life > 1) host.clockOffset_ms = UP_MS - cluster.now_ms * host.clockRate;
   const first = host.durable === null && host.life === 1;
   const last = host.log[host.log.length - 1];
   const log: LogState | null = last === undefined ? null : logState(last.header);
@@ -108,7 +148,7 @@ export function startAgent(cluster: Cluster, host: Host): void {
   if (!first && host.durable === null) host.durable = { descriptor: GENESIS, opened: false };
   cluster.event(host.role, {
     kind: "started",
-    incarnation: host.life * 8 + host.role.length,
+    incarnation: cluster.lives,
     durable: first ? null : host.durable,
     memory,
     log,
@@ -116,6 +156,7 @@ export function startAgent(cluster: Cluster, host: Host): void {
   if (first) return;
   cluster.event(host.role, { kind: "edgeConnected", upTo: frameNumber(oracle.edgeCount) });
   if (host.role === "target") {
+    if (cluster.faults.untrackable) cluster.event("target", { kind: "untrackable", why: "the tracker does not open" });
     if (vm.covered) cluster.event("target", { kind: "baseCovered", covered: true });
   } else if (host.role === "escrow" && vm.pagesEscrow === 0) {
     cluster.event("escrow", { kind: "baseComplete", complete: true });
@@ -135,6 +176,7 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
     host.vm = null;
     found = "none";
   } else found = vm.running ? "running" : "ready";
+  if (found === "running") heardRunning(host);
   if (host.role === "source" && found === "gone") found = "none";
   if (host.role === "target" && state.vm === "incoming") found = "gone";
   return {
@@ -155,6 +197,10 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
 export function crashAgent(cluster: Cluster, host: Host): void {
   host.agentUp = false;
   host.life += 1;
+  host.taking = null;
+  host.takeNext = null;
+  // A VM that stood still for a transaction goes on when the agent is back.
+  if (host.vm !== null) host.vm.still = false;
   // A write under way may have reached the disk or not.
   if (host.writing !== null && cluster.random.chance(0.5)) host.durable = host.writing;
   host.writing = null;
@@ -179,15 +225,21 @@ export function loseMemory(cluster: Cluster, host: Host): void {
   if (host.role === "escrow") {
     cluster.vm.pagesEscrow = PAGES;
     const synced = host.log.filter((record) => record.synced).length;
-    const kept = cluster.random.int(synced, host.log.length);
-    host.log.length = kept;
+    cutLog(cluster, host, cluster.random.int(synced, host.log.length));
   }
+}
+
+/** The agent knows that its VM runs. */
+export function heardRunning(host: Host): void {
+  if (host.vm === null || host.vm.restoredMark === null) return;
+  host.vm.restoredMark = null;
+  host.heardRunning = true;
 }
 
 export function clockOf(host: Host, now_ms: number): number {
   return host.clockOffset_ms + now_ms * host.clockRate;
 }
 
-function logState(header: RecordHeader): LogState {
+function logState(header: StoredRecord["header"]): LogState {
   return { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
 }

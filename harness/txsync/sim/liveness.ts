@@ -1,7 +1,7 @@
 import { type Descriptor, GENESIS, isFree, isOwner, type Role } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
-import { PAGES } from "./model-vm.ts";
+import { PAGES } from "./memory.ts";
 
 /** Must the VM run at the end? Says no where the loss is one that the protocol allows. */
 export function mustBeLive(cluster: Cluster): boolean {
@@ -34,6 +34,13 @@ export function mustBeLive(cluster: Cluster): boolean {
     free?.mode === "unprotected" && promisedBy(escrow).generation > free.generation && valid(promisedBy(escrow));
   if (free !== null && !overtaken) {
     const owner = cluster.hosts[free.owner];
+    if (owner.vm === null && owner.agentUp && free.basis !== null && !owner.heardRunning && isOwner(owner.state)) {
+      // It was never known to run, so nobody has seen anything of it: it is restored from the same again.
+      const logged =
+        escrow.log.some(({ header }) => header.n === free?.basis?.n) || (source.package !== null && free.basis.n === 0);
+      if (owner.role === "source") return se && source.hasBase && logged && valid(promisedBy(escrow));
+      return te && !se && !st && cluster.vm.pagesEscrow === 0 && logged && valid(promisedBy(escrow));
+    }
     if (owner.vm === null || !owner.agentUp) return false;
     if (isOwner(owner.state) && isFree(owner.state.opened)) return pagesOk(cluster, owner.role);
     return (owner.role === "target" ? st || te : st || se) && pagesOk(cluster, owner.role);

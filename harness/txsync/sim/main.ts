@@ -1,25 +1,35 @@
-import { messageOf, UserError } from "../../base/errors.ts";
+import { Command, InvalidArgumentError } from "commander";
 import { play, replayCommand, type Summary, summaryLine, tell } from "./play.ts";
 import { scheduleOf } from "./schedule.ts";
 
-/**
- * `npm run simulate -- [--minutes M] [--from SEED] [--seed SEED]`: plays schedules for M minutes (default 1) from a
- * seed on (default: by the clock), or tells one schedule line by line. Exit code 1 when an invariant was broken.
- */
-function main(args: readonly string[]): number {
-  const options = parse(args);
-  if (options.seed !== undefined) {
-    const schedule = scheduleOf(options.seed);
-    console.log(JSON.stringify(schedule));
-    const lines = tell(schedule);
-    console.log(lines.join("\n"));
-    return lines.some((line) => line.includes(" invariant ")) ? 1 : 0;
-  }
-  const until_ms = performance.now() + options.minutes * 60_000;
-  let from = options.from;
+interface Options {
+  readonly minutes: number;
+  readonly from: number;
+  readonly seed?: number;
+}
+
+const FAILURES_MAX = 20;
+
+/** `npm run simulate -- --help` says what it takes. Exit code 1 when a rule was broken. */
+function simulate({ minutes, from, seed }: Options): number {
+  return seed === undefined ? search(minutes, from) : replay(seed);
+}
+
+/** One schedule, line by line. */
+function replay(seed: number): number {
+  const schedule = scheduleOf(seed);
+  console.log(JSON.stringify(schedule));
+  const lines = tell(schedule);
+  console.log(lines.join("\n"));
+  return lines.some((line) => line.includes(" invariant ")) ? 1 : 0;
+}
+
+function search(minutes: number, first: number): number {
+  const until_ms = performance.now() + minutes * 60_000;
+  let from = first;
   let bad = 0;
   let summary: Summary;
-  console.log(`from seed ${from}, for ${options.minutes} min`);
+  console.log(`from seed ${from}, for ${minutes} min`);
   do {
     const left_ms = until_ms - performance.now();
     summary = play({ from, schedules: 1_000_000, elapsed_ms_max: Math.min(30_000, left_ms) });
@@ -27,31 +37,31 @@ function main(args: readonly string[]): number {
     for (const failure of summary.failures) console.log(`  ${failure.what}\n    again: ${replayCommand(failure.seed)}`);
     bad += summary.failures.length;
     from += summary.schedules;
-  } while (performance.now() < until_ms && bad < 20);
+  } while (performance.now() < until_ms && bad < FAILURES_MAX);
   const common = [...summary.paths].sort((a, b) => b[1] - a[1]).slice(0, 12);
   console.log("most seen recovery paths of the last round:");
   for (const [path, count] of common) console.log(`  ${String(count).padStart(7)}  ${path}`);
   return bad > 0 ? 1 : 0;
 }
 
-function parse(args: readonly string[]): { minutes: number; from: number; seed: number | undefined } {
-  const options = { minutes: 1, from: Math.floor(Date.now() / 1000) * 100_000, seed: undefined as number | undefined };
-  for (let i = 0; i < args.length; i += 2) {
-    const value = Number(args[i + 1]);
-    if (args[i + 1] === undefined || !Number.isFinite(value) || value < 0) {
-      throw new UserError(`simulate: ${args[i]} takes a number; known: --minutes M, --from SEED, --seed SEED`);
-    }
-    if (args[i] === "--minutes") options.minutes = value;
-    else if (args[i] === "--from") options.from = value;
-    else if (args[i] === "--seed") options.seed = value;
-    else throw new UserError(`simulate: unknown option ${args[i]}; known: --minutes M, --from SEED, --seed SEED`);
-  }
-  return options;
+function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value < 0) throw new InvalidArgumentError("Not a number.");
+  return value;
 }
 
-try {
-  process.exitCode = main(process.argv.slice(2));
-} catch (thrown) {
-  console.error(messageOf(thrown));
-  process.exitCode = thrown instanceof UserError ? thrown.exitCode : 1;
+function seedNumber(text: string): number {
+  const value = number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not a whole number.");
+  return value;
 }
+
+new Command("simulate")
+  .description("Plays the core of txsync under faults, schedule after schedule, until the time is over.")
+  .option("--minutes <minutes>", "for how long", number, 1)
+  .option("--from <seed>", "the first schedule (default: by the clock)", seedNumber)
+  .option("--seed <seed>", "tell this one schedule line by line", seedNumber)
+  .action((options: Omit<Options, "from"> & { readonly from?: number }) => {
+    process.exitCode = simulate({ ...options, from: options.from ?? Math.floor(Date.now() / 1000) * 100_000 });
+  })
+  .parse();

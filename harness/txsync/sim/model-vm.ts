@@ -1,18 +1,28 @@
 import { type Action, frameNumber } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
-import type { Host } from "./hosts.ts";
+import { type Host, snapshotOf, type Vm, vmOf } from "./hosts.ts";
+import { type Memory, PAGES, sameMemory } from "./memory.ts";
 import { type Snapshot, Violation } from "./oracle.ts";
 import { Random } from "./random.ts";
+import { foldOf, keyOf } from "./storage.ts";
 
-export const PAGES = 100;
 /** Of migrations that QEMU gives up before its package. */
 const GIVEN_UP = 0.02;
+/** How fast pages are copied aside while the VM stands still. */
+const ASIDE_BYTES_PER_MS = 2_000_000;
+/** Of a record, beside its pages. */
+const DEVICE_STATE_BYTES = 100;
+
+type TakeTransaction = Extract<Action, { kind: "takeTransaction" }>;
 
 /** The one VM, wherever it is: it works, its pages arrive, it is captured, taken, restored, and what it says is let out. */
 export class ModelVm {
   readonly #cluster: Cluster;
   /** Drawn from by itself, so that no other schedule becomes another. */
   readonly #givingUp: Random;
+  #writes = 0;
+  /** All memory as it stood at switchover. */
+  base: Memory | null = null;
   /** Pages that the target has, and that the escrow's copy of the base lacks. */
   pagesTarget = 0;
   pagesEscrow = PAGES;
@@ -50,8 +60,10 @@ export class ModelVm {
         return;
       }
       vm.running = false;
-      host.package = { hash: vm.hash, frames: vm.frames.slice() };
-      cluster.oracle.committed(host.package, 0);
+      host.package = snapshotOf(vm);
+      this.base = host.package.memory;
+      cluster.hosts.escrow.fold = this.base.slice();
+      cluster.oracle.packaged(host.package);
       const mark = frameNumber(vm.frames.length);
       cluster.event("source", { kind: "packageReady", mark, acked: frameNumber(Math.min(host.acked, mark)) });
     });
@@ -66,35 +78,65 @@ export class ModelVm {
     cluster.at(10 + cluster.random.int(0, 40), () => {
       if (host.life !== life || host.qemu !== qemu || !host.up || from === null || host.state.vm !== "loading") return;
       if (dying) return;
-      host.vm = { hash: from.hash, frames: from.frames.slice(), running: true };
+      host.vm = { ...vmOf(from), running: true };
       cluster.event("target", { kind: "vmRunning" });
     });
   }
 
-  take(host: Host, action: Extract<Action, { kind: "takeTransaction" }>): void {
+  /** One after another: what is asked for while a transaction is being taken is taken after it. */
+  take(host: Host, action: TakeTransaction): void {
+    if (host.taking !== null) {
+      host.takeNext = action;
+      return;
+    }
     const cluster = this.#cluster;
-    const { qemu, life } = host;
-    cluster.at(2 + cluster.random.int(0, 8), () => {
-      const { vm } = host;
-      if (host.life !== life || host.qemu !== qemu || vm === null) return;
-      const header = {
-        generation: action.generation,
-        n: action.n,
-        since: action.since,
-        mark: frameNumber(0),
-        acked: frameNumber(0),
-      };
-      host.bodies.set(action.generation * 10_000 + action.n, {
-        header,
-        snapshot: { hash: vm.hash, frames: vm.frames.slice() },
-      });
-      cluster.event("target", {
-        kind: "transactionTaken",
-        generation: action.generation,
-        n: action.n,
-        mark: frameNumber(vm.frames.length),
-      });
+    const { faults, random, schedule } = cluster;
+    const { vm, life } = host;
+    if (vm === null) return;
+    host.taking = action;
+    const fails = faults.takesFail || faults.untrackable;
+    const { pages, mark } = fails ? { pages: [], mark: vm.frames.length } : this.#collect(host, vm, action);
+    const bytes = pages.length * schedule.size.page_bytes;
+    vm.still = true;
+    cluster.at(2 + random.int(0, 8) + faults.take_ms + bytes / ASIDE_BYTES_PER_MS, () => {
+      // An agent that died meanwhile never comes back to it.
+      if (host.life !== life) return;
+      vm.still = false;
+      host.taking = null;
+      const { generation, n, since } = action;
+      if (fails) cluster.event("target", { kind: "transactionFailed", generation, n });
+      else if (host.vm === vm) {
+        const snapshot = snapshotOf(vm);
+        host.bodies.set(keyOf(action), {
+          header: { generation, n, since, mark: frameNumber(mark), acked: frameNumber(0) },
+          snapshot,
+          changes: { pages, contents: pages.map((page) => snapshot.memory[page] ?? 0) },
+          bytes: bytes + DEVICE_STATE_BYTES,
+        });
+        cluster.event("target", { kind: "transactionTaken", generation, n, mark: frameNumber(mark) });
+      }
+      const next = host.takeNext;
+      host.takeNext = null;
+      if (next !== null && host.life === life) this.take(host, next);
     });
+  }
+
+  #collect(host: Host, vm: Vm, { n, since }: TakeTransaction): { readonly pages: number[]; readonly mark: number } {
+    const { model } = this.#cluster;
+    vm.table.collect(n);
+    const pages = vm.table.since(since === "base" ? 0 : since);
+    const mark = vm.frames.length;
+    if (since === "base" && model.basePresent) {
+      for (let page = 0; page < this.pagesTarget; page += 1) if (!pages.includes(page)) pages.push(page);
+    }
+    // Of the transaction before, as a shell would say that reads its output too early.
+    return { pages, mark: model.staleMark && n > 2 ? Math.max(0, host.state.gate.committed - 1) : mark };
+  }
+
+  /** The record is not sent again. */
+  drop(host: Host, id: { readonly generation: number; readonly n: number }): void {
+    host.bodies.delete(keyOf(id));
+    if (this.#cluster.model.dropForgets && host.takeNext !== null) host.vm?.table.forget();
   }
 
   restore(host: Host, action: Extract<Action, { kind: "startRestore" }>): void {
@@ -103,64 +145,82 @@ export class ModelVm {
     const { life } = host;
     host.qemu += 1;
     const { qemu } = host;
-    const fail = (): void => cluster.event(host.role, { kind: "restoreFailed", generation: action.generation });
     cluster.at(3 + random.real() * 12, () => {
       if (host.life !== life || host.qemu !== qemu) return;
-      let snapshot: Snapshot | null = null;
-      let mark = 0;
-      let acked = 0;
-      const { escrow } = cluster.hosts;
-      if (action.from === "package") {
-        snapshot = host.package;
-        mark = snapshot?.frames.length ?? 0;
-      } else if (cluster.network.canTalk(host.role, "escrow") && escrow.frozenUntil_ms <= cluster.now_ms) {
-        const record = escrow.log.find((candidate) => candidate.header.n === action.n);
-        if (record !== undefined) {
-          snapshot = record.snapshot;
-          mark = record.header.mark;
-          acked = record.header.acked;
-        }
-      }
+      const from = this.#material(host, action);
       const base = host.role === "source" ? host.hasBase : this.pagesEscrow === 0;
-      if (snapshot === null || !base) return fail();
-      const from = snapshot;
-      cluster.at(30 + random.int(0, 50), () => {
+      if (from === null || !base) {
+        cluster.event(host.role, { kind: "restoreFailed", generation: action.generation });
+        return;
+      }
+      cluster.at(30 + random.int(0, 50) + from.bytes / cluster.schedule.size.link_bytes_per_ms, () => {
         if (host.life !== life || host.qemu !== qemu || !host.up) return;
-        if (from.frames.length !== mark) throw new Violation(3, "a record's mark is not its snapshot's");
-        host.vm = { hash: from.hash, frames: from.frames.slice(), running: false };
-        cluster.event(host.role, {
-          kind: "restoreReady",
-          generation: action.generation,
-          n: action.n,
-          mark: frameNumber(mark),
-          acked: frameNumber(acked),
-        });
+        const { snapshot, mark, acked } = from;
+        if (snapshot.frames.length !== mark) throw new Violation(3, "a record's mark is not its snapshot's");
+        host.vm = { ...vmOf(snapshot), restoredMark: mark };
+        const { generation, n } = action;
+        const [upTo, arrived] = [frameNumber(mark), frameNumber(acked)];
+        cluster.event(host.role, { kind: "restoreReady", generation, n, mark: upTo, acked: arrived });
       });
     });
+  }
+
+  /** What a VM is made of again: the package, or base and log up to a transaction. */
+  #material(
+    host: Host,
+    { from, n }: Extract<Action, { kind: "startRestore" }>,
+  ): { readonly snapshot: Snapshot; readonly mark: number; readonly acked: number; readonly bytes: number } | null {
+    const cluster = this.#cluster;
+    if (from === "package") {
+      const snapshot = host.package;
+      return snapshot === null ? null : { snapshot, mark: snapshot.frames.length, acked: 0, bytes: 0 };
+    }
+    const { escrow } = cluster.hosts;
+    if (!cluster.network.canTalk(host.role, "escrow") || escrow.frozenUntil_ms > cluster.now_ms) return null;
+    const record = escrow.log.find((candidate) => candidate.header.n === n);
+    if (record === undefined) return null;
+    const memory = foldOf(cluster, escrow.log, n);
+    if (!sameMemory(memory, record.snapshot.memory)) {
+      throw new Violation(3, `base and log do not give the memory of transaction ${n}, which is restored`);
+    }
+    const { mark, acked } = record.header;
+    const bytes = escrow.log.reduce((sum, { bytes }) => sum + bytes, 0);
+    return { snapshot: record.snapshot, mark, acked, bytes };
   }
 
   run(host: Host): void {
     const cluster = this.#cluster;
     const { vm } = host;
     if (vm === null) return;
-    cluster.oracle.runs(host.role, vm);
+    if (cluster.faults.runsFail) {
+      cluster.later(host, 5, { kind: "runFailed" });
+      return;
+    }
+    cluster.oracle.runs(host.role, snapshotOf(vm));
     vm.running = true;
-    cluster.later(host, 1, { kind: "vmRunning" });
-    cluster.later(host, 3, { kind: "edgeConnected", upTo: frameNumber(cluster.oracle.edgeCount) });
+    const { run_ms } = cluster.faults;
+    const { life, qemu } = host;
+    cluster.at(1 + run_ms, () => {
+      if (host.life !== life || host.qemu !== qemu) return;
+      cluster.event(host.role, { kind: "vmRunning" });
+      cluster.later(host, 2, { kind: "edgeConnected", upTo: frameNumber(cluster.oracle.edgeCount) });
+    });
   }
 
   // ---- its work, its output, its pages
 
-  /** The guest works: its state moves on by chance, and now and then it says something. */
+  /** The guest works: its state moves on by chance, it writes pages, and now and then it says something. */
   #work(): void {
     const cluster = this.#cluster;
     const { random } = cluster;
     for (const role of ["source", "target"] as const) {
       const host = cluster.hosts[role];
       const { vm } = host;
-      if (vm === null || !vm.running || !host.up || !host.agentUp || host.frozenUntil_ms > cluster.now_ms) continue;
+      if (vm === null || !vm.running || vm.still) continue;
+      if (!host.up || !host.agentUp || host.frozenUntil_ms > cluster.now_ms) continue;
       if (role === "target" && this.pagesTarget < PAGES && this.#route() === null && random.chance(0.5)) continue;
       vm.hash = (Math.imul(vm.hash, 0x01000193) ^ random.uint32()) >>> 0;
+      this.#write(vm);
       if (random.chance(0.35)) continue;
       this.framesEver += 1;
       // The content carries its own number over all VMs in the upper part, so that freshness can be told.
@@ -170,11 +230,22 @@ export class ModelVm {
     cluster.at(50 + random.real() * 40, () => this.#work());
   }
 
+  #write(vm: Vm): void {
+    const { random, schedule } = this.#cluster;
+    const { writes, hot_pages } = schedule.size;
+    for (let i = 0; i < writes; i += 1) {
+      const page = random.int(0, hot_pages - 1);
+      this.#writes += 1;
+      vm.memory[page] = this.#writes;
+      vm.table.note(page);
+    }
+  }
+
   release(host: Host, action: Extract<Action, { kind: "releaseOutput" }>): void {
     const cluster = this.#cluster;
     const { oracle, random } = cluster;
     if (host.vm !== null) host.frames = host.vm.frames;
-    oracle.released(host.role, action, host.state, host.frames);
+    oracle.released(host.role, action, host.state, host.frames, host.vm?.restoredMark ?? null);
     const frames = host.frames.slice(action.from - 1, action.to);
     const { life } = host;
     const lost = random.chance(0.5);
@@ -233,6 +304,7 @@ export class ModelVm {
     if (target.vm !== null && this.pagesTarget >= PAGES && !target.state.allPages) {
       cluster.event("target", { kind: "allPagesArrived" });
     }
+    cluster.watch.look();
     cluster.at(60, () => this.#movePages());
   }
 }

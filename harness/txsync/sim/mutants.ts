@@ -1,108 +1,135 @@
 import { ALL_RULES, type Rules } from "../core/index.ts";
-import type { Fault } from "./schedule.ts";
+import {
+  ASKED_WHILE_STORING,
+  CLOCK_BEGINS_AGAIN,
+  DIES_BEFORE_THE_FIRST_RECORD,
+  DIES_UNHEARD,
+  type Directed,
+  DROPPED_DURING_A_SLOW_TAKE,
+  ESCROW_FORGETS,
+  LINK_BLINKS,
+  LINK_BLINKS_TARGET_DIES,
+  LOG_LOSES_ITS_TAIL,
+  MORE_COMMITTED_SINCE_THE_CLAIM,
+  NOBODY_KNOWS_WHAT_CHANGES,
+  NOTHING,
+  ONE_LINK_CUT,
+  RECORD_COMES_LATE,
+  RECORD_LOST,
+  RUNS_UNHEARD,
+  SLOW_LINK,
+  SOURCE_DIES_AT_SWITCHOVER,
+  TARGET_ALONE,
+  TARGET_AWAY,
+  TARGET_DIES_LETTING_OUT,
+  TARGET_QEMU_DIES,
+  TARGET_RESTARTS_EARLY,
+} from "./directed.ts";
+import { type Model, TODAY } from "./model.ts";
 
-/** The core with one rule broken, and how many schedules the simulator may need to find out. */
+/** The core with one rule broken, or a shell as it must not be, and a schedule that shows what comes of it. */
 export interface Mutant {
-  readonly rule: keyof Rules;
+  readonly rule: keyof Rules | null;
+  readonly model?: Partial<Model>;
   readonly what: string;
-  readonly schedules_max: number;
-  /** Where the harm needs a rare coincidence: search only schedules with these faults. */
-  readonly faults?: readonly Fault[];
-  /** Where it is rarer still: from this seed on. */
-  readonly from?: number;
+  readonly directed: Directed;
 }
 
-/** The target falls silent for a little longer than the lease, and comes back while the source is taking over. */
-const SILENT_FOR_A_LEASE: Fault = {
-  kind: "freeze-host",
-  role: "target",
-  for_ms: 560,
-  when: { after: "releaseOutput", by: "target", count: 2, plus_ms: 3 },
-};
-
-/**
- * The escrow's host loses power while it writes its second promise, and comes back while nobody can tell it what it
- * promised but the target can reach it.
- */
-const ESCROW_FORGETS: readonly Fault[] = [
-  {
-    kind: "reboot-host",
-    role: "escrow",
-    for_ms: 200,
-    when: { after: "persistPromise", by: "escrow", count: 2, plus_ms: 3 },
-  },
-  {
-    kind: "cut",
-    pair: "source-target",
-    direction: "both",
-    for_ms: 700,
-    when: { after: "persistPromise", by: "escrow", count: 2, plus_ms: 1 },
-  },
-  {
-    kind: "cut",
-    pair: "source-escrow",
-    direction: "both",
-    for_ms: 400,
-    when: { after: "persistPromise", by: "escrow", count: 2, plus_ms: 12 },
-  },
-];
+/** Delays are drawn anew for each: so many schedules have to be enough, from whatever seed on. */
+export const BUDGET = 60;
 
 export const MUTANTS: readonly Mutant[] = [
-  {
-    rule: "promiseDurable",
-    what: "a promise is sent before it is on disk",
-    schedules_max: 200,
-    faults: [...ESCROW_FORGETS, SILENT_FOR_A_LEASE],
-  },
-  {
-    // From seed 0 it takes 10,917 schedules.
-    rule: "refuseOldRecords",
-    what: "the escrow commits records of an old generation",
-    schedules_max: 5_000,
-    from: 10_000,
-  },
-  { rule: "gateWaitsForCommit", what: "the gate opens one transaction early", schedules_max: 100 },
+  { rule: "promiseDurable", what: "a promise is sent before it is on disk", directed: ESCROW_FORGETS },
+  { rule: "refuseOldRecords", what: "the escrow commits records of an old generation", directed: RECORD_COMES_LATE },
+  { rule: "gateWaitsForCommit", what: "the gate opens one transaction early", directed: NOTHING },
   {
     rule: "unprotectedNeedsVote",
     what: "output leaves after the escrow's lease ran out, without a vote",
-    schedules_max: 5_000,
+    directed: TARGET_ALONE,
   },
-  { rule: "freeBindsForEver", what: "a promise of a free generation is given away again", schedules_max: 5_000 },
-  { rule: "refuseWhileHearing", what: "an agent promises although it hears the owner", schedules_max: 5_000 },
-  { rule: "restartOpensGeneration", what: "a restarted target goes on in its old generation", schedules_max: 5_000 },
+  { rule: "freeBindsForEver", what: "a promise of a free generation is given away again", directed: TARGET_AWAY },
+  { rule: "refuseWhileHearing", what: "an agent promises although it hears the owner", directed: ONE_LINK_CUT },
+  {
+    rule: "restartOpensGeneration",
+    what: "a restarted target goes on in its old generation",
+    directed: TARGET_RESTARTS_EARLY,
+  },
   {
     rule: "promiseWaitsForStore",
-    // From seed 0 it takes 75,913 schedules.
     what: "a promise does not name the record that is being stored",
-    schedules_max: 5_000,
-    from: 75_000,
+    directed: ASKED_WHILE_STORING,
   },
   {
-    // From seed 0 it takes 27,724 schedules, and some 5,000 from one to the next.
     rule: "logMustBeValid",
     what: "a log that missed an unprotected time is restored",
-    schedules_max: 10_000,
-    from: 25_000,
+    directed: DIES_BEFORE_THE_FIRST_RECORD,
   },
   {
     rule: "packageAfterPromise",
     what: "the package leaves before the source's promise is on disk",
-    schedules_max: 5_000,
+    directed: SOURCE_DIES_AT_SWITCHOVER,
   },
   {
     rule: "letOutAgain",
     what: "a new owner does not let out again what may not have arrived",
-    schedules_max: 5_000,
+    directed: TARGET_DIES_LETTING_OUT,
   },
-  { rule: "runAfterVote", what: "a claimed VM runs before the second vote", schedules_max: 5_000 },
+  { rule: "runAfterVote", what: "a claimed VM runs before the second vote", directed: TARGET_QEMU_DIES },
   {
     rule: "finalChecksBasis",
     what: "the second vote does not ask what was committed since the claim",
-    schedules_max: 10_000,
-    faults: [SILENT_FOR_A_LEASE],
+    directed: MORE_COMMITTED_SINCE_THE_CLAIM,
+  },
+  { rule: "sinceIsStored", what: "a record is relative to one that was only taken", directed: RECORD_LOST },
+  {
+    rule: "gapCostsWhatChanged",
+    model: { oneThread: true, basePresent: true },
+    what: "all that is present follows every gap, and leases wait for it",
+    directed: LINK_BLINKS,
+  },
+  {
+    rule: "gapCostsWhatChanged",
+    model: { oneThread: true, basePresent: true },
+    what: "all that is present follows every gap, leases wait for it, and the target dies",
+    directed: LINK_BLINKS_TARGET_DIES,
+  },
+  {
+    rule: "escrowDistrusts",
+    model: { staleMark: true },
+    what: "the escrow takes a record whose mark goes back",
+    directed: NOTHING,
+  },
+  {
+    rule: "escrowDistrusts",
+    model: { dropForgets: true },
+    what: "the escrow takes a record that lacks what changed",
+    directed: DROPPED_DURING_A_SLOW_TAKE,
+  },
+  { rule: "protectionWhenCommitted", what: "protection is said to be on when it begins", directed: RECORD_LOST },
+  { rule: "readyHoldsOutput", what: "output leaves before the restored VM is known to run", directed: RUNS_UNHEARD },
+  {
+    rule: "restoreWhatNeverRan",
+    what: "a restored VM that died before it was known to run is given up",
+    directed: DIES_UNHEARD,
+  },
+  {
+    rule: "incarnationTellsLives",
+    what: "a restarted agent is taken for an older word of itself",
+    directed: CLOCK_BEGINS_AGAIN,
+  },
+  { rule: "lostTailVoidsLog", what: "a log that lost its tail is restored", directed: LOG_LOSES_ITS_TAIL },
+  { rule: "movingIsNotSilent", what: "a record is sent again while it is still on its way", directed: SLOW_LINK },
+  {
+    rule: "untrackableGivesUp",
+    what: "a target that cannot tell what changes keeps its gate shut",
+    directed: NOBODY_KNOWS_WHAT_CHANGES,
   },
 ];
 
-export function without(rule: keyof Rules): Rules {
-  return { ...ALL_RULES, [rule]: false };
+export function without(rule: keyof Rules | null): Rules {
+  return rule === null ? ALL_RULES : { ...ALL_RULES, [rule]: false };
+}
+
+export function modelOf({ model }: Mutant): Model {
+  return { ...TODAY, ...model };
 }

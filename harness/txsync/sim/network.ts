@@ -2,21 +2,36 @@ import type { Message, Role } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import type { Pair } from "./schedule.ts";
+import { type Body, keyOf } from "./storage.ts";
 
 export type Direction = "both" | "forward" | "backward";
 
-/** Links between the hosts: they delay, repeat, and lose what is under way when they are cut. */
+/** How often a shell says that bytes of a record still move. */
+const MOVING_MS = 50;
+/** More than that is not lost in the noise of a delay. */
+const BULK_MS = 2;
+
+/**
+ * Links between the hosts: they delay, repeat, and lose what is under way when they are cut. Words go at once; records go
+ * one after another, as fast as the link is.
+ */
 export class Network {
   readonly #cluster: Cluster;
-  /** How often each direction is cut, by `linkIndex()`. */
+  /** How often each direction is cut, when it last was, and until when it carries a record, by `linkIndex()`. */
   readonly #cut = new Uint8Array(9);
+  readonly #cutAt_ms = new Float64Array(9).fill(-1);
+  readonly #busyUntil_ms = new Float64Array(9);
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
   }
 
   cut(pair: Pair, direction: Direction): void {
-    for (const key of cutKeys(pair, direction)) this.#cut[key] = (this.#cut[key] ?? 0) + 1;
+    for (const key of cutKeys(pair, direction)) {
+      this.#cut[key] = (this.#cut[key] ?? 0) + 1;
+      this.#cutAt_ms[key] = this.#cluster.now_ms;
+      this.#busyUntil_ms[key] = 0;
+    }
   }
 
   heal(pair: Pair, direction: Direction): void {
@@ -39,18 +54,60 @@ export class Network {
     const { random } = cluster;
     const from = host.role;
     if (!this.pathOk(from, to)) return;
-    const body = message.kind === "append" ? host.bodies.get(message.generation * 10_000 + message.n) : undefined;
+    const body = message.kind === "append" ? host.bodies.get(keyOf(message)) : undefined;
+    const late_ms = cluster.faults.delayOf(from, message.kind);
     const times = random.chance(0.03) ? 2 : 1;
     for (let i = 0; i < times; i += 1) {
       const delay_ms = random.chance(0.04) ? 20 + random.real() * 180 : 0.3 + random.real() * 6;
-      cluster.at(delay_ms, () => {
-        // What is under way when a link is cut is lost with it.
-        if (!this.pathOk(from, to)) return;
-        if (body !== undefined) cluster.hosts[to].bodies.set(body.header.generation * 10_000 + body.header.n, body);
-        cluster.event(to, { kind: "message", from, message });
-      });
+      if (body === undefined) this.#deliver(from, to, message, delay_ms + late_ms);
+      else this.#stream(host, to, message, body, delay_ms + late_ms);
     }
   }
+
+  #deliver(from: Role, to: Role, message: Message, delay_ms: number): void {
+    this.#cluster.at(delay_ms, () => {
+      // What is under way when a link is cut is lost with it.
+      if (this.pathOk(from, to)) this.#cluster.event(to, { kind: "message", from, message });
+    });
+  }
+
+  /** A record: encoded, carried, and there when all of it is. */
+  #stream(host: Host, to: Role, message: Message, body: Body, delay_ms: number): void {
+    const cluster = this.#cluster;
+    const { size } = cluster.schedule;
+    const { now_ms } = cluster;
+    const key = linkIndex(host.role, to);
+    const handle_ms = body.bytes / size.copy_bytes_per_ms;
+    if (cluster.model.oneThread) host.stalledUntil_ms = Math.max(now_ms, host.stalledUntil_ms) + handle_ms;
+    const start_ms = Math.max(now_ms + handle_ms, this.#busyUntil_ms[key] ?? 0);
+    const end_ms = start_ms + body.bytes / size.link_bytes_per_ms;
+    this.#busyUntil_ms[key] = end_ms;
+    const receiver = cluster.hosts[to];
+    const [life, theirs] = [host.life, receiver.life];
+    const bulk = end_ms - now_ms > BULK_MS;
+    const lost = (): boolean =>
+      !this.pathOk(host.role, to) || (bulk && ((this.#cutAt_ms[key] ?? 0) >= now_ms || receiver.life !== theirs));
+    const move = (): void => {
+      if (cluster.now_ms + MOVING_MS >= end_ms || lost() || host.life !== life) return;
+      cluster.at(MOVING_MS, () => {
+        if (host.life === life) cluster.event(host.role, { kind: "recordSending", ...idOf(body) });
+        move();
+      });
+    };
+    if (bulk) move();
+    cluster.at(end_ms - now_ms + delay_ms, () => {
+      if (lost()) return;
+      if (cluster.model.oneThread && receiver.up) {
+        receiver.stalledUntil_ms = Math.max(cluster.now_ms, receiver.stalledUntil_ms) + handle_ms;
+      }
+      receiver.bodies.set(keyOf(body.header), body);
+      cluster.event(to, { kind: "message", from: host.role, message });
+    });
+  }
+}
+
+function idOf({ header: { generation, n } }: Body): Pick<Body["header"], "generation" | "n"> {
+  return { generation, n };
 }
 
 function cutKeys(pair: Pair, direction: Direction): readonly number[] {

@@ -1,7 +1,8 @@
 import type { Action, AgentState, Descriptor, Role } from "../core/index.ts";
 import { isFree } from "../core/index.ts";
+import { type Memory, sameMemory } from "./memory.ts";
 
-/** A rule of DESIGN.md was broken. */
+/** A rule of the protocol was broken. */
 export class Violation extends Error {
   override readonly name = "Violation";
   readonly invariant: number;
@@ -12,10 +13,11 @@ export class Violation extends Error {
   }
 }
 
-/** A state of the model VM: a hash over all that it went through, and the frames that it has emitted (from 1). */
+/** A state of the model VM: a hash over all that it went through, the frames that it has emitted (from 1), its memory. */
 export interface Snapshot {
   readonly hash: number;
   readonly frames: readonly number[];
+  readonly memory: Memory;
 }
 
 /**
@@ -25,6 +27,9 @@ export interface Snapshot {
 export class Oracle {
   /** Content of frame f (index f-1) as the longest committed transaction has it. */
   #committed: readonly number[] = [];
+  /** Marks of what was committed, and by generation and number which records. */
+  #mark = 0;
+  readonly #stored = new Set<string>();
   /** Content of every frame that ever left a gate, index f-1. */
   readonly #out: (number | undefined)[] = [];
   readonly #releasers = new Map<number, Role>();
@@ -37,15 +42,36 @@ export class Oracle {
     return this.edge.length;
   }
 
-  /** The escrow has stored a record. One of a generation that was long superseded for good commits nothing. */
-  committed(snapshot: Snapshot, generation: number): void {
+  /** The package: the VM as it stood at switchover. */
+  packaged(snapshot: Snapshot): void {
+    this.#committed = snapshot.frames;
+  }
+
+  /**
+   * The escrow has stored a record; `restored` is what base and log give now. One of a generation that was long superseded
+   * for good commits nothing.
+   */
+  committed(snapshot: Snapshot, id: { generation: number; n: number; mark: number }, restored: Memory): void {
+    const { generation, n, mark } = id;
+    if (!sameMemory(snapshot.memory, restored)) {
+      throw new Violation(5, `base and log do not give the memory of transaction ${n} of generation ${generation}`);
+    }
+    this.#stored.add(`${generation}:${n}`);
     if (this.#free !== null && generation < this.#free.descriptor.generation) return;
+    if (mark < this.#mark) throw new Violation(5, `transaction ${n} was committed with a mark that went back`);
+    this.#mark = mark;
     for (let i = 0; i < Math.min(this.#out.length, snapshot.frames.length); i += 1) {
       if (this.#out[i] !== undefined && this.#out[i] !== snapshot.frames[i]) {
         throw new Violation(1, `a transaction was committed that differs in frame ${i + 1} from what was let out`);
       }
     }
     if (snapshot.frames.length >= this.#committed.length) this.#committed = snapshot.frames;
+  }
+
+  /** An agent says that its VM is protected. */
+  protectedBy(generation: number, n: number): void {
+    if (this.#stored.has(`${generation}:${n}`)) return;
+    throw new Violation(2, `protection is said to be on by transaction ${n} of generation ${generation}, not stored`);
   }
 
   opened(descriptor: Descriptor, role: Role, state: AgentState): void {
@@ -66,12 +92,13 @@ export class Oracle {
     }
   }
 
-  /** A gate lets out frames from..to of the VM `vm`. */
+  /** A gate lets out frames from..to of the VM `vm`. `restoredMark`: it was restored, and is not known to run. */
   released(
     role: Role,
     action: Extract<Action, { kind: "releaseOutput" }>,
     state: AgentState,
     frames: readonly number[],
+    restoredMark: number | null,
   ): void {
     const before = this.#releasers.get(action.generation);
     // Generation 0 and 1 are one VM's in two places: the source's output ends where the target's begins.
@@ -79,6 +106,9 @@ export class Oracle {
       throw new Violation(1, `${before} and ${role} both let output out in generation ${action.generation}`);
     }
     this.#releasers.set(action.generation, role);
+    if (restoredMark !== null && action.to > restoredMark) {
+      throw new Violation(2, `${role} lets out frame ${action.to} of a VM that may have to be restored again`);
+    }
     const free = isFree(state.opened);
     for (let f: number = action.from; f <= action.to; f += 1) {
       const content = frames[f - 1];

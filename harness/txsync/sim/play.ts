@@ -1,4 +1,5 @@
 import type { Rules } from "../core/index.ts";
+import type { Model } from "./model.ts";
 import { type Schedule, scheduleOf } from "./schedule.ts";
 import { type Outcome, playWorld } from "./world.ts";
 
@@ -20,10 +21,15 @@ export interface Summary {
   readonly failures: readonly { readonly seed: number; readonly what: string }[];
 }
 
-export interface PlayOptions {
+/** What is not as it is in production. */
+export interface Mutation {
+  readonly rules?: Rules;
+  readonly model?: Model;
+}
+
+export interface PlayOptions extends Mutation {
   readonly from: number;
   readonly schedules: number;
-  readonly rules?: Rules;
   /** Makes another schedule of each, for example with given faults. */
   readonly shape?: (schedule: Schedule) => Schedule;
   /** Stop at so many failures, default 5. */
@@ -46,7 +52,8 @@ export function play(options: PlayOptions): Summary {
   for (let seed = options.from; schedules < options.schedules; seed += 1) {
     if (schedules % 256 === 0 && performance.now() - began_ms > (options.elapsed_ms_max ?? Number.POSITIVE_INFINITY))
       break;
-    const outcome = playOne(options.shape?.(scheduleOf(seed)) ?? scheduleOf(seed), options.rules, states);
+    const schedule = options.shape?.(scheduleOf(seed)) ?? scheduleOf(seed);
+    const outcome = playOne(schedule, { ...mutated(options), states });
     schedules += 1;
     events += outcome.events;
     paths.set(outcome.path, (paths.get(outcome.path) ?? 0) + 1);
@@ -74,13 +81,17 @@ function cpuSince(before: NodeJS.CpuUsage): number {
   return (user + system) / 1000;
 }
 
-export function playOne(schedule: Schedule, rules?: Rules, states?: Set<number>): Outcome {
-  return playWorld(schedule, { ...(rules ? { rules } : {}), ...(states ? { states } : {}) });
+function mutated({ rules, model }: Mutation): Mutation {
+  return { ...(rules ? { rules } : {}), ...(model ? { model } : {}) };
+}
+
+export function playOne(schedule: Schedule, how: Mutation & { readonly states?: Set<number> } = {}): Outcome {
+  return playWorld(schedule, how);
 }
 
 /** The same schedule once more, told line by line. */
-export function tell(schedule: Schedule, rules?: Rules): readonly string[] {
-  return playWorld(schedule, { ...(rules ? { rules } : {}), trace: true }).trace;
+export function tell(schedule: Schedule, how: Mutation = {}): readonly string[] {
+  return playWorld(schedule, { ...how, trace: true }).trace;
 }
 
 /** What to run to see a failure again. */

@@ -1,4 +1,4 @@
-import type { Action, Role } from "../core/index.ts";
+import type { Action, Message, Report, Role } from "../core/index.ts";
 import { Random } from "./random.ts";
 
 /** Links by their two ends. */
@@ -6,12 +6,15 @@ export type Pair = "source-target" | "source-escrow" | "target-escrow";
 export const PAIRS: readonly Pair[] = ["source-target", "source-escrow", "target-escrow"];
 export const ROLES: readonly Role[] = ["source", "target", "escrow"];
 
-/** When a fault strikes: at a time, or a little after an agent has asked for something for the k-th time. */
+/** What an agent does that a fault can be tied to: an action; a message that it sends; something that it reports. */
+export type Step = Action["kind"] | `send:${Message["kind"]}` | `report:${Report["what"]}`;
+
+/** When a fault strikes: at a time, or a little after an agent has taken a step for the k-th time. */
 export type When =
   | { readonly at_ms: number }
-  | { readonly after: Action["kind"]; readonly by: Role; readonly count: number; readonly plus_ms: number };
+  | { readonly after: Step; readonly by: Role; readonly count: number; readonly plus_ms: number };
 
-export type Fault =
+export type Fault = { readonly when: When } & (
   | {
       readonly kind: "cut";
       readonly pair: Pair;
@@ -19,14 +22,71 @@ export type Fault =
       readonly direction: "both" | "forward" | "backward";
       /** `null`: for good. */
       readonly for_ms: number | null;
-      readonly when: When;
     }
-  | { readonly kind: "crash-agent"; readonly role: Role; readonly for_ms: number | null; readonly when: When }
-  | { readonly kind: "kill-host"; readonly role: Role; readonly when: When }
+  /** The next such messages of that host come late. */
+  | {
+      readonly kind: "delay";
+      readonly by: Role;
+      readonly message: Message["kind"];
+      readonly times: number;
+      readonly delay_ms: number;
+    }
+  | { readonly kind: "crash-agent"; readonly role: Role; readonly for_ms: number | null }
+  | { readonly kind: "kill-host"; readonly role: Role }
   /** Memory is lost, the disk is kept. */
-  | { readonly kind: "reboot-host"; readonly role: Role; readonly for_ms: number; readonly when: When }
-  | { readonly kind: "freeze-host"; readonly role: Role; readonly for_ms: number; readonly when: When }
-  | { readonly kind: "kill-qemu"; readonly role: "source" | "target"; readonly when: When };
+  | { readonly kind: "reboot-host"; readonly role: Role; readonly for_ms: number }
+  | { readonly kind: "freeze-host"; readonly role: Role; readonly for_ms: number }
+  | { readonly kind: "kill-qemu"; readonly role: "source" | "target" }
+  /** The agent gets no processor, again and again for up to `late_ms`: what happens to it is handled late. */
+  | { readonly kind: "busy"; readonly role: Role; readonly for_ms: number; readonly late_ms: number }
+  /** Transactions that are begun meanwhile take so long: the VM stands still for it. */
+  | { readonly kind: "slow-takes"; readonly for_ms: number; readonly take_ms: number }
+  | { readonly kind: "failing-takes"; readonly for_ms: number }
+  | { readonly kind: "untrackable"; readonly for_ms: number | null }
+  /** The escrow's disk: it takes long; it is full; what was being written when it failed is there or not. */
+  | { readonly kind: "slow-store"; readonly for_ms: number; readonly store_ms: number }
+  | { readonly kind: "full-disk"; readonly for_ms: number }
+  /** The next fsync fails: the agent stops, as it must, and comes up again. */
+  | { readonly kind: "fsync-error"; readonly role: Role; readonly for_ms: number }
+  /** The escrow's agent dies, and its last records are gone when it comes back. */
+  | { readonly kind: "lose-tail"; readonly records: number; readonly for_ms: number }
+  /** Restored VMs that are asked to run meanwhile do, but that they do is known so much later. */
+  | { readonly kind: "slow-run"; readonly for_ms: number; readonly run_ms: number }
+  | { readonly kind: "failing-run"; readonly for_ms: number }
+);
+
+/** What takes time because of its size. */
+export interface Size {
+  /** What one page of the model stands for. */
+  readonly page_bytes: number;
+  readonly link_bytes_per_ms: number;
+  readonly disk_bytes_per_ms: number;
+  /** Of a processor that copies, encodes or checks a record. */
+  readonly copy_bytes_per_ms: number;
+  /** Pages of the model that the guest writes at a time, of `hot_pages` that it works on. */
+  readonly writes: number;
+  readonly hot_pages: number;
+}
+
+/** A guest so small that its size does not matter. */
+export const SMALL: Size = {
+  page_bytes: 4_000,
+  link_bytes_per_ms: 100_000,
+  disk_bytes_per_ms: 500_000,
+  copy_bytes_per_ms: 1_000_000,
+  writes: 2,
+  hot_pages: 40,
+};
+
+/** 512 MiB over 100 MB/s, handled as fast as a busy Node does. */
+export const LARGE: Size = {
+  page_bytes: 5_400_000,
+  link_bytes_per_ms: 100_000,
+  disk_bytes_per_ms: 400_000,
+  copy_bytes_per_ms: 200_000,
+  writes: 1,
+  hot_pages: 4,
+};
 
 /** One schedule: plain data, and all that is needed to play it again. */
 export interface Schedule {
@@ -34,8 +94,9 @@ export interface Schedule {
   readonly seed: number;
   readonly durability: "host" | "process";
   readonly logSync: "memory" | "disk";
-  /** Pages that arrive in 60 ms, of 100. */
+  /** Pages of the base that arrive in 60 ms, of 100. */
   readonly pageRate: number;
+  readonly size: Size;
   /**
    * A lease shorter than many a delay: agents lose each other all the time and duel. Nothing is expected to get done,
    * but nothing may go wrong: safety does not rest on leases.
@@ -45,14 +106,16 @@ export interface Schedule {
 }
 
 /** What faults may be tied to: the steps of the protocol, by who takes them. */
-export const TRIGGERS: readonly (readonly [Action["kind"], Role])[] = [
+export const TRIGGERS: readonly (readonly [Step, Role])[] = [
   ["persistPromise", "source"],
   ["persistPromise", "target"],
   ["persistPromise", "escrow"],
-  ["startPageServer", "source"],
+  ["send:package", "source"],
   ["loadPackage", "target"],
   ["takeTransaction", "target"],
+  ["send:append", "target"],
   ["storeRecord", "escrow"],
+  ["send:promise", "escrow"],
   ["releaseOutput", "target"],
   ["releaseOutput", "source"],
   ["startRestore", "source"],
@@ -66,12 +129,13 @@ export function scheduleOf(seed: number): Schedule {
   const random = new Random(seed);
   const count = random.chance(0.02) ? 0 : 1 + Math.floor(random.real() ** 2 * 4);
   const faults: Fault[] = [];
-  for (let i = 0; i < count; i += 1) faults.push(faultOf(random));
+  for (let i = 0; i < count; i += 1) faults.push({ when: whenOf(random), ...faultOf(random) } as Fault);
   return {
     seed,
     durability: random.chance(0.5) ? "host" : "process",
     logSync: random.chance(0.5) ? "memory" : "disk",
-    pageRate: random.pick([6, 12, 25]),
+    pageRate: random.pick([2, 6, 12, 25]),
+    size: random.chance(0.8) ? SMALL : { ...LARGE, page_bytes: random.int(1, 10) * 1_000_000 },
     nervous: random.chance(0.12),
     faults,
   };
@@ -88,20 +152,33 @@ function whenOf(random: Random): When {
   };
 }
 
-function faultOf(random: Random): Fault {
-  const when = whenOf(random);
+type What = Fault extends infer F ? (F extends Fault ? Omit<F, "when"> : never) : never;
+
+function faultOf(random: Random): What {
   const role = random.pick(ROLES);
   const short = random.chance(0.4);
   const for_ms = short ? random.int(20, 450) : random.int(450, 1500);
   const orForGood = random.chance(0.3) ? null : for_ms;
   const roll = random.real();
-  if (roll < 0.36) {
+  if (roll < 0.28) {
     const direction = random.pick(["both", "both", "forward", "backward"] as const);
-    return { kind: "cut", pair: random.pick(PAIRS), direction, for_ms: orForGood, when };
+    return { kind: "cut", pair: random.pick(PAIRS), direction, for_ms: orForGood };
   }
-  if (roll < 0.56) return { kind: "crash-agent", role, for_ms: random.chance(0.15) ? null : for_ms, when };
-  if (roll < 0.68) return { kind: "kill-host", role, when };
-  if (roll < 0.75) return { kind: "reboot-host", role, for_ms, when };
-  if (roll < 0.86) return { kind: "freeze-host", role, for_ms, when };
-  return { kind: "kill-qemu", role: random.chance(0.75) ? "target" : "source", when };
+  if (roll < 0.43) return { kind: "crash-agent", role, for_ms: random.chance(0.15) ? null : for_ms };
+  if (roll < 0.53) return { kind: "kill-host", role };
+  if (roll < 0.59) return { kind: "reboot-host", role, for_ms };
+  if (roll < 0.67) return { kind: "freeze-host", role, for_ms };
+  if (roll < 0.77) return { kind: "kill-qemu", role: random.chance(0.75) ? "target" : "source" };
+  if (roll < 0.83) return { kind: "busy", role, for_ms, late_ms: random.int(20, 400) };
+  if (roll < 0.86) return { kind: "slow-takes", for_ms, take_ms: random.int(50, 1500) };
+  if (roll < 0.88) return { kind: "failing-takes", for_ms };
+  if (roll < 0.9) return { kind: "untrackable", for_ms: orForGood };
+  if (roll < 0.92) return { kind: "slow-store", for_ms, store_ms: random.int(50, 900) };
+  if (roll < 0.94) return { kind: "full-disk", for_ms };
+  if (roll < 0.955) return { kind: "fsync-error", role, for_ms };
+  if (roll < 0.97) return { kind: "lose-tail", records: random.int(1, 3), for_ms };
+  if (roll < 0.985) return { kind: "slow-run", for_ms: 3_000, run_ms: random.int(20, 400) };
+  if (roll < 0.992) return { kind: "failing-run", for_ms };
+  const message = random.pick(["append", "appended", "promise", "ask", "package"] as const);
+  return { kind: "delay", by: role, message, times: random.int(1, 3), delay_ms: random.int(50, 900) };
 }

@@ -1,13 +1,20 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { schedules } from "./arbitrary.ts";
+import { type Directed, DROPPED_DURING_A_SLOW_TAKE, LINK_BLINKS, LINK_BLINKS_TARGET_DIES } from "./directed.ts";
 import { play, playOne, replayCommand, summaryLine, tell } from "./play.ts";
 import { scheduleOf } from "./schedule.ts";
 
-const SCHEDULES = 100_000;
+const SCHEDULES = 24_000;
+const DIRECTED = 40;
+
+/** What the told schedule asked to be taken, one a line. */
+function taken(directed: Directed, seed: number): readonly string[] {
+  return tell({ ...directed, seed }).filter((line) => line.includes('{"kind":"takeTransaction"'));
+}
 
 describe("txsync under simulated faults", () => {
-  it("keeps every invariant in 100,000 schedules", { timeout: 300_000 }, () => {
+  it(`keeps every invariant in ${SCHEDULES} schedules`, { timeout: 300_000 }, () => {
     const summary = play({ from: 0, schedules: SCHEDULES });
     console.log(summaryLine(summary));
     const failures = summary.failures.map(({ seed, what }) => `${what}; again: ${replayCommand(seed)}`);
@@ -25,8 +32,28 @@ describe("txsync under simulated faults", () => {
         const { violation } = playOne(schedule);
         if (violation !== null) throw new Error(`${violation.message}\n${tell(schedule).slice(-60).join("\n")}`);
       }),
-      { numRuns: 3_000 },
+      { numRuns: 2_000 },
     );
+  });
+
+  it.each([
+    { what: "a large guest's link to the escrow blinks", directed: LINK_BLINKS },
+    { what: "it blinks, and then the target's host dies", directed: LINK_BLINKS_TARGET_DIES },
+    { what: "a transaction is dropped while it is taken, slowly", directed: DROPPED_DURING_A_SLOW_TAKE },
+  ])("brings VM and protection back when $what", ({ directed }) => {
+    for (let seed = 0; seed < DIRECTED; seed += 1) {
+      const { violation, live } = playOne({ ...directed, seed });
+      expect(violation, `seed ${seed}`).toBeNull();
+      expect(live, `seed ${seed}`).toBe(true);
+    }
+  });
+
+  it("pays after a gap for what changed in it, never again for all that ever did", () => {
+    for (let seed = 0; seed < DIRECTED; seed += 1) {
+      const lines = taken(LINK_BLINKS, seed);
+      expect(lines.filter((line) => line.includes('"since":"base"'))).toHaveLength(1);
+      expect(lines.length).toBeGreaterThan(3);
+    }
   });
 
   it("plays the same schedule the same way", () => {

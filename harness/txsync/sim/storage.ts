@@ -1,32 +1,117 @@
 import type { Durable, RecordHeader } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
-import type { Host } from "./hosts.ts";
+import { crashAgent, type Host, startAgent } from "./hosts.ts";
+import { apply, type Changes, type Memory, sameMemory } from "./memory.ts";
+import type { Snapshot } from "./oracle.ts";
+
+/** A record on its way, and what it has to give: the digest that whoever copied the pages put into it. */
+export interface Body {
+  readonly header: RecordHeader;
+  readonly snapshot: Snapshot;
+  readonly changes: Changes;
+  readonly bytes: number;
+}
+
+export interface StoredRecord extends Body {
+  synced: boolean;
+}
+
+/** A supervisor starts an agent that stopped. */
+export const UP_AGAIN_MS = 150;
+
+export function keyOf({ generation, n }: { readonly generation: number; readonly n: number }): number {
+  return generation * 10_000 + n;
+}
 
 /** A promise is written to the host's disk. */
 export function writePromise(cluster: Cluster, host: Host, durable: Durable): void {
   const { life } = host;
+  const { faults, random } = cluster;
   host.writing = durable;
-  cluster.at(1 + cluster.random.real() * 6, () => {
+  cluster.at(1 + random.real() * 6, () => {
     if (host.life !== life || !host.up) return;
+    if (faults.fsyncFails(host.role)) {
+      // Nobody knows whether it is on disk: the agent comes back and reads what is there.
+      stopAndComeBack(cluster, host);
+      return;
+    }
     host.durable = durable;
     host.writing = null;
     cluster.event(host.role, { kind: "promisePersisted", generation: durable.descriptor.generation });
   });
 }
 
-/** A record is appended to the escrow's log. */
+/** A record is appended to the escrow's log, if the disk takes it and the log finds nothing wrong with it. */
 export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader): void {
-  const body = host.bodies.get(header.generation * 10_000 + header.n);
+  const body = host.bodies.get(keyOf(header));
   if (body === undefined) throw new Error("a record without a body was stored");
   const { life } = host;
-  const { random, oracle, schedule } = cluster;
+  const { random, schedule, faults } = cluster;
+  const { generation, n } = header;
   const disk = schedule.logSync === "disk";
-  cluster.at(disk ? 2 + random.real() * 10 : 0.3 + random.real(), () => {
-    if (!host.up) return;
+  const sync_ms = disk ? 2 + random.real() * 10 : 0.3 + random.real();
+  const write_ms = body.bytes / schedule.size.disk_bytes_per_ms + faults.store_ms;
+  cluster.at(sync_ms + write_ms, () => {
     // The agent died while it wrote: a torn record is cut off at the next start.
-    if (host.life !== life) return;
-    host.log.push({ header, snapshot: body.snapshot, synced: disk });
-    oracle.committed(body.snapshot, header.generation);
-    cluster.event("escrow", { kind: "recordStored", generation: header.generation, n: header.n });
+    if (!host.up || host.life !== life) return;
+    if (faults.diskFull || host.finished) {
+      cluster.event("escrow", { kind: "recordFailed", generation, n });
+      return;
+    }
+    const after = foldWith(host, body);
+    if (after === null) {
+      cluster.event("escrow", { kind: "recordRefused", generation, n, why: "base and log do not give its digest" });
+      // Where the core does not listen the log has it all the same.
+      if (host.state.log?.last !== n) return;
+    }
+    const fails = disk && faults.fsyncFails("escrow");
+    if (!fails || random.chance(0.5)) keep(cluster, host, body, disk);
+    if (fails) stopAndComeBack(cluster, host);
+    else cluster.event("escrow", { kind: "recordStored", generation, n });
   });
+}
+
+function keep(cluster: Cluster, host: Host, body: Body, synced: boolean): void {
+  host.log.push({ ...body, synced });
+  const fold = foldOf(cluster, host.log);
+  host.fold = fold;
+  cluster.oracle.committed(body.snapshot, body.header, fold);
+}
+
+/** What base and log would give with the record; `null` where that is not what it says itself. */
+function foldWith(host: Host, { header, snapshot, changes }: Body): Memory | null {
+  const { fold } = host;
+  if (fold === null) throw new Error("a record came before there was a base");
+  if (header.since === "base") {
+    const has = new Set(changes.pages);
+    for (const record of host.log) if (record.changes.pages.some((page) => !has.has(page))) return null;
+  }
+  const after = fold.slice();
+  apply(after, changes);
+  return sameMemory(after, snapshot.memory) ? after : null;
+}
+
+/** What base and log give, up to a transaction. */
+export function foldOf(cluster: Cluster, log: readonly StoredRecord[], upTo = Number.POSITIVE_INFINITY): Memory {
+  const { base } = cluster.vm;
+  if (base === null) throw new Error("there is no base");
+  let memory = base.slice();
+  for (const { header, changes } of log) {
+    if (header.n > upTo) break;
+    if (header.since === "base") memory = base.slice();
+    apply(memory, changes);
+  }
+  return memory;
+}
+
+/** The log is shorter than it was. */
+export function cutLog(cluster: Cluster, host: Host, length: number): void {
+  if (length >= host.log.length) return;
+  host.log.length = Math.max(0, length);
+  host.fold = cluster.vm.base === null ? null : foldOf(cluster, host.log);
+}
+
+function stopAndComeBack(cluster: Cluster, host: Host): void {
+  crashAgent(cluster, host);
+  cluster.at(UP_AGAIN_MS, () => startAgent(cluster, host));
 }

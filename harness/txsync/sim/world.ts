@@ -1,11 +1,13 @@
 import { Cluster, type ClusterOptions } from "./cluster.ts";
 import { startAgent, TIMING } from "./hosts.ts";
 import { mustBeLive } from "./liveness.ts";
+import { isSabotaged } from "./model.ts";
 import { Violation } from "./oracle.ts";
 import { ROLES, type Schedule } from "./schedule.ts";
 
-/** After the last fault the VM has to run again within so many leases. */
+/** After the last fault the VM has to run again within so many leases, and so many times what its changed pages take. */
 const BOUND_LEASES = 9;
+const TIMES = 4;
 const EVENTS_MAX = 60_000;
 /** Faults are over by then, unless the schedule says when. */
 const QUIET_MS = 1_700;
@@ -16,6 +18,8 @@ export interface Outcome {
   /** Generations opened and routes taken, in order: the way of recovery. */
   readonly path: string;
   readonly live: boolean;
+  /** Violations that agents have reported of shells that were made to do wrong. */
+  readonly reported: readonly string[];
   readonly trace: readonly string[];
 }
 
@@ -34,7 +38,8 @@ export function playWorld(schedule: Schedule, options: ClusterOptions = {}): Out
     else throw thrown;
     cluster.trace?.push(`${cluster.now_ms.toFixed(1)} ${violation.message}`);
   }
-  return { violation, events: cluster.events, path: cluster.path, live, trace: cluster.trace ?? [] };
+  const { events, path, reported, trace } = cluster;
+  return { violation, events, path, live, reported, trace: trace ?? [] };
 }
 
 function begin(cluster: Cluster): void {
@@ -44,9 +49,9 @@ function begin(cluster: Cluster): void {
   cluster.faults.begin();
 }
 
-/** Until output flows again after the last fault (true), or the bound has passed. */
+/** Until output flows again, under protection where it can be, after the last fault (true), or the bound has passed. */
 function toTheEnd(cluster: Cluster): boolean {
-  const { faults, vm, schedule } = cluster;
+  const { faults, vm, watch, schedule } = cluster;
   let mark = -1;
   for (;;) {
     const next_ms = cluster.next_ms();
@@ -56,9 +61,11 @@ function toTheEnd(cluster: Cluster): boolean {
       faults.disarm();
       mark = vm.framesEver;
     }
-    if (mark >= 0 && vm.edgeFresh > mark) return true;
+    const flows = mark >= 0 && vm.edgeFresh > mark && watch.satisfied;
+    if (flows && (schedule.faults.length > 0 || cluster.hosts.escrow.finished)) return true;
     if (schedule.nervous && next_ms > quiet_ms + 300) return false;
-    if (next_ms > quiet_ms + BOUND_LEASES * TIMING.lease_ms) return false;
+    const bound_ms = BOUND_LEASES * TIMING.lease_ms + TIMES * watch.everything_ms();
+    if (next_ms > quiet_ms + bound_ms) return mark >= 0 && vm.edgeFresh > mark;
     cluster.advance();
     if (cluster.events > EVENTS_MAX) throw new Violation(4, "the agents never come to rest");
   }
@@ -66,7 +73,7 @@ function toTheEnd(cluster: Cluster): boolean {
 
 function judge(cluster: Cluster, live: boolean): void {
   const { schedule, path } = cluster;
-  const expected = !schedule.nervous && mustBeLive(cluster);
+  const expected = !schedule.nervous && !isSabotaged(cluster.model) && mustBeLive(cluster);
   if (!live && expected) throw new Violation(4, "two hosts live and can talk, but the VM does not run again");
   if (schedule.faults.length > 0 || schedule.nervous) return;
   if (path.replace(/(direct|via-escrow|none|escrow) /g, "") !== "target:protected target:final ") {

@@ -1,0 +1,142 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { HostRole } from "../../base/timeline.ts";
+import type { StartedFleet } from "../../fleet/fleet.ts";
+import { GENESIS, generation, SWITCHOVER } from "../../txsync/core/index.ts";
+import type { Settled } from "../settled.ts";
+import { Timeline } from "../timeline.ts";
+import type { AgentStatus } from "./agent-client.ts";
+import type { Agents } from "./agents.ts";
+import { TxsyncMigration } from "./migration.ts";
+import type { Statuses } from "./settling.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "ferryman-migration-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const idle: AgentStatus = {
+  phase: "idle",
+  vm: "none",
+  owner: false,
+  opened: GENESIS,
+  promised: GENESIS,
+  finished: false,
+  allPages: false,
+  route: "direct",
+  log: null,
+  qemu: null,
+  folder: null,
+  migration: null,
+  hears: ["source", "target", "escrow"],
+};
+const runs: AgentStatus = { ...idle, phase: "draining", vm: "running", owner: true, opened: SWITCHOVER };
+const final = { ...SWITCHOVER, generation: generation(2), mode: "final" } as const;
+const done: AgentStatus = { ...runs, phase: "completed", opened: final, migration: "completed", allPages: true };
+let files = 0;
+
+/** Agents that say one after the other what is in the script; the last of it for ever. `onLook` is told of each look. */
+async function migrate(
+  script: readonly Statuses[],
+  change: { readonly onLook?: (timeline: Timeline, look: number) => void; readonly faultsOver?: () => boolean } = {},
+): Promise<{ settled: Settled; timeline: Timeline; asked: number }> {
+  const timeline = new Timeline(join(folder, `${files++}.ndjson`));
+  let looks = 0;
+  let asked = 0;
+  const client = (role: HostRole) => ({
+    connected: true,
+    ask: async (what: { readonly do: string }) => {
+      if (what.do === "migrate") asked += 1;
+      if (what.do !== "status") return null;
+      if (role === "source") {
+        change.onLook?.(timeline, looks);
+        looks += 1;
+      }
+      const said = script[Math.min(Math.floor(looks / 2), script.length - 1)]?.[role];
+      if (said === undefined) throw new Error("silent");
+      return said;
+    },
+  });
+  const fleet = { host: () => ({ up: true, run: async () => "0" }) };
+  const settled = await new TxsyncMigration({
+    fleet: fleet as unknown as StartedFleet,
+    agents: { client } as unknown as Agents,
+    memory_bytes: 2 ** 27,
+    bytes_per_s: 1,
+    timeline,
+    patience_ms: 500,
+    lease_ms: 500,
+    struck: () => false,
+    prepareTarget: async () => undefined,
+    faultsOver: change.faultsOver ?? (() => true),
+  }).run();
+  await timeline.close();
+  return { settled, timeline, asked };
+}
+
+const pages = (pages_arrived: number, pages_total: number) =>
+  ({
+    kind: "migration.progress",
+    transferred_bytes: 0,
+    remaining_bytes: (pages_total - pages_arrived) * 4096,
+    total_bytes: 0,
+    pages_arrived,
+    pages_total,
+    pages_requested: 0,
+  }) as const;
+
+describe("the wait for the agents", () => {
+  const arriving: Statuses = { source: idle, target: runs, escrow: idle };
+  const handed: Statuses = { source: { ...idle, finished: true }, target: done, escrow: { ...idle, finished: true } };
+
+  it("ends when they say where the VM is, and tells how often they were asked", async () => {
+    const { settled, asked } = await migrate([arriving, handed]);
+    expect(settled).toMatchObject({ owner: "target", tries: 1 });
+    expect(asked).toBe(1);
+  });
+
+  it("is given up when nothing moves, and says what lacks its pages", async () => {
+    const { settled } = await migrate([arriving], {
+      onLook: (timeline, look) => {
+        if (look === 0) timeline.emit("migration", pages(300, 1_000));
+      },
+    });
+    expect(settled).toMatchObject({ owner: "none", arriving: { arrived: 300, total: 1_000 }, tries: 1 });
+    expect(settled.how).toMatch(
+      /^waited for the target to have every page: nothing has moved for 0.5 s, the last was: /,
+    );
+  });
+
+  it("lasts many times the patience while pages come", async () => {
+    const { settled } = await migrate([...Array.from({ length: 15 }, () => arriving), handed], {
+      onLook: (timeline, look) => timeline.emit("migration", pages(look, 1_000)),
+    });
+    expect(settled.owner).toBe("target");
+  });
+
+  it("does not last for ever where a guest goes on and nothing comes to its end", async () => {
+    const protectedForEver: Statuses = { ...arriving, target: { ...runs, allPages: true } };
+    const { settled } = await migrate([protectedForEver], {
+      onLook: (timeline, look) =>
+        timeline.emit("target", { kind: "guest.progress", host: "target", cpu: 0, step: look }),
+    });
+    expect(settled.how).toMatch(/waited for the VM to be handed off: .* nothing has come nearer to an end$/);
+    expect(settled.arriving).toBeUndefined();
+  });
+
+  it("waits for faults that may still strike, and not for one that was given up", async () => {
+    let over = false;
+    const { timeline } = await migrate([handed], {
+      faultsOver: () => over,
+      onLook: (_, look) => {
+        if (look === 4) over = true;
+      },
+    });
+    expect(timeline.events.filter(({ kind }) => kind === "run.note")).toEqual([]);
+    const vain = await migrate([handed], { faultsOver: () => false });
+    expect(vain.settled.owner).toBe("target");
+    expect(vain.timeline.events.flatMap((event) => (event.kind === "run.note" ? [event.text] : []))).toEqual([
+      expect.stringContaining("waited for the faults to strike and to be healed: nothing has moved"),
+    ]);
+  });
+});

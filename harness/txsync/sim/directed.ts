@@ -1,0 +1,254 @@
+import { type Fault, LARGE, type Schedule, SMALL, type When } from "./schedule.ts";
+
+/** Schedules that lead straight to where a rule is needed, whatever the seed makes of delays. */
+export type Directed = Omit<Schedule, "seed">;
+
+/** Pages that arrive slowly: there is time for what is to happen. */
+const CALM: Omit<Directed, "faults"> = {
+  durability: "process",
+  logSync: "disk",
+  pageRate: 2,
+  size: SMALL,
+  nervous: false,
+};
+
+const afterStep = (
+  after: Extract<When, { after: unknown }>["after"],
+  by: Extract<When, { after: unknown }>["by"],
+  count: number,
+  plus_ms = 0,
+): When => ({ after, by, count, plus_ms });
+
+const cut = (
+  pair: Extract<Fault, { kind: "cut" }>["pair"],
+  for_ms: number | null,
+  when: When,
+  direction: "both" | "forward" | "backward" = "both",
+): Fault => ({ kind: "cut", pair, direction, for_ms, when });
+
+const thirdAppend = afterStep("send:append", "target", 3);
+const thirdStore = afterStep("storeRecord", "escrow", 3);
+/** The escrow's promise of a claim is on disk, or nearly. */
+const promisedClaim = afterStep("persistPromise", "escrow", 2, 8);
+
+const promisedAgain = afterStep("persistPromise", "escrow", 3);
+/** The source has its VM ready and promises itself to run it. */
+const finalToItself = afterStep("persistPromise", "source", 3);
+
+/** It has let out what its third record covers, and no other record will. */
+const targetDiesSoon: Fault = {
+  kind: "kill-host",
+  role: "target",
+  when: afterStep("report:committed", "target", 3, 8),
+};
+
+export const NOTHING: Directed = { ...CALM, faults: [] };
+
+/**
+ * The escrow's host loses power while it writes its second promise, and comes back while nobody can tell it what it
+ * promised but the target can reach it.
+ */
+export const ESCROW_FORGETS: Directed = {
+  ...CALM,
+  faults: [
+    {
+      kind: "freeze-host",
+      role: "target",
+      for_ms: 560,
+      when: afterStep("releaseOutput", "target", 2, 3),
+    },
+    { kind: "reboot-host", role: "escrow", for_ms: 200, when: afterStep("persistPromise", "escrow", 2, 3) },
+    cut("source-target", 700, afterStep("persistPromise", "escrow", 2, 1)),
+    cut("source-escrow", 400, afterStep("persistPromise", "escrow", 2, 12)),
+  ],
+};
+
+/** A record of the frozen target comes when the escrow has promised the source a claim, and before anybody says so. */
+export const RECORD_COMES_LATE: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "delay", by: "target", message: "append", times: 1, delay_ms: 690, when: thirdAppend },
+    { kind: "freeze-host", role: "target", for_ms: 700, when: thirdAppend },
+    cut("source-target", 1_500, thirdAppend),
+    cut("source-escrow", 300, promisedClaim, "forward"),
+    targetDiesSoon,
+  ],
+};
+
+/** The escrow is asked for a claim while it is storing a record of the frozen target. */
+export const ASKED_WHILE_STORING: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "slow-store", for_ms: 2_000, store_ms: 700, when: thirdStore },
+    { kind: "freeze-host", role: "target", for_ms: 720, when: thirdStore },
+    cut("source-target", 1_500, thirdStore),
+    cut("source-escrow", 300, promisedClaim, "forward"),
+    targetDiesSoon,
+  ],
+};
+
+/** The target loses the escrow, and then the source, which takes over. */
+export const TARGET_ALONE: Directed = {
+  ...CALM,
+  faults: [
+    cut("target-escrow", 2_000, thirdStore),
+    cut("source-target", 1_700, afterStep("storeRecord", "escrow", 3, 300)),
+  ],
+};
+
+/** The target's agent is away; the source has the VM, cannot say so, and is gone, when it comes back. */
+export const TARGET_AWAY: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "crash-agent", role: "target", for_ms: 1_800, when: thirdStore },
+    cut("source-escrow", null, { ...promisedAgain, plus_ms: 8 }, "forward"),
+    { kind: "kill-host", role: "source", when: afterStep("runQemu", "source", 1, 400) },
+  ],
+};
+
+export const ONE_LINK_CUT: Directed = {
+  ...CALM,
+  faults: [cut("source-target", 1_000, thirdStore)],
+};
+
+/** The target's agent dies when it has promised to take the VM, and comes back before the VM is anybody's but the source's. */
+export const TARGET_RESTARTS_EARLY: Directed = {
+  ...CALM,
+  faults: [{ kind: "crash-agent", role: "target", for_ms: 40, when: afterStep("send:promise", "target", 1, 1) }],
+};
+
+/** The target goes without protection for a while, returns to it, and dies before a record is stored. */
+export const DIES_BEFORE_THE_FIRST_RECORD: Directed = {
+  ...CALM,
+  faults: [
+    cut("target-escrow", 800, thirdStore),
+    {
+      kind: "delay",
+      by: "target",
+      message: "append",
+      times: 1,
+      delay_ms: 1_500,
+      when: afterStep("report:generation-opened", "target", 2),
+    },
+    { kind: "kill-host", role: "target", when: afterStep("report:generation-opened", "target", 2, 200) },
+  ],
+};
+
+export const SOURCE_DIES_AT_SWITCHOVER: Directed = {
+  ...CALM,
+  faults: [{ kind: "crash-agent", role: "source", for_ms: 300, when: afterStep("persistPromise", "source", 1) }],
+};
+
+/** With its host the last bytes that the target let out. */
+export const TARGET_DIES_LETTING_OUT: Directed = {
+  ...CALM,
+  faults: [{ kind: "kill-host", role: "target", when: afterStep("releaseOutput", "target", 3) }],
+};
+
+export const TARGET_QEMU_DIES: Directed = {
+  ...CALM,
+  faults: [{ kind: "kill-qemu", role: "target", when: thirdStore }],
+};
+
+/**
+ * The target falls silent for a lease, comes back while the source has restored its VM, and commits more; what it says of
+ * itself does not come through, nor what the escrow says of it, and the source's last question is late.
+ */
+export const MORE_COMMITTED_SINCE_THE_CLAIM: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "freeze-host", role: "target", for_ms: 690, when: thirdStore },
+    cut("source-target", 3_000, thirdStore),
+    { kind: "delay", by: "source", message: "ask", times: 3, delay_ms: 430, when: finalToItself },
+    ...(["escrow", "target"] as const).flatMap((by) =>
+      (["ping", "pong"] as const).map(
+        (message): Fault => ({ kind: "delay", by, message, times: 16, delay_ms: 700, when: promisedAgain }),
+      ),
+    ),
+  ],
+};
+
+/** A record is lost with its link, and the target's generation with it. */
+export const RECORD_LOST: Directed = {
+  ...CALM,
+  faults: [cut("target-escrow", 900, thirdAppend)],
+};
+
+/** That the restored VM runs is known late: it has said something by then. */
+export const RUNS_UNHEARD: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "kill-host", role: "target", when: thirdStore },
+    { kind: "slow-run", for_ms: 4_000, run_ms: 400, when: thirdStore },
+  ],
+};
+
+/** ... and it dies before. */
+export const DIES_UNHEARD: Directed = {
+  ...CALM,
+  faults: [...RUNS_UNHEARD.faults, { kind: "kill-qemu", role: "source", when: afterStep("runQemu", "source", 1, 150) }],
+};
+
+/** The target's agent is away for a moment, and its QEMU dies meanwhile: its clock begins again. */
+export const CLOCK_BEGINS_AGAIN: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "crash-agent", role: "target", for_ms: 200, when: thirdStore },
+    { kind: "kill-qemu", role: "target", when: afterStep("storeRecord", "escrow", 3, 100) },
+  ],
+};
+
+/** The target dies, and the escrow's last records are gone. */
+export const LOG_LOSES_ITS_TAIL: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "lose-tail", records: 2, for_ms: 200, when: afterStep("releaseOutput", "target", 3, 8) },
+    { kind: "kill-host", role: "target", when: afterStep("releaseOutput", "target", 3, 8) },
+  ],
+};
+
+/** A record takes a second on its way. */
+export const SLOW_LINK: Directed = {
+  ...CALM,
+  pageRate: 0.2,
+  size: { ...LARGE, page_bytes: 8_000_000, link_bytes_per_ms: 16_000, hot_pages: 2, writes: 2 },
+  faults: [{ kind: "busy", role: "source", for_ms: 20, late_ms: 10, when: { at_ms: 200 } }],
+};
+
+export const NOBODY_KNOWS_WHAT_CHANGES: Directed = {
+  ...CALM,
+  pageRate: 0.2,
+  faults: [{ kind: "untrackable", for_ms: null, when: thirdStore }],
+};
+
+/**
+ * A guest of 512 MiB whose link to the escrow is silent four times for 550 to 1050 ms, 60 to 560 ms between, as somebody's
+ * link was. It costs what changes meanwhile, and 2.5 s later the loss of the target's host costs nothing.
+ */
+const BLINKS: readonly Fault[] = (
+  [
+    [400, 550],
+    [1_010, 1_050],
+    [2_200, 700],
+    [3_460, 900],
+  ] as const
+).map(([at_ms, for_ms]) => cut("target-escrow", for_ms, { at_ms }));
+
+export const LINK_BLINKS: Directed = { ...CALM, pageRate: 0.7, size: LARGE, faults: BLINKS };
+export const LINK_BLINKS_TARGET_DIES: Directed = {
+  ...LINK_BLINKS,
+  faults: [...BLINKS, { kind: "kill-host", role: "target", when: { at_ms: 6_860 } }],
+};
+
+/**
+ * A transaction is being taken, slowly, when the target's generation ends: it is dropped, and another with its number is
+ * taken behind it.
+ */
+export const DROPPED_DURING_A_SLOW_TAKE: Directed = {
+  ...CALM,
+  pageRate: 0.7,
+  faults: [
+    { kind: "slow-takes", for_ms: 100, take_ms: 1_400, when: afterStep("takeTransaction", "target", 3) },
+    cut("target-escrow", 600, afterStep("takeTransaction", "target", 3, 30)),
+  ],
+};

@@ -1,0 +1,84 @@
+import { expect } from "vitest";
+import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-record.ts";
+import type { RunEnvironment, RunRequest } from "../harness/run/run.ts";
+import { runSuite } from "../harness/run/suite.ts";
+import { SCENARIOS } from "./index.ts";
+
+/** How tests on real parts run scenarios. */
+
+const MIB = 1024 ** 2;
+const SEED = 7;
+/** More runs than this that prove nothing are a matter of their own: they are not run once more. */
+const UNKNOWN_MAX = 3;
+
+export interface Asked {
+  readonly guest?: GuestKind;
+  readonly accel?: Accel;
+  readonly recovery?: Recovery;
+  readonly memory_mib?: number;
+}
+
+export function request(id: string, asked: Asked = {}): RunRequest {
+  const { guest = "integrity", accel = "tcg", recovery = "stock", memory_mib = 128 } = asked;
+  const scenario = SCENARIOS.find((one) => one.id === id);
+  if (!scenario) throw new Error(`there is no scenario ${id}`);
+  return {
+    scenario,
+    recovery,
+    guest,
+    accel,
+    accel_why: "the test asks for it",
+    seed: SEED,
+    memory_bytes: memory_mib * MIB,
+    keep: false,
+  };
+}
+
+export async function play(
+  environment: RunEnvironment,
+  requests: readonly RunRequest[],
+  jobs = 2,
+): Promise<readonly RunRecord[]> {
+  const finished = await runSuite(environment, requests, jobs, ({ record }) => {
+    const { scenario, recovery, guest, accel, qemu, memory_bytes, verdict, timings, why, tries = 1 } = record;
+    const again = tries > 1 ? `, asked to migrate ${tries} times` : "";
+    console.log(
+      `${scenario} ${recovery} ${guest}/${accel} ${qemu} ${memory_bytes / MIB} MiB: ${verdict}, ${timings.total_ms} ms${again}; ${why}`,
+    );
+  });
+  return finished.map(({ record }) => record);
+}
+
+/**
+ * Under txsync, one at a time: a run has three agents and two QEMUs, and leases that must not run out for want of a
+ * processor. What is unknown proves nothing, neither way, and is run once more, aloud; a wrong verdict is wrong at once,
+ * and so are more than a few that prove nothing.
+ */
+export async function playWithAgents(
+  environment: RunEnvironment,
+  requests: readonly RunRequest[],
+): Promise<readonly RunRecord[]> {
+  const records = await play(environment, requests, 1);
+  const open = records.filter(({ verdict }) => verdict === "unknown");
+  expect(open.length > UNKNOWN_MAX ? open.map(story) : []).toEqual([]);
+  for (const record of open) console.log(`once more, because it proved nothing: ${story(record)}`);
+  const again = await play(
+    environment,
+    requests.filter(({ scenario }) => open.some((record) => record.scenario === scenario.id)),
+    1,
+  );
+  return [...records.filter(({ verdict }) => verdict !== "unknown"), ...again];
+}
+
+/** Those that did not come out as expected, as stories. */
+export function wrong(records: readonly RunRecord[]): readonly string[] {
+  return records.filter(({ as_expected }) => !as_expected).map(story);
+}
+
+/** What is said when it is not as expected: enough to see why without opening the folder. */
+function story({ scenario, verdict, expected, why, error, checks, command }: RunRecord): string {
+  const lines = checks.map(({ check, verdict: said, summary }) => `  ${check}: ${said}, ${summary}`);
+  return [`${scenario} is ${verdict}, expected ${expected}: ${why}`, ...(error ? [error] : []), ...lines, command].join(
+    "\n",
+  );
+}
