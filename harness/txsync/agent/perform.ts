@@ -45,10 +45,10 @@ export function performing(with_: Performers): Performing {
     stopPageServer: () => source.stopServing(),
     loadPackage: () => life.load(),
     takeTransaction: (action) => taker.take(action),
-    dropRecord: ({ n }) => taker.forget(n),
+    dropRecord: ({ generation, n }) => taker.forget(generation, n),
     forgetRecord: ({ generation, n }) => {
       taker.committed(generation, n);
-      taker.forget(n);
+      taker.forget(generation, n);
     },
     storeRecord: ({ header }) => later(shell, store(shell, header)),
     releaseOutput: ({ generation, from, to }) => {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Action, RecordHeader } from "../core/index.ts";
-import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import { type DirtyTracker, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import { takeTransaction } from "../transaction/take.ts";
@@ -20,12 +20,25 @@ const SLOW_EPOCHS = 10;
 /** How often, and how long apart at first, it is tried to look at QEMU's memory before that is said to be impossible. */
 const TRACKER_TRIES = 5;
 const TRACKER_AGAIN_MS = 50;
+/** And how long apart after that. */
+const TRACKER_LATER_MS = 2_000;
+/** What may wait to be learned: more is taken for changed, which costs no more than sending it. */
+const LEARN_BYTES_MAX = 16 * 2 ** 20;
 
 interface Taken {
   readonly transaction: Transaction;
   readonly blocks: readonly BlockSize[];
   readonly at_ms: number;
 }
+
+/** What a test replaces: how QEMU's memory is looked at, and how long one waits before it is tried again. */
+export interface TakerParts {
+  readonly open: (options: Parameters<typeof openTracker>[0]) => Promise<DirtyTracker>;
+  readonly again_ms: number;
+  readonly later_ms: number;
+}
+
+const REAL_PARTS: TakerParts = { open: openTracker, again_ms: TRACKER_AGAIN_MS, later_ms: TRACKER_LATER_MS };
 
 /**
  * Takes transactions of the VM that runs here, one at a time: from `stop` until the spool is free again for the next one.
@@ -36,63 +49,93 @@ export class TransactionTaker {
   readonly #shell: Shell;
   #vm: VmProcess | undefined;
   #blocks: readonly BlockSize[] = [];
-  #tracker: PagescanTracker | undefined;
+  #tracker: DirtyTracker | undefined;
+  readonly #parts: TakerParts;
+  /** The core was told that nothing can be taken. */
+  #untrackable = false;
+  #learning_bytes = 0;
   /** Everything that touches the tracker or its spool is done one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #hung = false;
   #taken: Taken | undefined;
+  /** Whose pages lie in the spool: until the data plane has let go of them nothing else is taken. */
+  #spooled: Taken | undefined;
   #told_slow_ms = Number.NEGATIVE_INFINITY;
   readonly #throttle: Throttle;
   #runs_since_ms = performance.now();
 
-  constructor(shell: Shell) {
+  constructor(shell: Shell, parts: TakerParts = REAL_PARTS) {
     this.#shell = shell;
+    this.#parts = parts;
     this.#throttle = new Throttle({ slow_ms: SLOW_EPOCHS * shell.config.epoch_ms });
   }
 
   /** From now on transactions are taken of this QEMU. What an earlier life of the agent found is in pagescan's table. */
   follow(vm: VmProcess, blocks: readonly BlockSize[]): void {
+    // Followed already: a helper that is opened anew begins with an empty spool, and a record may be on its way out of it.
+    if (this.#vm === vm) return;
     this.#vm = vm;
     this.#blocks = blocks;
     void this.#inTurn(() => this.#open(vm));
   }
 
   async #open(vm: VmProcess): Promise<void> {
-    const { config, dispatch } = this.#shell;
     await this.#close();
-    let why = "";
     for (let tries = 1; tries <= TRACKER_TRIES; tries += 1) {
       if (this.#vm !== vm || vm.gone) return;
       try {
-        const tracker = await openTracker({
-          pagescan: config.pagescan,
-          pid: vm.pid,
-          blocks: await vm.blocks(),
-          prefer: config.find,
-          folder: vm.folder,
-          shim_status_path: vm.shim_status_path,
-        });
-        this.#tracker = tracker;
-        tracker.onModeChange = (mode, because) => {
-          this.#shell.emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${because}` });
-          tellData(this.#shell, "tellArrived", { on: mode === "sure" });
-        };
-        tellData(this.#shell, "tellArrived", { on: tracker.mode === "sure" });
-        if (tries > 1) dispatch({ kind: "trackable" });
+        await this.#tryToOpen(vm);
         return;
       } catch (error) {
-        why = messageOf(error);
+        const why = messageOf(error);
         log(this.#shell, `changed pages of QEMU cannot be found (try ${tries} of ${TRACKER_TRIES}): ${why}`);
-        await delay(TRACKER_AGAIN_MS * 2 ** tries);
+        if (tries === TRACKER_TRIES) this.#cannot(vm, why);
+        else await delay(this.#parts.again_ms * 2 ** tries);
       }
     }
-    // The VM runs, and nothing can be taken of it: the core has it protected by nothing, and that is said.
-    if (this.#vm === vm && !vm.gone) dispatch({ kind: "untrackable", why });
+  }
+
+  async #tryToOpen(vm: VmProcess): Promise<void> {
+    const { config, dispatch } = this.#shell;
+    const tracker = await this.#parts.open({
+      pagescan: config.pagescan,
+      pid: vm.pid,
+      blocks: await vm.blocks(),
+      prefer: config.find,
+      folder: vm.folder,
+      shim_status_path: vm.shim_status_path,
+    });
+    this.#tracker = tracker;
+    tracker.onModeChange = (mode, because) => {
+      this.#shell.emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${because}` });
+      tellData(this.#shell, "tellArrived", { on: mode === "sure" });
+    };
+    tellData(this.#shell, "tellArrived", { on: tracker.mode === "sure" });
+    if (!this.#untrackable) return;
+    this.#untrackable = false;
+    dispatch({ kind: "trackable" });
+  }
+
+  /** The VM runs, and nothing can be taken of it: the core has it protected by nothing, and that is said, once. */
+  #cannot(vm: VmProcess, why: string): void {
+    if (this.#vm !== vm || vm.gone) return;
+    if (!this.#untrackable) this.#shell.dispatch({ kind: "untrackable", why });
+    this.#untrackable = true;
+    const again = (): Promise<void> =>
+      this.#inTurn(async () => {
+        if (this.#vm !== vm || vm.gone || this.#tracker !== undefined) return;
+        // One try, and no line in the log: that it cannot be done has been said.
+        await this.#tryToOpen(vm).catch((error: unknown) => this.#cannot(vm, messageOf(error)));
+      });
+    setTimeout(() => void again(), this.#parts.later_ms).unref();
   }
 
   /** Pages that arrived, for the sure way: the log has them with this content. */
   learn(block: string, first: number, content: Uint8Array): void {
+    if (this.#learning_bytes > LEARN_BYTES_MAX) return;
+    this.#learning_bytes += content.length;
     void this.#inTurn(async () => {
+      this.#learning_bytes -= content.length;
       await this.#tracker?.learn(block, first, content);
     });
   }
@@ -107,12 +150,17 @@ export class TransactionTaker {
       if (why !== undefined) log(this.#shell, `transaction ${n} was not taken: ${why}`);
       dispatch({ kind: "transactionFailed", generation, n });
     };
-    const [vm, tracker] = [this.#vm, this.#tracker];
+    const vm = this.#vm;
+    // A helper that died is replaced: what it knew is in the table.
+    if (vm !== undefined && this.#tracker?.gone === true) await this.#open(vm);
+    const tracker = this.#tracker;
     // What was asked for before the VM was another's, or while nothing can be taken: at the next epoch again.
-    const still = state().opened.generation === generation && state().tx.stage === "taking";
+    const { opened, tx } = state();
+    const still = opened.generation === generation && tx.stage === "taking" && tx.next === n;
     if (!still || vm === undefined || tracker === undefined || this.#hung || this.#shell.machine().hold)
       return failed(undefined);
     try {
+      await this.#free(this.#spooled);
       let mark = output.produced;
       const outcome = await takeTransaction({
         qmp: vm.qmp,
@@ -142,6 +190,7 @@ export class TransactionTaker {
       }
       const { transaction } = outcome;
       this.#taken = { transaction, blocks: this.#blocks, at_ms: performance.now() };
+      this.#spooled = this.#taken;
       const { collect_ms: _, ...timings } = transaction.timings;
       emit({
         kind: "tx.taken",
@@ -182,13 +231,20 @@ export class TransactionTaker {
   }
 
   /** It is committed, or never will be: the spool is free for the next one. */
-  forget(n: number): void {
-    if (this.#taken?.transaction.n !== n) return;
+  forget(generation: number, n: number): void {
+    const taken = this.#taken;
+    if (taken?.transaction.n !== n || taken.transaction.generation !== generation) return;
     this.#taken = undefined;
-    void this.#inTurn(async () => {
-      await this.#shell.data.ask("dropRecord", {});
-      await this.#tracker?.release();
-    });
+    void this.#inTurn(() => this.#free(taken));
+  }
+
+  /** Nobody reads these pages any more when this returns; a spool that has others by now is left alone. */
+  async #free(taken: Taken | undefined): Promise<void> {
+    if (taken === undefined || this.#spooled !== taken) return;
+    if (this.#taken === taken) this.#taken = undefined;
+    await this.#shell.data.ask("dropRecord", {});
+    await this.#tracker?.release();
+    this.#spooled = undefined;
   }
 
   committed(generation: number, n: number): void {
@@ -212,16 +268,27 @@ export class TransactionTaker {
   stop(): void {
     this.#vm = undefined;
     this.#taken = undefined;
-    void this.#inTurn(async () => {
-      await this.#shell.data.ask("dropRecord", {});
-      await this.#close();
-    });
+    // The helper ends whatever the data plane says: the QEMU that it looks at is not ours any more.
+    void this.#inTurn(() => this.#close());
+    tellData(this.#shell, "dropRecord", {});
   }
 
   async #close(): Promise<void> {
     const tracker = this.#tracker;
     this.#tracker = undefined;
-    await tracker?.[Symbol.asyncDispose]().catch(() => undefined);
+    try {
+      await tracker?.[Symbol.asyncDispose]();
+    } catch {
+      // It has ended by itself.
+    }
+  }
+
+  /** Settles when nothing is under way any more. */
+  async idle(): Promise<void> {
+    for (let last: unknown; last !== this.#queue; ) {
+      last = this.#queue;
+      await this.#queue;
+    }
   }
 
   #inTurn(work: () => Promise<void>): Promise<void> {

@@ -13,6 +13,13 @@ import type { Shell } from "../shell.ts";
 import type { StartAs, VmProcess } from "../vm-process.ts";
 
 type Answer = (args: Record<string, unknown>, time: number) => unknown;
+type Ask = (command: string, args?: Record<string, unknown>) => Promise<unknown>;
+
+interface Monitor {
+  readonly execute: Ask;
+  readonly executeRaw: Ask;
+  readonly on: VmProcess["on"];
+}
 
 /** A QEMU that is played: its monitor says what a test has it say, and nothing runs. */
 export class ScriptedVm {
@@ -29,15 +36,15 @@ export class ScriptedVm {
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly #end = Promise.withResolvers<void>();
   readonly exited = this.#end.promise;
-  readonly qmp: { execute: typeof this.ask; executeRaw: typeof this.ask };
-  readonly oob: { execute: typeof this.ask; executeRaw: typeof this.ask };
+  readonly qmp: Monitor;
+  readonly oob: Monitor;
   attaching: Promise<void> = Promise.resolve();
 
   constructor(folder: string, started_as?: StartAs) {
     this.folder = folder;
     this.started_as = started_as;
     mkdirSync(folder, { recursive: true });
-    this.qmp = { execute: this.ask, executeRaw: this.ask };
+    this.qmp = { execute: this.ask, executeRaw: this.ask, on: (listener) => this.on(listener) };
     this.oob = this.qmp;
   }
 
@@ -275,7 +282,7 @@ export class Stage implements Disposable {
   }
 
   async until(what: string, is: () => boolean): Promise<void> {
-    await waitFor({ what, timeout_ms: 10_000, interval_ms: 1, lastLines: () => this.lines }, () => is() || undefined);
+    await waitFor({ what, timeout_ms: 5_000, interval_ms: 1, lastLines: () => this.lines }, () => is() || undefined);
   }
 
   [Symbol.dispose](): void {
