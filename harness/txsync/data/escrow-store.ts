@@ -99,6 +99,8 @@ export class EscrowStore {
       if (piece.meta !== null) {
         await this.#incoming?.record.discard();
         this.#incoming = undefined;
+        // One that waited for the core's word is not here any more.
+        this.#came = undefined;
         this.#incoming = { stream: piece.stream, record: this.#log.begin() };
       }
       const incoming = this.#incoming;

@@ -76,7 +76,7 @@ export class LogReader {
   /** Whether the image holds what its log's last record said it should. */
   #proves({ digest, modified_pages }: ModifiedSet): boolean {
     const got = this.#image.modified;
-    return got.modified_pages === modified_pages && got.digest === digest;
+    return got.modified_pages === modified_pages && got.digest === digest && this.#image.strays === 0;
   }
 
   /**
@@ -88,14 +88,20 @@ export class LogReader {
   async layOver(n: number | null, most_silent_ms: number): Promise<LaidOver> {
     const first = await this.#ask(n, this.#reached, most_silent_ms);
     if (this.#proves(first)) return first;
-    const got = this.#image.modified;
-    const text =
-      `the memory made of transaction ${first.header.n} gives ${got.digest} over ${got.modified_pages} pages, its record ` +
-      `says ${first.digest} over ${first.modified_pages}`;
+    const text = this.#contradiction(first);
     this.#shell.emit({ kind: "violation", why: `${text}: everything since the base is laid over again` });
     const again = await this.#ask(n, null, most_silent_ms);
     if (this.#proves(again)) return again;
-    throw new UserError(`${text}; twice: it must not run`);
+    throw new UserError(`${this.#contradiction(again)}; twice: it must not run`);
+  }
+
+  #contradiction({ header, digest, modified_pages }: LaidOver): string {
+    const got = this.#image.modified;
+    const { strays } = this.#image;
+    return (
+      `the memory made of transaction ${header.n} gives ${got.digest} over ${got.modified_pages} pages, its record ` +
+      `says ${digest} over ${modified_pages}${strays === 0 ? "" : `; ${strays} pages were laid over that it does not have`}`
+    );
   }
 
   abandon(): void {

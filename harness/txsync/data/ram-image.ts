@@ -17,9 +17,14 @@ export interface PlacedPage {
   readonly bytes: Uint8Array | null;
 }
 
+/** A page was laid over: since the image was begun anew, or only before that. */
+const [NOW, BEFORE] = [1, 2] as const;
+
 /** What was laid over a block, and what it gave when it was read back. Memory only where something was. */
 class Laid {
   readonly seed: number;
+  /** Pages that were laid over before, and not since. */
+  strays = 0;
   readonly #chunks: ({ is: Uint8Array; lane1: Int32Array; lane2: Int32Array } | undefined)[] = [];
 
   constructor(name: string) {
@@ -36,12 +41,22 @@ class Laid {
     };
     const chunk = this.#chunks[at];
     const i = page % CHUNK_PAGES;
-    if (chunk.is[i] === 1) sum.remove(chunk.lane1[i] as number, chunk.lane2[i] as number);
+    if (chunk.is[i] === NOW) sum.remove(chunk.lane1[i] as number, chunk.lane2[i] as number);
+    if (chunk.is[i] === BEFORE) this.strays -= 1;
     const { lane1, lane2 } = pageLanes(this.seed, page, bytes);
-    chunk.is[i] = 1;
+    chunk.is[i] = NOW;
     chunk.lane1[i] = lane1;
     chunk.lane2[i] = lane2;
     sum.add(lane1, lane2);
+  }
+
+  beginAnew(): void {
+    for (const chunk of this.#chunks)
+      for (const [i, is] of chunk?.is.entries() ?? []) {
+        if (is !== NOW) continue;
+        if (chunk !== undefined) chunk.is[i] = BEFORE;
+        this.strays += 1;
+      }
   }
 }
 
@@ -91,8 +106,19 @@ export class RamImage implements Disposable {
   /** From here on the digest is of what comes: a record since the base says it all again. */
   beginAnew(): void {
     this.#run = [];
-    this.#laid.clear();
+    for (const laid of this.#laid.values()) laid.beginAnew();
     this.#sum = new DigestSum();
+  }
+
+  /**
+   * Pages that were laid over before the image was begun anew, and not since. Where a record since the base is laid over
+   * whole there are none: the modified set never forgets. One that is left holds neither the base's content nor the
+   * record's, and no digest of the modified set can tell.
+   */
+  get strays(): number {
+    let strays = 0;
+    for (const laid of this.#laid.values()) strays += laid.strays;
+    return strays;
   }
 
   /** @throws RangeError for a page that is nowhere; UserError where there is no room. */

@@ -19,6 +19,8 @@ interface UnderWay {
   /** All bytes of it have been handed to the connection. */
   sent: boolean;
   cancelled: boolean;
+  /** Settles when it is cancelled: what waits for a link that stalls holds the spool no longer. */
+  readonly given_up: PromiseWithResolvers<void>;
 }
 
 /**
@@ -54,7 +56,7 @@ export class RecordSender {
       // On its way in a connection that still stands: it arrives, or the connection ends.
       if (here || now.connection === connection) return;
     }
-    if (now !== undefined) now.cancelled = true;
+    if (now !== undefined) cancel(now);
     this.#begin(record, connection, now?.work);
   }
 
@@ -67,7 +69,7 @@ export class RecordSender {
   /** What came of it was of no use there: when it is asked for again all of it goes. */
   spoilt(): void {
     this.#here = undefined;
-    if (this.#now !== undefined) this.#now.cancelled = true;
+    if (this.#now !== undefined) cancel(this.#now);
   }
 
   /** When this returns the spool is not read any more. */
@@ -76,14 +78,22 @@ export class RecordSender {
     this.#now = undefined;
     this.#here = undefined;
     if (now === undefined) return;
-    now.cancelled = true;
+    cancel(now);
     await now.work;
   }
 
   #begin(record: TakenRecord, connection: number, before: Promise<void> | undefined): void {
     this.#stream = (this.#stream + 1) % 2 ** 32;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const next: UnderWay = { record, stream: this.#stream, connection, work: promise, sent: false, cancelled: false };
+    const next: UnderWay = {
+      record,
+      stream: this.#stream,
+      connection,
+      work: promise,
+      sent: false,
+      cancelled: false,
+      given_up: Promise.withResolvers(),
+    };
     this.#now = next;
     void (async () => {
       await before;
@@ -103,7 +113,7 @@ export class RecordSender {
     const lives = (): boolean => !now.cancelled && peers.connection("escrow", "bulk") === connection;
     let first = true;
     for await (const { bytes, last } of piecesOf(record)) {
-      await peers.drained("escrow", "bulk", BACKLOG_BYTES);
+      await Promise.race([peers.drained("escrow", "bulk", BACKLOG_BYTES), now.given_up.promise]);
       if (!lives()) return;
       const meta = first ? { lineage: "" } : null;
       const piece = encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [bytes] });
@@ -121,6 +131,11 @@ export class RecordSender {
     this.#told_ms = now_ms;
     this.#shell.tell({ kind: "record-moves", generation, n });
   }
+}
+
+function cancel(what: UnderWay): void {
+  what.cancelled = true;
+  what.given_up.resolve();
 }
 
 /** A record in pieces of at most 256 KiB and their heads, read from its spool as they are asked for. */

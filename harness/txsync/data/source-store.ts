@@ -51,6 +51,8 @@ export class SourceStore {
   #may_lay_over = false;
   #laying: Promise<unknown> | undefined;
   #more = false;
+  /** Records were laid over by themselves until a restore began. */
+  #resume = false;
 
   constructor(shell: DataShell) {
     this.#shell = shell;
@@ -90,6 +92,8 @@ export class SourceStore {
 
   haveBase(base: HaveBase): void {
     this.#base = base;
+    // A base that has just been made is as it stood, whatever an earlier life left beside it.
+    if (base.compare) rmSync(this.#touched_path, { force: true });
     const ahead = this.#ahead;
     this.#ahead = undefined;
     if (ahead === undefined) return;
@@ -181,6 +185,7 @@ export class SourceStore {
   forget(): void {
     this.#serving = false;
     this.#may_lay_over = false;
+    this.#resume = false;
     this.#pages = undefined;
     this.#reader?.abandon();
     this.#reader = undefined;
@@ -249,7 +254,18 @@ export class SourceStore {
    * @throws UserError when the log has no such transaction, or the memory is not what its record says
    */
   async restore(n: number): Promise<RestoredMemory> {
+    // From here on the base may become a running VM's memory at any moment: nothing is laid over it by itself.
+    this.#resume ||= this.#may_lay_over;
     this.#may_lay_over = false;
+    try {
+      return await this.#restore(n);
+    } catch (error) {
+      this.#goOnLaying();
+      throw error;
+    }
+  }
+
+  async #restore(n: number): Promise<RestoredMemory> {
     const reader = this.#open();
     await this.#laying?.catch(() => undefined);
     writeFileSync(this.#touched_path, "");
@@ -257,6 +273,14 @@ export class SourceStore {
     const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;
     const small = this.#image?.small ?? [];
     return { device_state, small, mark, acked, frames, pages, modified_pages, digest };
+  }
+
+  /** Nothing was made of it: the VM may go on elsewhere, and its records are laid over as before. */
+  #goOnLaying(): void {
+    if (!this.#resume) return;
+    this.#resume = false;
+    this.#may_lay_over = true;
+    this.#layOver();
   }
 
   /** @throws UserError where something was laid over the base: the package alone is not the VM any more */
@@ -273,5 +297,6 @@ export class SourceStore {
     // What was laid over stays: it is said again by the next one. Which pages that are is not known any more.
     this.#image?.[Symbol.dispose]();
     this.#image = undefined;
+    this.#goOnLaying();
   }
 }

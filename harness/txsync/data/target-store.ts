@@ -49,6 +49,7 @@ export class TargetStore {
   #tell_arrived = false;
   #fetching: { readonly base: string; readonly copy: BaseCopy } | undefined;
   #reader: LogReader | undefined;
+  #restoring: Promise<unknown> = Promise.resolve();
 
   constructor(shell: DataShell) {
     this.#shell = shell;
@@ -255,9 +256,16 @@ export class TargetStore {
    * All of the base from the escrow into a file that becomes the RAM file, then the log over it. Waits as long as pages
    * come: how long that takes is a matter of the guest's size.
    */
-  async restore({ base, blocks }: BaseOf, n: number): Promise<RestoredMemory> {
-    const { config, peers } = this.#shell;
+  restore(base: BaseOf, n: number): Promise<RestoredMemory> {
     this.abortRestore();
+    // The one that was given up lets go of its file first, which has the same name.
+    const restored = this.#restoring.then(() => this.#restore(base, n));
+    this.#restoring = restored.catch(() => undefined);
+    return restored;
+  }
+
+  async #restore({ base, blocks }: BaseOf, n: number): Promise<RestoredMemory> {
+    const { config, peers } = this.#shell;
     const most_silent_ms = config.lease_ms * 10;
     let moved_ms = performance.now();
     const began_ms = moved_ms;

@@ -10,6 +10,9 @@ export class FakeNet {
   readonly #receivers = new Map<Role, Receive>();
   readonly #connections = new Map<string, number>();
   readonly #cut = new Set<string>();
+  #stalled: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+  /** Seen, and perhaps changed or swallowed (null), on its way. */
+  onWay: (from: Role, to: Role, payload: Buffer) => Buffer | null = (_, __, payload) => payload;
   readonly #lines = new Map<string, { bytes: number; tail: Promise<void>; life: number }>();
 
   attach(role: Role, receive: Receive): void {
@@ -27,6 +30,16 @@ export class FakeNet {
         this.#connections.set(key, (this.#connections.get(key) ?? 1) + 1);
         this.#lines.delete(key);
       }
+  }
+
+  /** Nothing arrives anywhere, and nothing breaks, until `flow`. */
+  stall(): void {
+    this.#stalled ??= Promise.withResolvers<void>();
+  }
+
+  flow(): void {
+    this.#stalled?.resolve();
+    this.#stalled = undefined;
   }
 
   cut(a: Role, b: Role): void {
@@ -52,9 +65,11 @@ export class FakeNet {
         line.bytes += payload.length;
         line.tail = line.tail.then(async () => {
           await new Promise((resolve) => setImmediate(resolve));
+          await this.#stalled?.promise;
           if (this.#lines.get(name) !== line) return;
           line.bytes -= payload.length;
-          await this.#receivers.get(to)?.(from, payload);
+          const arrives = this.onWay(from, to, payload);
+          if (arrives !== null) await this.#receivers.get(to)?.(from, arrives);
         });
         return true;
       },
