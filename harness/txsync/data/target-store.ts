@@ -50,6 +50,8 @@ export class TargetStore {
   #fetching: { readonly base: string; readonly copy: BaseCopy } | undefined;
   #reader: LogReader | undefined;
   #restoring: Promise<unknown> = Promise.resolve();
+  /** Counts restores, begun and given up. */
+  #turn = 0;
 
   constructor(shell: DataShell) {
     this.#shell = shell;
@@ -259,7 +261,11 @@ export class TargetStore {
   restore(base: BaseOf, n: number): Promise<RestoredMemory> {
     this.abortRestore();
     // The one that was given up lets go of its file first, which has the same name.
-    const restored = this.#restoring.then(() => this.#restore(base, n));
+    const turn = this.#turn;
+    const restored = this.#restoring.then(() => {
+      if (turn !== this.#turn) throw new UserError("it is not wanted any more");
+      return this.#restore(base, n);
+    });
     this.#restoring = restored.catch(() => undefined);
     return restored;
   }
@@ -306,6 +312,7 @@ export class TargetStore {
   }
 
   abortRestore(): void {
+    this.#turn += 1;
     this.#fetching = undefined;
     this.#reader?.abandon();
     this.#reader = undefined;
