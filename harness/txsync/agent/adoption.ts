@@ -1,10 +1,13 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Durable, HostMemory } from "../core/index.ts";
 import type { Remembered } from "./memory.ts";
 import { log, type Shell } from "./shell.ts";
-import type { SourceSide } from "./source-side.ts";
+import { runs, type SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
 import type { VmProcess } from "./vm-process.ts";
+
+const ASK_AGAIN_MS = 500;
 
 /**
  * What an earlier life of this agent left on the host, made into something that can be gone on with; before the core
@@ -42,17 +45,33 @@ export async function findAgain(
 }
 
 /** A running QEMU was found again, and the core knows. It may stand still because the agent died between `stop` and `cont`. */
-export async function goOnWith(shell: Shell, target: TargetSide, vm: VmProcess): Promise<void> {
-  const { config, dispatch, state } = shell;
+export async function goOnWith(
+  shell: Shell,
+  target: Pick<TargetSide, "recover">,
+  vm: VmProcess,
+  again_ms = ASK_AGAIN_MS,
+): Promise<void> {
+  const { config, dispatch, state, slot } = shell;
   const isTarget = config.role === "target";
-  try {
-    await vm.known();
-    if (isTarget && !["", "completed"].includes(vm.migration)) await target.recover(vm);
-    await vm.attached();
-    const { status } = await vm.qmp.execute("query-status");
-    if (status === "paused" && state().vm === "running") await vm.qmp.execute("cont");
-    if (isTarget && vm.migration === "completed") dispatch({ kind: "allPagesArrived" });
-  } catch (error) {
-    log(shell, `the VM that was found again does not answer: ${messageOf(error)}`);
+  const ours = (): boolean => !vm.gone && slot.vm === vm && state().vm === "running";
+  let recovered = false;
+  // One that does not answer is asked again for as long as it lives, and nobody ends it for that.
+  while (ours()) {
+    try {
+      await vm.known();
+      if (isTarget && !recovered && !["", "completed"].includes(vm.migration)) {
+        recovered = true;
+        await target.recover(vm);
+      }
+      await vm.attached();
+      const { status } = await vm.qmp.execute("query-status");
+      if (status === "paused" && ours()) await runs(vm);
+      if (isTarget && vm.migration === "completed" && ours()) dispatch({ kind: "allPagesArrived" });
+      return;
+    } catch (error) {
+      if (!ours()) return;
+      log(shell, `the VM that was found again does not answer: ${messageOf(error)}`);
+      await delay(again_ms);
+    }
   }
 }

@@ -42,6 +42,9 @@ import { VmSlot } from "./vm-slot.ts";
 /** What the control plane says, and the one thing of it that is long: the package. Longest payloads, bytes. */
 const CHANNELS = { words: 64 * 1024, package: LENGTH_MAX.message } as const;
 
+/** No piece of work of the data plane takes so long: each is bounded, whatever the guest's size. */
+const DATA_SILENT_MS = 60_000;
+
 /** Parts of an agent that a test replaces by ones that fail. */
 export interface AgentParts {
   /** The thread that has all that is long. */
@@ -88,12 +91,19 @@ export class Agent implements Shell {
   #started = false;
   readonly #up = Promise.withResolvers<void>();
   #persisting: Promise<unknown> = Promise.resolve();
+  /** Nothing happens any more, and nothing is let out. */
+  #dead = false;
+  /** Heartbeats since the data plane answered. */
+  #unanswered = 0;
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
   #found: VmProcess | undefined;
 
   constructor(config: AgentConfig, parts: AgentParts = REAL_PARTS) {
     this.config = config;
-    this.#die = parts.die;
+    this.#die = (error) => {
+      this.#dead = true;
+      return parts.die(error);
+    };
     mkdirSync(config.state_folder, { recursive: true });
     mkdirSync(config.memory_folder, { recursive: true });
     const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync } = config;
@@ -214,10 +224,11 @@ export class Agent implements Shell {
   };
 
   #run(): void {
-    if (this.#stepping || !this.#started) return;
+    if (this.#stepping || !this.#started || this.#dead) return;
     this.#stepping = true;
     try {
-      for (let next = this.#events.shift(); next !== undefined; next = this.#events.shift()) this.#step(next);
+      for (let next = this.#events.shift(); next !== undefined && !this.#dead; next = this.#events.shift())
+        this.#step(next);
     } catch (error) {
       this.#die(error);
     } finally {
@@ -301,9 +312,21 @@ export class Agent implements Shell {
   #setTimer(timer: TimerName, delay_ms: number): void {
     setTimeout(() => this.dispatch({ kind: "timer", timer }), delay_ms);
     if (timer !== "heartbeat") return;
+    this.#askData();
+  }
+
+  /** A data plane that answers nothing any more is as good as dead. Counted in our own beats: who stood still did not beat. */
+  #askData(): void {
     const silent = (Object.keys(this.config.peers) as Role[]).filter((peer) => !hears(this.#state, peer));
     for (const peer of silent) this.#peers.notHeard(peer);
-    atHeartbeat(this, silent);
+    if (this.#unanswered * this.config.heartbeat_ms > DATA_SILENT_MS)
+      this.#die(new Error(`the data plane has not answered for ${this.#unanswered} heartbeats`));
+    this.#unanswered += 1;
+    // What it has not answered is not asked again: nothing piles up.
+    if (this.#unanswered > 1) return;
+    void atHeartbeat(this, silent).then(() => {
+      this.#unanswered = 0;
+    });
   }
 
   #persist(durable: Durable): void {

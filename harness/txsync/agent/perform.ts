@@ -1,4 +1,6 @@
+import { messageOf } from "../../base/errors.ts";
 import type { Action, Durable, Message, Role, TimerName } from "../core/index.ts";
+import type { StoreOutcome } from "../data/index.ts";
 import type { Control } from "./control.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { SourceSide } from "./source-side.ts";
@@ -75,7 +77,10 @@ export function performing(with_: Performers): Performing {
 async function store(shell: Shell, header: Extract<Action, { kind: "storeRecord" }>["header"]): Promise<void> {
   const { data, dispatch, emit } = shell;
   const { generation, n } = header;
-  const outcome = await data.ask("store", { generation, n });
+  const outcome = await data
+    .ask("store", { generation, n })
+    // The core waits for its word, and promises nothing to anybody before.
+    .catch((error: unknown): StoreOutcome => ({ outcome: "failed", why: messageOf(error) }));
   if (outcome.outcome === "stored") {
     emit({ kind: "tx.stored", generation, n, bytes: outcome.bytes });
     dispatch({ kind: "recordStored", generation, n });
@@ -90,8 +95,11 @@ function later(shell: Shell, work: Promise<unknown>): void {
   work.catch((error: unknown) => log(shell, `the agent could not do what was decided: ${String(error)}`));
 }
 
-/** At every heartbeat: whoever is not heard is dialled anew, and what may have been lost is said again. */
-export function atHeartbeat(shell: Shell, notHeard: readonly Role[]): void {
+/**
+ * At every heartbeat: whoever is not heard is dialled anew, and what may have been lost is said again.
+ * @returns settles when the data plane has answered
+ */
+export async function atHeartbeat(shell: Shell, notHeard: readonly Role[]): Promise<void> {
   for (const peer of notHeard) tellData(shell, "notHeard", { peer });
-  tellData(shell, "tell", {});
+  await shell.data.ask("tell", {}).catch((error: unknown) => log(shell, `tell: ${messageOf(error)}`));
 }

@@ -19,28 +19,34 @@ export function exitOf(child: ChildProcess): Promise<void> {
   });
 }
 
-/** Settles when a process that is not our child is gone. Whoever waits has nothing else to live for: the timer counts. */
+/**
+ * Settles when a process that is not our child is gone; another one that has got its number meanwhile is another one.
+ * Whoever waits has nothing else to live for: the timer counts.
+ */
 export function monitored(pid: number): Promise<void> {
+  const since = statOf(pid)?.started;
   return new Promise((resolve) => {
     const timer = setInterval(() => {
-      if (alive(pid)) return;
+      if (alive(pid) && statOf(pid)?.started === since) return;
       clearInterval(timer);
       resolve();
     }, LOOK_EVERY_MS);
   });
 }
 
-function stateOf(pid: number): string | undefined {
+/** proc(5): the third field is its state, the twenty-second when it was started. */
+function statOf(pid: number): { readonly state: string; readonly started: string } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2, stat.lastIndexOf(")") + 3);
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return { state: fields[0] ?? "", started: fields[19] ?? "" };
   } catch {
     return undefined;
   }
 }
 
 export function alive(pid: number): boolean {
-  const state = stateOf(pid);
+  const state = statOf(pid)?.state;
   return state !== undefined && state !== "Z" && state !== "X";
 }
 
@@ -48,8 +54,8 @@ export function alive(pid: number): boolean {
 export function isProgram(pid: number, program: string, folder: string): boolean {
   if (!Number.isSafeInteger(pid) || pid < 2 || !alive(pid)) return false;
   try {
-    const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8");
-    return argv.startsWith(program) && argv.includes(`${folder}/`);
+    const [name, ...args] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+    return name === program && args.some((arg) => arg.includes(`${folder}/`));
   } catch {
     return false;
   }

@@ -1,5 +1,5 @@
 import { rmSync } from "node:fs";
-import { messageOf } from "../../base/errors.ts";
+import { messageOf, UserError } from "../../base/errors.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber } from "../core/index.ts";
 import type { Package, RestoredMemory } from "../data/index.ts";
@@ -7,13 +7,15 @@ import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { OutputFrame } from "../log/index.ts";
 import { feedRestore } from "../restore/feed.ts";
 import { type RestoreStream, restoreStream } from "../restore/restore-stream.ts";
-import { log, type Shell } from "./shell.ts";
+import { log, type Shell, tellData } from "./shell.ts";
 import { runs } from "./source-side.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 type StartRestore = Extract<Action, { kind: "startRestore" }>;
 
 const PACKAGED_HEAD_BYTES = 9;
+/** A VM that ran here, and has only to go on, is not given up because one QEMU did not start. */
+const HERE_TRIES = 3;
 
 /** What a VM is made of again beside its RAM file: a device state, the other blocks, and what it had put out by then. */
 interface Material {
@@ -85,27 +87,54 @@ export class Restorer {
       if (turn !== this.#turn) return;
       log(this.#shell, `restore of transaction ${n}: ${messageOf(error)}`);
       await slot.kill();
+      if (turn !== this.#turn) return;
       dispatch({ kind: "restoreFailed", generation });
     }
   }
 
-  /** The VM that ran on this host goes on where it stood, in a new QEMU on the base. */
+  /**
+   * The VM that ran on this host goes on where it stood, in a new QEMU on the base. Until it was told to run nothing of
+   * the base has changed, and another one may be tried; from then on that QEMU has the VM, for as long as it lives.
+   * @throws Error when it does not run; UserError when it was given up
+   */
   async restoreHere(what: Remade, device_state: Buffer, small: readonly SmallBlock[]): Promise<void> {
     const turn = ++this.#turn;
-    const { slot } = this.#shell;
-    await slot.kill();
-    const vm = await slot.standby(this.#shell.machine());
     const material = this.#asItStood(device_state, small);
-    await this.#feed(vm, what, material);
-    if (turn !== this.#turn) return;
+    const vm = await this.#makeHere(what, material, turn);
     this.#follow(vm, material);
-    await runs(vm);
+    for (;;) {
+      try {
+        await runs(vm);
+        return;
+      } catch (error) {
+        if (vm.gone || this.#shell.slot.vm !== vm) throw error;
+        log(this.#shell, `the VM does not run yet: ${messageOf(error)}`);
+      }
+    }
   }
 
+  async #makeHere(what: Remade, material: Material, turn: number): Promise<VmProcess> {
+    const { slot } = this.#shell;
+    for (let tries = 1; ; tries += 1) {
+      try {
+        await slot.kill();
+        const vm = await slot.standby(this.#shell.machine());
+        await this.#feed(vm, what, material);
+        if (turn === this.#turn) return vm;
+      } catch (error) {
+        if (tries === HERE_TRIES || turn !== this.#turn) throw error;
+        log(this.#shell, `the VM was not made again here (try ${tries} of ${HERE_TRIES}): ${messageOf(error)}`);
+        continue;
+      }
+      throw new UserError("it is not wanted any more");
+    }
+  }
+
+  /** What is under way comes to nothing: its QEMU ends whatever the data plane says, and before another one's begins. */
   async abort(): Promise<void> {
     this.#turn += 1;
-    const { slot, data, config } = this.#shell;
-    await data.ask("abortRestore", {});
+    const { slot, config } = this.#shell;
+    tellData(this.#shell, "abortRestore", {});
     await slot.kill();
     rmSync(config.ram_path, { force: true });
   }

@@ -5,6 +5,7 @@ import { messageOf } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy, setMigrationParameters } from "../../qemu/migration-api.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import type { FrameNumber } from "../core/index.ts";
 import { basePath, type KeptPackage, loadPackage, type Package, savePackage } from "../data/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { StreamCapture } from "../relay/capture.ts";
@@ -26,9 +27,12 @@ export class SourceSide {
   #bytes_per_s = 0;
   #may_lay_over = false;
   #ahead = false;
+  readonly #readSmall: typeof readSmallBlocks;
 
-  constructor(shell: Shell) {
+  /** @param readSmall reads what is in no file out of a QEMU that stands still */
+  constructor(shell: Shell, readSmall = readSmallBlocks) {
     this.#shell = shell;
+    this.#readSmall = readSmall;
     this.base_path = basePath(shell.config.memory_folder);
     this.#kept = loadPackage(shell.config.memory_folder);
     const { ram_path } = shell.config;
@@ -67,31 +71,42 @@ export class SourceSide {
     const vm = slot.vm;
     if (vm === undefined) return;
     const stopListening: (() => void)[] = [];
+    const { attempt } = state();
+    const wanted = (): boolean => state().phase === "precopy" && state().attempt === attempt;
+    let mark = output.produced;
     try {
       const blocks = await vm.blocks();
       await this.#copyAhead(vm, blocks);
-      if (state().phase !== "precopy") {
+      if (!wanted()) {
         await data.ask("giveUpAhead", {});
         return;
       }
       const path = join(vm.folder, "out");
+      this.#forgetCapture();
       const capture = await StreamCapture.listen(path);
-      this.#capture?.[Symbol.dispose]();
       this.#capture = capture;
       await enablePostcopy(vm.qmp);
       await setMigrationParameters(vm.qmp, { "max-bandwidth": 2 ** 40 });
       const refused = Promise.withResolvers<string>();
+      let asked = false;
       stopListening.push(
         vm.on((event) => {
           if (event.kind !== "migration") return;
           if (FINAL.includes(event.status)) refused.resolve(`the migration is ${event.status}`);
-          if (event.status !== "active") return;
-          for (const stop of stopListening.splice(0)) stop();
+          if (event.status !== "active" || asked) return;
+          asked = true;
           vm.qmp.executeRaw("migrate-start-postcopy").catch((error: unknown) => refused.resolve(messageOf(error)));
         }),
       );
       void vm.exited.then(() => refused.resolve("QEMU ended"));
+      // Cancelled by now, there was nothing yet that could have been cancelled.
+      if (!wanted()) {
+        await data.ask("giveUpAhead", {});
+        this.#forgetCapture();
+        return;
+      }
       await vm.qmp.executeRaw("migrate", { uri: `unix:${path}` });
+      if (!wanted()) await this.cancel();
       const captured = await Promise.race([capture.captured, capture.broken, refused.promise]);
       if (typeof captured === "string") throw new Error(captured);
       const began_ms = performance.now();
@@ -99,13 +114,13 @@ export class SourceSide {
       this.#frozen = true;
       vm.freeze();
       await data.ask("stopAhead", {});
-      const small = await readSmallBlocks({ pagescan: config.pagescan, pid: vm.pid, blocks });
+      const small = await this.#readSmall({ pagescan: config.pagescan, pid: vm.pid, blocks });
       const { content: _, ...rest } = captured;
       const kept: KeptPackage = {
         package: { ...rest, base: randomBytes(8).toString("hex"), bytes_per_s: this.#bytes_per_s },
         small,
       };
-      const mark = output.look();
+      mark = output.look();
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
       this.#kept = kept;
@@ -120,8 +135,7 @@ export class SourceSide {
       dispatch({ kind: "packageReady", mark, acked: state().gate.acked });
     } catch (error) {
       log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
-      if (this.#frozen && this.#kept === undefined) await this.#runOn(vm);
-      dispatch({ kind: "migrationFailed" });
+      await this.#failed(vm, mark);
     } finally {
       for (const stop of stopListening) stop();
     }
@@ -149,18 +163,42 @@ export class SourceSide {
     }
   }
 
-  /** It was to stand still for its package, and there is none: it has to run on, and is only said to when it does. */
-  async #runOn(vm: VmProcess): Promise<void> {
+  /** Whatever went wrong: what is told is where the VM is. */
+  async #failed(vm: VmProcess, mark: FrameNumber): Promise<void> {
+    const { dispatch, state, config } = this.#shell;
+    if (this.#frozen && this.#kept !== undefined) {
+      // It stands still, and goes on from its package. A migration that was given up already is given up by that word too.
+      const inTime = state().phase === "precopy";
+      dispatch(inTime ? { kind: "migrationFailed" } : { kind: "packageReady", mark, acked: state().gate.acked });
+      return;
+    }
+    if (existsSync(this.base_path) && !existsSync(config.ram_path)) renameSync(this.base_path, config.ram_path);
+    if (this.#frozen && !(await this.#runOn(vm))) return;
+    dispatch({ kind: "migrationFailed" });
+  }
+
+  /**
+   * It was to stand still for its package, and there is none: it has to run on, and is only said to when it does.
+   * @returns whether it does; else it is ended, and that is told
+   */
+  async #runOn(vm: VmProcess): Promise<boolean> {
     vm.thaw();
     this.#frozen = false;
     await vm.qmp.executeRaw("migrate_cancel").catch((error: unknown) => log(this.#shell, messageOf(error)));
     try {
       await runs(vm);
+      return true;
     } catch (error) {
       log(this.#shell, `the VM does not run on here: ${messageOf(error)}`);
       await this.#shell.slot.kill();
       this.#shell.dispatch({ kind: "qemuGone" });
+      return false;
     }
+  }
+
+  #forgetCapture(): void {
+    this.#capture?.[Symbol.dispose]();
+    this.#capture = undefined;
   }
 
   /**
@@ -179,8 +217,7 @@ export class SourceSide {
     await waitFor({ what, timeout_ms: CANCEL_MS, interval_ms: 2 }, over);
     if (this.#frozen) return;
     await runs(vm);
-    this.#capture?.[Symbol.dispose]();
-    this.#capture = undefined;
+    this.#forgetCapture();
   }
 
   /**

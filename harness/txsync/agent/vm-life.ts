@@ -8,8 +8,11 @@ import { runs, type SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
 import type { VmProcess } from "./vm-process.ts";
 
-/** A QEMU that stood by and ended is started again, but not for ever at once. */
+/** A QEMU that stood by and ended is started again: so often one after the other, each time after twice as long. */
+const STAND_BY_TRIES = 5;
 const STAND_BY_AGAIN_MS = 200;
+/** A QEMU in which the VM was left, and that does not answer, is asked again. */
+const ASK_AGAIN_MS = 500;
 
 /** What becomes of the VM on this host when the core decides: given back, made again, run, ended, let go. */
 export class VmLife {
@@ -17,12 +20,21 @@ export class VmLife {
   readonly #source: SourceSide;
   readonly #target: TargetSide;
   readonly #restorer: Restorer;
+  readonly #stand_by_again_ms: number;
+  #stood_by = 0;
   #cancelling: Promise<void> = Promise.resolve();
   /** Somebody asked for a migration, and has not been told of its end. */
   migrate_asked = false;
 
-  constructor(shell: Shell, source: SourceSide, target: TargetSide, restorer: Restorer) {
+  constructor(
+    shell: Shell,
+    source: SourceSide,
+    target: TargetSide,
+    restorer: Restorer,
+    stand_by_again_ms = STAND_BY_AGAIN_MS,
+  ) {
     this.#shell = shell;
+    this.#stand_by_again_ms = stand_by_again_ms;
     this.#source = source;
     this.#target = target;
     this.#restorer = restorer;
@@ -34,7 +46,15 @@ export class VmLife {
     this.#shell.output.look();
     this.#shell.dispatch({ kind: "qemuGone" });
     if (vm.started_as !== "standby") return;
-    void delay(STAND_BY_AGAIN_MS).then(() => this.#source.standBy());
+    this.#stood_by += 1;
+    if (this.#stood_by > STAND_BY_TRIES) {
+      log(
+        this.#shell,
+        `no QEMU stands by any more: ${STAND_BY_TRIES + 1} of them ended; it is started where it is needed`,
+      );
+      return;
+    }
+    void delay(this.#stand_by_again_ms * 2 ** (this.#stood_by - 1)).then(() => this.#source.standBy());
   }
 
   load(): void {
@@ -55,29 +75,55 @@ export class VmLife {
   }
 
   async #cancelOnce(): Promise<void> {
-    const { dispatch, emit } = this.#shell;
+    const { dispatch, emit, slot } = this.#shell;
+    let remade = false;
     try {
-      const kept = this.#source.kept;
-      if (kept !== undefined && this.#source.hasBase) {
-        await this.#restorer.restoreHere(kept.package, deviceStateOf(kept.package), kept.small);
-        await this.#source.forgetBase();
-      } else {
-        await this.#source.cancel();
-        const salvaged = await this.#source.leftBehind();
-        if (salvaged !== undefined) {
-          await this.#restorer.restoreHere(salvaged, salvaged.device_state, salvaged.small);
-          await this.#source.forgetBase();
-        }
-      }
+      const kept = this.#source.hasBase ? this.#source.kept : undefined;
+      const left = kept === undefined ? await this.#leave() : undefined;
+      if (left !== undefined) await this.#restorer.restoreHere(left, left.device_state, left.small);
+      if (kept !== undefined) await this.#restorer.restoreHere(kept.package, deviceStateOf(kept.package), kept.small);
+      remade = left !== undefined || kept !== undefined;
     } catch (error) {
       log(this.#shell, `the VM did not run on here: ${messageOf(error)}`);
+      await slot.kill();
       dispatch({ kind: "qemuGone" });
     }
+    // It runs: what fails from here on is not its end.
+    if (remade) await this.#forgetBase();
     if (this.migrate_asked) emit({ kind: "migration.step", step: "failed" });
   }
 
+  /**
+   * QEMU gives the migration up, and the VM runs on in it, or is taken out of it. One that does not answer is asked again
+   * for as long as it lives: it has the VM.
+   */
+  async #leave(): ReturnType<SourceSide["leftBehind"]> {
+    const { slot } = this.#shell;
+    const { vm } = slot;
+    for (;;) {
+      try {
+        await this.#source.cancel();
+        return await this.#source.leftBehind();
+      } catch (error) {
+        if (vm === undefined || vm.gone || slot.vm !== vm) throw error;
+        log(this.#shell, `QEMU has not given the migration up: ${messageOf(error)}`);
+        await delay(ASK_AGAIN_MS);
+      }
+    }
+  }
+
+  async #forgetBase(): Promise<void> {
+    await this.#source.forgetBase().catch((error: unknown) => log(this.#shell, messageOf(error)));
+  }
+
+  /** The data plane is told, and not waited for. */
+  #letGo(): void {
+    this.#target.stop().catch((error: unknown) => log(this.#shell, messageOf(error)));
+  }
+
   async restore(action: Extract<Action, { kind: "startRestore" }>): Promise<void> {
-    await this.#target.stop();
+    this.#letGo();
+    this.#stood_by = 0;
     const isSource = this.#shell.config.role === "source";
     const known = isSource ? this.#source.package : this.#target.package;
     if (known === undefined) this.#shell.dispatch({ kind: "restoreFailed", generation: action.generation });
@@ -104,11 +150,12 @@ export class VmLife {
     }
     dispatch({ kind: "vmRunning" });
     emit({ kind: "restore.running", generation: state().opened.generation });
-    await this.#source.forgetBase().catch((error: unknown) => log(this.#shell, messageOf(error)));
+    await this.#forgetBase();
   }
 
+  /** The VM here is ended, whatever the data plane says. */
   async stop(): Promise<void> {
-    await this.#target.stop();
+    this.#letGo();
     this.#shell.output.unfollow();
     await this.#shell.slot.kill();
     rmSync(this.#shell.config.ram_path, { force: true });

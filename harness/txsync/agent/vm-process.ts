@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { waitFor } from "../../base/wait.ts";
 import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
 import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
@@ -31,6 +32,7 @@ import {
 export type StartAs = "boot" | "incoming" | "restore" | "standby";
 
 const START_MS = 15_000;
+const ATTACH_AGAIN_MS = 500;
 
 /** A QEMU of this host with its monitors. It outlives its agent; a restarted one adopts it. */
 export class VmProcess {
@@ -121,12 +123,19 @@ export class VmProcess {
     await once(child, "spawn");
     writeFileSync(join(folder, "pid"), String(pid));
     const ended = exitOf(child);
-    // Connected first: it tells at once when QEMU ends instead of greeting.
-    const qmp = await connectMonitor(folder, pid, ended, false);
-    const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
-    const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
-    await vm.#attach(qmp);
-    return vm;
+    try {
+      // Connected first: it tells at once when QEMU ends instead of greeting.
+      const qmp = await connectMonitor(folder, pid, ended, false);
+      const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
+      const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
+      await vm.#attach(qmp);
+      return vm;
+    } catch (error) {
+      // Nobody would know of it, and the next one gets the same memory.
+      if (child.exitCode === null && child.signalCode === null) signal(pid, "SIGKILL");
+      await ended;
+      throw error;
+    }
   }
 
   /**
@@ -147,12 +156,25 @@ export class VmProcess {
       vm.migration = event.status;
       if (event.status === "postcopy-paused") paused.resolve();
     });
-    vm.#attached = connectMonitor(folder, pid, vm.exited, true).then((qmp) => vm.#attach(qmp));
+    vm.#attached = vm.#attachAgain();
     vm.#attached.catch(() => undefined);
     // Paused it may not answer before it is recovered, for which the other monitor is enough.
     vm.#known = Promise.race([vm.#attached, paused.promise]);
     vm.#known.catch(() => undefined);
     return vm;
+  }
+
+  /** One that does not answer for long is tried for as long as it lives. */
+  async #attachAgain(): Promise<void> {
+    for (;;) {
+      try {
+        await this.#attach(await connectMonitor(this.folder, this.pid, this.exited, true));
+        return;
+      } catch (error) {
+        if (this.#gone || !alive(this.pid)) throw error;
+        await delay(ATTACH_AGAIN_MS);
+      }
+    }
   }
 
   /** Settles when QEMU's monitor answers. @throws Error when it never will */
@@ -211,16 +233,17 @@ export class VmProcess {
 
   /** It stands still where it is, whatever its monitors are told; its memory can be read. */
   freeze(): void {
-    signal(this.pid, "SIGSTOP");
+    if (!this.#gone) signal(this.pid, "SIGSTOP");
   }
 
   thaw(): void {
-    signal(this.pid, "SIGCONT");
+    if (!this.#gone) signal(this.pid, "SIGCONT");
   }
 
   /** SIGKILL; when this returns it is gone. */
   async kill(): Promise<void> {
-    signal(this.pid, "SIGKILL");
+    // Its number may be another process's by now.
+    if (!this.#gone) signal(this.pid, "SIGKILL");
     await this.exited;
     await Promise.all([this.#qmp, this.oob].map((client) => client?.[Symbol.asyncDispose]().catch(() => undefined)));
   }

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TimelineEventBody } from "../../../base/timeline.ts";
@@ -183,6 +184,7 @@ export class Stage implements Disposable {
   /** What the slot and the output were told. */
   readonly said: string[] = [];
   produced = 0;
+  readonly #servers: Server[] = [];
 
   constructor(role: Role, changes: Partial<AgentConfig> = {}) {
     this.folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "ferryman-agent-"));
@@ -267,6 +269,17 @@ export class Stage implements Disposable {
     this.state = { ...this.state, ...changes };
   }
 
+  /** This QEMU takes the stream of a restore, and runs when it is told to. */
+  loads(vm: ScriptedVm): void {
+    vm.answers.set("migrate-incoming", async ({ uri }) => {
+      const server = createServer((socket) => void socket.on("error", () => undefined).resume());
+      this.#servers.push(server);
+      await new Promise<void>((resolve) => server.listen(String(uri).replace("unix:", ""), resolve));
+    });
+    vm.answers.set("query-migrate", () => ({ status: "completed" }));
+    vm.answers.set("query-status", () => ({ running: vm.times("cont") > 0, status: "running" }));
+  }
+
   file(name: string, content = ""): string {
     const path = join(this.folder, name);
     writeFileSync(path, content);
@@ -286,6 +299,7 @@ export class Stage implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    for (const server of this.#servers) server.close();
     rmSync(this.folder, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,353 @@
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createConnection, type Socket } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { sample, shortened, VERSIONS } from "../../qemu/stream/testing.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { Restorer } from "./restorer.ts";
+import { SourceSide } from "./source-side.ts";
+import { TargetSide } from "./target-side.ts";
+import { type ScriptedVm, Stage } from "./testing/stage.ts";
+import { TransactionTaker } from "./transaction-taker.ts";
+import { VmLife } from "./vm-life.ts";
+
+const SMALL: readonly SmallBlock[] = [];
+const STREAM = shortened(sample(`post-copy-${VERSIONS[0]}.forward`));
+let stage: Stage;
+let vm: ScriptedVm;
+let source: SourceSide;
+let life: VmLife;
+let readSmall: () => Promise<SmallBlock[]>;
+const sockets: Socket[] = [];
+
+beforeEach(() => {
+  stage = new Stage("source");
+  writeFileSync(stage.config.ram_path, "ram");
+  vm = stage.put("boot");
+  readSmall = async () => [...SMALL];
+  make();
+  stage.set({ phase: "precopy", attempt: 1, vm: "running" });
+  vm.answers.set("migrate", ({ uri }) => {
+    const socket = createConnection(String(uri).replace("unix:", ""));
+    socket.on("error", () => undefined);
+    sockets.push(socket);
+    vm.becomes("active");
+  });
+  vm.answers.set("migrate-start-postcopy", () => void sockets.at(-1)?.write(STREAM));
+  vm.answers.set("migrate_cancel", () => vm.becomes("cancelled"));
+  vm.answers.set("query-status", () => ({ running: true, status: "running" }));
+  stage.data.on("forgetBase", () => rmSync(source.base_path, { force: true }));
+  stage.onStart = (_, started) => stage.loads(started);
+});
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+  stage[Symbol.dispose]();
+});
+
+function make(): void {
+  source = new SourceSide(stage.shell, () => readSmall());
+  const taker = new TransactionTaker(stage.shell);
+  life = new VmLife(stage.shell, source, new TargetSide(stage.shell, taker), new Restorer(stage.shell), 0.1);
+}
+/** As the core does: what is given up in time is cancelled. */
+function likeTheCore(): void {
+  stage.onEvent = ({ kind }) => {
+    if (kind !== "migrationFailed" && kind !== "packageReady") return;
+    const ready = kind === "packageReady" && stage.state.phase === "precopy";
+    if (ready || (kind === "migrationFailed" && stage.state.phase !== "precopy")) return;
+    stage.set({ phase: "idle" });
+    void life.cancel();
+  };
+}
+
+describe("a migration out of QEMU", () => {
+  test("ends with the package kept, QEMU frozen, and the base put aside", async () => {
+    await source.migrate();
+    expect(stage.kinds).toEqual(["packageReady"]);
+    expect(vm.said).toContain("SIGSTOP");
+    expect(vm.said).not.toContain("SIGCONT");
+    expect([existsSync(stage.config.ram_path), readFileSync(source.base_path, "utf8")]).toEqual([false, "ram"]);
+    expect(stage.data.calls).toEqual(["stopAhead", "haveBase"]);
+    expect(vm.listeners).toBe(0);
+    // Another life finds it.
+    make();
+    expect(source.hasBase).toBe(true);
+    await source.findAgain();
+    expect(stage.data.asked.at(-1)).toMatchObject(["haveBase", { compare: false }]);
+  });
+
+  test("QEMU refuses `migrate`: it runs on, and nothing was touched", async () => {
+    vm.answers.set("migrate", () => Promise.reject(new Error("no such capability")));
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(stage.lines.join()).toContain("no such capability");
+    expect(vm.said).not.toContain("SIGSTOP");
+    expect(vm.listeners).toBe(0);
+  });
+
+  test("QEMU refuses `migrate-start-postcopy`: that is not waited for, and one word is sent in the next attempt", async () => {
+    vm.answers.set("migrate-start-postcopy", (_, time) => {
+      if (time === 1) throw new Error("postcopy must be enabled");
+      sockets.at(-1)?.write(STREAM);
+    });
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed", "packageReady"]);
+    expect(vm.times("migrate-start-postcopy")).toBe(2);
+  });
+
+  test.each(["cancelled", "failed", "completed"])("a migration that is %s is over", async (status) => {
+    vm.answers.set("migrate-start-postcopy", () => vm.becomes(status));
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(vm.said).not.toContain("SIGSTOP");
+  });
+
+  test("QEMU dies in its middle", async () => {
+    vm.answers.set("migrate-start-postcopy", () => vm.end());
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(stage.lines.join()).toContain("QEMU ended");
+  });
+
+  test("the stream ends before there is a package", async () => {
+    vm.answers.set("migrate-start-postcopy", () => void sockets.at(-1)?.end(STREAM.subarray(0, 40)));
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(stage.lines.join()).toContain("closed its migration stream");
+  });
+
+  test("garbage instead of a stream", async () => {
+    vm.answers.set("migrate-start-postcopy", () => void sockets.at(-1)?.write("this is no migration stream at all"));
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+  });
+
+  test("small blocks that cannot be read: only what is seen to run is said to run on", async () => {
+    readSmall = () => Promise.reject(new Error("ptrace is not permitted"));
+    vm.answers.set("query-status", (_, time) => ({ running: time > 3, status: "paused" }));
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(vm.said.slice(vm.said.indexOf("SIGCONT"))).toEqual([
+      "SIGCONT",
+      "migrate_cancel",
+      ...Array.from({ length: 4 }, () => ["cont", "query-status"]).flat(),
+    ]);
+    expect(readFileSync(stage.config.ram_path, "utf8")).toBe("ram");
+  });
+
+  test("one that ends instead of running on is gone, and is not said to run", async () => {
+    readSmall = () => Promise.reject(new Error("ptrace is not permitted"));
+    vm.answers.set("migrate_cancel", () => vm.end());
+    await source.migrate();
+    expect(stage.kinds).toEqual(["qemuGone"]);
+    expect(stage.lines.join()).toContain("does not run on here");
+  });
+
+  test("a package that cannot be kept: the RAM is where it was, and the next attempt finds it", async () => {
+    const place = join(stage.folder, "package.new");
+    mkdirSync(place);
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(readFileSync(stage.config.ram_path, "utf8")).toBe("ram");
+    expect(source.hasBase).toBe(false);
+    rmSync(place, { recursive: true });
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed", "packageReady"]);
+  });
+
+  test("a data plane that does not take the base: the VM goes on from its package", async () => {
+    likeTheCore();
+    stage.data.on("haveBase", () => Promise.reject(new Error("no memory")));
+    await source.migrate();
+    await life.cancel();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(stage.vms).toHaveLength(2);
+    expect(stage.vm?.said.at(-1)).toBe("query-status");
+    expect(stage.data.calls.at(-1)).toBe("forgetBase");
+  });
+
+  test("... also where it was given up meanwhile", async () => {
+    likeTheCore();
+    stage.data.on("haveBase", async () => {
+      stage.set({ phase: "idle" });
+      throw new Error("no memory");
+    });
+    await source.migrate();
+    await life.cancel();
+    expect(stage.kinds).toEqual(["packageReady"]);
+    expect(stage.vm?.said.at(-1)).toBe("query-status");
+  });
+});
+
+describe("a migration that is given up", () => {
+  /** The core gives it up at this command of QEMU or call of the data plane. */
+  const MOMENTS = [
+    "copyAhead",
+    "migrate-set-capabilities",
+    "migrate-set-parameters",
+    "migrate",
+    "migrate-start-postcopy",
+    "stopAhead",
+    "haveBase",
+  ];
+  test.each(MOMENTS)("at %s leaves the VM running on here", async (moment) => {
+    Object.assign(stage.config, { base_ahead: 0.5 });
+    likeTheCore();
+    const cancelling: Promise<void>[] = [];
+    const give_up = (): void => {
+      stage.set({ phase: "idle" });
+      cancelling.push(life.cancel());
+    };
+    stage.data.on("copyAhead", () => ({ share: 0.5 }));
+    const before = vm.answers.get(moment);
+    const before_data = stage.data.answers.get(moment as "stopAhead");
+    if (["copyAhead", "stopAhead", "haveBase"].includes(moment))
+      stage.data.on(moment as "stopAhead", (what) => {
+        give_up();
+        return before_data?.(what as never, 1);
+      });
+    else
+      vm.answers.set(moment, (args, time) => {
+        give_up();
+        return before?.(args, time);
+      });
+    await source.migrate();
+    await Promise.all(cancelling);
+    await life.cancel();
+    expect(stage.state.phase).toBe("idle");
+    expect(stage.kinds).not.toContain("qemuGone");
+    const now = stage.vm as ScriptedVm;
+    expect(now.gone).toBe(false);
+    const frozen = now.said.lastIndexOf("SIGSTOP") > now.said.lastIndexOf("SIGCONT");
+    expect(frozen).toBe(false);
+    // In this QEMU, which was never stopped, or in another one on its memory, which runs.
+    if (now !== vm) expect(now.said.at(-1)).toBe("query-status");
+    else expect(["", "cancelled"]).toContain(now.migration);
+  });
+
+  test("a QEMU that does not answer at once is asked again, and nobody ends it", async () => {
+    vm.migration = "active";
+    vm.answers.set("query-status", (_, time) => {
+      if (time === 1) throw new Error("busy");
+      return { running: true, status: "running" };
+    });
+    vm.attaching = Promise.reject(new Error("the monitor does not answer"));
+    vm.attaching.catch(() => undefined);
+    const cancelled = life.cancel();
+    await stage.until("the word", () => stage.lines.length > 0);
+    expect(vm.gone).toBe(false);
+    vm.attaching = Promise.resolve();
+    await cancelled;
+    expect(stage.kinds).toEqual([]);
+    expect(vm.said).toContain("migrate_cancel");
+  });
+
+  test("a QEMU that was left paused behind a switchover has its VM taken out of it", async () => {
+    vm.migration = "postcopy-paused";
+    vm.answers.set("xen-save-devices-state", ({ filename }) => writeFileSync(String(filename), "no device state"));
+    vm.answers.set("qom-get", () => "pc-q35-10.0-machine");
+    Object.assign(stage.config, { pagescan: "/bin/false" });
+    const cancelled = life.cancel();
+    // It cannot be: pagescan does not work here. Then it is said, and tried for as long as that QEMU is there.
+    await stage.until("the word", () => stage.lines.length > 0);
+    expect(stage.lines[0]).toContain("has not given the migration up");
+    vm.end();
+    await cancelled;
+    expect(stage.kinds).toEqual(["qemuGone"]);
+  });
+});
+
+describe("the VM goes on from its package", () => {
+  beforeEach(async () => {
+    await source.migrate();
+    stage.told.splice(0);
+    stage.set({ phase: "idle" });
+  });
+
+  test("a QEMU that does not start is not its end", async () => {
+    let starts = 0;
+    stage.onStart = (_, started) => {
+      starts += 1;
+      if (starts < 3) throw new Error("QEMU ended at once");
+      stage.loads(started);
+    };
+    await life.cancel();
+    expect(stage.kinds).toEqual([]);
+    expect(stage.vm?.said.at(-1)).toBe("query-status");
+    expect(stage.lines).toHaveLength(2);
+  });
+
+  test("three that do not are, and the base is kept", async () => {
+    stage.onStart = () => {
+      throw new Error("QEMU ended at once");
+    };
+    await life.cancel();
+    expect(stage.kinds).toEqual(["qemuGone"]);
+    expect(existsSync(source.base_path)).toBe(true);
+    expect(stage.data.calls).not.toContain("forgetBase");
+  });
+
+  test("from `cont` on it is that QEMU's, and no other one is made", async () => {
+    stage.onStart = (_, started) => {
+      stage.loads(started);
+      started.answers.set("cont", () => {
+        started.end();
+      });
+    };
+    await life.cancel();
+    expect(stage.kinds).toEqual(["qemuGone"]);
+    expect(stage.vms).toHaveLength(2);
+  });
+
+  test("what the data plane cannot forget is no end of the VM", async () => {
+    stage.data.on("forgetBase", () => Promise.reject(new Error("busy")));
+    await life.cancel();
+    expect(stage.kinds).toEqual([]);
+    expect(stage.lines).toEqual(["busy"]);
+  });
+});
+
+describe("a QEMU that stands by", () => {
+  test("comes again when it ends, so often and no more", async () => {
+    await source.migrate();
+    await stage.vm?.kill();
+    stage.set({ vm: "none" });
+    stage.vm = undefined;
+    await source.startServing();
+    expect(stage.vm).toBeDefined();
+    for (let i = 0; i < 8; i += 1) {
+      const now = stage.vm as ScriptedVm | undefined;
+      if (now === undefined) break;
+      const so_far = stage.vms.length;
+      now.end();
+      stage.vm = undefined;
+      life.gone(now.as);
+      if (i < 5) await stage.until("another one", () => stage.vms.length > so_far);
+    }
+    expect(stage.lines.join()).toContain("no QEMU stands by any more");
+    expect(stage.vms).toHaveLength(7);
+  });
+
+  test("that does not start is said, and nothing hangs on it", async () => {
+    await source.migrate();
+    stage.set({ vm: "none" });
+    stage.vm = undefined;
+    stage.onStart = () => {
+      throw new Error("no room");
+    };
+    await source.startServing();
+    expect(stage.lines.join()).toContain("no QEMU stands by: no room");
+  });
+});
+
+test("nothing is laid over the base before a committed transaction is known, once", async () => {
+  await source.migrate();
+  source.afterStep();
+  expect(stage.data.calls).not.toContain("mayLayOver");
+  stage.set({ peerTarget: { committed: 1 } as never });
+  source.afterStep();
+  source.afterStep();
+  expect(stage.data.calls.filter((call) => call === "mayLayOver")).toHaveLength(1);
+});
