@@ -118,7 +118,15 @@ export class Agent implements Shell {
     });
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
-    this.output = new OutputStore(config.memory_folder, (upTo) => this.dispatch({ kind: "output", upTo }));
+    this.output = new OutputStore(
+      config.memory_folder,
+      (upTo) => this.dispatch({ kind: "output", upTo }),
+      (bytes) =>
+        log(
+          this,
+          `${Math.round(bytes / 2 ** 20)} MiB of the VM's output wait here: the gate is shut, or nobody takes it`,
+        ),
+    );
     this.data = parts.data({
       program: fileURLToPath(import.meta.url),
       config: dataConfig(config),

@@ -235,4 +235,48 @@ describe("the receiving edge", () => {
     }
     expect([port.edges, port.acks, port.asked]).toEqual([[0, 0, 0, 0, 0], [], []]);
   });
+
+  it("lets go of a watcher that does not read, and tells the others", async () => {
+    const port = await Port.open();
+    const [idle, well] = [await port.connect(), await port.connect()];
+    idle.socket.pause();
+    idle.say({ id: 1, do: "watch" });
+    well.say({ id: 1, do: "watch" });
+    await waitFor({ what: "both watchers", timeout_ms: WAIT_MS }, () => port.asked.length === 2 || undefined);
+    const text = "x".repeat(2 ** 20);
+    const dropped = (): boolean => well.lines.some((line) => JSON.stringify(line).includes("it does not read"));
+    for (let i = 0; i < 60 && !dropped(); i += 1) {
+      port.control.emit({ kind: "run.note", text });
+      // Whoever reads has it by then.
+      const so_far = i + 1;
+      const notes = (): number => well.lines.filter((line) => JSON.stringify(line).includes("run.note")).length;
+      await waitFor({ what: "the event", timeout_ms: WAIT_MS, interval_ms: 1 }, () => notes() >= so_far || undefined);
+    }
+    expect(dropped()).toBe(true);
+    expect(well.socket.destroyed).toBe(false);
+  });
+
+  it("lets go of an edge that does not read; another one gets all of it", async () => {
+    const port = await Port.open();
+    const watcher = await port.connect();
+    watcher.say({ id: 1, do: "watch" });
+    const idle = await port.connect();
+    idle.socket.pause();
+    idle.say({ do: "edge", id: 1, upTo: 0 });
+    await waitFor({ what: "the edge", timeout_ms: WAIT_MS }, () => port.edges.length === 1 || undefined);
+    const bytes = Buffer.alloc(24 * 2 ** 20);
+    for (let number = 1; number <= 12; number += 1)
+      port.control.letOut(1, [{ number: frameNumber(number), channel: 0, bytes }]);
+    await waitFor({ what: "the word", timeout_ms: WAIT_MS }, () =>
+      watcher.lines.some((line) => JSON.stringify(line).includes("connection of the receiving edge was closed"))
+        ? true
+        : undefined,
+    );
+    const next = await port.connect();
+    next.say({ do: "edge", id: 1, upTo: 0 });
+    await waitFor({ what: "the next edge", timeout_ms: WAIT_MS }, () => port.edges.length === 2 || undefined);
+    port.control.letOut(2, [{ number: frameNumber(1), channel: 0, bytes: Buffer.from("a") }]);
+    await waitFor({ what: "the frame", timeout_ms: WAIT_MS }, () => next.lines.length > 0 || undefined);
+    expect(next.lines[0]).toMatchObject({ frame: 1, generation: 2 });
+  });
 });

@@ -45,6 +45,10 @@ export interface ControlOptions {
   readonly onType: (channel: number, bytes: Buffer) => void;
 }
 
+/** What may wait for somebody who does not read: events, and the output that waits at the gate, which comes in one go. */
+const WATCHER_BYTES_MAX = 16 * 2 ** 20;
+const EDGE_BYTES_MAX = 256 * 2 ** 20;
+
 const LINE_BYTES_MAX = 4 * 2 ** 20;
 const tokenSchema = z.strictObject({ token: z.string() });
 const TOKEN_LINE_BYTES_MAX = 1024;
@@ -70,14 +74,32 @@ export class Control {
 
   emit(event: TimelineEventBody): void {
     const line = `${JSON.stringify({ event })}\n`;
-    for (const socket of this.#watching) socket.write(line);
+    for (const socket of this.#watching) {
+      socket.write(line);
+      if (socket.writableLength <= WATCHER_BYTES_MAX) continue;
+      this.#watching.delete(socket);
+      this.#drop(socket, "a watcher");
+    }
+  }
+
+  /** Whoever does not read would have all of it kept in memory. It may come again. */
+  #drop(socket: Socket, who: string): void {
+    const waiting_mib = Math.round(socket.writableLength / 2 ** 20);
+    socket.destroy();
+    const line = `the connection of ${who} was closed: it does not read, and ${waiting_mib} MiB wait for it`;
+    this.emit({ kind: "log", stream: "agent", line });
   }
 
   /** Lets frames out; where nobody receives, they are asked for again when somebody does. */
   letOut(generation: number, frames: readonly OutputFrame[]): void {
     for (const { number, channel, bytes } of frames) {
       const line = { frame: number, generation, channel, bytes: Buffer.from(bytes).toString("base64") };
-      this.#edge?.write(`${JSON.stringify(line)}\n`);
+      const edge = this.#edge;
+      if (edge === undefined) return;
+      edge.write(`${JSON.stringify(line)}\n`);
+      if (edge.writableLength <= EDGE_BYTES_MAX) continue;
+      this.#edge = undefined;
+      this.#drop(edge, "the receiving edge");
     }
   }
 

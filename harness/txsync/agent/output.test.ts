@@ -278,4 +278,28 @@ describe("the output store", () => {
     expect(() => store.follow(join(place.folder, "nowhere"))).toThrow(/ENOENT/);
     store.unfollow();
   });
+
+  it("says that much waits, and again when it is twice as much", () => {
+    const place = new Place();
+    const told: number[] = [];
+    const store = new OutputStore(
+      place.folder,
+      () => undefined,
+      (bytes) => told.push(Math.floor(bytes / 2 ** 20)),
+    );
+    store.follow(place.folder);
+    for (let i = 0; i < 9; i += 1) {
+      appendFileSync(join(place.folder, "com1.out"), Buffer.alloc(8 * 2 ** 20));
+      store.look();
+    }
+    expect(told).toEqual([64]);
+    // What was taken does not wait any more.
+    store.acked(store.produced);
+    for (let i = 0; i < 8; i += 1) {
+      appendFileSync(join(place.folder, "com1.out"), Buffer.alloc(8 * 2 ** 20));
+      store.look();
+    }
+    expect(told).toEqual([64, 64]);
+    store.unfollow();
+  });
 });

@@ -23,6 +23,8 @@ const READ_BYTES = 64 * 1024;
 /** inotify tells of output at once; this is for what it might miss. */
 const LOOK_EVERY_MS = 20;
 const GATHER_MS = 1;
+/** So much that waits to be let out is said, and again whenever it is twice as much. */
+const MUCH_BYTES = 64 * 2 ** 20;
 
 /**
  * What the VM has put out, as numbered frames on the host's tmpfs: stored before anything is said of them, found again
@@ -45,11 +47,24 @@ export class OutputStore {
   #watchers: FSWatcher[] = [];
   #soon: NodeJS.Timeout | undefined;
   readonly #timer: NodeJS.Timeout;
+  #kept_bytes = 0;
+  #much_bytes = MUCH_BYTES;
+  readonly #onMuch: (kept_bytes: number) => void;
 
-  constructor(folder: string, onOutput: (upTo: FrameNumber) => void) {
+  /**
+   * @param onMuch so much is kept because nobody has taken it: nothing of it can be left out, so it is said, before the
+   * host's tmpfs is full
+   */
+  constructor(
+    folder: string,
+    onOutput: (upTo: FrameNumber) => void,
+    onMuch: (kept_bytes: number) => void = () => undefined,
+  ) {
+    this.#onMuch = onMuch;
     this.#path = join(folder, "frames");
     this.#onOutput = onOutput;
     this.#load();
+    this.#kept_bytes = this.#sum();
     this.#log = openSync(this.#path, "a");
     // What was cut off at the end must not stand before what comes next.
     this.#rewrite();
@@ -81,10 +96,12 @@ export class OutputStore {
   /** The receiving edge has everything up to here: it need not be kept. */
   acked(upTo: number): void {
     for (let number = this.#acked + 1; number <= upTo; number += 1) {
+      this.#kept_bytes -= this.#frames.get(number)?.bytes.length ?? 0;
       this.#frames.delete(number);
       this.#born_ms.delete(number);
     }
     this.#acked = Math.max(this.#acked, upTo);
+    if (this.#kept_bytes < MUCH_BYTES / 2) this.#much_bytes = MUCH_BYTES;
     if (this.#log_bytes > LOG_BYTES_MAX) this.#rewrite();
   }
 
@@ -93,6 +110,7 @@ export class OutputStore {
     this.unfollow();
     this.#frames = new Map(frames.map((frame) => [frame.number, frame]));
     this.#born_ms.clear();
+    this.#kept_bytes = this.#sum();
     this.#produced = mark;
     this.#acked = acked;
     this.#ends = OUTPUT_CHANNELS.map(() => 0);
@@ -150,10 +168,24 @@ export class OutputStore {
         this.#frames.set(frame.number, frame);
         this.#born_ms.set(frame.number, performance.now());
         this.#append(frame);
+        this.#keep(read);
       }
     }
     if (this.#produced > before) this.#onOutput(this.produced);
     return this.produced;
+  }
+
+  #keep(bytes: number): void {
+    this.#kept_bytes += bytes;
+    if (this.#kept_bytes < this.#much_bytes) return;
+    this.#much_bytes *= 2;
+    this.#onMuch(this.#kept_bytes);
+  }
+
+  #sum(): number {
+    let bytes = 0;
+    for (const frame of this.#frames.values()) bytes += frame.bytes.length;
+    return bytes;
   }
 
   #append(frame: OutputFrame): void {

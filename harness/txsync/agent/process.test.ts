@@ -1,0 +1,94 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { waitFor } from "../../base/wait.ts";
+import { alive, isProgram, makeFifos, monitored, pushInto } from "./process.ts";
+import { configOf, MACHINE } from "./testing/stage.ts";
+import { folderOf, killLeftover, VmProcess } from "./vm-process.ts";
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "ferryman-process-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe("a FIFO that nobody reads", () => {
+  test("takes what it has room for, never waits, and takes more when it is read", async () => {
+    const path = join(folder, "com1.in");
+    await makeFifos([path]);
+    // As QEMU has it open.
+    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+    let taken = 0;
+    for (let i = 0; i < 200; i += 1) taken += pushInto(path, Buffer.alloc(1000, i));
+    expect(taken).toBeGreaterThan(0);
+    expect(taken).toBeLessThan(200_000);
+    expect(pushInto(path, Buffer.alloc(1000))).toBe(0);
+    const some = Buffer.alloc(8192);
+    expect(readSync(fd, some)).toBe(8192);
+    expect(pushInto(path, Buffer.alloc(1000))).toBeGreaterThan(0);
+    closeSync(fd);
+  });
+
+  test("one that is gone takes nothing", () => {
+    expect(pushInto(join(folder, "gone", "com1.in"), Buffer.from("x"))).toBe(0);
+  });
+});
+
+describe("a process by its number", () => {
+  const sleeper = (...args: string[]) =>
+    spawn("sh", ["-c", "read x", ...args], { stdio: ["pipe", "ignore", "ignore"] });
+
+  test("is our QEMU only where program and folder are the same", async () => {
+    const child = sleeper(`${folder}/qmp`);
+    await once(child, "spawn");
+    const pid = child.pid as number;
+    await waitFor({ what: "it", timeout_ms: 5_000 }, () => isProgram(pid, "sh", folder) || undefined);
+    expect(isProgram(pid, "s", folder)).toBe(false);
+    expect(isProgram(pid, "sh", `${folder}-2`)).toBe(false);
+    expect(isProgram(pid, "sh", folder.slice(0, -1))).toBe(false);
+    for (const no of [Number.NaN, 0, 1, -1, 1.5]) expect(isProgram(no, "sh", folder)).toBe(false);
+    const gone = monitored(pid);
+    child.stdin?.end();
+    await gone;
+    expect([alive(pid), isProgram(pid, "sh", folder)]).toEqual([false, false]);
+  });
+
+  test("that is somebody else's by now is not ended, nor adopted", async () => {
+    const child = sleeper("somewhere/else");
+    await once(child, "spawn");
+    const config = configOf("target", folder, { qemu: "sh" });
+    mkdirSync(folderOf(config, 1));
+    writeFileSync(join(folderOf(config, 1), "pid"), String(child.pid));
+    await killLeftover(config, 1);
+    expect(VmProcess.adopt(config, folderOf(config, 1))).toBeUndefined();
+    expect(alive(child.pid as number)).toBe(true);
+    child.stdin?.end();
+    await once(child, "exit");
+  });
+});
+
+test("a QEMU whose monitor speaks something else does not stay behind", async () => {
+  // Runs as QEMU would, with a monitor that is none.
+  const program = join(folder, "no-qemu");
+  const script = `#!${process.execPath}
+const unix = process.argv.flatMap((arg) => /path=([^,]*\\/qmp)/.exec(arg)?.[1] ?? /unix:([^,]*\\/qmp)/.exec(arg)?.[1] ?? [])[0];
+require("node:net").createServer((socket) => socket.write("220 this is mail\\r\\n")).listen(unix);
+`;
+  writeFileSync(program, script, { mode: 0o755 });
+  const config = configOf("source", folder, { qemu: program });
+  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot")).rejects.toThrow("not QMP");
+  expect(alive(Number(readFileSync(join(folderOf(config, 1), "pid"), "utf8")))).toBe(false);
+});
