@@ -38,8 +38,8 @@ export interface CollectedPages {
 
 /**
  * Finds the pages of a running QEMU that changed, and keeps for every page the number of the transaction in which it
- * last did (DESIGN.md, "Taking a transaction"). Order of use: stop the guest, `take`, let it run, `collect`, read the
- * spool, `release`; the next `take` only then.
+ * last did (PROTOCOL.md, "A transaction is a table of numbers"). Order of use: stop the guest, `take`, let it run,
+ * `collect`, read the spool, `release`; the next `take` only then.
  */
 export interface DirtyTracker extends AsyncDisposable {
   /** The way in use, and why. */
