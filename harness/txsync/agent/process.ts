@@ -1,9 +1,10 @@
-import { type ChildProcess, execFileSync } from "node:child_process";
+import { type ChildProcess, execFile } from "node:child_process";
 import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
+import { promisify } from "node:util";
 import { messageOf } from "../../base/errors.ts";
 
 /** Processes and FIFOs of this host, as /proc and the file system show them. */
@@ -85,8 +86,9 @@ function priority(pid: number, nice: number): string | undefined {
   }
 }
 
-export function makeFifos(paths: readonly string[]): void {
-  execFileSync("mkfifo", paths);
+/** Nobody waits for it but whoever asked: a process takes its time to start where processors are busy. */
+export async function makeFifos(paths: readonly string[]): Promise<void> {
+  await promisify(execFile)("mkfifo", paths);
 }
 
 /** Both ends of a `-chardev pipe`: opened for both ways each, so that neither side ever sees an end. */

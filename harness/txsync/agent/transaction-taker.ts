@@ -142,18 +142,15 @@ export class TransactionTaker {
       }
       const { transaction } = outcome;
       this.#taken = { transaction, blocks: this.#blocks, at_ms: performance.now() };
-      const { stop_ms, device_ms, find_ms, copy_ms, cont_ms, pause_ms, still_ms } = transaction.timings;
-      const [pages, bytes] = [transaction.spool.pages, bytesOf(transaction)];
-      const timings = {
-        stop_ms,
-        device_ms,
-        find_ms,
-        copy_ms,
-        cont_ms,
-        pause_ms,
-        ...(still_ms === undefined ? {} : { still_ms }),
-      };
-      emit({ kind: "tx.taken", generation, n, pages, bytes, ...timings });
+      const { collect_ms: _, ...timings } = transaction.timings;
+      emit({
+        kind: "tx.taken",
+        generation,
+        n,
+        pages: transaction.spool.pages,
+        bytes: bytesOf(transaction),
+        ...timings,
+      });
       dispatch({ kind: "transactionTaken", generation, n, mark });
     } catch (error) {
       failed(messageOf(error));

@@ -90,7 +90,9 @@ export class VmProcess {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
     for (const name of OUTPUT_CHANNELS) writeFileSync(join(folder, `${name}.out`), "");
-    makeFifos([...OUTPUT_CHANNELS.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)));
+    await makeFifos(
+      [...OUTPUT_CHANNELS.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
+    );
     const { monitors, extra, hold, ...rest } = machine;
     const argv = qemuArgv({
       ...rest,

@@ -3,11 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WaitTimeoutError } from "../../base/errors.ts";
+import type { QmpEvent } from "../../qemu/qmp.ts";
 import { generation, transactionNumber } from "../core/index.ts";
 import { isStoppable, type TakeOptions, type TransactionMonitor, takeTransaction } from "./take.ts";
 
 let folder: string;
 let said: string[];
+const listeners = new Set<(event: QmpEvent) => void>();
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "ferryman-take-"));
   said = [];
@@ -17,11 +19,19 @@ afterEach(() => rmSync(folder, { recursive: true }));
 /** A monitor that notes what it was told. `answers` fail or delay a command. */
 function monitor(answers: Record<string, () => Promise<unknown>> = {}): TransactionMonitor {
   const execute = async (command: string, args?: { filename?: string }): Promise<unknown> => {
-    said.push(command);
+    const head = { name: command, data: {}, at_ms: said.push(command) };
     if (command === "xen-save-devices-state" && args?.filename) writeFileSync(args.filename, "state");
-    return (await answers[command]?.()) ?? {};
+    const answer = (await answers[command]?.()) ?? {};
+    if (command === "stop" || command === "cont") {
+      for (const listener of listeners) listener({ ...head, kind: command === "stop" ? "stop" : "resume" });
+    }
+    return answer;
   };
-  return { execute: execute as TransactionMonitor["execute"] };
+  const on = (listener: (event: QmpEvent) => void) => {
+    listeners.add(listener);
+    return () => void listeners.delete(listener);
+  };
+  return { execute: execute as TransactionMonitor["execute"], on };
 }
 
 function options(changes: Partial<TakeOptions>): TakeOptions {
@@ -61,6 +71,9 @@ test("the guest is stopped for device state, finding and copying, and for nothin
   expect(taken).toMatchObject({ kind: "taken", transaction: { n: 1, generation: 1, mode: "quick" } });
   if (taken.kind === "taken") expect(taken.transaction.device_state.toString()).toBe("state");
   expect(existsSync(join(folder, "state"))).toBe(false);
+  // By the stamps of its events, which this monitor numbers: stop is the first command, cont comes after save and take.
+  expect(taken).toMatchObject({ transaction: { timings: { still_ms: 3 } } });
+  expect(listeners.size).toBe(0);
 });
 
 test("nothing is sent to a target that is paused, or not there yet", async () => {
@@ -74,11 +87,18 @@ test("nothing is sent to a target that is paused, or not there yet", async () =>
 test("whatever fails while the guest is stopped, it runs again", async () => {
   const broken = monitor({ "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
   await expect(takeTransaction(options({ qmp: broken }))).rejects.toThrow("no space");
-  expect(said).toEqual(["stop", "xen-save-devices-state", "cont"]);
+  expect(said).toEqual(["stop", "xen-save-devices-state", "cont", "release"]);
   said = [];
   const tracker = { ...options({}).tracker, take: () => Promise.reject(new Error("pagescan died")) };
   await expect(takeTransaction(options({ tracker }))).rejects.toThrow("pagescan died");
-  expect(said.at(-1)).toBe("cont");
+  expect(said.slice(-2)).toEqual(["cont", "release"]);
+  said = [];
+  const blind = () => {
+    throw new Error("no output");
+  };
+  await expect(takeTransaction(options({ onStill: blind }))).rejects.toThrow("no output");
+  // Not before the copy is whole.
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "cont", "release"]);
 });
 
 test("a stop that hangs leaves a cont behind it", async () => {
@@ -89,7 +109,7 @@ test("a stop that hangs leaves a cont behind it", async () => {
   });
   const taken = await takeTransaction(options({ qmp: hanging, stop_timeout_ms: 5 }));
   expect(taken).toMatchObject({ kind: "stop-hung", waited_ms: 5 });
-  expect(said).toEqual(["stop", "cont"]);
+  expect(said).toEqual(["stop", "xen-save-devices-state", "cont"]);
   release.resolve();
   if (taken.kind === "stop-hung") await taken.released;
 });

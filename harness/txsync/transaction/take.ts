@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import type { QmpClient } from "../../qemu/qmp.ts";
 import type { Generation, TransactionNumber } from "../core/index.ts";
-import type { CollectedPages, DirtyTracker } from "../dirty/tracker.ts";
+import type { DirtyTracker, TakenPages } from "../dirty/tracker.ts";
 import type { Transaction } from "./transaction.ts";
 
 /**
@@ -18,7 +18,7 @@ export function isStoppable(status: string): status is StoppableStatus {
 }
 
 /** The part of a QMP client that a transaction needs. */
-export type TransactionMonitor = Pick<QmpClient, "execute">;
+export type TransactionMonitor = Pick<QmpClient, "execute" | "on">;
 
 export interface TakeOptions {
   readonly qmp: TransactionMonitor;
@@ -35,7 +35,7 @@ export interface TakeOptions {
   readonly hold_ms?: number;
   /** Bounds `stop`, default 2 s: the page that a vCPU waits for may never come. */
   readonly stop_timeout_ms?: number;
-  /** Called while the guest stands still, right before it goes on: what it has put out by then belongs to the transaction. */
+  /** Called while the guest stands still and its device state is saved: what it has put out by then belongs to the transaction. */
   readonly onStill?: () => void;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
@@ -53,6 +53,36 @@ export type TakeOutcome =
 
 const RELEASE_TIMEOUT_MS = 24 * 3600 * 1000;
 
+/** How long the guest stood still, by QEMU's own stamps of its events. */
+class Stillness implements Disposable {
+  #stopped_at_ms: number | undefined;
+  #resumed_at_ms: number | undefined;
+  readonly #unhear: () => void;
+
+  constructor(qmp: Pick<QmpClient, "on">) {
+    // RESUME is told before `cont` is answered, over the same monitor (QEMU: softmmu/cpus.c, vm_prepare_start).
+    this.#unhear = qmp.on((event) => {
+      if (event.kind === "stop") this.#stopped_at_ms = event.at_ms;
+      if (event.kind === "resume") this.#resumed_at_ms = event.at_ms;
+    });
+  }
+
+  /** When it began, by this process's clock: QEMU is on the same host. Undefined where it was not told. */
+  get stopped_ms(): number | undefined {
+    return this.#stopped_at_ms === undefined ? undefined : this.#stopped_at_ms - performance.timeOrigin;
+  }
+
+  /** Undefined where the two were not both told. */
+  get still_ms(): number | undefined {
+    const [from, to] = [this.#stopped_at_ms, this.#resumed_at_ms];
+    return from === undefined || to === undefined || to < from ? undefined : to - from;
+  }
+
+  [Symbol.dispose](): void {
+    this.#unhear();
+  }
+}
+
 /**
  * Takes a transaction: `stop`, device state, find the changed pages and copy them aside, `cont`; then, while the guest
  * runs, reads what was put aside. The guest is started again whatever fails in between. The pages lie in the tracker's
@@ -66,10 +96,15 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   const { qmp, tracker } = options;
   const status = options.status();
   if (!isStoppable(status)) return { kind: "refused", status };
+  using stillness = new Stillness(qmp);
   const began_ms = performance.now();
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
+  // Both in one go: QEMU has the second when it is done with the first, and need not wait for us: a fifth of the stillness.
+  const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
+  const saving = qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
+  saving.catch(() => undefined);
   try {
-    await qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
+    await stopping;
   } catch (error) {
     const resumed = qmp.execute("cont", undefined, { timeout_ms: RELEASE_TIMEOUT_MS });
     if (!(error instanceof WaitTimeoutError)) {
@@ -80,52 +115,66 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     released.catch(() => undefined);
     return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
   }
-  const stopped_ms = performance.now();
-  let saved_ms = stopped_ms;
-  let taken: Awaited<ReturnType<DirtyTracker["take"]>>;
-  let copied_ms = stopped_ms;
   try {
-    await qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
-    saved_ms = performance.now();
-    // After the device state: saving it may write to guest memory.
-    taken = await tracker.take(options.n, options.since === "base" ? 0 : options.since);
-    if (options.hold_ms !== undefined && options.hold_ms > 0) await delay(options.hold_ms);
-    options.onStill?.();
-  } finally {
-    copied_ms = performance.now();
-    await qmp.execute("cont");
-  }
-  const resumed_ms = performance.now();
-  options.onResumed?.();
-  let collected: CollectedPages;
-  let device_state: Buffer;
-  try {
-    [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
+    const { taken, saved_ms, copied_ms } = await whileStill(options, saving);
+    const resumed_ms = performance.now();
+    options.onResumed?.();
+    const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
     await rm(options.state_path);
+    const { still_ms } = stillness;
+    // Both answers come together: when QEMU was done with the first only its event says.
+    const stopped_ms = Math.min(Math.max(stillness.stopped_ms ?? began_ms, began_ms), saved_ms);
+    return {
+      kind: "taken",
+      transaction: {
+        generation: options.generation,
+        n: options.n,
+        since: options.since,
+        device_state,
+        ...collected,
+        found_pages: taken.found_pages,
+        mode: taken.mode,
+        timings: {
+          stop_ms: stopped_ms - began_ms,
+          device_ms: saved_ms - stopped_ms,
+          find_ms: taken.find_ms,
+          copy_ms: taken.copy_ms,
+          cont_ms: resumed_ms - copied_ms,
+          pause_ms: resumed_ms - began_ms,
+          ...(still_ms === undefined ? {} : { still_ms }),
+          collect_ms: performance.now() - resumed_ms,
+        },
+      },
+    };
   } catch (error) {
-    await tracker.release();
+    // Nobody will read what was copied. A helper that is gone needs not be told.
+    await tracker.release().catch(() => undefined);
     throw error;
   }
-  const done_ms = performance.now();
-  return {
-    kind: "taken",
-    transaction: {
-      generation: options.generation,
-      n: options.n,
-      since: options.since,
-      device_state,
-      ...collected,
-      found_pages: taken.found_pages,
-      mode: taken.mode,
-      timings: {
-        stop_ms: stopped_ms - began_ms,
-        device_ms: saved_ms - stopped_ms,
-        find_ms: taken.find_ms,
-        copy_ms: taken.copy_ms,
-        cont_ms: resumed_ms - copied_ms,
-        pause_ms: resumed_ms - began_ms,
-        collect_ms: done_ms - resumed_ms,
-      },
-    },
-  };
+}
+
+/** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
+async function whileStill(
+  { qmp, tracker, n, since, onStill, hold_ms = 0 }: TakeOptions,
+  saving: Promise<unknown>,
+): Promise<{ readonly taken: TakenPages; readonly saved_ms: number; readonly copied_ms: number }> {
+  let copied_ms = 0;
+  try {
+    await saving;
+    const saved_ms = performance.now();
+    // After the device state: saving it may write to guest memory, and what it had put out by then is not in it.
+    const taking = tracker.take(n, since === "base" ? 0 : since);
+    let taken: TakenPages;
+    try {
+      // While the helper is at work.
+      onStill?.();
+    } finally {
+      taken = await taking;
+    }
+    if (hold_ms > 0) await delay(hold_ms);
+    copied_ms = performance.now();
+    return { taken, saved_ms, copied_ms };
+  } finally {
+    await qmp.execute("cont");
+  }
 }

@@ -3,17 +3,19 @@ import type { Generation, TransactionNumber } from "../core/index.ts";
 import { ENTRY_BYTES } from "../dirty/pages.ts";
 import type { CollectedPages, FindMode } from "../dirty/tracker.ts";
 
-/** How long the parts of a transaction took, ms. The guest does not run in `pause_ms`, and may run in `collect_ms`. */
+/** How long the parts of a transaction took, ms. The guest stands still for a part of `pause_ms`. */
 export interface TransactionTimings {
   /** QMP `stop`: long where a vCPU waits for a page. */
   readonly stop_ms: number;
   readonly device_ms: number;
   readonly find_ms: number;
   readonly copy_ms: number;
-  /** QMP `cont`. */
+  /** QMP `cont`; the guest runs before it is answered. */
   readonly cont_ms: number;
   /** From sending `stop` to the answer of `cont`: an upper bound of what the guest sees. */
   readonly pause_ms: number;
+  /** From STOP to RESUME by QEMU's own clock: what the guest sees. Absent where QEMU did not tell both. */
+  readonly still_ms?: number;
   /** Handing the pages over, after `cont`. */
   readonly collect_ms: number;
 }

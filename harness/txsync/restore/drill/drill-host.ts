@@ -99,6 +99,7 @@ export class DrillHost implements AsyncDisposable {
       until_completed: false,
       consume: false,
       reopen: false,
+      trouble: false,
       lose_notes: false,
       guest_pages: 0,
       guest_checks_pages: 1 << 14,

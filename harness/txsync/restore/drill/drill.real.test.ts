@@ -70,12 +70,25 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
     },
   );
 
-  test("an agent that comes back takes everything once, and goes on from there", async () => {
+  test("an agent that comes back goes on from where the one before it was", async () => {
     const report = await host.drill({ reopen: true, bandwidth_mib_s: 24 });
     tell("after a restart of the agent", report);
     expect(report.modes).toEqual([quick]);
     expectWhole(report);
   });
+
+  test.each(qemu === DEFAULT_QEMU ? (["auto", "sure"] as const) : (["auto"] as const))(
+    "killed at any moment and started again: base and log are the memory, every time (%s)",
+    async (prefer) => {
+      const report = await host.drill({ trouble: true, prefer, transactions: 24, bandwidth_mib_s: 4, rate: 3000 });
+      tell(`with an agent that is killed (${prefer})`, report);
+      expect(report.modes).toContain(prefer === "auto" ? quick : "sure");
+      expect(report.lives).toBeGreaterThan(5);
+      expect(report.witnessed).toMatchObject({ wrong_pages: 0, wrong_digests: 0 });
+      expect(report.witnessed?.pages_compared).toBeGreaterThan(10_000);
+      expectWhole(report);
+    },
+  );
 
   test.runIf(qemu === DEFAULT_QEMU)("without the shim the sure way is chosen, with the same result", async () => {
     const report = await host.drill({ shim: null, bandwidth_mib_s: 64 });

@@ -24,6 +24,8 @@ import { steps, working } from "./guest.ts";
 import { DrillMachine } from "./machine.ts";
 import { migrate } from "./migrate.ts";
 import { type DrillReport, spread } from "./report.ts";
+import { prepare, Troubles } from "./trouble.ts";
+import { Witness } from "./witness.ts";
 
 /**
  * A drill of the three parts on real QEMUs, all on this machine and without agents: migrate by post-copy, take
@@ -48,6 +50,8 @@ export interface DrillOptions {
   readonly consume: boolean;
   /** After some transactions end the tracker and open another, as an agent does that was killed and adopts its QEMU. */
   readonly reopen: boolean;
+  /** Do that at any moment, in the middle of a take too, and drop transactions; and compare memory at every one. */
+  readonly trouble: boolean;
   /** Throw the kernel's notes away once: what a stray write-protect would do. Then pages have to be missed, and seen to be. */
   readonly lose_notes: boolean;
   /** Pages that the guest works on; 0 is all that it has. */
@@ -188,32 +192,58 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   const found: Comparison = { missed: 0, surplus: 0, compared: 0, small_present: undefined, quick_ms: [], sure_ms: [] };
   let in_postcopy = 0;
   let after_completed = 0;
+  const troubles = options.trouble ? new Troubles(options.seed) : undefined;
+  const witness = options.trouble ? await Witness.of(base, blocks, target.pid) : undefined;
+  let n = 1;
+  let lives = 1;
+  const reopen = async (): Promise<void> => {
+    await tracker[Symbol.asyncDispose]();
+    tracker = await track();
+    lives++;
+  };
   while (options.until_completed ? after_completed < 2 : log.length < options.transactions) {
     const next_ms = performance.now() + options.epoch_ms;
-    if (options.reopen && log.length === REOPENED_AFTER) {
-      await tracker[Symbol.asyncDispose]();
-      tracker = await track();
-    }
+    const trouble = troubles?.next() ?? { kind: "none" };
+    if (trouble.kind === "killed-between" || (options.reopen && log.length === REOPENED_AFTER)) await reopen();
     if (log.length === POKED_IN - 1) await poke(target, blocks);
     if (target.migration === "completed") after_completed++;
-    const outcome = await takeTransaction({
+    const since = log.at(-1)?.n;
+    await prepare(trouble, tracker);
+    const taking = takeTransaction({
       qmp: target.qmp,
-      tracker: options.compare ? comparing(tracker, found) : tracker,
+      tracker: witness?.watching(tracker) ?? (options.compare ? comparing(tracker, found) : tracker),
       generation: generation(1),
-      n: transactionNumber(log.length + 1),
-      since: log.length === 0 ? "base" : transactionNumber(log.length),
+      n: transactionNumber(n),
+      since: since === undefined || troubles?.sinceBase() === true ? "base" : since,
       status: () => target.migration,
       state_path: join(folder, "device-state"),
     });
-    if (outcome.kind !== "taken") throw new Error(`transaction ${log.length + 1}: ${outcome.kind}`);
-    log_pages.push(await pageSetOf(outcome.transaction.spool));
-    await tracker.release();
-    log.push(outcome.transaction);
+    let transaction: Transaction;
+    let pages: PageSet;
+    try {
+      const outcome = await taking;
+      if (outcome.kind !== "taken") throw new Error(`transaction ${n}: ${outcome.kind}`);
+      transaction = outcome.transaction;
+      pages = await pageSetOf(transaction.spool);
+      await tracker.release();
+    } catch (error) {
+      if (!tracker.gone || troubles === undefined) throw error;
+      await reopen();
+      continue;
+    }
+    // The number of what was never told is used again.
+    if (trouble.kind === "dropped") continue;
+    await witness?.stored(transaction, pages);
+    if (transaction.since === "base") log_pages.splice(0);
+    log_pages.push(pages);
+    log.push(transaction);
+    n++;
     if (target.migration === "postcopy-active") in_postcopy++;
+    if (tracker.gone) await reopen();
     if (options.lose_notes) {
       await working(target, steps(await working(target, 0)) + 3);
       await tracker.discard();
-    } else {
+    } else if (trouble.kind === "none") {
       await tracker.absorb(8192);
     }
     await delay(Math.max(0, next_ms - performance.now()));
@@ -284,6 +314,17 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     copy_ms: of(({ timings }) => timings.copy_ms),
     cont_ms: of(({ timings }) => timings.cont_ms),
     pause_ms: of(({ timings }) => timings.pause_ms),
+    still_ms: of(({ timings }) => timings.still_ms ?? Number.NaN),
+    lives,
+    ...(witness === undefined
+      ? {}
+      : {
+          witnessed: {
+            pages_compared: witness.pages_compared,
+            wrong_pages: witness.wrong_pages,
+            wrong_digests: witness.wrong_digests,
+          },
+        }),
     pause_beyond_stop_ms: of(({ timings }) => timings.pause_ms - timings.stop_ms),
     quick_find_ms: spread(found.quick_ms),
     sure_find_ms: spread(found.sure_ms),

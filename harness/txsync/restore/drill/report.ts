@@ -3,6 +3,7 @@ import type { FindMode } from "../../dirty/tracker.ts";
 export interface Spread {
   readonly p50: number;
   readonly p90: number;
+  readonly p99: number;
   readonly max: number;
 }
 
@@ -28,8 +29,18 @@ export interface DrillReport {
   readonly copy_ms: Spread;
   readonly cont_ms: Spread;
   readonly pause_ms: Spread;
+  /** By QEMU's own STOP and RESUME stamps. */
+  readonly still_ms: Spread;
   /** Pause without the wait for `stop`. */
   readonly pause_beyond_stop_ms: Spread;
+  /** How many trackers there were. */
+  readonly lives: number;
+  /** Over all transactions that were stored: pages that were there, and of those the ones that base and log do not give. */
+  readonly witnessed?: {
+    readonly pages_compared: number;
+    readonly wrong_pages: number;
+    readonly wrong_digests: number;
+  };
   readonly quick_find_ms: Spread;
   readonly sure_find_ms: Spread;
   readonly base_pages_ok: boolean;
@@ -68,5 +79,5 @@ export function spread(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (share: number) =>
     Math.round((sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 100) / 100;
-  return { p50: at(0.5), p90: at(0.9), max: at(1) };
+  return { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) };
 }
