@@ -80,8 +80,6 @@ interface Arrow {
 function placeOf(file: string): Place {
   const [tree = "", second = "", third = ""] = file.split("/");
   if (tree !== "harness") return { room: tree, inner: undefined };
-  // The drill stands in txsync's folder still, and is not part of it: it needs hosts and a guest.
-  if (file.startsWith("harness/txsync/restore/drill/")) return { room: "drill", inner: undefined };
   if (second === "cli.ts") return { room: "cli", inner: undefined };
   return { room: second, inner: second === "txsync" ? third : undefined };
 }
