@@ -62,6 +62,6 @@ describe("what is cited", () => {
   it.each(DOCUMENTS)("in %s is a file that is there", (document) => {
     const names = [...textOf(document).matchAll(FILE_IN_DOCUMENT)].map(([, name = ""]) => name);
     expect(names.length).toBeGreaterThan(0);
-    expect(names.filter((name) => !FILES.some((file) => file.endsWith(`/${name}`)))).toEqual([]);
+    expect(names.filter((name) => !FILES.some((file) => `/${file}`.endsWith(`/${name}`)))).toEqual([]);
   });
 });
