@@ -33,8 +33,8 @@ export interface VmSpec {
 export const RAM_PATH = "/dev/shm/ferryman-ram";
 
 const COM2_MS = 500;
-/** For the kernel to take a guest's memory back: a second or less for each GiB, and a busy machine may take much longer. */
-const FREED_MS = 120_000;
+/** The kernel takes 30 to 300 ms to give a gigabyte of a guest's memory back, and several seconds where all are busy. */
+const FREE_MS = 60_000;
 
 type Monitor = "control" | "oob" | "watch";
 /** Published ports on which a QEMU of a host has its monitors: commands, out-of-band commands, watching. */
@@ -124,8 +124,8 @@ export class StartedVm implements AsyncDisposable {
   async quit(): Promise<void> {
     if (this.alive && this.host.up) {
       await this.host.run(
-        `kill -9 ${this.process.pid} 2>/dev/null; while kill -0 ${this.process.pid} 2>/dev/null; do :; done; rm -f ${RAM_PATH}`,
-        FREED_MS,
+        `kill -9 ${this.process.pid} 2>/dev/null; while kill -0 ${this.process.pid} 2>/dev/null; do sleep 0.01; done; rm -f ${RAM_PATH}`,
+        FREE_MS,
       );
     }
     await this[Symbol.asyncDispose]();
@@ -142,7 +142,7 @@ export class StartedVm implements AsyncDisposable {
  * @throws UserError where there is not: QEMU would start, and die with a bus error when the guest touches its memory.
  */
 async function makeRoom(host: StartedHost, memory_bytes: number): Promise<void> {
-  const free = Number(await host.run(`rm -f ${RAM_PATH} && df --output=avail -B1 /dev/shm | tail -1`, FREED_MS));
+  const free = Number(await host.run(`rm -f ${RAM_PATH} && df --output=avail -B1 /dev/shm | tail -1`, FREE_MS));
   if (free >= memory_bytes) return;
   const mib = (bytes: number): string => `${Math.floor(bytes / 1024 ** 2)} MiB`;
   throw new UserError(

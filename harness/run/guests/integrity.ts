@@ -6,6 +6,7 @@ import type { Accel } from "../../base/run-record.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
+import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
@@ -17,6 +18,7 @@ import {
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import { LOOKING, type Looking } from "../looking.ts";
+import { FIRST_NOT_ZERO } from "./first-not-zero.ts";
 import type { GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 import { checkWork, type GuestWork } from "./work.ts";
 
@@ -34,7 +36,7 @@ export interface GuestSettings {
 const VERIFY_PAGES_FIRST = 256;
 const VERIFY_QUICK_MS = 100;
 const VERIFY_BUDGET_MS = 2_000;
-/** Half a second here; a busy machine may take much longer. */
+/** Half a second on a quiet machine. */
 const ABOVE_MS_PER_GIB = 15_000;
 /** Enough to change hundreds of pages in every phase, and not enough to keep a processor from everybody else. */
 const DEFAULT_RATE = 1_000;
@@ -167,20 +169,19 @@ export class IntegrityGuest implements GuestUnderTest {
   }
 
   /**
-   * What lies above 4 GiB, the end of the RAM file, nobody has ever written: it is looked at on the host, for a
-   * gigabyte of zeros takes longer to carry here than to count there. Holes stay holes.
+   * What lies above 4 GiB, the end of the RAM file, nobody has ever written. It is looked at on the host, for gigabytes
+   * of zeros take longer to carry here than to read there. By `read`, so that holes stay holes.
    */
   async #above(vm: StartedVm, { pages_above }: StatusPage): Promise<MemoryFindings["bad"]> {
     if (pages_above === 0) return [];
-    const length = pages_above * PAGE_BYTES;
-    const counted = await vm.host.run(
-      `skip=$(($(stat -c %s ${RAM_PATH}) - ${length})) && ` +
-        `dd if=${RAM_PATH} bs=1M skip=$skip iflag=skip_bytes status=none | tr -d '\\0' | wc -c`,
-      ABOVE_MS_PER_GIB * Math.ceil(length / 1024 ** 3),
-    );
-    if (Number(counted) === 0) return [];
-    const found = `${counted.trim()} bytes that are not zero`;
-    return [{ page: -1, address: 2 ** 32, expected: "zeros, for the guest reaches nothing above 4 GiB", found }];
+    const length_bytes = pages_above * PAGE_BYTES;
+    const patience_ms = ABOVE_MS_PER_GIB * Math.ceil(length_bytes / 1024 ** 3);
+    const command = `${AGENT_FILES.node} -e '${FIRST_NOT_ZERO}' ${RAM_PATH} ${length_bytes}`;
+    const first = Number(await vm.host.run(command, patience_ms));
+    if (first < 0) return [];
+    const page = Math.floor(first / PAGE_BYTES);
+    const expected = "zeros: the guest reaches nothing above 4 GiB";
+    return [{ page, address: 2 ** 32 + page * PAGE_BYTES, expected, found: "something else, perhaps not only here" }];
   }
 
   async reboot(vm: StartedVm): Promise<void> {

@@ -30,8 +30,9 @@ function largestSet(guest: GuestKind, memory_bytes: number): number {
   return guest === "linux" ? patternBytesFor(memory_bytes) : reachableBytes(memory_bytes) - RESERVED_BYTES;
 }
 
-/** @throws UserError for work that this guest, with so much memory, cannot do. */
+/** @throws UserError for a guest with so much memory that does not boot, or for work that it cannot do. */
 export function checkWork(guest: GuestKind, memory_bytes: number, work: GuestWork): void {
+  const most = Math.floor(largestSet(guest, memory_bytes) / MIB);
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = work;
   const least = guest === "linux" ? 1 : 0;
   if (rate !== undefined && !(Number.isSafeInteger(rate) && rate >= least && rate <= WRITE_RATE_MAX)) {
@@ -40,7 +41,6 @@ export function checkWork(guest: GuestKind, memory_bytes: number, work: GuestWor
     );
   }
   if (set === undefined) return;
-  const most = Math.floor(largestSet(guest, memory_bytes) / MIB);
   if (!(set % MIB === 0 && set >= MIB && set <= most * MIB)) {
     throw new UserError(
       `The ${guest} guest's working set is 1 to ${most} MiB where it has ${memory_bytes / MIB} MiB of memory, not ${set / MIB}.`,
