@@ -45,26 +45,21 @@ const TXSYNC: Readonly<Record<string, readonly string[]>> = {
   core: [],
 };
 
-/** Where the tree breaks the line today, and why. One that is not needed any more fails too. */
+/** Where the tree breaks the line today, and why; tests by their room. One that is not needed any more fails too. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
-  "harness/run/bites.real.test.ts -> cli":
-    "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
-  "scenarios/scenarios.real.test.ts -> cli":
-    "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
-  "scenarios/size.large.test.ts -> cli": "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
-  "scenarios/size.real.test.ts -> cli": "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
-  "harness/run/bites.real.test.ts -> scenarios": "sabotages scenarios as they are",
-  "harness/run/hopeless.test.ts -> scenarios": "looks at scenarios as they are",
-  "harness/run/scenario.test.ts -> scenarios": "looks at scenarios as they are",
-  "harness/run/suite.test.ts -> scenarios": "looks at scenarios as they are",
-  "harness/txsync/core/step.test.ts -> wire": "what the core says has to pass the wire's schema",
-  "harness/txsync/pages/fetcher.test.ts -> sim": "uses the simulator's random numbers",
+  "tests of run -> cli": "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
+  "tests of scenarios -> cli": "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
+  "tests of run -> scenarios": "they look at scenarios as they are",
+  "tests of core -> wire": "what the core says has to pass the wire's schema",
+  "tests of pages -> sim": "they use the simulator's random numbers",
 };
 
 const ROOT = normalize(join(import.meta.dirname, ".."));
 const TREES = ["harness", "scenarios", "reports", "fixtures"];
 /** Tests of the house as a whole, which are in no room. */
 const HOUSE_RULES = /^harness\/\w+\.test\.ts$/;
+/** A test, or what only tests use. */
+const TEST = /\.test\.ts$|\/testing\//;
 const IMPORT = /(?:\bfrom|\bimport)\s*\(?\s*"(\.[^"]+)"/g;
 
 interface Place {
@@ -113,10 +108,11 @@ function broken({ file, from, to }: Arrow): string | undefined {
   if (from.room !== to.room) {
     const down = floorOf(to.room) > floorOf(from.room);
     const may = ONLY[from.room]?.includes(to.room) ?? true;
-    return down && may ? undefined : `${file} -> ${to.room}`;
+    return down && may ? undefined : `${TEST.test(file) ? `tests of ${from.room}` : file} -> ${to.room}`;
   }
   if (from.inner === undefined || to.inner === undefined || from.inner === to.inner) return undefined;
-  return TXSYNC[from.inner]?.includes(to.inner) === true ? undefined : `${file} -> ${to.inner}`;
+  if (TXSYNC[from.inner]?.includes(to.inner) === true) return undefined;
+  return `${TEST.test(file) ? `tests of ${from.inner}` : file} -> ${to.inner}`;
 }
 
 describe("imports go one way", () => {
