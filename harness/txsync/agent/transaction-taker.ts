@@ -107,7 +107,10 @@ export class TransactionTaker {
       if (why !== undefined) log(this.#shell, `transaction ${n} was not taken: ${why}`);
       dispatch({ kind: "transactionFailed", generation, n });
     };
-    const [vm, tracker] = [this.#vm, this.#tracker];
+    const vm = this.#vm;
+    // Its helper has ended: what that one knew is in its table, for the next one.
+    if (vm !== undefined && this.#tracker?.gone === true) await this.#open(vm);
+    const tracker = this.#tracker;
     // What was asked for before the VM was another's, or while nothing can be taken: at the next epoch again.
     const still = state().opened.generation === generation && state().tx.stage === "taking";
     if (!still || vm === undefined || tracker === undefined || this.#hung || this.#shell.machine().hold)
