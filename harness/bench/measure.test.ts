@@ -83,10 +83,12 @@ describe("what is measured in a run", () => {
     expect(measure(makeRecord(), [step(1, 1), step(60, 60)]).measures).not.toHaveProperty("steps_per_s");
   });
 
-  it("is how long output was held back", () => {
-    const released = (waited_ms: number): TimelineEvent =>
-      at(1, "target", { kind: "gate.released", generation: 1, n: 1, bytes: 1, waited_ms });
-    const measured = measure(makeRecord(), [released(10), released(30)]);
+  it("is how long output was held back, where it was held back: not before switchover, nor after handoff", () => {
+    const released = (waited_ms: number, at_ms = 1, lane: Lane = "target"): TimelineEvent =>
+      at(at_ms, lane, { kind: "gate.released", generation: 1, n: 1, bytes: 1, waited_ms });
+    const handoff = at(8, "target", { kind: "handoff", generation: 1, n: 3 });
+    const unprotected = [released(0.1, 0, "source"), released(0.2, 9)];
+    const measured = measure(makeRecord(), [released(10), released(30), handoff, ...unprotected]);
     expect(measured.measures).toMatchObject({ output_p50_ms: 20, output_p99_ms: 29.8 });
     expect(measured.output_waits_ms).toEqual([10, 30]);
   });

@@ -34,7 +34,7 @@ export interface Measures {
   readonly find_copy_p99_ms?: number;
   readonly cont_p50_ms?: number;
   readonly cont_p99_ms?: number;
-  /** How long the guest's output was held back. */
+  /** How long the guest's output was held back while it was protected. */
   readonly output_p50_ms?: number;
   readonly output_p99_ms?: number;
   /** Processor time of the three agents and their helpers, and the same per second of the migration. */
@@ -53,14 +53,14 @@ export type Measure = keyof Measures;
 export interface Measured {
   readonly measures: Measures;
   readonly pauses: readonly Pause[];
-  /** How long output waited, ms, each time that some was let out. */
+  /** How long output waited, ms, each time that some was let out while the guest was protected. */
   readonly output_waits_ms: readonly number[];
 }
 
 /** What a run's record and timeline tell; a function of them, so that it can be made again from what a bench kept. */
 export function measure(record: RunRecord, events: readonly TimelineEvent[]): Measured {
   const pauses = events.flatMap((event) => (event.kind === "tx.taken" ? [pauseOf(event)] : []));
-  const output_waits_ms = events.flatMap((event) => (event.kind === "gate.released" ? [event.waited_ms] : []));
+  const output_waits_ms = heldBack(events);
   const { timings } = record;
   const of = (pick: (pause: Pause) => number | undefined): number[] => pauses.flatMap((pause) => pick(pause) ?? []);
   const total_ms = timings.migration_ms;
@@ -103,6 +103,17 @@ export function measure(record: RunRecord, events: readonly TimelineEvent[]): Me
     lost_steps: timings.lost_steps,
   };
   return { measures: present(measures), pauses, output_waits_ms };
+}
+
+/**
+ * How long output waited on the target while it was protected: before switchover and after handoff whatever comes goes
+ * out at once, and there is far more of it.
+ */
+function heldBack(events: readonly TimelineEvent[]): readonly number[] {
+  const over_ms = events.find(({ kind }) => kind === "handoff")?.at_ms ?? Number.POSITIVE_INFINITY;
+  return events.flatMap((event) =>
+    event.kind === "gate.released" && event.lane === "target" && event.at_ms <= over_ms ? [event.waited_ms] : [],
+  );
 }
 
 function pauseOf(event: Extract<TimelineEvent, { readonly kind: "tx.taken" }>): Pause {
