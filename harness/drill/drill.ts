@@ -176,6 +176,8 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
         prefer: options.prefer,
         folder,
         shim_status_path: target.uffd_status_path,
+        // By two threads, as in a guest that is larger than one of a drill.
+        long_pages: 4096,
       }),
     );
   let tracker = await track();

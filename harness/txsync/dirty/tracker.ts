@@ -84,8 +84,9 @@ export interface TrackerOptions {
   readonly folder?: string;
   /** Status file of the preloaded library: lets `why` say more than "not permitted". */
   readonly shim_status_path?: string;
-  /** Threads of the sure way. */
+  /** Threads of the sure way; the quick way uses two for blocks of `long_pages` pages or more. */
   readonly threads?: number;
+  readonly long_pages?: number;
 }
 
 function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"> {
@@ -98,7 +99,9 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
   const scan = Pagescan.start(options.pagescan);
   try {
     await scan.request(`attach ${options.pid}`);
-    if (options.threads !== undefined) await scan.request(`threads ${options.threads}`);
+    const { threads, long_pages } = options;
+    if (threads !== undefined || long_pages !== undefined)
+      await scan.request(`threads ${threads ?? 2} ${long_pages ?? ""}`.trimEnd());
     for (const [id, { name, bytes, where }] of options.blocks.entries()) {
       const place =
         where.kind === "file" ? `file ${where.path}` : `memory ${where.address.toString(16)} ${bytes.toString(16)}`;
