@@ -1,5 +1,6 @@
 import { Command, CommanderError } from "commander";
 import { messageOf, UserError } from "./base/errors.ts";
+import { registerBench } from "./cli/bench.ts";
 import { registerClean } from "./cli/clean.ts";
 import { registerDemo } from "./cli/demo.ts";
 import { registerDoctor } from "./cli/doctor.ts";
@@ -22,6 +23,7 @@ for (const register of [
   registerList,
   registerRun,
   registerDemo,
+  registerBench,
   registerReport,
   registerLog,
   registerSetup,

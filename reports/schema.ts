@@ -114,6 +114,12 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("protection", { state: z.enum(["on", "off"]), why: z.string() }),
   event("violation", { why: z.string() }),
   event("agent.vitals", { control_late_p99_ms: count, control_late_max_ms: count, rss_mib: count }),
+  event("host.usage", {
+    agent_cpu_ms: z.exactOptional(count),
+    qemu_cpu_ms: count,
+    sent_bytes: count,
+    received_bytes: count,
+  }),
   event("check.result", { check: z.string(), verdict: checkVerdict, summary: z.string() }),
   event("log", { stream: z.enum(["qemu", "agent"]), line: z.string() }),
 ]);

@@ -14,14 +14,17 @@ import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
+import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
 import { escrowLinkBlinks } from "./network/escrow-link-blinks.ts";
+import { escrowLinkDiesInRecords } from "./network/escrow-link-dies-in-records.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
+import { linksInPieces } from "./network/links-in-pieces.ts";
 import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
 import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restarted-before-package.ts";
@@ -36,7 +39,9 @@ import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
 import { targetHostKilled } from "./target/target-host-killed.ts";
+import { targetHostKilledCompared } from "./target/target-host-killed-compared.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
+import { targetQemuFrozen } from "./target/target-qemu-frozen.ts";
 import { targetQemuKilled } from "./target/target-qemu-killed.ts";
 
 /** Every scenario: a new one is a file beside these and a line here. */
@@ -49,13 +54,16 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceFrozen,
   sourceKilledBeforeSwitchover,
   targetQemuKilled,
+  targetQemuFrozen,
   targetHostKilled,
+  targetHostKilledCompared,
   targetFrozen,
   targetKilledBeforeSwitchover,
   linkCutHealed,
   linkCutSilentHealed,
   linkCutForGood,
   linkSlow,
+  linksInPieces,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,
@@ -64,6 +72,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowAgentRestarted,
   targetAgentKilled,
   escrowKilled,
+  escrowMemoryFull,
   escrowHostKilled,
   escrowCutOff,
   sourceCutOff,
@@ -72,6 +81,7 @@ export const SCENARIOS: readonly Scenario[] = [
   cutBetweenPackageAndRunning,
   cutDuringHandoff,
   escrowLinkBlinks,
+  escrowLinkDiesInRecords,
   generationChangesDuringTake,
   targetKilledDuringRestore,
   sourceHostKilledThenLinkCut,

@@ -147,6 +147,16 @@ export type TimelineEventBody =
       readonly control_late_max_ms: number;
       readonly rss_mib: number;
     }
+  /** What a host has used since the migration began, seen from the harness; absent: it has no agent. */
+  | {
+      readonly kind: "host.usage";
+      /** The agent and its helpers, all threads and lives; QEMU does not count. */
+      readonly agent_cpu_ms?: number;
+      readonly qemu_cpu_ms: number;
+      /** On the fabric. */
+      readonly sent_bytes: number;
+      readonly received_bytes: number;
+    }
   | { readonly kind: "check.result"; readonly check: string; readonly verdict: CheckVerdict; readonly summary: string }
   | { readonly kind: "log"; readonly stream: "qemu" | "agent"; readonly line: string };
 

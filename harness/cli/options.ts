@@ -22,6 +22,18 @@ export function within({ least, most }: Limits): (text: string) => number {
   return wholeNumber(least, most);
 }
 
+/** Whole numbers within limits with commas between, each once, for commander. */
+export function listWithin(limits: Limits): (text: string) => readonly number[] {
+  const read = within(limits);
+  return (text) => {
+    try {
+      return [...new Set(text.split(",").map(read))];
+    } catch {
+      throw new InvalidArgumentError(`Whole numbers from ${rangeOf(limits)} are needed, with commas between.`);
+    }
+  };
+}
+
 /** Limits in the words of an option's help. */
 export function rangeOf({ least, most }: Limits): string {
   return `${least} to ${most}`;

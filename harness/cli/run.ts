@@ -21,6 +21,7 @@ import { interruptible } from "./interrupt.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { stamp } from "./stamp.ts";
 
 export interface RunOptions {
   readonly recovery: Recovery;
@@ -219,11 +220,6 @@ async function writeStory(folder: string, finished: readonly FinishedRun[]): Pro
     say(`the reports could not be written: ${messageOf(error)}`);
     return undefined;
   }
-}
-
-/** A time as a folder name that sorts: 20261122-233015. */
-function stamp(time: Date): string {
-  return time.toISOString().slice(0, 19).replaceAll(/[-:]/g, "").replace("T", "-");
 }
 
 function jsonLine(record: RunRecord, folder: string): object {

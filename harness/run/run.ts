@@ -47,6 +47,7 @@ import { Agents } from "./txsync/agents.ts";
 import { Edge } from "./txsync/edge.ts";
 import { TxsyncMigration } from "./txsync/migration.ts";
 import { settingsFor, type TxsyncSettings } from "./txsync/settings.ts";
+import { UsageSampler } from "./usage.ts";
 
 /** What every run of one command shares. */
 export interface RunEnvironment {
@@ -326,6 +327,7 @@ class Run {
     const stopFollowing = this.#timeline.onEvent((event) => {
       if (event.kind === "migration.step" && event.step === "target-running") workload.moveTo(target);
     });
+    await using usage = await UsageSampler.start(fleet, () => undefined, this.#timeline);
     this.#clock.enter("migrate");
     await using sampler = new ProgressSampler(guest, this.#vms, this.#timeline);
     let settled: Settled;
@@ -336,7 +338,7 @@ class Run {
       stopFollowing();
       await nemesis.stop();
     }
-    await sampler[Symbol.asyncDispose]();
+    await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
     this.#clock.downtime_ms = sampler.downtime_ms;
     this.#timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#clock.enter("check");
@@ -412,6 +414,7 @@ class Run {
       fleet,
       pid: (role, process) => (process === "qemu" ? agentVms.pid(role) : agents.pid(role)),
     });
+    await using usage = await UsageSampler.start(fleet, (role) => agents.pid(role), this.#timeline);
     this.#clock.enter("migrate");
     await using sampler = new ProgressSampler(guest, this.#vms, this.#timeline);
     const migration = new TxsyncMigration({
@@ -432,7 +435,7 @@ class Run {
     } finally {
       await nemesis.stop();
     }
-    await sampler[Symbol.asyncDispose]();
+    await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
     this.#clock.downtime_ms = sampler.downtime_ms;
     this.tries = settled.tries;
     emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });

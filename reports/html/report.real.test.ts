@@ -5,6 +5,9 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { makeBench, makeSample } from "../../harness/bench/make-sample.ts";
+import { configurationsOf, planOf } from "../../harness/bench/plan.ts";
+import { writeBench } from "../bench/write.ts";
 import { junitOf } from "../junit.ts";
 import { HOSTILE_LINE, type SampleOptions, sampleRun, sampleSuite, writeSample } from "../samples/generate.ts";
 import { serveFolder } from "../serve.ts";
@@ -281,6 +284,27 @@ describe("suite report in Chromium", () => {
     expect(parsed.broken).toBe(0);
     expect(parsed.images).toBe(0);
     expect(parsed.name).toContain("</script><img src=x onerror=");
+  });
+});
+
+describe("bench report in Chromium", () => {
+  it("opens from disk with its tables, a plot of each figure and its notes, and fetches nothing", async () => {
+    const configurations = configurationsOf([128, 1024], [1_000, 20_000]);
+    const samples = planOf(configurations, 2, 1).map((planned) =>
+      makeSample(planned, {
+        why: HOSTILE_LINE,
+        as_expected: planned.turn === 1,
+        measures: { total_ms: 2_000, pause_p50_ms: 4, stop_p50_ms: 1, recover_ms: 20, detect_ms: 500 },
+      }),
+    );
+    const index = await writeBench(join(folder, "bench"), makeBench(configurations, samples));
+    await using page = await openPage(pathToFileURL(index).href);
+    expect(await page.locator("[aria-labelledby='h-notes']").innerText()).toContain("did not come out as expected");
+    for (const id of ["recover_ms-target-host-killed", "pause_p50_ms", "total"])
+      expect(await page.locator(`[data-bench='${id}'] canvas`).count()).toBe(1);
+    expect(await page.locator(".pause-row").count()).toBe(4);
+    expect(await page.locator(".runs .unexpected").count()).toBe(20);
+    expect(await page.title()).toBe("Ferryman bench: 40 runs");
   });
 });
 

@@ -86,6 +86,8 @@ export function describe(event: ReportEvent): string {
       return `violation: ${event.why}`;
     case "agent.vitals":
       return `agent: event loop late by ${formatMs(event.control_late_p99_ms)} (p99), ${formatMs(event.control_late_max_ms)} at worst, ${formatCount(Math.round(event.rss_mib))} MiB`;
+    case "host.usage":
+      return `used so far: ${event.agent_cpu_ms === undefined ? "" : `agent ${formatMs(event.agent_cpu_ms)}, `}QEMU ${formatMs(event.qemu_cpu_ms)} of a processor, ${formatBytes(event.sent_bytes)} sent, ${formatBytes(event.received_bytes)} received`;
     case "check.result":
       return `check ${event.check}: ${verdictWord(event.verdict)}. ${event.summary}`;
     case "log":

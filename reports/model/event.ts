@@ -27,9 +27,11 @@ export type ReportEvent = TimelineEvent | UnreadEvent | FileLine;
 /** One kind of event, with its own fields. */
 export type EventOf<Kind extends ReportEvent["kind"]> = Extract<ReportEvent, { readonly kind: Kind }>;
 
+const SAMPLES: readonly ReportEvent["kind"][] = ["guest.progress", "migration.progress", "agent.vitals", "host.usage"];
+
 /** Samples are drawn as plots, not as marks on a lane. */
 export function isSample(event: ReportEvent): boolean {
-  return event.kind === "guest.progress" || event.kind === "migration.progress" || event.kind === "agent.vitals";
+  return SAMPLES.includes(event.kind);
 }
 
 /** Lines of text that a program wrote. */

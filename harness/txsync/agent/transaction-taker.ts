@@ -151,7 +151,7 @@ export class TransactionTaker {
       dispatch({ kind: "transactionFailed", generation, n });
     };
     const vm = this.#vm;
-    // A helper that died is replaced: what it knew is in the table.
+    // Its helper has ended: what that one knew is in its table, for the next one.
     if (vm !== undefined && this.#tracker?.gone === true) await this.#open(vm);
     const tracker = this.#tracker;
     // What was asked for before the VM was another's, or while nothing can be taken: at the next epoch again.

@@ -12,8 +12,8 @@ export interface Wish {
 }
 
 /**
- * What to strive for, as a function of what is known now; the table of DESIGN.md ("Ownership"). Only source and target
- * can own the VM. Wishing harms nobody: the votes decide.
+ * What to strive for, as a function of what is known now; the table of PROTOCOL.md ("Who owns the VM"). Only source and
+ * target can own the VM. Wishing harms nobody: the votes decide.
  */
 export function wish(s: AgentState): Wish | null {
   if (s.phase === "idle" || s.phase === "lost" || s.phase === "closed-out" || s.phase === "completed") {

@@ -9,7 +9,7 @@ export { InvariantError } from "./assert.ts";
 export { type Config, DEFAULT_TIMING } from "./config.ts";
 export type { AgentEvent, EventBody, HostMemory, TimerName } from "./event.ts";
 export { hears } from "./lease.ts";
-export type { Message, RecordHeader, Refusal, Status } from "./message.ts";
+export type { AppendRefusal, Message, RecordHeader, RecordId, Refusal, Status } from "./message.ts";
 export { isFree, isOwner, lettingOutFreely, mayGoOn } from "./owner.ts";
 export { ALL_RULES, type Rules } from "./rules.ts";
 export { GENESIS, initialState, SWITCHOVER } from "./start.ts";

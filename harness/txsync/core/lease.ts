@@ -1,6 +1,6 @@
 import type { Status } from "./message.ts";
 import type { AgentState, Draft } from "./state.ts";
-import type { Role } from "./values.ts";
+import type { Descriptor, Role } from "./values.ts";
 
 /**
  * Who is heard. "Hears" means an answered round trip whose question was sent within the lease, by the local clock;
@@ -42,9 +42,20 @@ export function notePeer(s: Draft, peer: Role, status: Status): void {
   const same = known?.incarnation === status.incarnation || !s.config.rules.incarnationTellsLives;
   if (known !== null && same && status.at_ms < known.at_ms) return;
   if (known !== null && !same) s.superseded = [...s.superseded, known.incarnation].slice(-SUPERSEDED_MAX);
+  keep(s, peer, status);
+}
+
+function keep(s: Draft, peer: Role, status: Status): void {
   if (peer === "source") s.peerSource = status;
   else if (peer === "target") s.peerTarget = status;
   else s.peerEscrow = status;
+}
+
+/** A refusal tells, sooner than the next status, from when on records count: who asks again asks for that. */
+export function noteValidFrom(s: Draft, peer: Role, { validFrom }: Descriptor): void {
+  const known = peerStatus(s, peer);
+  if (known === null || known.promised.validFrom >= validFrom) return;
+  keep(s, peer, { ...known, promised: { ...known.promised, validFrom } });
 }
 
 /**

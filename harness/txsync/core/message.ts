@@ -63,7 +63,10 @@ export type Message =
       readonly mark: FrameNumber;
       readonly acked: FrameNumber;
     }
-  /** The shell sends the record's body with it. `since` "base": all that differs from the base. */
+  /**
+   * The shell sends the record itself, and the escrow's core gets this when all of it is there. `since` "base": all that
+   * differs from the base.
+   */
   | ({ readonly kind: "append" } & RecordHeader)
   | { readonly kind: "appended"; readonly generation: Generation; readonly n: TransactionNumber }
   | {

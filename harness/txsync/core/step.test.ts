@@ -1,117 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { decodeMessage, encodeMessage } from "../wire/index.ts";
 import {
   type Action,
-  type AgentEvent,
   type AgentState,
-  ALL_RULES,
-  DEFAULT_TIMING,
-  type EventBody,
   frameNumber,
   type HostMemory,
   initialState,
-  type Message,
   mayGoOn,
-  type Role,
   step,
   transactionNumber,
 } from "./index.ts";
-
-const ROLES: readonly Role[] = ["source", "target", "escrow"];
-
-/** Three agents whose messages arrive at once and whose disks are quick; enough to walk through a migration by hand. */
-class Trio {
-  readonly states: Record<Role, AgentState>;
-  readonly done: { role: Role; action: Action }[] = [];
-  readonly deaf = new Set<Role>();
-  /** Links that are down for good. */
-  readonly cut = new Set<`${Role}-${Role}`>();
-  now_ms = 0;
-
-  constructor() {
-    const make = (role: Role): AgentState =>
-      initialState({ role, ...DEFAULT_TIMING, durability: "process", logSync: "disk", rules: ALL_RULES });
-    this.states = { source: make("source"), target: make("target"), escrow: make("escrow") };
-    for (const role of ROLES)
-      this.event(role, { kind: "started", incarnation: 1, durable: null, memory: null, log: null });
-  }
-
-  event(role: Role, body: EventBody): void {
-    const { state, actions } = step(freeze(this.states[role]), { ...body, now_ms: this.now_ms } as AgentEvent);
-    this.states[role] = state;
-    for (const action of actions) this.act(role, action);
-  }
-
-  act(role: Role, action: Action): void {
-    this.done.push({ role, action });
-    if (action.kind === "persistPromise") {
-      this.event(role, { kind: "promisePersisted", generation: action.durable.descriptor.generation });
-    } else if (action.kind === "send" && this.#reaches(role, action.to)) {
-      // Everything that is said passes through the wire format and back.
-      const { message } = decodeMessage(Buffer.concat(encodeMessage(action.message)));
-      this.event(action.to, { kind: "message", from: role, message });
-    } else if (action.kind === "storeRecord") {
-      this.event(role, { kind: "recordStored", generation: action.header.generation, n: action.header.n });
-    } else if (action.kind === "takeTransaction") {
-      const mark = this.states[role].gate.produced;
-      this.event(role, { kind: "transactionTaken", generation: action.generation, n: action.n, mark });
-    } else if (action.kind === "loadPackage" || action.kind === "runQemu") this.event(role, { kind: "vmRunning" });
-  }
-
-  /** What the source's host remembers of a VM that it restored and that died. */
-  readonly remembered = {
-    vm: "none",
-    produced: frameNumber(0),
-    acked: frameNumber(0),
-    committed: -1,
-    hasBase: true,
-    hasPackage: true,
-    restored: null,
-    allPages: false,
-    ranFree: false,
-    log: null,
-  } as const;
-
-  #reaches(from: Role, to: Role): boolean {
-    return (
-      !this.deaf.has(from) && !this.deaf.has(to) && !this.cut.has(`${from}-${to}`) && !this.cut.has(`${to}-${from}`)
-    );
-  }
-
-  beat(times: number): void {
-    for (let i = 0; i < times; i += 1) {
-      this.now_ms += 100;
-      for (const role of ROLES) if (!this.deaf.has(role)) this.event(role, { kind: "timer", timer: "heartbeat" });
-    }
-  }
-
-  /** Up to the point where the target runs. */
-  switchOver(): this {
-    this.beat(1);
-    this.event("source", { kind: "migrate" });
-    this.beat(6);
-    this.event("source", { kind: "packageReady", mark: frameNumber(0), acked: frameNumber(0) });
-    return this;
-  }
-
-  sent<K extends Message["kind"]>(role: Role, kind: K): Extract<Message, { kind: K }>[] {
-    return this.of(role, "send").flatMap((action) =>
-      action.kind === "send" && action.message.kind === kind ? [action.message as Extract<Message, { kind: K }>] : [],
-    );
-  }
-
-  of(role: Role, kind: Action["kind"]): Action[] {
-    return this.done.filter((entry) => entry.role === role && entry.action.kind === kind).map(({ action }) => action);
-  }
-}
-
-function freeze<T>(value: T): T {
-  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    for (const inner of Object.values(value)) freeze(inner);
-  }
-  return value;
-}
+import { Trio } from "./testing/trio.ts";
 
 describe("the core", () => {
   it("hands the VM over, lets output out once it is committed, and ends with one owner", () => {
@@ -210,11 +108,9 @@ describe("the core", () => {
     trio.event("source", { kind: "migrate" });
     trio.beat(1);
     trio.event("source", { kind: "migrationFailed" });
-    const late = trio.of("source", "send").flatMap((action) => {
-      return action.kind === "send" && action.to === "target" && action.message.kind === "cancel"
-        ? [action.message]
-        : [];
-    });
+    const late = trio
+      .of("source", "send")
+      .flatMap(({ to, message }) => (to === "target" && message.kind === "cancel" ? [message] : []));
     expect(late).toHaveLength(1);
     expect(trio.states.target.vm).toBe("none");
     trio.beat(1);

@@ -4,7 +4,7 @@ import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./c
 import { pageRoute } from "./decide.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
-import { advanceClock, hears, inGrace, noteAnswer, notePeer, peersOf } from "./lease.ts";
+import { advanceClock, hears, inGrace, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
 import type { Message, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isOwner, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
 import { SWITCHOVER, startedState } from "./start.ts";
@@ -314,6 +314,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       return;
     case "refuse":
       if (message.promised.generation > s.seen) s.seen = message.promised.generation;
+      noteValidFrom(s, from, message.promised);
       outvoted(s, message.descriptor, message.promised, message.why);
       if (message.why === "restored-too-old") giveRestoredUp(s, out, message.descriptor);
       return;
@@ -327,7 +328,9 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       if (from === "escrow") committed(s, out, message.generation, message.n);
       return;
     case "append-refused":
-      if (from === "escrow") appendRefused(s, out, message);
+      if (from !== "escrow") return;
+      noteValidFrom(s, from, message.promised);
+      appendRefused(s, out, message);
       return;
     case "cancel":
       // One that was on its way for long may come after the next attempt has begun.

@@ -3,7 +3,7 @@ import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
 import type { Refusal } from "./message.ts";
 import { isFree, isWell, statusOf } from "./owner.ts";
 import type { AgentState, Draft, Persisting } from "./state.ts";
-import type { Basis, Descriptor, Durable, LogState, Role } from "./values.ts";
+import { type Basis, type Descriptor, type Durable, generation, type LogState, type Role } from "./values.ts";
 
 /**
  * Votes. A generation is opened by the promises of two of three agents, its owner's among them. An agent promises a
@@ -89,11 +89,9 @@ export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: 
   const why = refusal(s, from, p);
   if (why !== null) {
     if (!pre) out.push({ kind: "report", report: { what: "vote-refused", descriptor: p, to: from, why } });
-    out.push({
-      kind: "send",
-      to: from,
-      message: { kind: "refuse", pre, descriptor: p, promised: higher(s.promised, s.opened), why },
-    });
+    const validFrom = generation(Math.max(s.promised.validFrom, s.opened.validFrom));
+    const promised = { ...higher(s.promised, s.opened), validFrom };
+    out.push({ kind: "send", to: from, message: { kind: "refuse", pre, descriptor: p, promised, why } });
     return;
   }
   if (pre) {

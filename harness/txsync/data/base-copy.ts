@@ -11,6 +11,8 @@ import { BasePages, type PageSource } from "../pages/page-source.ts";
 const TICK_MS = 2;
 const WINDOW_PAGES = 512;
 const RETRY_MS = 250;
+/** A tmpfs that was full is tried again after so long. */
+const FULL_AGAIN_MS = 250;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
 export interface BaseCopyOptions {
@@ -38,8 +40,9 @@ export class BaseCopy implements PageSource {
   readonly #onProgress: () => void;
   /** Pages whose place still has what was discarded: there even zeros have to be written. */
   readonly #stale: PageMap;
-  /** It takes no more: closed, or its tmpfs is full. */
   #closed = false;
+  /** Its tmpfs was full: it takes nothing, and asks for nothing, until then. */
+  #full_until_ms = Number.NEGATIVE_INFINITY;
 
   private constructor(options: BaseCopyOptions, fd: number, whole?: readonly SmallBlock[]) {
     this.blocks = options.blocks;
@@ -117,7 +120,7 @@ export class BaseCopy implements PageSource {
   }
 
   answered(answer: Pick<PageAnswer, "block" | "first" | "pages">): void {
-    if (this.#closed) return;
+    if (this.#closed || performance.now() < this.#full_until_ms) return;
     this.#fetcher.answered(answer);
     this.#tick();
   }
@@ -134,11 +137,12 @@ export class BaseCopy implements PageSource {
   }
 
   #tick(): void {
+    const now_ms = performance.now();
     if (this.#map.complete) clearInterval(this.#ticking);
-    else this.#fetcher.tick(performance.now());
+    else if (now_ms >= this.#full_until_ms) this.#fetcher.tick(now_ms);
   }
 
-  /** @throws Error when there is no room; the copy stays as far as it came */
+  /** @throws Error when there is no room: the copy stays as far as it came, and goes on when there may be room again */
   #store(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
     try {
       // What is all zeros stays a hole.
@@ -149,8 +153,7 @@ export class BaseCopy implements PageSource {
         for (const [i, bytes] of contents.entries()) if (bytes !== null) content?.set(bytes, (first + i) * PAGE_BYTES);
       }
     } catch (error) {
-      this.#closed = true;
-      clearInterval(this.#ticking);
+      this.#full_until_ms = performance.now() + FULL_AGAIN_MS;
       for (let page = first; page < first + pages.length; page += 1) this.#map.remove(block, page);
       throw error;
     }

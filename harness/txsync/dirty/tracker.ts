@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { UserError } from "../../base/errors.ts";
@@ -38,8 +38,8 @@ export interface CollectedPages {
 
 /**
  * Finds the pages of a running QEMU that changed, and keeps for every page the number of the transaction in which it
- * last did (DESIGN.md, "Taking a transaction"). Order of use: stop the guest, `take`, let it run, `collect`, read the
- * spool, `release`; the next `take` only then.
+ * last did (PROTOCOL.md, "A transaction is a table of numbers"). Order of use: stop the guest, `take`, let it run,
+ * `collect`, read the spool, `release`; the next `take` only then.
  */
 export interface DirtyTracker extends AsyncDisposable {
   /** The way in use, and why. */
@@ -84,8 +84,14 @@ export interface TrackerOptions {
   readonly folder?: string;
   /** Status file of the preloaded library: lets `why` say more than "not permitted". */
   readonly shim_status_path?: string;
-  /** Threads of the sure way. */
+  /** Threads of the sure way; the quick way uses two for blocks of `long_pages` pages or more. */
   readonly threads?: number;
+  readonly long_pages?: number;
+}
+
+function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"> {
+  const content_path = join(folder, "spool");
+  return { content_path, entries_path: `${content_path}.pages` };
 }
 
 /** @throws UserError when the helper cannot look at that process. */
@@ -93,7 +99,9 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
   const scan = Pagescan.start(options.pagescan);
   try {
     await scan.request(`attach ${options.pid}`);
-    if (options.threads !== undefined) await scan.request(`threads ${options.threads}`);
+    const { threads, long_pages } = options;
+    if (threads !== undefined || long_pages !== undefined)
+      await scan.request(`threads ${threads ?? 2} ${long_pages ?? ""}`.trimEnd());
     for (const [id, { name, bytes, where }] of options.blocks.entries()) {
       const place =
         where.kind === "file" ? `file ${where.path}` : `memory ${where.address.toString(16)} ${bytes.toString(16)}`;
@@ -105,7 +113,7 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
     const folder = options.folder;
     if (folder !== undefined) {
       await scan.request(`modified ${join(folder, "modified")}`);
-      await scan.request(`spool ${join(folder, "spool")}`);
+      await scan.request(`spool ${spoolPaths(folder).content_path}`);
     }
     return new PagescanTracker(scan, options);
   } catch (error) {
@@ -124,7 +132,7 @@ export class PagescanTracker implements DirtyTracker {
   readonly #names: readonly string[];
   readonly #shim_status_path: string | undefined;
   #mode: FindMode;
-  readonly #folder: string;
+  readonly #folder: string | undefined;
   #why: string;
   #held = false;
   onModeChange: ((mode: FindMode, why: string) => void) | undefined;
@@ -136,7 +144,7 @@ export class PagescanTracker implements DirtyTracker {
     this.#shim_status_path = options.shim_status_path;
     this.#mode = options.prefer === "sure" ? "sure" : "quick";
     this.#why = options.prefer === "sure" ? "asked for" : "not refused so far";
-    this.#folder = options.folder ?? "";
+    this.#folder = options.folder;
   }
 
   get mode(): FindMode {
@@ -200,10 +208,8 @@ export class PagescanTracker implements DirtyTracker {
   async collect(): Promise<CollectedPages> {
     const { fields } = await this.#scan.request("settle");
     const { pages = 0, full = 0, zero = 0, modified = 0, digest1 = 0, digest2 = 0 } = fields;
-    const content_path = join(this.#folder, "spool");
-    const entries_path = `${content_path}.pages`;
     return {
-      spool: { content_path, entries_path, pages, full_pages: full, blocks: this.#names },
+      spool: { ...spoolPaths(this.#folder ?? ""), pages, full_pages: full, blocks: this.#names },
       zero_pages: zero,
       modified_pages: modified,
       digest: { lane1: digest1, lane2: digest2 },
@@ -262,7 +268,11 @@ export class PagescanTracker implements DirtyTracker {
     return runs;
   }
 
+  /** The table stays, for the next tracker of that process; what lies in the spool is nobody's any more. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#scan[Symbol.asyncDispose]();
+    if (this.#folder === undefined) return;
+    const { content_path, entries_path } = spoolPaths(this.#folder);
+    await Promise.all([content_path, entries_path].map((path) => rm(path, { force: true })));
   }
 }

@@ -13,8 +13,8 @@ export interface PageSource {
 
 /**
  * The base: main RAM in a file, the small blocks in memory. Reads by `pread`: a hole reads as zeros and stays a hole
- * (QEMU-FACTS.md, "RAM blocks"). Reads at once and not in a thread: the file is on a tmpfs, and handing 256 KiB over to a
- * thread and back takes several times as long as copying them.
+ * (harness/qemu/FACTS.md, "RAM blocks"). Reads at once and not in a thread: the file is on a tmpfs, and handing 256 KiB
+ * over to a thread and back takes several times as long as copying them.
  */
 export class BasePages implements PageSource {
   readonly #block: string;

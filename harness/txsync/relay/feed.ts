@@ -91,8 +91,8 @@ export class TargetFeed implements Disposable {
   }
 
   /**
-   * QEMU's own recovery handshake, with a target that is `postcopy-paused` (QEMU-FACTS.md, "Taking over the page
-   * service"; QEMU: migration/savevm.c loadvm_postcopy_handle_resume).
+   * QEMU's own recovery handshake, with a target that is `postcopy-paused` (harness/qemu/FACTS.md, "Taking over the
+   * page service"; QEMU: migration/savevm.c loadvm_postcopy_handle_resume).
    * @returns the pages that QEMU has, by block: bit p%8 of byte p/8
    */
   async recover(): Promise<ReadonlyMap<string, Buffer>> {

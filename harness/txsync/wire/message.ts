@@ -4,8 +4,9 @@ import type { Message } from "../core/index.ts";
 import { WireError } from "./frame.ts";
 
 /**
- * Messages of the core as payloads of `message` frames: u32 length of the JSON, JSON, body. The body is the record of
- * an `append` or the bytes of a `package`; the core never sees it. Every field is checked, unknown ones are refused.
+ * Messages of the core as payloads of `message` frames: u32 length of the JSON, JSON, body. The body is the bytes of a
+ * `package`, which the core never sees; a record's bytes go as data (pages/record-frames.ts). Every field is checked,
+ * unknown ones are refused.
  */
 const JSON_MAX = 16 * 1024;
 /** Of a package: what is longer does not travel in a message. */

@@ -220,6 +220,8 @@ export class Ordeal implements AsyncDisposable {
       prefer: this.#prefer,
       folder: this.#guest.folder,
       shim_status_path: this.#guest.status_path,
+      // Small as it is, it is looked through by two threads, as a large guest is.
+      long_pages: 2,
     });
     return this.#tracker;
   }

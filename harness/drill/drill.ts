@@ -2,22 +2,22 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { mkdtemp, open, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { PAGE_BYTES } from "../../../base/page.ts";
-import type { Accel } from "../../../base/run-record.ts";
-import { verifyRamFile } from "../../../guests/integrity/verify-ram.ts";
-import { RAM_BLOCK } from "../../../qemu/command-line.ts";
-import type { LocatedBlock } from "../../../qemu/ram-blocks.ts";
-import { generation, transactionNumber } from "../../core/index.ts";
-import { findBlocks } from "../../dirty/find-blocks.ts";
-import type { PageSet } from "../../dirty/pages.ts";
-import { readSmallBlocks, type SmallBlock } from "../../dirty/small-blocks.ts";
-import { pageSetOf } from "../../dirty/spool.ts";
-import { openTracker, type PagescanTracker } from "../../dirty/tracker.ts";
-import { takeTransaction } from "../../transaction/take.ts";
-import { bytesOf, type Transaction } from "../../transaction/transaction.ts";
-import { feedRestore, machineType } from "../feed.ts";
-import { type Base, buildRamFile, consumeBase } from "../ram-file.ts";
-import { restoreStream } from "../restore-stream.ts";
+import { PAGE_BYTES } from "../base/page.ts";
+import type { Accel } from "../base/run-record.ts";
+import { verifyRamFile } from "../guests/integrity/verify-ram.ts";
+import { RAM_BLOCK } from "../qemu/command-line.ts";
+import type { LocatedBlock } from "../qemu/ram-blocks.ts";
+import { generation, transactionNumber } from "../txsync/core/index.ts";
+import { findBlocks } from "../txsync/dirty/find-blocks.ts";
+import type { PageSet } from "../txsync/dirty/pages.ts";
+import { readSmallBlocks, type SmallBlock } from "../txsync/dirty/small-blocks.ts";
+import { pageSetOf } from "../txsync/dirty/spool.ts";
+import { openTracker, type PagescanTracker } from "../txsync/dirty/tracker.ts";
+import { feedRestore, machineType } from "../txsync/restore/feed.ts";
+import { type Base, buildRamFile, consumeBase } from "../txsync/restore/ram-file.ts";
+import { restoreStream } from "../txsync/restore/restore-stream.ts";
+import { takeTransaction } from "../txsync/transaction/take.ts";
+import { bytesOf, type Transaction } from "../txsync/transaction/transaction.ts";
 import { afterlifeOf } from "./afterlife.ts";
 import { type Comparison, comparing } from "./comparing.ts";
 import { steps, working } from "./guest.ts";
@@ -176,6 +176,8 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
         prefer: options.prefer,
         folder,
         shim_status_path: target.uffd_status_path,
+        // By two threads, as in a guest that is larger than one of a drill.
+        long_pages: 4096,
       }),
     );
   let tracker = await track();

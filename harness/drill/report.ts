@@ -1,4 +1,4 @@
-import type { FindMode } from "../../dirty/tracker.ts";
+import type { FindMode } from "../txsync/dirty/tracker.ts";
 
 export interface Spread {
   readonly p50: number;

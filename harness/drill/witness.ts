@@ -1,11 +1,11 @@
 import { open, readFile } from "node:fs/promises";
-import { PAGE_BYTES } from "../../../base/page.ts";
-import type { LocatedBlock } from "../../../qemu/ram-blocks.ts";
-import type { PageRun, PageSet } from "../../dirty/pages.ts";
-import { lanesOf, sumOf } from "../../dirty/testing/lanes.ts";
-import type { DirtyTracker, Lanes, PagescanTracker } from "../../dirty/tracker.ts";
-import type { Transaction } from "../../transaction/transaction.ts";
-import type { Base } from "../ram-file.ts";
+import { PAGE_BYTES } from "../base/page.ts";
+import type { LocatedBlock } from "../qemu/ram-blocks.ts";
+import type { PageRun, PageSet } from "../txsync/dirty/pages.ts";
+import { lanesOf, sumOf } from "../txsync/dirty/testing/lanes.ts";
+import type { DirtyTracker, Lanes, PagescanTracker } from "../txsync/dirty/tracker.ts";
+import type { Base } from "../txsync/restore/ram-file.ts";
+import type { Transaction } from "../txsync/transaction/transaction.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 

@@ -1,5 +1,5 @@
-import { waitFor } from "../../../base/wait.ts";
-import { verifyRamFile } from "../../../guests/integrity/verify-ram.ts";
+import { waitFor } from "../base/wait.ts";
+import { verifyRamFile } from "../guests/integrity/verify-ram.ts";
 import { statusOf, steps, working } from "./guest.ts";
 import type { DrillMachine } from "./machine.ts";
 import { migrate } from "./migrate.ts";

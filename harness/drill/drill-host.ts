@@ -3,12 +3,12 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import type { StartedTestContainer } from "testcontainers";
-import { startContainer } from "../../../fleet/container.ts";
-import { ensureEngine } from "../../../fleet/engine.ts";
-import { ensureImages } from "../../../fleet/images.ts";
-import { ownerOf } from "../../../fleet/owner.ts";
-import { HOST_RIGHTS } from "../../../fleet/rights.ts";
-import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../../../qemu/accel.ts";
+import { startContainer } from "../fleet/container.ts";
+import { ensureEngine } from "../fleet/engine.ts";
+import { ensureImages } from "../fleet/images.ts";
+import { ownerOf } from "../fleet/owner.ts";
+import { HOST_RIGHTS } from "../fleet/rights.ts";
+import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../qemu/accel.ts";
 import type { DrillOptions } from "./drill.ts";
 import type { DrillReport } from "./report.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DEFAULT_QEMU, QEMU_NAMES } from "../../../fleet/images.ts";
+import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import { DrillHost } from "./drill-host.ts";
 import type { DrillReport } from "./report.ts";
 

@@ -2,12 +2,12 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
 import { createConnection } from "node:net";
-import type { Accel } from "../../../base/run-record.ts";
-import { waitFor } from "../../../base/wait.ts";
-import { LedgerClient } from "../../../guests/integrity/ledger-client.ts";
-import { qemuArgv } from "../../../qemu/command-line.ts";
-import { QmpClient } from "../../../qemu/qmp.ts";
-import { tryConnect } from "../../../qemu/unix-socket.ts";
+import type { Accel } from "../base/run-record.ts";
+import { waitFor } from "../base/wait.ts";
+import { LedgerClient } from "../guests/integrity/ledger-client.ts";
+import { qemuArgv } from "../qemu/command-line.ts";
+import { QmpClient } from "../qemu/qmp.ts";
+import { tryConnect } from "../qemu/unix-socket.ts";
 
 export interface DrillMachineOptions {
   readonly name: string;

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { DYING_POINTS, type PagescanTracker } from "../../dirty/tracker.ts";
-import { Random } from "../../sim/random.ts";
+import { DYING_POINTS, type PagescanTracker } from "../txsync/dirty/tracker.ts";
+import { Random } from "../txsync/sim/random.ts";
 
 /** What comes between the takes of a drill, and into them: an agent that is killed takes its helper with it. */
 export type Trouble =

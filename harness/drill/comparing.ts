@@ -1,6 +1,6 @@
-import { pagesOf } from "../../dirty/pages.ts";
-import { PagescanError } from "../../dirty/pagescan.ts";
-import type { DirtyTracker, PagescanTracker } from "../../dirty/tracker.ts";
+import { pagesOf } from "../txsync/dirty/pages.ts";
+import { PagescanError } from "../txsync/dirty/pagescan.ts";
+import type { DirtyTracker, PagescanTracker } from "../txsync/dirty/tracker.ts";
 
 /** What came of looking both ways. */
 export interface Comparison {

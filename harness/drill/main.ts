@@ -1,4 +1,4 @@
-import { messageOf } from "../../../base/errors.ts";
+import { messageOf } from "../base/errors.ts";
 import { type DrillOptions, drill } from "./drill.ts";
 
 /** Runs one drill: options as JSON in the first argument, the report as JSON on standard output. */

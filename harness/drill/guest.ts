@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
-import { PAGE_BYTES } from "../../../base/page.ts";
-import { waitFor } from "../../../base/wait.ts";
-import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../../guests/integrity/status-page.ts";
+import { PAGE_BYTES } from "../base/page.ts";
+import { waitFor } from "../base/wait.ts";
+import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../guests/integrity/status-page.ts";
 import type { DrillMachine } from "./machine.ts";
 
 /** The guest's status page, once it is valid. */

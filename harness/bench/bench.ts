@@ -1,0 +1,90 @@
+import { rm } from "node:fs/promises";
+import { loadavg } from "node:os";
+import { join, relative } from "node:path";
+import { messageOf } from "../base/errors.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+import type { AccelChoice } from "../qemu/accel.ts";
+import type { RunEnvironment, RunRequest } from "../run/run.ts";
+import type { Scenario } from "../run/scenario.ts";
+import { runSuite } from "../run/suite.ts";
+import { Estimate } from "./estimate.ts";
+import { measure } from "./measure.ts";
+import type { Planned } from "./plan.ts";
+import type { Sample } from "./result.ts";
+
+export interface BenchRuns {
+  /** Its runs_folder is where the runs go. */
+  readonly environment: RunEnvironment;
+  readonly plan: readonly Planned[];
+  readonly scenario: (id: string) => Scenario;
+  readonly accel: AccelChoice;
+  /** The bench's folder: samples name their runs relative to it. */
+  readonly folder: string;
+  readonly onStarted: (run: Planned, nth: number, left_ms: number) => void;
+  readonly onSample: (sample: Sample, nth: number, left_ms: number) => void;
+  readonly say: (line: string) => void;
+}
+
+/**
+ * Runs a plan, one run at a time, in its order, by way of the runner of scenarios. An interrupt ends it: what was
+ * measured until then is handed back, the run that was going on is not among it.
+ */
+export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSuite): Promise<readonly Sample[]> {
+  const { environment, plan, accel, folder, onStarted, onSample, say } = what;
+  const samples: Sample[] = [];
+  const estimate = new Estimate();
+  for (const [index, planned] of plan.entries()) {
+    if (environment.signal.aborted) break;
+    onStarted(planned, index + 1, estimate.left_ms(plan.slice(index)));
+    const events: TimelineEvent[] = [];
+    const load_before = loadavg()[0] ?? 0;
+    const began_ms = performance.now();
+    const [finished] = await suite(
+      environment,
+      [requestOf(planned, what.scenario(planned.scenario), accel, (event) => events.push(event))],
+      1,
+      () => undefined,
+    );
+    if (finished === undefined || environment.signal.aborted) break;
+    const { record } = finished;
+    const took_ms = Math.round(performance.now() - began_ms);
+    estimate.ran(planned, took_ms);
+    // As large as what the guest changed, times a few hundred runs; its figures are taken from the timeline.
+    await rm(join(finished.folder, "escrow-log"), { recursive: true, force: true }).catch((error: unknown) =>
+      say(`the escrow's log of ${record.id} could not be removed: ${messageOf(error)}`),
+    );
+    const sample: Sample = {
+      ...planned,
+      verdict: record.verdict,
+      as_expected: record.as_expected,
+      why: record.why,
+      run: relative(folder, finished.folder),
+      took_ms,
+      load_before,
+      ...measure(record, events),
+    };
+    samples.push(sample);
+    onSample(sample, index + 1, estimate.left_ms(plan.slice(index + 1)));
+  }
+  return samples;
+}
+
+function requestOf(
+  { recovery, memory_mib, write_rate_pages_per_s, seed }: Planned,
+  scenario: Scenario,
+  { accel, why }: AccelChoice,
+  onEvent: (event: TimelineEvent) => void,
+): RunRequest {
+  return {
+    scenario,
+    recovery,
+    guest: "integrity",
+    accel,
+    accel_why: why,
+    seed,
+    memory_bytes: memory_mib * 1024 ** 2,
+    work: { write_rate_pages_per_s },
+    keep: false,
+    onEvent,
+  };
+}

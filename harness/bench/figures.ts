@@ -1,0 +1,99 @@
+import type { Recovery } from "../base/run-record.ts";
+import type { Measure, Measures } from "./measure.ts";
+import { type Configuration, PROTECTION, RECOVERIES } from "./plan.ts";
+import type { ConfigurationFigures, Group, Pooled, Ratios, Sample } from "./result.ts";
+import { quantileOf, ratiosOf, type Spread, spreadOf } from "./spread.ts";
+
+/** What the samples of a bench say, by configuration. */
+export function figuresOf(
+  configurations: readonly Configuration[],
+  samples: readonly Sample[],
+): readonly ConfigurationFigures[] {
+  return configurations.map(({ memory_mib, write_rate_pages_per_s }) => {
+    const here = samples.filter(
+      (sample) => sample.memory_mib === memory_mib && sample.write_rate_pages_per_s === write_rate_pages_per_s,
+    );
+    const of = (scenario: string, recovery: Recovery): readonly Sample[] =>
+      here.filter((sample) => sample.scenario === scenario && sample.recovery === recovery);
+    const stock = of(PROTECTION.stock.scenario, "stock");
+    const txsync = of(PROTECTION.txsync.scenario, "txsync");
+    const pooled = pooledOf(txsync);
+    return {
+      memory_mib,
+      write_rate_pages_per_s,
+      stock: groupOf("stock", stock),
+      txsync: groupOf("txsync", txsync),
+      ratios: ratiosBetween(txsync, stock),
+      ...(pooled === undefined ? {} : { pooled }),
+      recovery: Object.fromEntries(RECOVERIES.map((scenario) => [scenario, groupOf("txsync", of(scenario, "txsync"))])),
+    };
+  });
+}
+
+function groupOf(recovery: Recovery, samples: readonly Sample[]): Group {
+  const good = samples.filter(({ as_expected }) => as_expected);
+  const names = new Set(good.flatMap(({ measures }) => Object.keys(measures) as Measure[]));
+  const spreads: { -readonly [M in keyof Measures]: Spread } = {};
+  for (const name of names) {
+    const spread = spreadOf(good.flatMap(({ measures }) => measures[name] ?? []));
+    if (spread !== undefined) spreads[name] = spread;
+  }
+  return { recovery, runs: samples.length, as_expected: good.length, spreads };
+}
+
+/** Each run with that of its own turn: what drifts between turns drops out. */
+function ratiosBetween(txsync: readonly Sample[], stock: readonly Sample[]): Ratios {
+  const partner = new Map(stock.flatMap((sample) => (sample.as_expected ? [[sample.turn, sample]] : [])));
+  const of = (name: Measure): Spread | undefined =>
+    spreadOf(
+      ratiosOf(
+        txsync.flatMap((sample) =>
+          sample.as_expected ? [[sample.measures[name], partner.get(sample.turn)?.measures[name]] as const] : [],
+        ),
+      ),
+    );
+  const [total, wire_bytes, steps_per_s] = [of("total_ms"), of("wire_bytes"), of("steps_per_s")];
+  return {
+    ...(total === undefined ? {} : { total }),
+    ...(wire_bytes === undefined ? {} : { wire_bytes }),
+    ...(steps_per_s === undefined ? {} : { steps_per_s }),
+  };
+}
+
+function pooledOf(samples: readonly Sample[]): Pooled | undefined {
+  const still = samples.flatMap(({ as_expected, pauses }) =>
+    as_expected ? pauses.map(({ still_ms }) => still_ms) : [],
+  );
+  const [p50_ms, p99_ms, max_ms] = [0.5, 0.99, 1].map((share) => quantileOf(still, share));
+  if (p50_ms === undefined || p99_ms === undefined || max_ms === undefined) return undefined;
+  return { pauses: still.length, p50_ms, p99_ms, max_ms };
+}
+
+/** A median of fewer says nothing. */
+export const RUNS_NEEDED = 5;
+
+/** What a reader has to know before believing a figure, made from the samples alone. */
+export function notesOf(samples: readonly Sample[], planned: number): readonly string[] {
+  const notes: string[] = [];
+  const failed = samples.filter(({ as_expected }) => !as_expected);
+  if (failed.length > 0) {
+    const names = [...new Set(failed.map(({ scenario, recovery }) => `${scenario} ${recovery}`))].join(", ");
+    notes.push(
+      `${failed.length} of ${samples.length} runs did not come out as expected (${names}): no figure is made of them.`,
+    );
+  }
+  if (samples.length < planned)
+    notes.push(`Only ${samples.length} of ${planned} runs were made: the bench was interrupted.`);
+  const turns = new Set(samples.map(({ turn }) => turn)).size;
+  if (turns < RUNS_NEEDED)
+    notes.push(
+      `${turns === 1 ? "One run" : `${turns} runs`} of each: too few for figures, of which a median takes at least ${RUNS_NEEDED}.`,
+    );
+  const pauses = samples.flatMap((sample) => sample.pauses);
+  const unstamped = pauses.filter(({ stamped }) => !stamped).length;
+  if (unstamped > 0)
+    notes.push(
+      `${unstamped === pauses.length ? "All" : `${unstamped} of ${pauses.length}`} pauses are as the agent saw them (pause_ms), not by QEMU's stamps (still_ms): they are longer by what the answer to cont was late.`,
+    );
+  return notes;
+}

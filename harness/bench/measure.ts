@@ -1,0 +1,179 @@
+import type { RunRecord } from "../base/run-record.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+import { quantileOf } from "./spread.ts";
+
+/** How long the guest stood still for one transaction, and the parts of it. */
+export interface Pause {
+  readonly still_ms: number;
+  /** By QEMU's own stamps of STOP and RESUME; false: as the agent saw it, which is later by what `cont`'s answer was late. */
+  readonly stamped: boolean;
+  readonly stop_ms: number;
+  readonly device_ms: number;
+  readonly find_copy_ms: number;
+  /** Absent without stamps. */
+  readonly cont_ms?: number;
+}
+
+/** What was measured in one run. Absent: the run has no such thing. */
+export interface Measures {
+  /** From asking for the migration until it was settled. */
+  readonly total_ms?: number;
+  /** Sent on the fabric meanwhile by all three hosts, headers and acknowledgements included. */
+  readonly wire_bytes?: number;
+  /** Of the guest on the target, while it is being carried over. */
+  readonly steps_per_s?: number;
+  readonly downtime_ms?: number;
+  readonly transactions?: number;
+  readonly pause_p50_ms?: number;
+  readonly pause_p99_ms?: number;
+  readonly stop_p50_ms?: number;
+  readonly stop_p99_ms?: number;
+  readonly device_p50_ms?: number;
+  readonly device_p99_ms?: number;
+  readonly find_copy_p50_ms?: number;
+  readonly find_copy_p99_ms?: number;
+  readonly cont_p50_ms?: number;
+  readonly cont_p99_ms?: number;
+  /** How long the guest's output was held back while it was protected. */
+  readonly output_p50_ms?: number;
+  readonly output_p99_ms?: number;
+  /** Processor time of the three agents and their helpers, and the same per second of the migration. */
+  readonly agents_cpu_ms?: number;
+  readonly agents_cpu_share?: number;
+  readonly agent_rss_max_mib?: number;
+  readonly control_late_p99_ms?: number;
+  readonly control_late_max_ms?: number;
+  readonly detect_ms?: number;
+  readonly recover_ms?: number;
+  readonly lost_steps?: number;
+}
+export type Measure = keyof Measures;
+
+/** A run as the bench keeps it: what was measured, and every single value that a percentile was made of. */
+export interface Measured {
+  readonly measures: Measures;
+  readonly pauses: readonly Pause[];
+  /** How long output waited, ms, each time that some was let out while the guest was protected. */
+  readonly output_waits_ms: readonly number[];
+}
+
+/** What a run's record and timeline tell; a function of them, so that it can be made again from what a bench kept. */
+export function measure(record: RunRecord, events: readonly TimelineEvent[]): Measured {
+  const pauses = events.flatMap((event) => (event.kind === "tx.taken" ? [pauseOf(event)] : []));
+  const output_waits_ms = heldBack(events);
+  const { timings } = record;
+  const of = (pick: (pause: Pause) => number | undefined): number[] => pauses.flatMap((pause) => pick(pause) ?? []);
+  const total_ms = timings.migration_ms;
+  const usage = usageIn(events);
+  const measures: { [M in Measure]: number | undefined } = {
+    total_ms,
+    wire_bytes: usage.wire_bytes,
+    steps_per_s: stepsPerSecond(events),
+    downtime_ms: timings.downtime_ms,
+    transactions: timings.transactions,
+    ...percentiles(
+      "pause",
+      of(({ still_ms }) => still_ms),
+    ),
+    ...percentiles(
+      "stop",
+      of(({ stop_ms }) => stop_ms),
+    ),
+    ...percentiles(
+      "device",
+      of(({ device_ms }) => device_ms),
+    ),
+    ...percentiles(
+      "find_copy",
+      of(({ find_copy_ms }) => find_copy_ms),
+    ),
+    ...percentiles(
+      "cont",
+      of(({ cont_ms }) => cont_ms),
+    ),
+    ...percentiles("output", output_waits_ms),
+    agents_cpu_ms: usage.agents_cpu_ms,
+    agents_cpu_share:
+      usage.agents_cpu_ms === undefined || !total_ms ? undefined : round(usage.agents_cpu_ms / total_ms, 3),
+    agent_rss_max_mib: timings.agent_rss_max_mib,
+    control_late_p99_ms: timings.control_late_p99_ms,
+    control_late_max_ms: timings.control_late_max_ms,
+    detect_ms: timings.detect_ms,
+    recover_ms: timings.recover_ms,
+    lost_steps: timings.lost_steps,
+  };
+  return { measures: present(measures), pauses, output_waits_ms };
+}
+
+/**
+ * How long output waited on the target while it was protected: before switchover and after handoff whatever comes goes
+ * out at once, and there is far more of it.
+ */
+function heldBack(events: readonly TimelineEvent[]): readonly number[] {
+  const over_ms = events.find(({ kind }) => kind === "handoff")?.at_ms ?? Number.POSITIVE_INFINITY;
+  return events.flatMap((event) =>
+    event.kind === "gate.released" && event.lane === "target" && event.at_ms <= over_ms ? [event.waited_ms] : [],
+  );
+}
+
+function pauseOf(event: Extract<TimelineEvent, { readonly kind: "tx.taken" }>): Pause {
+  const { still_ms, cont_ms, stop_ms, device_ms, find_ms, copy_ms, pause_ms } = event;
+  return {
+    still_ms: still_ms ?? pause_ms,
+    stamped: still_ms !== undefined,
+    stop_ms,
+    device_ms,
+    find_copy_ms: round(find_ms + copy_ms, 3),
+    ...(cont_ms === undefined ? {} : { cont_ms }),
+  };
+}
+
+function percentiles<Name extends string>(
+  name: Name,
+  values: readonly number[],
+): Record<`${Name}_p50_ms` | `${Name}_p99_ms`, number | undefined> {
+  const at = (share: number): number | undefined => {
+    const value = quantileOf(values, share);
+    return value === undefined ? undefined : round(value, 3);
+  };
+  return { [`${name}_p50_ms`]: at(0.5), [`${name}_p99_ms`]: at(0.99) } as Record<
+    `${Name}_p50_ms` | `${Name}_p99_ms`,
+    number | undefined
+  >;
+}
+
+/** The last word of each host, summed. A host that died has used what it was last seen to have. */
+function usageIn(events: readonly TimelineEvent[]): { wire_bytes?: number; agents_cpu_ms?: number } {
+  const last = new Map<string, Extract<TimelineEvent, { readonly kind: "host.usage" }>>();
+  for (const event of events) if (event.kind === "host.usage") last.set(event.lane, event);
+  if (last.size === 0) return {};
+  const all = [...last.values()];
+  const cpu = all.flatMap(({ agent_cpu_ms }) => agent_cpu_ms ?? []);
+  return {
+    wire_bytes: all.reduce((sum, { sent_bytes }) => sum + sent_bytes, 0),
+    ...(cpu.length === 0 ? {} : { agents_cpu_ms: cpu.reduce((sum, ms) => sum + ms, 0) }),
+  };
+}
+
+/** Looks closer together than this say little about a rate: they are 50 ms apart, and a busy machine delays each. */
+const RATE_OVER_MS = 200;
+
+/** Between the first and the last look at the guest on the target, until its protection ends or it was settled. */
+function stepsPerSecond(events: readonly TimelineEvent[]): number | undefined {
+  const over_ms =
+    events.find(({ kind }) => kind === "handoff" || kind === "run.settled")?.at_ms ?? Number.POSITIVE_INFINITY;
+  const looks = events.flatMap((event) =>
+    event.kind === "guest.progress" && event.host === "target" && event.at_ms <= over_ms ? [event] : [],
+  );
+  const [first, last] = [looks[0], looks.at(-1)];
+  if (first === undefined || last === undefined || last.at_ms - first.at_ms < RATE_OVER_MS) return undefined;
+  return round(((last.step - first.step) / (last.at_ms - first.at_ms)) * 1000, 1);
+}
+
+function round(value: number, digits: number): number {
+  return Math.round(value * 10 ** digits) / 10 ** digits;
+}
+
+function present(measures: { [M in Measure]: number | undefined }): Measures {
+  return Object.fromEntries(Object.entries(measures).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,212 @@
+import { randomBytes, randomInt } from "node:crypto";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { aboutLines, tablesOf } from "../../reports/bench/rows.ts";
+import { writeBench } from "../../reports/bench/write.ts";
+import { writeSuite } from "../../reports/suite.ts";
+import { writeReports } from "../../reports/write.ts";
+import { SCENARIOS } from "../../scenarios/index.ts";
+import { messageOf } from "../base/errors.ts";
+import { benchRuns } from "../bench/bench.ts";
+import { roughly } from "../bench/estimate.ts";
+import { figuresOf, notesOf, RUNS_NEEDED } from "../bench/figures.ts";
+import { machineNow, notQuiet } from "../bench/machine.ts";
+import { configurationsOf, PARTS, type Planned, planOf } from "../bench/plan.ts";
+import { BENCH_VERSION, type BenchResult, type Sample } from "../bench/result.ts";
+import { DEFAULT_QEMU } from "../fleet/images.ts";
+import { checkWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
+import { PURE_POSTCOPY, type Scenario } from "../run/scenario.ts";
+import { textTable } from "../run/table.ts";
+import { interruptible } from "./interrupt.ts";
+import { LIMITS } from "./limits.ts";
+import { listWithin, oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
+import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { stamp } from "./stamp.ts";
+
+interface BenchOptions {
+  readonly quick?: boolean;
+  readonly memory?: readonly number[];
+  readonly writeRate?: readonly number[];
+  readonly repeat?: number;
+  readonly qemu: string;
+  readonly accel: "auto" | "kvm" | "tcg";
+  readonly seed?: number;
+  readonly json?: boolean;
+}
+
+const FULL = { memory: [128, 1024, 4096], writeRate: [1_000, 20_000, 100_000], repeat: RUNS_NEEDED };
+/** What two minutes hold. */
+const QUICK = { memory: [128], writeRate: [1_000], repeat: 2 };
+const RATE = { least: 0, most: WRITE_RATE_MAX };
+
+export function registerBench(program: Command): void {
+  program
+    .command("bench")
+    .description(
+      "measure recovery, and what protection costs against stock, by size of the guest and by how much it writes",
+    )
+    .option("--quick", "about two minutes: one small guest, two runs of each; too few for figures")
+    .option(
+      "--memory <MiB,…>",
+      `sizes of the guest, each ${rangeOf(LIMITS.memory_mib)}; default ${FULL.memory.join(",")}`,
+      listWithin(LIMITS.memory_mib),
+    )
+    .option(
+      "--write-rate <pages/s,…>",
+      `pages that the guest rewrites in a second, each ${rangeOf(RATE)}; default ${FULL.writeRate.join(",")}`,
+      listWithin(RATE),
+    )
+    .option(
+      "--repeat <times>",
+      `runs of each, in turns; default ${FULL.repeat}, fewer make no figures`,
+      within(LIMITS.repeat),
+    )
+    .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
+    .option("--accel <kind>", "auto, kvm or tcg", oneOf("auto", "kvm", "tcg"), "tcg")
+    .option(
+      "--seed <number>",
+      `seed of the first turn's guests, ${rangeOf(LIMITS.seed)}; default is a new one`,
+      within(LIMITS.seed),
+    )
+    .option("--json", "one JSON object on standard output, and nothing else there")
+    .action((options: BenchOptions) => interruptible((signal) => bench(options, signal)));
+}
+
+async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> {
+  const machine = machineNow();
+  const loud = notQuiet(machine);
+  if (loud !== undefined) say(`*** ${loud}`);
+  const chosen = options.quick ? QUICK : FULL;
+  const [memories, rates, repeat] = [
+    options.memory ?? chosen.memory,
+    options.writeRate ?? chosen.writeRate,
+    options.repeat ?? chosen.repeat,
+  ];
+  checkMemory(Math.max(...memories) * 1024 ** 2, 1);
+  for (const memory of memories)
+    for (const rate of rates) checkWork("integrity", memory * 1024 ** 2, { write_rate_pages_per_s: rate });
+  const started_at = new Date();
+  const seed = options.seed ?? randomInt(2 ** 32);
+  const configurations = configurationsOf(memories, rates);
+  const plan = planOf(configurations, repeat, seed);
+  const folder = join(RUNS_FOLDER, `bench-${stamp(started_at)}-${randomBytes(2).toString("hex")}`);
+  const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: join(folder, "runs") };
+  const accel = await accelFor(environment, "integrity", options.accel);
+  say(`QEMU ${environment.qemu_version}, integrity guest, ${accel.accel}: ${accel.why}`);
+  say(
+    `${plan.length} runs: ${configurations.length} configurations, ${PARTS.length} scenarios of each, ${repeat} times, in turns`,
+  );
+  if (options.quick) say("--quick: too few runs for figures; it shows that the bench works here, and what it tells");
+  signal.throwIfAborted();
+  const samples: Sample[] = [];
+  const running = benchRuns({
+    environment,
+    plan,
+    scenario,
+    accel,
+    folder,
+    onStarted: (run, nth, left_ms) => {
+      if (nth === 1) say(`this will take about ${roughly(left_ms)}, by a guess`);
+      if (process.stderr.isTTY === true) process.stderr.write(`${progressLine(run, nth, plan.length)} …\r`);
+    },
+    onSample: (sample, nth, left_ms) => {
+      samples.push(sample);
+      say(sampleLine(sample, nth, plan.length, left_ms));
+    },
+    say,
+  });
+  // Whatever ends it early, hours of what was measured are not lost by it.
+  const [ended] = await Promise.allSettled([running]);
+  if (samples.length === 0) {
+    say("nothing was measured: nothing is written");
+    if (ended.status === "rejected") throw ended.reason;
+    return;
+  }
+  const result: BenchResult = {
+    version: BENCH_VERSION,
+    started_at: started_at.toISOString(),
+    finished_at: new Date().toISOString(),
+    command: commandOf(options, seed),
+    quick: options.quick === true,
+    planned: plan.length,
+    repeat,
+    seed,
+    qemu: environment.qemu,
+    qemu_version: environment.qemu_version,
+    accel: accel.accel,
+    accel_why: accel.why,
+    guest: "integrity",
+    cap_bytes_per_s: PURE_POSTCOPY.bandwidth_bytes_per_s,
+    versions: environment.versions,
+    machine,
+    notes: [...(loud === undefined ? [] : [loud]), ...notesOf(samples, plan.length)],
+    figures: figuresOf(configurations, samples),
+    samples,
+  };
+  const page = await writeAll(folder, result);
+  if (options.json) console.log(JSON.stringify(result));
+  else console.log(textOf(result, page));
+  if (ended.status === "rejected") throw ended.reason;
+  process.exitCode = samples.every(({ as_expected }) => as_expected) ? 0 : 1;
+}
+
+function scenario(id: string): Scenario {
+  const found = SCENARIOS.find((known) => known.id === id);
+  if (found === undefined) throw new Error(`there is no scenario ${id}`);
+  return found;
+}
+
+/** The bench's own report, and those of its runs; a page that cannot be written takes no figure away. */
+async function writeAll(folder: string, result: BenchResult): Promise<string | undefined> {
+  try {
+    await writeSuite(
+      join(folder, "runs"),
+      result.samples.map(({ run }) => join(folder, run)),
+      { started_at: result.started_at, command: result.command },
+    );
+    await writeReports(join(folder, "runs"));
+  } catch (error) {
+    say(`the reports of the runs could not be written: ${messageOf(error)}`);
+  }
+  try {
+    return await writeBench(folder, result);
+  } catch (error) {
+    say(`the report could not be written: ${messageOf(error)}`);
+    return undefined;
+  }
+}
+
+function textOf(result: BenchResult, page: string | undefined): string {
+  return [
+    "",
+    ...aboutLines(result),
+    ...result.notes.map((note) => `*** ${note}`),
+    ...tablesOf(result).map(({ title, heading, rows }) => `\n${title}\n${textTable(heading, rows)}`),
+    ...(page === undefined ? [] : [`\nreport: ${page}`]),
+  ].join("\n");
+}
+
+function progressLine(
+  { turn, scenario, recovery, memory_mib, write_rate_pages_per_s }: Planned,
+  nth: number,
+  of: number,
+): string {
+  return `${String(nth).padStart(String(of).length)}/${of} turn ${turn} ${`${scenario} ${recovery}`.padEnd(25)} ${memory_mib} MiB ${write_rate_pages_per_s} pages/s`;
+}
+
+function sampleLine(sample: Sample, nth: number, of: number, left_ms: number): string {
+  const came = sample.as_expected ? sample.verdict : `${sample.verdict}, NOT AS EXPECTED: ${sample.why.split("\n")[0]}`;
+  const left = nth < of ? `; about ${roughly(left_ms)} left` : "";
+  return `${progressLine(sample, nth, of)}  ${(sample.took_ms / 1000).toFixed(1)} s  ${came}${left}`;
+}
+
+/** The command that measures the same again, seed included. */
+function commandOf({ quick, memory, writeRate, repeat, qemu, accel }: BenchOptions, seed: number): string {
+  const words = ["npx tsx harness/cli.ts bench"];
+  if (quick) words.push("--quick");
+  if (memory !== undefined) words.push(`--memory ${memory.join(",")}`);
+  if (writeRate !== undefined) words.push(`--write-rate ${writeRate.join(",")}`);
+  if (repeat !== undefined) words.push(`--repeat ${repeat}`);
+  words.push(`--qemu ${qemu}`, `--accel ${accel}`, `--seed ${seed}`);
+  return words.join(" ");
+}

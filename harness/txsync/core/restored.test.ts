@@ -1,0 +1,119 @@
+import { describe, expect, it } from "vitest";
+import { type AgentState, frameNumber, type HostMemory, transactionNumber } from "./index.ts";
+import { Trio } from "./testing/trio.ts";
+
+/** The target's QEMU has died, and the source has its VM ready, of a transaction that covers three frames. */
+function ready(): Trio {
+  const trio = new Trio();
+  trio.shells.runs = "hold";
+  trio.switchOver();
+  trio.says(3);
+  trio.event("target", { kind: "qemuGone" });
+  trio.beat(2);
+  restored(trio);
+  trio.beat(1);
+  return trio;
+}
+
+function restored(trio: Trio): void {
+  const { opened } = trio.states.source;
+  const n = transactionNumber(trio.states.escrow.log?.last ?? 0);
+  const [mark, acked] = [frameNumber(3), frameNumber(1)];
+  trio.event("source", { kind: "restoreReady", generation: opened.generation, n, mark, acked });
+}
+
+const says = (trio: Trio, upTo: number): void => trio.event("source", { kind: "output", upTo: frameNumber(upTo) });
+
+describe("a restored VM that was asked to run", () => {
+  it("lets nothing out that its transaction does not cover, before it is known to run", () => {
+    const trio = ready();
+    expect(trio.of("source", "runQemu")).toHaveLength(1);
+    expect(trio.states.source).toMatchObject({ vm: "ready", opened: { mode: "final", owner: "source" } });
+    says(trio, 5);
+    trio.beat(2);
+    expect(trio.of("source", "releaseOutput")).toMatchObject([{ from: 2, to: 3 }]);
+    trio.event("source", { kind: "vmRunning" });
+    expect(trio.of("source", "releaseOutput").at(-1)).toMatchObject({ from: 4, to: 5 });
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "completed", ranFree: true });
+  });
+
+  it("is asked again, a heartbeat later, when QEMU says that it does not run", () => {
+    const trio = ready();
+    trio.event("source", { kind: "runFailed" });
+    expect(trio.of("source", "runQemu")).toHaveLength(1);
+    trio.shells.runs = "running";
+    trio.beat(2);
+    expect(trio.of("source", "runQemu")).toHaveLength(2);
+    expect(trio.states.source.vm).toBe("running");
+    trio.event("source", { kind: "runFailed" });
+    trio.beat(2);
+    expect(trio.of("source", "runQemu")).toHaveLength(2);
+  });
+
+  it("is restored again from the same when it dies before it was known to run, and what it said is nobody's", () => {
+    const trio = ready();
+    says(trio, 5);
+    trio.event("source", { kind: "qemuGone" });
+    trio.event("source", { kind: "edgeConnected", upTo: frameNumber(3) });
+    expect(trio.of("source", "releaseOutput").every(({ to }) => to <= 3)).toBe(true);
+    trio.shells.runs = "running";
+    trio.beat(3);
+    const restores = trio.of("source", "startRestore");
+    expect(restores).toHaveLength(2);
+    expect(restores[1]).toMatchObject({ n: restores[0]?.n, from: "log" });
+    expect(restores[1]?.generation).toBeGreaterThan(trio.states.source.opened.generation - 1);
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "claim" });
+    restored(trio);
+    trio.beat(2);
+    expect(trio.states.source).toMatchObject({ vm: "running", opened: { mode: "final" }, gate: { released: 3 } });
+    says(trio, 4);
+    expect(trio.of("source", "releaseOutput").at(-1)).toMatchObject({ from: 4, to: 4 });
+  });
+
+  it("is lost, and said to be, when it dies after it was known to run", () => {
+    const trio = ready();
+    trio.event("source", { kind: "vmRunning" });
+    trio.event("source", { kind: "qemuGone" });
+    trio.beat(5);
+    expect(trio.of("source", "startRestore")).toHaveLength(1);
+    expect(trio.reports("source", "lost")).toHaveLength(1);
+    expect(trio.states.source.phase).toBe("lost");
+  });
+
+  describe("whose agent died", () => {
+    const again = (trio: Trio, found: Partial<HostMemory>): AgentState => {
+      const { promised, everFree, ranFree, gate } = trio.states.source;
+      trio.start("source", {
+        durable: { descriptor: promised, opened: true },
+        memory: { ...trio.remembered, everFree, ranFree, produced: gate.produced, acked: gate.acked, ...found },
+      });
+      // Just started it has to listen for a lease first.
+      trio.beat(8);
+      return trio.states.source;
+    };
+
+    it("and that died with it, is restored again, and nothing of what it said leaves", () => {
+      const trio = ready();
+      says(trio, 5);
+      const { opened } = again(trio, { vm: "none" });
+      expect(opened).toMatchObject({ owner: "source", mode: "claim" });
+      expect(trio.of("source", "startRestore")).toHaveLength(2);
+      expect(trio.of("source", "releaseOutput").every(({ to }) => to <= 3)).toBe(true);
+    });
+
+    it("and that stands ready still, is asked again", () => {
+      const trio = ready();
+      trio.shells.runs = "running";
+      const { restored } = trio.states.source;
+      expect(again(trio, { vm: "ready", restored })).toMatchObject({ vm: "running", phase: "completed" });
+      expect(trio.of("source", "runQemu")).toHaveLength(2);
+    });
+
+    it("and that had run, is not", () => {
+      const trio = ready();
+      trio.event("source", { kind: "vmRunning" });
+      expect(again(trio, { vm: "none" }).ranFree).toBe(true);
+      expect(trio.of("source", "startRestore")).toHaveLength(1);
+    });
+  });
+});
