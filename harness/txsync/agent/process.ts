@@ -83,6 +83,14 @@ export function goWithTheOthers(pid: number): void {
   priority(pid, 0);
 }
 
+/**
+ * QEMU's main loop goes before its vCPUs: it is what a transaction waits for while the guest stands still (`stop`, device
+ * state, `cont`). To be called when the vCPUs have their threads: they keep their place.
+ */
+export function mainLoopGoesFirst(pid: number): void {
+  priority(pid, -10);
+}
+
 function priority(pid: number, nice: number): string | undefined {
   try {
     setPriority(pid, nice);

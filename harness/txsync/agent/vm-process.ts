@@ -18,6 +18,7 @@ import {
   goWithTheOthers,
   isProgram,
   lastLines,
+  mainLoopGoesFirst,
   makeFifos,
   monitored,
   openFifos,
@@ -129,6 +130,7 @@ export class VmProcess {
       const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
       const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
       await vm.#attach(qmp);
+      mainLoopGoesFirst(pid);
       return vm;
     } catch (error) {
       // Nobody would know of it, and the next one gets the same memory.
