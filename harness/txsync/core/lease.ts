@@ -2,6 +2,9 @@ import type { Status } from "./message.ts";
 import type { AgentState, Draft } from "./state.ts";
 import type { Descriptor, Role } from "./values.ts";
 
+/** Of silence, before a migration is given up whose VM runs on at its source all the while. */
+const PATIENCE_LEASES = 4;
+
 /**
  * Who is heard. "Hears" means an answered round trip whose question was sent within the lease, by the local clock;
  * so a one-way cut counts as a cut, and both ends of a link come to the same view. Leases only decide when to try
@@ -9,6 +12,14 @@ import type { Descriptor, Role } from "./values.ts";
  */
 export function hears(s: AgentState, peer: Role): boolean {
   return s.now_ms - heardAt(s, peer) <= s.config.lease_ms;
+}
+
+/**
+ * Not heard for several leases: what is only a matter of patience is given up no earlier. Whoever is short of a processor
+ * for a moment loses a lease by it, and no more.
+ */
+export function isGone(s: AgentState, peer: Role): boolean {
+  return s.now_ms - heardAt(s, peer) > PATIENCE_LEASES * s.config.lease_ms;
 }
 
 /** Just started or just thawed: silence means nothing yet. */

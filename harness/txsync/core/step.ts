@@ -4,7 +4,7 @@ import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./c
 import { pageRoute } from "./decide.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
-import { advanceClock, hears, inGrace, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
+import { advanceClock, hears, inGrace, isGone, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
 import type { Message, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isOwner, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
 import { SWITCHOVER, startedState } from "./start.ts";
@@ -202,7 +202,8 @@ function reportLeases(s: Draft, out: Action[]): void {
 function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
     if (s.joined.length < 2) join(s, out);
-    else if (s.migrating && !inGrace(s) && !(hears(s, "target") && hears(s, "escrow"))) cancel(s, out);
+    // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
+    else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
