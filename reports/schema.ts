@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
 import { RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
 import { HOST_ROLES, type TimelineEvent } from "../harness/base/timeline.ts";
 
@@ -27,7 +28,9 @@ function event<Kind extends string, Fields extends z.ZodRawShape>(kind: Kind, fi
   return z.looseObject({ kind: z.literal(kind), ...placed, ...fields });
 }
 
-const transaction = { generation: count, n: count };
+function said<Kind extends keyof typeof AGENT_EVENT_FIELDS>(kind: Kind) {
+  return event(kind, AGENT_EVENT_FIELDS[kind]);
+}
 
 export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("run.started", { scenario: z.string(), recovery: z.string(), seed: z.number() }),
@@ -39,7 +42,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("host.started", { container: z.string() }),
   event("host.gone", { how: z.string() }),
   event("qemu.started", { pid: z.number(), version: z.string(), argv: z.array(z.string()) }),
-  event("qemu.exited", { code: z.number().nullable(), last_lines: z.array(z.string()) }),
+  said("qemu.exited"),
   event("qmp.event", { event: z.string(), data: z.json() }),
   event("migration.status", { side: z.enum(["source", "target"]), status: z.string() }),
   event("migration.step", {
@@ -55,14 +58,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
       "failed",
     ]),
   }),
-  event("migration.progress", {
-    transferred_bytes: count,
-    remaining_bytes: count,
-    total_bytes: count,
-    pages_arrived: count,
-    pages_total: count,
-    pages_requested: count,
-  }),
+  said("migration.progress"),
   event("fault.injected", { fault: z.string(), id: z.string(), what: z.string() }),
   event("fault.healed", { fault: z.string(), id: z.string() }),
   event("fault.failed", { fault: z.string(), id: z.string(), error: z.string() }),
@@ -83,37 +79,26 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   }),
   event("guest.progress", { host: hostRole, cpu: count, step: count }),
   event("guest.log", { host: hostRole, line: z.string() }),
-  event("tx.taken", {
-    ...transaction,
-    pages: count,
-    bytes: count,
-    stop_ms: count,
-    device_ms: count,
-    find_ms: count,
-    copy_ms: count,
-    pause_ms: count,
-    still_ms: z.exactOptional(count),
-    cont_ms: z.exactOptional(count),
-  }),
-  event("tx.stored", { ...transaction, bytes: count }),
-  event("tx.committed", { ...transaction, latency_ms: count }),
-  event("gate.released", { ...transaction, bytes: count, waited_ms: count }),
-  event("lease.lost", { peer: hostRole, silent_ms: count }),
-  event("lease.regained", { peer: hostRole }),
-  event("vote.asked", { generation: count }),
-  event("vote.promised", { generation: count, to: hostRole }),
-  event("vote.refused", { generation: count, to: hostRole, why: z.string() }),
-  event("generation.opened", { generation: count, owner: hostRole }),
-  event("generation.closed", { generation: count }),
-  event("restore.started", { ...transaction }),
-  event("restore.verified", { ...transaction, pages: count, digest: z.string() }),
-  event("restore.running", { generation: count }),
-  event("restore.finished", { ...transaction, pages: count, restore_ms: count }),
-  event("takeover", { server: hostRole, pages_left: count }),
-  event("handoff", { ...transaction }),
-  event("protection", { state: z.enum(["on", "off"]), why: z.string() }),
-  event("violation", { why: z.string() }),
-  event("agent.vitals", { control_late_p99_ms: count, control_late_max_ms: count, rss_mib: count }),
+  said("tx.taken"),
+  said("tx.stored"),
+  said("tx.committed"),
+  said("gate.released"),
+  said("lease.lost"),
+  said("lease.regained"),
+  said("vote.asked"),
+  said("vote.promised"),
+  said("vote.refused"),
+  said("generation.opened"),
+  said("generation.closed"),
+  said("restore.started"),
+  said("restore.verified"),
+  said("restore.running"),
+  said("restore.finished"),
+  said("takeover"),
+  said("handoff"),
+  said("protection"),
+  said("violation"),
+  said("agent.vitals"),
   event("host.usage", {
     agent_cpu_ms: z.exactOptional(count),
     qemu_cpu_ms: count,

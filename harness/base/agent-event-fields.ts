@@ -1,0 +1,55 @@
+import * as z from "zod";
+import { HOST_ROLES } from "./timeline.ts";
+
+/**
+ * What the events have in them that agents say and reports read, by kind: once, so that what the harness lets onto the
+ * timeline is what a reader of it expects. Who may say which, and what a reader tolerates besides, they know themselves.
+ * Times are milliseconds.
+ */
+
+const count = z.number().nonnegative();
+const host = z.enum(HOST_ROLES);
+const transaction = { generation: count, n: count };
+
+export const AGENT_EVENT_FIELDS = {
+  "agent.vitals": { control_late_p99_ms: count, control_late_max_ms: count, rss_mib: count },
+  violation: { why: z.string() },
+  "lease.lost": { peer: host, silent_ms: count },
+  "lease.regained": { peer: host },
+  "vote.asked": { generation: count },
+  "vote.promised": { generation: count, to: host },
+  "vote.refused": { generation: count, to: host, why: z.string() },
+  "generation.opened": { generation: count, owner: host },
+  "generation.closed": { generation: count },
+  protection: { state: z.enum(["on", "off"]), why: z.string() },
+  "qemu.exited": { code: z.number().nullable(), last_lines: z.array(z.string()) },
+  "tx.taken": {
+    ...transaction,
+    pages: count,
+    bytes: count,
+    stop_ms: count,
+    device_ms: count,
+    find_ms: count,
+    copy_ms: count,
+    pause_ms: count,
+    still_ms: z.exactOptional(count),
+    cont_ms: z.exactOptional(count),
+  },
+  "tx.stored": { ...transaction, bytes: count },
+  "tx.committed": { ...transaction, latency_ms: count },
+  "gate.released": { ...transaction, bytes: count, waited_ms: count },
+  "restore.started": transaction,
+  "restore.verified": { ...transaction, pages: count, digest: z.string() },
+  "restore.finished": { ...transaction, pages: count, restore_ms: count },
+  "restore.running": { generation: count },
+  handoff: transaction,
+  takeover: { server: host, pages_left: count },
+  "migration.progress": {
+    transferred_bytes: count,
+    remaining_bytes: count,
+    total_bytes: count,
+    pages_arrived: count,
+    pages_total: count,
+    pages_requested: count,
+  },
+} as const;
