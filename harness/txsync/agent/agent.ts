@@ -6,7 +6,6 @@ import type { TimelineEventBody } from "../../base/timeline.ts";
 import {
   type Action,
   type AgentState,
-  ALL_RULES,
   type Durable,
   type EventBody,
   hears,
@@ -21,7 +20,7 @@ import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
 import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
-import type { AgentConfig } from "./config.ts";
+import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
@@ -106,16 +105,7 @@ export class Agent implements Shell {
     };
     mkdirSync(config.state_folder, { recursive: true });
     mkdirSync(config.memory_folder, { recursive: true });
-    const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync } = config;
-    this.#state = initialState({
-      role,
-      lease_ms,
-      heartbeat_ms,
-      epoch_ms,
-      durability,
-      logSync: log_sync,
-      rules: ALL_RULES,
-    });
+    this.#state = initialState(coreConfig(config));
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
     this.output = new OutputStore(
@@ -134,7 +124,7 @@ export class Agent implements Shell {
       onFailed: (error) => this.#die(error),
     });
     this.#peers = new Peers<keyof typeof CHANNELS>({
-      role,
+      role: config.role,
       secret: Buffer.from(config.secret, "hex"),
       migration: Buffer.from(config.migration, "hex"),
       channels: CHANNELS,

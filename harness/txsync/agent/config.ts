@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
 
@@ -62,4 +63,10 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(`the agent's configuration ${path} cannot be used: ${why}`);
   }
+}
+
+/** What the core has to know of it. */
+export function coreConfig(config: AgentConfig): Config {
+  const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync } = config;
+  return { role, lease_ms, heartbeat_ms, epoch_ms, durability, logSync: log_sync, rules: ALL_RULES };
 }

@@ -6,9 +6,9 @@ import type { TimelineEventBody } from "../../../base/timeline.ts";
 import { waitFor } from "../../../base/wait.ts";
 import type { QmpEvent } from "../../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../../qemu/ram-blocks.ts";
-import { type AgentState, ALL_RULES, type EventBody, frameNumber, initialState, type Role } from "../../core/index.ts";
+import { type AgentState, type EventBody, frameNumber, initialState, type Role } from "../../core/index.ts";
 import type { DataCalls } from "../../data/index.ts";
-import type { AgentConfig } from "../config.ts";
+import { type AgentConfig, coreConfig } from "../config.ts";
 import type { Machine } from "../machine.ts";
 import type { Shell } from "../shell.ts";
 import type { StartAs, VmProcess } from "../vm-process.ts";
@@ -189,16 +189,7 @@ export class Stage implements Disposable {
   constructor(role: Role, changes: Partial<AgentConfig> = {}) {
     this.folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "ferryman-agent-"));
     this.config = configOf(role, this.folder, changes);
-    const { lease_ms, heartbeat_ms, epoch_ms, durability, log_sync } = this.config;
-    this.state = initialState({
-      role,
-      lease_ms,
-      heartbeat_ms,
-      epoch_ms,
-      durability,
-      logSync: log_sync,
-      rules: ALL_RULES,
-    });
+    this.state = initialState(coreConfig(this.config));
     const stage = this;
     const note =
       (what: string) =>
