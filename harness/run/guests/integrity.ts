@@ -49,6 +49,10 @@ const ANSWERS_MS = 10_000;
 const APPENDS_TO_WARM_UP = 10;
 /** Every so many operations one reads what was written last: it must be there. */
 const READ_EVERY = 4;
+/** Between two looks whether there is a VM whose ledger can be reached. */
+const LOOK_EVERY_MS = 20;
+/** Between two operations on the ledger: the client's think time. */
+const THINK_MS = 10;
 const CLIENT_ID = 1;
 
 /** Asks the guest until it answers. */
@@ -281,19 +285,19 @@ export class IntegrityGuest implements GuestUnderTest {
       while (!stopping.signal.aborted) {
         const [vm, turn] = [where, moved];
         if (vm === undefined || !vm.alive) {
-          await delay(20);
+          await delay(LOOK_EVERY_MS);
           continue;
         }
         let client: LedgerClient;
         try {
           client = new LedgerClient(await vm.com2(), { client: CLIENT_ID });
         } catch {
-          await delay(20);
+          await delay(LOOK_EVERY_MS);
           continue;
         }
         while (!stopping.signal.aborted && turn === moved) {
           if (!(await one(client, vm.host.role))) break;
-          await delay(10);
+          await delay(THINK_MS);
         }
         client.close();
       }

@@ -4,32 +4,18 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { HostRole } from "../../base/timeline.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
-import { GENESIS, generation, SWITCHOVER } from "../../txsync/core/index.ts";
+import { generation, SWITCHOVER } from "../../txsync/core/index.ts";
 import type { Settled } from "../settled.ts";
 import { Timeline } from "../timeline.ts";
 import type { AgentStatus } from "./agent-client.ts";
 import type { Agents } from "./agents.ts";
 import { TxsyncMigration } from "./migration.ts";
 import type { Statuses } from "./settling.ts";
+import { idle } from "./testing/statuses.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "ferryman-migration-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const idle: AgentStatus = {
-  phase: "idle",
-  vm: "none",
-  owner: false,
-  opened: GENESIS,
-  promised: GENESIS,
-  finished: false,
-  allPages: false,
-  route: "direct",
-  log: null,
-  qemu: null,
-  folder: null,
-  migration: null,
-  hears: ["source", "target", "escrow"],
-};
 const runs: AgentStatus = { ...idle, phase: "draining", vm: "running", owner: true, opened: SWITCHOVER };
 const final = { ...SWITCHOVER, generation: generation(2), mode: "final" } as const;
 const done: AgentStatus = { ...runs, phase: "completed", opened: final, migration: "completed", allPages: true };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { GENESIS, generation, SWITCHOVER, transactionNumber } from "../../txsync/core/index.ts";
+import { generation, SWITCHOVER, transactionNumber } from "../../txsync/core/index.ts";
 import type { AgentStatus } from "./agent-client.ts";
 import {
   givenUp,
@@ -11,22 +11,8 @@ import {
   waitsFor,
   waitsForPages,
 } from "./settling.ts";
+import { idle } from "./testing/statuses.ts";
 
-const idle: AgentStatus = {
-  phase: "idle",
-  vm: "none",
-  owner: false,
-  opened: GENESIS,
-  promised: GENESIS,
-  finished: false,
-  allPages: false,
-  route: "direct",
-  log: null,
-  qemu: null,
-  folder: null,
-  migration: null,
-  hears: ["source", "target", "escrow"],
-};
 const final = { ...SWITCHOVER, generation: generation(2), mode: "final" } as const;
 const handedOff: AgentStatus = {
   ...idle,

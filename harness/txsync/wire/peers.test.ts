@@ -160,6 +160,22 @@ class Relay {
   }
 }
 
+/** A source that dials a target, both started. */
+async function pair(dialled?: number, at?: number): Promise<{ source: Agent; target: Agent }> {
+  const port = at ?? (await freePort());
+  const target = new Agent("target", port, {});
+  const source = new Agent("source", await freePort(), { target: dialled ?? port });
+  await Promise.all([target.peers.start(), source.peers.start()]);
+  return { source, target };
+}
+
+/** The same with a relay between them. */
+async function pairByRelay(): Promise<{ source: Agent; target: Agent; proxy: Relay }> {
+  const port = await freePort();
+  const proxy = await Relay.to(port);
+  return { ...(await pair(proxy.port, port)), proxy };
+}
+
 const append = (n: number): Message => ({
   kind: "append",
   generation: generation(1),
@@ -235,10 +251,7 @@ describe("peers", () => {
   });
 
   it("close connections that bring garbage, or nothing, and go on for those who are welcome", async () => {
-    const ports = [await freePort(), await freePort()] as const;
-    const target = new Agent("target", ports[0], {});
-    const source = new Agent("source", ports[1], { target: ports[0] });
-    await Promise.all([target.peers.start(), source.peers.start()]);
+    const { source, target } = await pair();
     await source.reaches("target");
     await until("the first words", () => target.messages.length === 1 && target.data.length === 1);
     const closed = async (first: Uint8Array): Promise<void> => {
@@ -266,11 +279,7 @@ describe("peers", () => {
   });
 
   it("dial again when a connection is cut, as often as it is", async () => {
-    const ports = [await freePort(), await freePort()] as const;
-    const target = new Agent("target", ports[0], {});
-    const proxy = await Relay.to(ports[0]);
-    const source = new Agent("source", ports[1], { target: proxy.port });
-    await Promise.all([target.peers.start(), source.peers.start()]);
+    const { source, target, proxy } = await pairByRelay();
     for (let round = 1; round <= 3; round += 1) {
       await source.reaches("target");
       expect(source.peers.send("target", append(round), [Buffer.from(`round ${round}`)])).toBe(true);
@@ -301,11 +310,7 @@ describe("peers", () => {
   });
 
   it("say words while something long stands before them", async () => {
-    const ports = [await freePort(), await freePort()] as const;
-    const target = new Agent("target", ports[0], {});
-    const proxy = await Relay.to(ports[0]);
-    const source = new Agent("source", ports[1], { target: proxy.port });
-    await Promise.all([target.peers.start(), source.peers.start()]);
+    const { source, target, proxy } = await pairByRelay();
     await source.reaches("target");
     await until("the first words", () => target.messages.length === 1 && target.data.length === 1);
     target.messages.length = target.data.length = 0;
@@ -329,10 +334,7 @@ describe("peers", () => {
   });
 
   it("read no more of a connection while whoever takes it is busy, and of the others all the same", async () => {
-    const ports = [await freePort(), await freePort()] as const;
-    const target = new Agent("target", ports[0], {});
-    const source = new Agent("source", ports[1], { target: ports[0] });
-    await Promise.all([target.peers.start(), source.peers.start()]);
+    const { source, target } = await pair();
     await source.reaches("target");
     await until("the first words", () => target.messages.length === 1 && target.data.length === 1);
     const { promise, resolve } = Promise.withResolvers<void>();
