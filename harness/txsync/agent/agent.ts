@@ -26,6 +26,7 @@ import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
 import { OutputStore } from "./output.ts";
+import { PackageSender } from "./package-sender.ts";
 import { atHeartbeat, performing } from "./perform.ts";
 import { goFirst } from "./process.ts";
 import { Restorer } from "./restorer.ts";
@@ -158,6 +159,16 @@ export class Agent implements Shell {
         if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
       },
     });
+    const packages = new PackageSender({
+      peers: this.#peers,
+      lease_ms: config.lease_ms,
+      body: () => {
+        const kept = this.#source.package;
+        return kept === undefined ? undefined : encodePackage(kept);
+      },
+      onMoves: () => this.dispatch({ kind: "packageSending" }),
+      onLog: (line) => log(this, line),
+    });
     this.#perform = performing({
       shell: this,
       control: this.#control,
@@ -165,13 +176,10 @@ export class Agent implements Shell {
       target: this.#target,
       taker: this.#taker,
       life: this.#life,
-      say: (to, message, body) => void this.#peers.send(to, body === undefined ? "words" : "package", message, body),
+      say: (to, message) => void this.#peers.send(to, "words", message),
+      sendPackage: (message) => packages.send(message),
       setTimer: (timer, delay_ms) => this.#setTimer(timer, delay_ms),
       persist: (durable) => this.#persist(durable),
-      packageBody: () => {
-        const kept = this.#source.package;
-        return kept === undefined ? undefined : encodePackage(kept);
-      },
     });
   }
 

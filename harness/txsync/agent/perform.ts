@@ -17,11 +17,10 @@ export interface Performers {
   readonly target: TargetSide;
   readonly taker: TransactionTaker;
   readonly life: VmLife;
-  /** Sends a word; with a body where it is a package. */
-  readonly say: (to: Role, message: Message, body?: readonly Uint8Array[]) => void;
+  readonly say: (to: Role, message: Message) => void;
+  readonly sendPackage: (message: Extract<Message, { kind: "package" }>) => void;
   readonly setTimer: (timer: TimerName, delay_ms: number) => void;
   readonly persist: (durable: Durable) => void;
-  readonly packageBody: () => readonly Uint8Array[] | undefined;
 }
 
 type Performing = { readonly [K in Action["kind"]]: (action: Extract<Action, { kind: K }>) => void };
@@ -33,11 +32,8 @@ export function performing(with_: Performers): Performing {
     send: ({ to, message }) => {
       // A record's bytes are the data plane's; the core's word comes out of it when they are all there.
       if (message.kind === "append") taker.send(message);
-      else if (message.kind !== "package") say(to, message);
-      else {
-        const body = with_.packageBody();
-        if (body !== undefined) say(to, message, body);
-      }
+      else if (message.kind === "package") with_.sendPackage(message);
+      else say(to, message);
     },
     setTimer: ({ timer, delay_ms }) => with_.setTimer(timer, delay_ms),
     persistPromise: ({ durable }) => with_.persist(durable),

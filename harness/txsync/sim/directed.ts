@@ -207,6 +207,9 @@ export const LOG_LOSES_ITS_TAIL: Directed = {
   ],
 };
 
+/** The package takes nearly two leases on its way. */
+export const SLOW_PACKAGE: Directed = { ...CALM, size: { ...SMALL, package_bytes: 90_000_000 }, faults: [] };
+
 /** A record takes a second on its way. */
 export const SLOW_LINK: Directed = {
   ...CALM,
@@ -234,7 +237,9 @@ const BLINKS: readonly Fault[] = (
   ] as const
 ).map(([at_ms, for_ms]) => cut("target-escrow", for_ms, { at_ms }));
 
-export const LINK_BLINKS: Directed = { ...CALM, pageRate: 0.7, size: LARGE, faults: BLINKS };
+/** The blinks are counted from a switchover that takes no time. */
+const BLINKING: Schedule["size"] = { ...LARGE, package_bytes: 0 };
+export const LINK_BLINKS: Directed = { ...CALM, pageRate: 0.7, size: BLINKING, faults: BLINKS };
 export const LINK_BLINKS_TARGET_DIES: Directed = {
   ...LINK_BLINKS,
   faults: [...BLINKS, { kind: "kill-host", role: "target", when: { at_ms: 6_860 } }],

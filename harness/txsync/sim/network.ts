@@ -1,23 +1,32 @@
-import type { Message, Role } from "../core/index.ts";
+import type { EventBody, Message, Role } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import type { Pair } from "./schedule.ts";
-import { type Body, keyOf } from "./storage.ts";
+import { keyOf } from "./storage.ts";
 
 export type Direction = "both" | "forward" | "backward";
 
-/** How often a shell says that bytes of a record still move. */
+/** How often a shell says that bytes of what is long still move. */
 const MOVING_MS = 50;
 /** More than that is not lost in the noise of a delay. */
 const BULK_MS = 2;
 
+/** What comes with a message and takes its time. */
+interface Load {
+  readonly bytes: number;
+  /** What its sender's shell says while it moves. */
+  readonly moves: EventBody;
+  /** It is there. */
+  readonly arrives: (receiver: Host) => void;
+}
+
 /**
- * Links between the hosts: they delay, repeat, and lose what is under way when they are cut. Words go at once; records go
- * one after another, as fast as the link is.
+ * Links between the hosts: they delay, repeat, and lose what is under way when they are cut. Words go at once; records and
+ * the package go one after another, as fast as the link is.
  */
 export class Network {
   readonly #cluster: Cluster;
-  /** How often each direction is cut, when it last was, and until when it carries a record, by `linkIndex()`. */
+  /** How often each direction is cut, when it last was, and until when it carries what is long, by `linkIndex()`. */
   readonly #cut = new Uint8Array(9);
   readonly #cutAt_ms = new Float64Array(9).fill(-1);
   readonly #busyUntil_ms = new Float64Array(9);
@@ -54,14 +63,29 @@ export class Network {
     const { random } = cluster;
     const from = host.role;
     if (!this.pathOk(from, to)) return;
-    const body = message.kind === "append" ? host.bodies.get(keyOf(message)) : undefined;
+    const load = this.#loadOf(host, message);
     const late_ms = cluster.faults.delayOf(from, message.kind);
     const times = random.chance(0.03) ? 2 : 1;
     for (let i = 0; i < times; i += 1) {
       const delay_ms = random.chance(0.04) ? 20 + random.real() * 180 : 0.3 + random.real() * 6;
-      if (body === undefined) this.#deliver(from, to, message, delay_ms + late_ms);
-      else this.#stream(host, to, message, body, delay_ms + late_ms);
+      if (load === undefined) this.#deliver(from, to, message, delay_ms + late_ms);
+      else this.#stream(host, to, message, load, delay_ms + late_ms);
     }
+  }
+
+  #loadOf(host: Host, message: Message): Load | undefined {
+    if (message.kind === "package") {
+      const bytes = this.#cluster.schedule.size.package_bytes;
+      return { bytes, moves: { kind: "packageSending" }, arrives: () => undefined };
+    }
+    const body = message.kind === "append" ? host.bodies.get(keyOf(message)) : undefined;
+    if (body === undefined) return undefined;
+    const { generation, n } = body.header;
+    return {
+      bytes: body.bytes,
+      moves: { kind: "recordSending", generation, n },
+      arrives: (receiver) => void receiver.bodies.set(keyOf(body.header), body),
+    };
   }
 
   #deliver(from: Role, to: Role, message: Message, delay_ms: number): void {
@@ -71,16 +95,16 @@ export class Network {
     });
   }
 
-  /** A record: encoded, carried, and there when all of it is. */
-  #stream(host: Host, to: Role, message: Message, body: Body, delay_ms: number): void {
+  /** What is long: encoded, carried, and there when all of it is. */
+  #stream(host: Host, to: Role, message: Message, load: Load, delay_ms: number): void {
     const cluster = this.#cluster;
     const { size } = cluster.schedule;
     const { now_ms } = cluster;
     const key = linkIndex(host.role, to);
-    const handle_ms = body.bytes / size.copy_bytes_per_ms;
+    const handle_ms = load.bytes / size.copy_bytes_per_ms;
     if (cluster.model.oneThread) host.stalledUntil_ms = Math.max(now_ms, host.stalledUntil_ms) + handle_ms;
     const start_ms = Math.max(now_ms + handle_ms, this.#busyUntil_ms[key] ?? 0);
-    const end_ms = start_ms + body.bytes / size.link_bytes_per_ms;
+    const end_ms = start_ms + load.bytes / size.link_bytes_per_ms;
     this.#busyUntil_ms[key] = end_ms;
     const receiver = cluster.hosts[to];
     const [life, theirs] = [host.life, receiver.life];
@@ -90,7 +114,7 @@ export class Network {
     const move = (): void => {
       if (cluster.now_ms + MOVING_MS >= end_ms || lost() || host.life !== life) return;
       cluster.at(MOVING_MS, () => {
-        if (host.life === life) cluster.event(host.role, { kind: "recordSending", ...idOf(body) });
+        if (host.life === life) cluster.event(host.role, load.moves);
         move();
       });
     };
@@ -100,14 +124,10 @@ export class Network {
       if (cluster.model.oneThread && receiver.up) {
         receiver.stalledUntil_ms = Math.max(cluster.now_ms, receiver.stalledUntil_ms) + handle_ms;
       }
-      receiver.bodies.set(keyOf(body.header), body);
+      load.arrives(receiver);
       cluster.event(to, { kind: "message", from: host.role, message });
     });
   }
-}
-
-function idOf({ header: { generation, n } }: Body): Pick<Body["header"], "generation" | "n"> {
-  return { generation, n };
 }
 
 function cutKeys(pair: Pair, direction: Direction): readonly number[] {

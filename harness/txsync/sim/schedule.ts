@@ -59,6 +59,8 @@ export type Fault = { readonly when: When } & (
 export interface Size {
   /** What one page of the model stands for. */
   readonly page_bytes: number;
+  /** Device state and what else goes over at switchover. */
+  readonly package_bytes: number;
   readonly link_bytes_per_ms: number;
   readonly disk_bytes_per_ms: number;
   /** Of a processor that copies, encodes or checks a record. */
@@ -71,6 +73,7 @@ export interface Size {
 /** A guest so small that its size does not matter. */
 export const SMALL: Size = {
   page_bytes: 4_000,
+  package_bytes: 100_000,
   link_bytes_per_ms: 100_000,
   disk_bytes_per_ms: 500_000,
   copy_bytes_per_ms: 1_000_000,
@@ -81,6 +84,7 @@ export const SMALL: Size = {
 /** 512 MiB over 100 MB/s, handled as fast as a busy Node does. */
 export const LARGE: Size = {
   page_bytes: 5_400_000,
+  package_bytes: 100_000,
   link_bytes_per_ms: 100_000,
   disk_bytes_per_ms: 400_000,
   copy_bytes_per_ms: 200_000,
@@ -135,10 +139,15 @@ export function scheduleOf(seed: number): Schedule {
     durability: random.chance(0.5) ? "host" : "process",
     logSync: random.chance(0.5) ? "memory" : "disk",
     pageRate: random.pick([2, 6, 12, 25]),
-    size: random.chance(0.8) ? SMALL : { ...LARGE, page_bytes: random.int(1, 10) * 1_000_000 },
+    size: random.chance(0.8) ? SMALL : largeOf(random.int(1, 10) * 1_000_000),
     nervous: random.chance(0.12),
     faults,
   };
+}
+
+/** Whose package is large too: it takes up to 200 ms. */
+function largeOf(page_bytes: number): Size {
+  return { ...LARGE, page_bytes, package_bytes: 2 * page_bytes };
 }
 
 function whenOf(random: Random): When {

@@ -1,7 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { schedules } from "./arbitrary.ts";
-import { type Directed, DROPPED_DURING_A_SLOW_TAKE, LINK_BLINKS, LINK_BLINKS_TARGET_DIES } from "./directed.ts";
+import {
+  type Directed,
+  DROPPED_DURING_A_SLOW_TAKE,
+  LINK_BLINKS,
+  LINK_BLINKS_TARGET_DIES,
+  SLOW_PACKAGE,
+} from "./directed.ts";
 import { play, playOne, replayCommand, summaryLine, tell } from "./play.ts";
 import { scheduleOf } from "./schedule.ts";
 
@@ -53,6 +59,15 @@ describe("txsync under simulated faults", () => {
       const lines = taken(LINK_BLINKS, seed);
       expect(lines.filter((line) => line.includes('"since":"base"'))).toHaveLength(1);
       expect(lines.length).toBeGreaterThan(3);
+    }
+  });
+
+  it("does not send a package again and again that takes longer than half a lease", () => {
+    for (let seed = 0; seed < DIRECTED; seed += 1) {
+      expect(playOne({ ...SLOW_PACKAGE, seed }).violation).toBeNull();
+      const packages = tell({ ...SLOW_PACKAGE, seed }).filter((line) => line.includes('source -> {"kind":"send"'));
+      // The word that it is there may take longer than half a lease.
+      expect(packages.filter((line) => line.includes('{"kind":"package"')).length).toBeLessThanOrEqual(2);
     }
   });
 

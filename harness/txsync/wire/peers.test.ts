@@ -33,8 +33,10 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-async function until<T>(what: string, look: () => T | undefined | false): Promise<T> {
-  return await waitFor({ what, timeout_ms: WAIT_MS, interval_ms: 1 }, () => look() || undefined);
+type Look<T> = T | undefined | false;
+
+async function until<T>(what: string, look: () => Look<T> | Promise<Look<T>>): Promise<T> {
+  return await waitFor({ what, timeout_ms: WAIT_MS, interval_ms: 1 }, async () => (await look()) || undefined);
 }
 
 /** An agent's connections, and what came in by them. */
@@ -81,6 +83,8 @@ class Agent {
       notHeard: (peer: Role) => peers.notHeard(peer),
       send: (to: Role, message: Message, body: readonly Uint8Array[] = []) =>
         peers.send(to, body.length > 0 ? "bulk" : "words", message, body),
+      sendLong: (to: Role, message: Message, body: readonly Uint8Array[], onMoves: () => void) =>
+        peers.sendLong(to, "bulk", message, body, onMoves),
       sendData: (to: Role, pieces: readonly Uint8Array[]) => peers.sendData(to, "bulk", pieces),
       connection: (to: Role) => peers.connection(to, "bulk"),
       drained: (to: Role, most_bytes: number) => peers.drained(to, "bulk", most_bytes),
@@ -175,6 +179,8 @@ async function pairByRelay(): Promise<{ source: Agent; target: Agent; proxy: Rel
   const proxy = await Relay.to(port);
   return { ...(await pair(proxy.port, port)), proxy };
 }
+
+const PACKAGE: Message = { kind: "package", generation: generation(1), mark: 0 as never, acked: 0 as never };
 
 const append = (n: number): Message => ({
   kind: "append",
@@ -331,6 +337,42 @@ describe("peers", () => {
     await until("all that is long", () => target.data.length === long.length);
     expect(target.data.every(({ payload }, i) => payload.equals(long[i] ?? Buffer.alloc(0)))).toBe(true);
     await until("an empty backlog", () => drained);
+  });
+
+  it("send what is long as the connection takes it, and nothing into its middle", async () => {
+    const { source, target, proxy } = await pairByRelay();
+    await source.reaches("target");
+    await until("the first words", () => target.messages.length === 1 && target.data.length === 1);
+    // Longer than all buffers between here and there: nothing behind it is taken.
+    proxy.mode = "narrow";
+    const before = Array.from({ length: 18 }, (_, i) => Buffer.alloc(2 * 2 ** 20, i + 1));
+    for (const each of before) expect(source.peers.sendData("target", [each])).toBe(true);
+    const body = Buffer.alloc(3 * 2 ** 20, "package ");
+    let moves = 0;
+    const send = (): Promise<boolean> => source.peers.sendLong("target", PACKAGE, [body], () => (moves += 1));
+    const sent = send();
+    expect(await send()).toBe(false);
+    expect(source.peers.sendData("target", [Buffer.of(1)])).toBe(false);
+    expect([moves, target.messages.length]).toEqual([0, 1]);
+    proxy.widen();
+    expect(await sent).toBe(true);
+    expect(moves).toBeGreaterThan(2);
+    await until("all of it", () => target.messages.some((each) => each.body === body.toString()));
+    expect(source.peers.sendData("target", [Buffer.of(2)])).toBe(true);
+    await until("what comes after it", () => target.data.length === 20);
+    // One that was cut is nobody's; the next connection takes another.
+    proxy.mode = "narrow";
+    for (const each of before) source.peers.sendData("target", [each]);
+    const lost = send();
+    proxy.cut();
+    expect(await lost).toBe(false);
+    await until("another connection", () => source.peers.sendData("target", [Buffer.of(3)]));
+    target.messages.length = 0;
+    proxy.mode = "open";
+    await until("it, by a connection that carries it", async () => {
+      proxy.widen();
+      return (await send()) && target.messages.some((each) => each.body === body.toString());
+    });
   });
 
   it("read no more of a connection while whoever takes it is busy, and of the others all the same", async () => {

@@ -21,6 +21,8 @@ const CONNECTIONS_MAX = 32;
 /** Whoever knocks cannot fill a log. */
 const REFUSALS = { lines: 10, per_ms: 10_000 };
 const DRAIN_LOOK_MS = 250;
+/** Of what is long so much is handed to a connection at a time. */
+const LONG_PIECE_BYTES = 64 * 1024;
 
 export interface PeersOptions<Channel extends string> {
   readonly role: Role;
@@ -69,6 +71,23 @@ export class Peers<Channel extends string> {
   /** @returns whether there was a connection to send it on; whether it arrives nobody knows. */
   send(to: Role, channel: Channel, message: Message, body: readonly Uint8Array[] = []): boolean {
     return this.#line(to, channel).send("message", encodeMessage(message, body));
+  }
+
+  /**
+   * Sends one that is long on a channel of its own, in pieces, each when the connection has taken the one before it.
+   * Nothing else is sent there meanwhile.
+   * @param onMoves a piece was taken
+   * @returns settles when the connection has taken all of it (true), or has ended; false also where there is none, or
+   * another one is on its way there
+   */
+  async sendLong(
+    to: Role,
+    channel: Channel,
+    message: Message,
+    body: readonly Uint8Array[],
+    onMoves: () => void,
+  ): Promise<boolean> {
+    return await this.#line(to, channel).sendLong(encodeMessage(message, body), onMoves);
   }
 
   /** What goes on one channel arrives in order. @returns as `send` */
@@ -174,6 +193,8 @@ class Line {
   #socket: Socket | undefined;
   #encoder: FrameEncoder | undefined;
   #number = 0;
+  /** Where something long is on its way: nothing may come into its middle. */
+  #long: Socket | undefined;
   #dialled_ms = 0;
   #again: NodeJS.Timeout | undefined;
 
@@ -188,9 +209,23 @@ class Line {
   }
 
   send(type: "message" | "data", pieces: readonly Uint8Array[]): boolean {
-    if (this.#encoder === undefined || this.#socket === undefined) return false;
+    if (this.#encoder === undefined || this.#socket === undefined || this.#long === this.#socket) return false;
     writeAll(this.#socket, this.#encoder.encode(type, pieces));
     return true;
+  }
+
+  async sendLong(pieces: readonly Uint8Array[], onMoves: () => void): Promise<boolean> {
+    const socket = this.#socket;
+    if (this.#encoder === undefined || socket === undefined || this.#long === socket) return false;
+    this.#long = socket;
+    for (const whole of this.#encoder.encode("message", pieces)) {
+      for (let at = 0; at < whole.length; at += LONG_PIECE_BYTES) {
+        if (!(await taken(socket, whole.subarray(at, at + LONG_PIECE_BYTES)))) return false;
+        onMoves();
+      }
+    }
+    this.#long = undefined;
+    return this.#socket === socket;
   }
 
   async drained(most_bytes: number): Promise<void> {
@@ -258,6 +293,13 @@ class Line {
       this.#again = setTimeout(() => this.dial(), REDIAL_MS);
     });
   }
+}
+
+/** @returns settles when the system has taken the bytes; false when the connection has ended instead. */
+function taken(socket: Socket, bytes: Uint8Array): Promise<boolean> {
+  return new Promise((resolve) => {
+    socket.write(bytes, (error) => resolve(error === undefined || error === null));
+  });
 }
 
 function writeAll(socket: Socket, pieces: readonly Uint8Array[]): void {
