@@ -291,6 +291,9 @@ export class Agent implements Shell {
       case "record-came":
         this.dispatch({ kind: "message", from: event.from, message: { kind: "append", ...event.header } });
         return;
+      case "record-not-received":
+        this.dispatch({ kind: "recordNotReceived", generation: event.generation, n: event.n, why: event.why });
+        return;
       case "record-moves":
         this.dispatch({ kind: "recordSending", generation: event.generation, n: event.n });
         return;

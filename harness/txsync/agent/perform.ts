@@ -82,9 +82,14 @@ async function store(shell: Shell, header: Extract<Action, { kind: "storeRecord"
     dispatch({ kind: "recordStored", generation, n });
     return;
   }
+  if (outcome.outcome === "failed") {
+    // The core says it, once: a disk that is full may be so for long.
+    dispatch({ kind: "recordFailed", generation, n, why: outcome.why });
+    return;
+  }
   log(shell, `record ${n} was not stored: ${outcome.why}`);
   if (outcome.outcome === "violation") dispatch({ kind: "recordRefused", generation, n, why: outcome.why });
-  else dispatch({ kind: "recordFailed", generation, n });
+  else dispatch({ kind: "recordFailed", generation, n, why: null });
 }
 
 function later(shell: Shell, work: Promise<unknown>): void {

@@ -36,6 +36,10 @@ export function told(report: Report, state: AgentState): TimelineEventBody | und
       return { kind: "run.note", text: `the VM is lost: ${report.why}` };
     case "violation":
       return { kind: "violation", why: report.why };
+    case "cannot-store":
+      return { kind: "run.note", text: `no record can be stored here, it is tried again and again: ${report.why}` };
+    case "stores-again":
+      return { kind: "run.note", text: "records can be stored here again" };
   }
 }
 

@@ -355,13 +355,15 @@ describe("the escrow's word of a record", () => {
   };
   test.each([
     ["stored", { outcome: "stored", bytes: 1 }, "recordStored"],
-    ["failed", { outcome: "failed", why: "ENOSPC" }, "recordFailed"],
-    ["a violation", { outcome: "violation", why: "digest" }, "recordRefused"],
-  ])("%s", async (_, outcome, kind) => {
-    expect(await store(() => outcome)).toMatchObject([{ kind, ...header }]);
+    ["failed", { outcome: "failed", why: "ENOSPC" }, "recordFailed", "ENOSPC"],
+    ["nothing to be stored", { outcome: "missing", why: "it is not here" }, "recordFailed", null],
+    ["a violation", { outcome: "violation", why: "digest" }, "recordRefused", "digest"],
+  ])("%s", async (_, outcome, kind, why?: string | null) => {
+    expect(await store(() => outcome)).toMatchObject([{ kind, ...header, ...(why === undefined ? {} : { why }) }]);
+    // A disk that is full is said by the core, once.
+    expect(stage.lines).toHaveLength(kind === "recordStored" || why === "ENOSPC" ? 0 : 1);
   });
   test("an error of the data plane is one too: the core waits for it", async () => {
-    expect(await store(() => Promise.reject(new Error("busy")))).toMatchObject([{ kind: "recordFailed" }]);
-    expect(stage.lines.join()).toContain("busy");
+    expect(await store(() => Promise.reject(new Error("busy")))).toMatchObject([{ kind: "recordFailed", why: "busy" }]);
   });
 });

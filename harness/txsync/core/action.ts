@@ -26,7 +26,10 @@ export type Report =
   | { readonly what: "page-route"; readonly route: PageRoute }
   | { readonly what: "closed-out" }
   | { readonly what: "lost"; readonly why: string }
-  | { readonly what: "violation"; readonly why: string };
+  | { readonly what: "violation"; readonly why: string }
+  /** Escrow: its disk takes no records, said once; and later: it does again. */
+  | { readonly what: "cannot-store"; readonly why: string }
+  | { readonly what: "stores-again" };
 
 /** What an agent wants done. */
 export type Action =

@@ -76,8 +76,23 @@ export type EventBody =
   | { readonly kind: "recordSending"; readonly generation: Generation; readonly n: TransactionNumber }
   /** Escrow: the record is stored whole (and synced, as the log's setting says). */
   | { readonly kind: "recordStored"; readonly generation: Generation; readonly n: TransactionNumber }
-  /** Escrow: it could not be stored; nothing of it is in the log. It comes again. */
-  | { readonly kind: "recordFailed"; readonly generation: Generation; readonly n: TransactionNumber }
+  /**
+   * Escrow: it could not be stored; nothing of it is in the log. `why` where that is the disk's fault, `null` where there
+   * was merely nothing to be stored: it comes again.
+   */
+  | {
+      readonly kind: "recordFailed";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly why: string | null;
+    }
+  /** Escrow: one that was coming in could not even be received, by the disk's fault. */
+  | {
+      readonly kind: "recordNotReceived";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly why: string;
+    }
   /**
    * Escrow: the log found that the record contradicts what it has (a page is missing, the digest is another one).
    * Nothing of it is in the log.

@@ -97,8 +97,9 @@ export interface RecordHeader extends RecordId {
  * - `generation`: it is not of the generation that the escrow has promised, or the log was lost since that was opened.
  * - `gap`: it is not relative to the log's last record.
  * - `violation`: it contradicts what the log has. Nobody honest sends such a record.
+ * - `cannot-store`: the disk does not take it now. The same record is wanted again, later.
  */
-export type AppendRefusal = "generation" | "gap" | "violation";
+export type AppendRefusal = "generation" | "gap" | "violation" | "cannot-store";
 
 export type Refusal =
   | "promised-higher"

@@ -44,6 +44,8 @@ export interface Rules {
   readonly lostTailVoidsLog: boolean;
   /** A record whose bytes still move is not sent again. */
   readonly movingIsNotSilent: boolean;
+  /** However often a disk did not take a record, it is tried again within a bound. */
+  readonly failedStoreIsTriedAgain: boolean;
   /** A target that cannot tell which pages change asks to go on without protection. */
   readonly untrackableGivesUp: boolean;
 }
@@ -71,5 +73,6 @@ export const ALL_RULES: Rules = {
   incarnationTellsLives: true,
   lostTailVoidsLog: true,
   movingIsNotSilent: true,
+  failedStoreIsTriedAgain: true,
   untrackableGivesUp: true,
 };

@@ -23,6 +23,11 @@ export const SWITCHOVER: Descriptor = {
   basis: null,
 };
 
+/** How long a record is waited for whose escrow has not said that it cannot store. */
+export function patience({ lease_ms }: Config): number {
+  return lease_ms / 2;
+}
+
 /** An agent that has not started yet; its first event is `started`. */
 export function initialState(config: Config): AgentState {
   return {
@@ -68,6 +73,7 @@ export function initialState(config: Config): AgentState {
       next: transactionNumber(1),
       record: null,
       sent_ms: 0,
+      patience_ms: patience(config),
       lastTaken_ms: Number.NEGATIVE_INFINITY,
       since: "base",
       refused: 0,
@@ -79,6 +85,7 @@ export function initialState(config: Config): AgentState {
     log: null,
     storing: null,
     waiting: null,
+    cannotStore: false,
     restoreFrom: null,
     restored: null,
     retry_ms: 0,

@@ -49,6 +49,8 @@ export interface Transactions {
   readonly next: TransactionNumber;
   readonly record: RecordHeader | null;
   readonly sent_ms: number;
+  /** How long the record is waited for before it is sent again: longer each time the escrow cannot store it. */
+  readonly patience_ms: number;
   readonly lastTaken_ms: number;
   /**
    * What the next record is relative to: the escrow's last stored record, as a promise, an answer or a refusal named it;
@@ -133,6 +135,8 @@ export interface AgentState {
   readonly storing: RecordHeader | null;
   /** Escrow: a record that came while a promise or another record was being written. */
   readonly waiting: RecordHeader | null;
+  /** Escrow: that its disk takes no records was said, and not yet that it does again. */
+  readonly cannotStore: boolean;
   /** What a claim restores from. */
   readonly restoreFrom: { readonly n: TransactionNumber; readonly from: "log" | "package" } | null;
   readonly restored: Basis | null;

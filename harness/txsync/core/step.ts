@@ -13,12 +13,14 @@ import {
   append,
   appendRefused,
   appendWaiting,
+  cannotStore,
   committed,
   moving,
   noteLog,
   refusedByLog,
   resendIfSilent,
   stored,
+  storingFailed,
   takeIfDue,
   taken,
   takingFailed,
@@ -147,10 +149,13 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       moving(s, event.generation, event.n);
       return;
     case "recordStored":
-      stored(s, out, event.n, true);
+      stored(s, out, event.n);
       return;
     case "recordFailed":
-      stored(s, out, event.n, false);
+      storingFailed(s, out, event.n, event.why);
+      return;
+    case "recordNotReceived":
+      if (s.config.role === "escrow") cannotStore(s, out, event, event.why);
       return;
     case "recordRefused":
       refusedByLog(s, out, event.n, event.why);

@@ -121,7 +121,8 @@ describe("what a record is relative to", () => {
         trio.shells.loses = () => false;
         trio.epochs(12);
         for (const { since, last } of asked) expect(since).toBe(last ?? "base");
-        expect(trio.sent("escrow", "append-refused").filter(({ why }) => why !== "generation")).toEqual([]);
+        const refusals = trio.sent("escrow", "append-refused").map(({ why }) => why);
+        expect(refusals.filter((why) => why === "gap" || why === "violation")).toEqual([]);
         expect(trio.reports("escrow", "violation")).toEqual([]);
         // And protection is back.
         const { target, escrow } = trio.states;
@@ -297,6 +298,63 @@ describe("a record on its way", () => {
     expect(trio.states.target.tx).toMatchObject({ committed: 2 });
     expect(trio.states.target.gate.released).toBe(2);
     expect(appends(trio)).toBe(once);
+  });
+
+  it("that the escrow's disk does not take is kept, and sent again ever more seldom, but within two leases", () => {
+    const trio = underWay();
+    trio.shells.stores = "failed";
+    trio.says(3);
+    const at_ms: number[] = [trio.now_ms];
+    for (let before = appends(trio); at_ms.length < 7; before = appends(trio)) {
+      trio.epochs(1);
+      if (appends(trio) > before) at_ms.push(trio.now_ms);
+    }
+    const gaps_ms = at_ms.slice(1).map((at, i) => at - (at_ms[i] as number));
+    expect(gaps_ms).toEqual([500, 1_000, 1_000, 1_000, 1_000, 1_000]);
+    // Always the same, relative to the same; said once.
+    expect(
+      new Set(
+        trio
+          .sent("target", "append")
+          .slice(1)
+          .map(({ n, since }) => `${n} since ${since}`),
+      ).size,
+    ).toBe(1);
+    expect(trio.of("target", "dropRecord")).toEqual([]);
+    expect(trio.reports("escrow", "cannot-store")).toEqual([{ what: "cannot-store", why: "the disk is full" }]);
+    expect(trio.states.target.gate).toMatchObject({ produced: 3, released: 0 });
+    // Nobody takes over from a target that waits, nor does it give protection up.
+    expect(trio.states.target.opened).toMatchObject({ generation: 1, mode: "protected" });
+    trio.shells.stores = "stored";
+    trio.epochs(10);
+    expect(trio.reports("escrow", "stores-again")).toHaveLength(1);
+    expect(trio.states.target).toMatchObject({ tx: { patience_ms: 250 }, gate: { produced: 3, released: 3 } });
+    expect(trio.states.escrow).toMatchObject({ cannotStore: false });
+  });
+
+  it("that the escrow could not even receive is as one that it could not store", () => {
+    const trio = underWay();
+    trio.shells.loses = ({ kind }) => kind === "append";
+    trio.says(3);
+    const record = { generation: generation(1), n: transactionNumber(2) };
+    trio.event("escrow", { kind: "recordNotReceived", ...record, why: "ENOSPC" });
+    expect(trio.sent("escrow", "append-refused")).toMatchObject([{ ...record, why: "cannot-store" }]);
+    expect(trio.states.target.tx).toMatchObject({ stage: "sent", record, patience_ms: 500 });
+    // Of another record it says nothing.
+    trio.event("escrow", { kind: "recordNotReceived", ...record, n: transactionNumber(7), why: "ENOSPC" });
+    expect(trio.states.target.tx).toMatchObject({ stage: "sent", patience_ms: 500 });
+    // One that is being stored meanwhile is not touched by that.
+    trio.shells.loses = () => false;
+    trio.shells.stores = "hold";
+    trio.beat(5);
+    expect(trio.states.escrow.storing).toMatchObject(record);
+    trio.event("escrow", { kind: "recordNotReceived", ...record, why: "ENOSPC" });
+    expect(trio.states.escrow.storing).toMatchObject(record);
+    // There was nothing to be stored: nobody is told, and it comes again.
+    const refusals = trio.sent("escrow", "append-refused").length;
+    trio.event("escrow", { kind: "recordFailed", ...record, why: null });
+    expect(trio.states.escrow.storing).toBeNull();
+    expect(trio.sent("escrow", "append-refused")).toHaveLength(refusals);
   });
 
   it("may be forgotten once it is stored", () => {

@@ -1,8 +1,9 @@
 import type { Action } from "./action.ts";
 import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
-import type { Message, RecordHeader } from "./message.ts";
+import type { AppendRefusal, Message, RecordHeader, RecordId } from "./message.ts";
 import { isOwner, learnOpened } from "./owner.ts";
+import { patience } from "./start.ts";
 import type { Draft } from "./state.ts";
 import {
   type FrameNumber,
@@ -14,6 +15,9 @@ import {
   transactionNumber,
 } from "./values.ts";
 import { replyPromise } from "./votes.ts";
+
+/** So many leases at most a record waits that the escrow's disk did not take: protection is back within a bound. */
+const PATIENCE_LEASES_MAX = 2;
 
 /**
  * Transactions. Target: take n, send it, wait for the escrow's word; at most one is under way, so memory is bounded,
@@ -48,6 +52,7 @@ export function taken(s: Draft, out: Action[], generation: Generation, n: Transa
   const { rules } = s.config;
   const record: RecordHeader = { generation, n, since: s.tx.since, mark, acked: s.gate.acked };
   s.tx = { ...s.tx, stage: "sent", next: transactionNumber(n + 1), record, sent_ms: s.now_ms };
+  s.tx = { ...s.tx, patience_ms: patience(s.config) };
   if (!rules.sinceIsStored) s.tx = { ...s.tx, since: n };
   out.push({ kind: "send", to: "escrow", message: { kind: "append", ...record } });
   openGate(s, out);
@@ -73,7 +78,7 @@ export function moving(s: Draft, generation: Generation, n: TransactionNumber): 
 export function resendIfSilent(s: Draft, out: Action[]): void {
   const { record } = s.tx;
   if (s.tx.stage !== "sent" || record === null || !isOwner(s)) return;
-  if (s.now_ms - s.tx.sent_ms < s.config.lease_ms / 2 || !hears(s, "escrow")) return;
+  if (s.now_ms - s.tx.sent_ms < s.tx.patience_ms || !hears(s, "escrow")) return;
   const storing = s.peerEscrow?.storing;
   if (storing?.generation === record.generation && storing.n === record.n) return;
   s.tx = { ...s.tx, sent_ms: s.now_ms };
@@ -150,6 +155,10 @@ export function appendRefused(s: Draft, out: Action[], refused: Extract<Message,
     s.reassert = true;
     return;
   }
+  if (why === "cannot-store") {
+    cannotBeStored(s);
+    return;
+  }
   if (why === "violation") distrusted(s, out, n);
   out.push({ kind: "dropRecord", generation, n });
   s.tx = {
@@ -160,6 +169,13 @@ export function appendRefused(s: Draft, out: Action[], refused: Extract<Message,
     hold: true,
     next: transactionNumber(Math.max(s.tx.next, (log?.last ?? 0) + 1)),
   };
+}
+
+/** Another record would fare no better, and this one is taken already: it is kept, and sent again ever more seldom. */
+function cannotBeStored(s: Draft): void {
+  const { lease_ms, rules } = s.config;
+  const most_ms = rules.failedStoreIsTriedAgain ? PATIENCE_LEASES_MAX * lease_ms : Number.POSITIVE_INFINITY;
+  s.tx = { ...s.tx, sent_ms: s.now_ms, patience_ms: Math.min(2 * s.tx.patience_ms, most_ms) };
 }
 
 /** Once may be a record that went wrong: the next one holds everything. Twice means that we cannot be protected. */
@@ -210,8 +226,7 @@ export function append(s: Draft, out: Action[], from: Role, header: RecordHeader
   out.push({ kind: "storeRecord", header });
 }
 
-function refuse(s: Draft, out: Action[], header: RecordHeader, why: "generation" | "gap" | "violation"): void {
-  const { generation, n } = header;
+function refuse(s: Draft, out: Action[], { generation, n }: RecordId, why: AppendRefusal): void {
   const { promised, log } = s;
   out.push({ kind: "send", to: "target", message: { kind: "append-refused", generation, n, promised, log, why } });
 }
@@ -229,19 +244,37 @@ function violation(s: Draft, out: Action[], header: RecordHeader, what: string):
   refuse(s, out, header, "violation");
 }
 
-/** Escrow: the record under way is stored whole, or was not. */
-export function stored(s: Draft, out: Action[], n: TransactionNumber, whole: boolean): void {
+/** Escrow: the record under way is stored whole. */
+export function stored(s: Draft, out: Action[], n: TransactionNumber): void {
   const header = s.storing;
   if (header === null || header.n !== n) return;
   s.storing = null;
-  if (whole) {
-    s.log = { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
-    // Only an owner that had opened its generation sends records of it: this is how the escrow knows.
-    if (s.promised.generation === header.generation) learnOpened(s, out, s.promised);
-    // A newer promise may have come meanwhile; it has not been sent yet and will name this record.
-    out.push({ kind: "send", to: "target", message: { kind: "appended", generation: header.generation, n } });
+  s.log = { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
+  if (s.cannotStore) {
+    s.cannotStore = false;
+    out.push({ kind: "report", report: { what: "stores-again" } });
   }
+  // Only an owner that had opened its generation sends records of it: this is how the escrow knows.
+  if (s.promised.generation === header.generation) learnOpened(s, out, s.promised);
+  // A newer promise may have come meanwhile; it has not been sent yet and will name this record.
+  out.push({ kind: "send", to: "target", message: { kind: "appended", generation: header.generation, n } });
   afterStore(s, out);
+}
+
+/** Escrow: the record under way was not stored. */
+export function storingFailed(s: Draft, out: Action[], n: TransactionNumber, why: string | null): void {
+  const header = s.storing;
+  if (header === null || header.n !== n) return;
+  s.storing = null;
+  if (why !== null) cannotStore(s, out, header, why);
+  afterStore(s, out);
+}
+
+/** Escrow: its disk did not take a record, while it came in or when it was to be stored. */
+export function cannotStore(s: Draft, out: Action[], record: RecordId, why: string): void {
+  if (!s.cannotStore) out.push({ kind: "report", report: { what: "cannot-store", why } });
+  s.cannotStore = true;
+  refuse(s, out, record, "cannot-store");
 }
 
 /** Escrow: the log itself found that the record under way contradicts it. */
@@ -249,7 +282,7 @@ export function refusedByLog(s: Draft, out: Action[], n: TransactionNumber, why:
   const header = s.storing;
   if (header === null || header.n !== n) return;
   if (!s.config.rules.escrowDistrusts) {
-    stored(s, out, n, true);
+    stored(s, out, n);
     return;
   }
   s.storing = null;

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
+import { FaultyFiles, type Operation } from "../log/testing/faulty-files.ts";
 import { decodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
 import { decodeRecordPiece, encodeRecordPiece, FRAME_RECORD, type RecordPiece } from "../pages/record-frames.ts";
 import { Three } from "./testing/three.ts";
@@ -56,16 +57,16 @@ describe("records at the escrow", () => {
   it("a record is told of when it is whole, and is part of the log when the core says so", async () => {
     const [...all] = await piecesOf();
     for (const piece of all.slice(0, -1)) await escrow().pieceCame("target", piece);
-    expect(await escrow().store(1, 1)).toEqual({ outcome: "failed", why: "its body is not here" });
+    expect(await escrow().store(1, 1)).toEqual({ outcome: "missing", why: "its body is not here" });
     expect(came()).toEqual([]);
     await escrow().pieceCame("target", all.at(-1) as RecordPiece);
     expect(came()).toEqual([1]);
-    expect(await escrow().store(1, 2)).toMatchObject({ outcome: "failed" });
-    expect(await escrow().store(2, 1)).toMatchObject({ outcome: "failed" });
+    expect(await escrow().store(1, 2)).toMatchObject({ outcome: "missing" });
+    expect(await escrow().store(2, 1)).toMatchObject({ outcome: "missing" });
     expect(await escrow().store(1, 1)).toMatchObject({ outcome: "stored" });
     expect(escrow().state).toMatchObject({ last: 1, generation: 1 });
     // It is there; a second word for it finds nothing to be stored.
-    expect(await escrow().store(1, 1)).toMatchObject({ outcome: "failed" });
+    expect(await escrow().store(1, 1)).toMatchObject({ outcome: "missing" });
   });
 
   it("pieces of an older stream, and pieces behind the last one, change nothing", async () => {
@@ -90,7 +91,7 @@ describe("records at the escrow", () => {
     const second = await piecesOf();
     for (const piece of first) await escrow().pieceCame("target", piece);
     await escrow().pieceCame("target", second[0] as RecordPiece);
-    expect(await escrow().store(1, 1)).toMatchObject({ outcome: "failed" });
+    expect(await escrow().store(1, 1)).toMatchObject({ outcome: "missing" });
     // Asked for again, it would be told of and could never be stored.
     escrow().note("target", { kind: "record-again", generation: 1, n: 1 });
     expect(came()).toEqual([1]);
@@ -107,6 +108,57 @@ describe("records at the escrow", () => {
     three.next = 2;
     await three.take("base", true);
     await three.restored();
+  });
+
+  it("a disk that takes nothing is told of with the record's name, whenever it is noticed, and forgotten when it does", async () => {
+    let files: FaultyFiles | undefined;
+    three.escrowFiles = (whole) => {
+      files = new FaultyFiles(whole);
+      return files;
+    };
+    await three.startEscrow();
+    const fails = (...operations: readonly Operation[]): void => {
+      if (files !== undefined) files.trouble = (now) => (operations.includes(now) ? { code: "ENOSPC" } : undefined);
+    };
+    const all = [...(await piecesOf())];
+    three.net.onWay = (_, __, payload) => {
+      if (payload[0] === FRAME_NOTE) notes.push(decodeNote(payload));
+      return payload;
+    };
+    const failed = () => three.escrow_shell.told.filter(({ kind }) => kind === "record-not-received");
+    const record = { kind: "record-not-received", generation: 1, n: 1 } as const;
+    // While it comes, at its first piece or later.
+    for (const good of [0, 2]) {
+      fails();
+      for (const piece of all.slice(0, good)) await escrow().pieceCame("target", piece);
+      fails("write");
+      for (const piece of all.slice(good)) await escrow().pieceCame("target", piece);
+      expect(failed()).toMatchObject([{ ...record, why: expect.stringContaining("ENOSPC") }]);
+      three.escrow_shell.told.length = 0;
+    }
+    await until("the words", () => notes.filter(({ kind }) => kind === "record-spoilt").length === 2);
+    // When it is to be stored.
+    fails();
+    for (const piece of all) await escrow().pieceCame("target", piece);
+    fails("write");
+    expect(await escrow().store(1, 1)).toMatchObject({ outcome: "failed", why: expect.stringContaining("ENOSPC") });
+    expect(three.escrow_shell.lines).toEqual([]);
+    // It works again.
+    fails();
+    for (const piece of all) await escrow().pieceCame("target", piece);
+    expect(await escrow().store(1, 1)).toMatchObject({ outcome: "stored" });
+    three.last = 1;
+    await three.restored();
+    // A log that is broken takes nothing, and does not look at it.
+    three.guest.write(0, 9, 14);
+    const second = [...(await piecesOf())];
+    fails("write", "truncate");
+    three.escrow_shell.told.length = 0;
+    for (const piece of [...second, ...second]) await escrow().pieceCame("target", piece);
+    expect(failed()).toMatchObject([
+      { ...record, n: 2 },
+      { ...record, n: 2, why: expect.stringContaining("the log is broken") },
+    ]);
   });
 
   it("a record that comes again over another connection is stored once", async () => {

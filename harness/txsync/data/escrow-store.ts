@@ -4,7 +4,16 @@ import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { LogState, Role } from "../core/index.ts";
 import type { PageRun } from "../dirty/pages.ts";
-import { folder, type IncomingRecord, RecordViolation, TransactionLog } from "../log/index.ts";
+import {
+  type Files,
+  folder,
+  type IncomingRecord,
+  RecordError,
+  type RecordHead,
+  RecordParser,
+  RecordViolation,
+  TransactionLog,
+} from "../log/index.ts";
 import { encodeNote, type Note } from "../pages/notes.ts";
 import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
 import type { BlockSize } from "../pages/page-map.ts";
@@ -47,12 +56,13 @@ export class EscrowStore {
     this.#log = opened;
   }
 
-  static async open(shell: DataShell): Promise<EscrowStore> {
+  /** @param filesOf the file system of the log's folder */
+  static async open(shell: DataShell, filesOf: (place: string) => Files = folder): Promise<EscrowStore> {
     const { log_sync, state_folder, memory_folder } = shell.config;
     const place = join(log_sync === "disk" ? state_folder : memory_folder, "log");
     mkdirSync(place, { recursive: true });
     const opened = await TransactionLog.open({
-      files: folder(place),
+      files: filesOf(place),
       sync: log_sync,
       onTrouble: (what) => log(shell, what),
     });
@@ -113,14 +123,20 @@ export class EscrowStore {
       this.#shell.tell({ kind: "record-came", from, header: { generation, n, since, mark, acked } });
       this.#came = { generation, n, since, mark, acked };
     } catch (error) {
-      await this.#spoilt(from, messageOf(error));
+      const head = this.#incoming?.record.head ?? (piece.meta === null ? null : headOf(piece.bytes));
+      await this.#spoilt(from, error);
+      if (head === null || isItsFault(error)) return;
+      const { generation, n } = head;
+      this.#shell.tell({ kind: "record-not-received", generation, n, why: messageOf(error) });
     }
   }
 
   #came: Extract<Parameters<DataShell["tell"]>[0], { kind: "record-came" }>["header"] | undefined;
 
-  async #spoilt(to: Role, why: string): Promise<void> {
-    log(this.#shell, `a record of ${to} is of no use: ${why}`);
+  async #spoilt(to: Role, error: unknown): Promise<void> {
+    const why = messageOf(error);
+    // A disk that takes nothing is for the core to say, once.
+    if (isItsFault(error)) log(this.#shell, `a record of ${to} is of no use: ${why}`);
     const incoming = this.#incoming;
     this.#incoming = undefined;
     this.#came = undefined;
@@ -138,7 +154,7 @@ export class EscrowStore {
   async #store(generation: number, n: number): Promise<StoreOutcome> {
     const incoming = this.#incoming;
     if (incoming?.header?.generation !== generation || incoming.header.n !== n)
-      return { outcome: "failed", why: "its body is not here" };
+      return { outcome: "missing", why: "its body is not here" };
     try {
       const before = this.#log.bytes;
       await incoming.record.commit();
@@ -147,8 +163,10 @@ export class EscrowStore {
       for (const to of PEERS) this.#shell.peers.sendData(to, "urgent", encodeNote({ kind: "log-grew", n }));
       return { outcome: "stored", bytes: this.#log.bytes - before };
     } catch (error) {
-      await this.#spoilt("target", messageOf(error));
-      return { outcome: error instanceof RecordViolation ? "violation" : "failed", why: messageOf(error) };
+      await this.#spoilt("target", error);
+      const outcome =
+        error instanceof RecordViolation ? "violation" : error instanceof RecordError ? "missing" : "failed";
+      return { outcome, why: messageOf(error) };
     }
   }
 
@@ -325,4 +343,19 @@ export class EscrowStore {
     this.#copy = undefined;
     this.#base = undefined;
   }
+}
+
+/** The record itself is at fault, and not the disk. */
+function isItsFault(error: unknown): boolean {
+  return error instanceof RecordError;
+}
+
+/** Of a record whose first piece this is; `null` where it is none. */
+function headOf(first: Uint8Array): RecordHead | null {
+  try {
+    for (const event of new RecordParser().push(first)) if (event.kind === "header") return event.head;
+  } catch {
+    // Then nobody asks for it again by a name.
+  }
+  return null;
 }

@@ -70,7 +70,8 @@ export interface RestoredMemory {
 
 export type StoreOutcome =
   | { readonly outcome: "stored"; readonly bytes: number }
-  | { readonly outcome: "failed" | "violation"; readonly why: string };
+  /** `missing`: there was nothing to be stored. `failed`: the disk, or the log's file, did not take it. */
+  | { readonly outcome: "missing" | "failed" | "violation"; readonly why: string };
 
 /** What the control plane asks of the data plane: each name with what goes in and what comes out. */
 export interface DataCalls {
@@ -137,6 +138,13 @@ export type DataEvent =
   | { readonly kind: "event"; readonly event: TimelineEventBody }
   /** Escrow: a record is here whole, and not stored yet. */
   | { readonly kind: "record-came"; readonly from: Role; readonly header: RecordHeader }
+  /** Escrow: a record that was coming in could not be received: the log's file did not take it. */
+  | {
+      readonly kind: "record-not-received";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly why: string;
+    }
   /** Target: bytes of the record that is under way move. */
   | { readonly kind: "record-moves"; readonly generation: Generation; readonly n: TransactionNumber }
   /** Target: QEMU has read, and placed, all pages; has loaded the package (only where it is held still). */

@@ -224,6 +224,13 @@ export const NOBODY_KNOWS_WHAT_CHANGES: Directed = {
   faults: [{ kind: "untrackable", for_ms: null, when: thirdStore }],
 };
 
+/** The escrow's disk is full for longer than anybody is patient. */
+export const DISK_IS_FULL: Directed = {
+  ...CALM,
+  pageRate: 0.2,
+  faults: [{ kind: "full-disk", for_ms: 4_500, when: thirdStore }],
+};
+
 /**
  * A guest of 512 MiB whose link to the escrow is silent four times for 550 to 1050 ms, 60 to 560 ms between, as somebody's
  * link was. It costs what changes meanwhile, and 2.5 s later the loss of the target's host costs nothing.

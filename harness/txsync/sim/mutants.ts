@@ -4,6 +4,7 @@ import {
   CLOCK_BEGINS_AGAIN,
   DIES_BEFORE_THE_FIRST_RECORD,
   DIES_UNHEARD,
+  DISK_IS_FULL,
   type Directed,
   DROPPED_DURING_A_SLOW_TAKE,
   ESCROW_FORGETS,
@@ -119,6 +120,11 @@ export const MUTANTS: readonly Mutant[] = [
   },
   { rule: "lostTailVoidsLog", what: "a log that lost its tail is restored", directed: LOG_LOSES_ITS_TAIL },
   { rule: "movingIsNotSilent", what: "a record is sent again while it is still on its way", directed: SLOW_LINK },
+  {
+    rule: "failedStoreIsTriedAgain",
+    what: "a record that the disk does not take waits ever longer, without a bound",
+    directed: DISK_IS_FULL,
+  },
   {
     rule: "untrackableGivesUp",
     what: "a target that cannot tell what changes keeps its gate shut",

@@ -55,7 +55,8 @@ export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader):
     // The agent died while it wrote: a torn record is cut off at the next start.
     if (!host.up || host.life !== life) return;
     if (faults.diskFull || host.finished) {
-      cluster.event("escrow", { kind: "recordFailed", generation, n });
+      const why = faults.diskFull ? "the disk is full" : null;
+      cluster.event("escrow", { kind: "recordFailed", generation, n, why });
       return;
     }
     const after = foldWith(host, body);

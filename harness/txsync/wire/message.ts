@@ -73,7 +73,7 @@ const schema = z.discriminatedUnion("kind", [
     n: count,
     promised: descriptor,
     log,
-    why: z.enum(["generation", "gap", "violation"]),
+    why: z.enum(["generation", "gap", "violation", "cannot-store"]),
   }),
   z.strictObject({ kind: z.literal("cancel"), attempt: z.number().min(0) }),
 ]);

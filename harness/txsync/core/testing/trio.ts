@@ -75,7 +75,7 @@ export class Trio {
   #store(role: Role, { generation, n }: Extract<Action, { kind: "storeRecord" }>["header"]): void {
     const { stores } = this.shells;
     if (stores === "stored") this.event(role, { kind: "recordStored", generation, n });
-    else if (stores === "failed") this.event(role, { kind: "recordFailed", generation, n });
+    else if (stores === "failed") this.event(role, { kind: "recordFailed", generation, n, why: "the disk is full" });
     else if (stores === "refused") this.event(role, { kind: "recordRefused", generation, n, why: "another digest" });
   }
 

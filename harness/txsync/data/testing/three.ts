@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect } from "vitest";
 import { waitFor } from "../../../base/wait.ts";
 import type { Role, TransactionNumber } from "../../core/index.ts";
+import { type Files, folder } from "../../log/index.ts";
 import { decodeNote, FRAME_NOTE } from "../../pages/notes.ts";
 import { decodeRecordPiece, FRAME_RECORD } from "../../pages/record-frames.ts";
 import { EscrowStore } from "../escrow-store.ts";
@@ -25,6 +26,8 @@ export class Three {
   readonly folder: string;
   escrow_shell: FakeShell;
   escrow: EscrowStore | undefined;
+  /** What the escrow's log gets to see of its folder, from its next start on. */
+  escrowFiles: (files: Files) => Files = (files) => files;
   source_shell: FakeShell;
   source!: SourceStore;
   /** Memory as it was when this transaction was taken, by number. */
@@ -69,7 +72,7 @@ export class Three {
     this.net.breakBetween("source", "escrow");
     await this.escrow?.close();
     this.escrow_shell = this.#shell("escrow");
-    const escrow = await EscrowStore.open(this.escrow_shell);
+    const escrow = await EscrowStore.open(this.escrow_shell, (place) => this.escrowFiles(folder(place)));
     this.escrow = escrow;
     this.net.attach("escrow", (from, payload) => {
       if (payload[0] === FRAME_RECORD) return escrow.pieceCame(from, decodeRecordPiece(payload));
