@@ -78,7 +78,7 @@ const schema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("cancel"), attempt: z.number().min(0) }),
 ]);
 
-/** The pieces of a payload. Only `append` and `package` have a body. */
+/** The pieces of a payload. Only a `package` has a body. */
 export function encodeMessage(message: Message, body: readonly Uint8Array[] = []): Uint8Array[] {
   const json = Buffer.from(JSON.stringify(message));
   if (json.length > JSON_MAX) throw new RangeError(`a message of ${json.length} bytes is longer than ${JSON_MAX}`);
@@ -106,8 +106,7 @@ export function decodeMessage(payload: Buffer): { readonly message: Message; rea
   if (!parsed.success) throw new WireError(`a message that makes no sense (${z.prettifyError(parsed.error)})`, 4);
   const body = payload.subarray(4 + length);
   const { kind } = parsed.data;
-  if (body.length > 0 && kind !== "append" && kind !== "package")
-    throw new WireError(`a ${kind} with a body`, 4 + length);
+  if (body.length > 0 && kind !== "package") throw new WireError(`a ${kind} with a body`, 4 + length);
   // The schema's numbers are the core's branded ones; nothing else differs.
   return { message: parsed.data as Message, body };
 }

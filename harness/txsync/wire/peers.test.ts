@@ -182,15 +182,6 @@ async function pairByRelay(): Promise<{ source: Agent; target: Agent; proxy: Rel
 
 const PACKAGE: Message = { kind: "package", generation: generation(1), mark: 0 as never, acked: 0 as never };
 
-const append = (n: number): Message => ({
-  kind: "append",
-  generation: generation(1),
-  n: transactionNumber(n),
-  since: "base",
-  mark: 0 as never,
-  acked: 0 as never,
-});
-
 describe("peers", () => {
   it("talk to each other in all directions: words, bodies and data, each kind in its order", async () => {
     const roles: readonly Role[] = ["source", "target", "escrow"];
@@ -211,7 +202,7 @@ describe("peers", () => {
         for (let n = 1; n <= 5; n += 1) {
           const word = { kind: "appended" as const, generation: generation(1), n: transactionNumber(n) };
           expect(agent.peers.send(peer, word)).toBe(true);
-          expect(agent.peers.send(peer, append(n), [Buffer.from(`record ${n} of `), Buffer.from(role)])).toBe(true);
+          expect(agent.peers.send(peer, PACKAGE, [Buffer.from(`package ${n} of `), Buffer.from(role)])).toBe(true);
           expect(agent.peers.sendData(peer, [Buffer.from(`data ${n} `), Buffer.from(role)])).toBe(true);
         }
       }
@@ -221,8 +212,8 @@ describe("peers", () => {
       for (const from of roles) {
         if (from === role) continue;
         const said = agent.messages.filter((each) => each.from === from);
-        const bodies = said.filter(({ message }) => message.kind === "append").map(({ body }) => body);
-        expect(bodies).toEqual([1, 2, 3, 4, 5].map((n) => `record ${n} of ${from}`));
+        const bodies = said.filter(({ message }) => message.kind === "package").map(({ body }) => body);
+        expect(bodies).toEqual([1, 2, 3, 4, 5].map((n) => `package ${n} of ${from}`));
         const words = said.flatMap(({ message }) => (message.kind === "appended" ? [message.n] : []));
         expect(words).toEqual([1, 2, 3, 4, 5]);
         const data = agent.data.filter((each) => each.from === from).map(({ payload }) => payload.toString());
@@ -280,15 +271,15 @@ describe("peers", () => {
     const message = Buffer.concat(new FrameEncoder().encode("message", [Buffer.alloc(20)]));
     await Promise.all([closed(hello), closed(message), closed(hello.subarray(0, 20)), closed(Buffer.of(0x46))]);
     expect([target.messages.length, target.data.length]).toEqual(before);
-    expect(source.peers.send("target", append(1), [Buffer.from("still there")])).toBe(true);
-    await until("the record", () => target.messages.some(({ body }) => body === "still there"));
+    expect(source.peers.send("target", PACKAGE, [Buffer.from("still there")])).toBe(true);
+    await until("the package", () => target.messages.some(({ body }) => body === "still there"));
   });
 
   it("dial again when a connection is cut, as often as it is", async () => {
     const { source, target, proxy } = await pairByRelay();
     for (let round = 1; round <= 3; round += 1) {
       await source.reaches("target");
-      expect(source.peers.send("target", append(round), [Buffer.from(`round ${round}`)])).toBe(true);
+      expect(source.peers.send("target", PACKAGE, [Buffer.from(`round ${round}`)])).toBe(true);
       await until(`round ${round}`, () => target.messages.some(({ body }) => body === `round ${round}`));
       expect(proxy.accepted).toBe(2 * round);
       proxy.cut();
@@ -302,16 +293,16 @@ describe("peers", () => {
     const ports = [await freePort(), await freePort()] as const;
     const source = new Agent("source", ports[0], { target: ports[1] });
     await source.peers.start();
-    expect(source.peers.send("target", append(1), [Buffer.from("too early")])).toBe(false);
+    expect(source.peers.send("target", PACKAGE, [Buffer.from("too early")])).toBe(false);
     expect(source.peers.sendData("target", [Buffer.from("too early")])).toBe(false);
     expect(source.peers.connection("target")).toBeUndefined();
     expect(() => source.peers.send("escrow", CANCEL)).toThrow(/no address of escrow/);
     const target = new Agent("target", ports[1], { source: ports[0] });
     await target.peers.start();
     await source.reaches("target");
-    expect(source.peers.send("target", append(2), [Buffer.from("now")])).toBe(true);
-    await until("the record", () => target.messages.some(({ message }) => message.kind === "append"));
-    expect(target.messages.flatMap(({ message, body }) => (message.kind === "append" ? [body] : []))).toEqual(["now"]);
+    expect(source.peers.send("target", PACKAGE, [Buffer.from("now")])).toBe(true);
+    await until("the package", () => target.messages.some(({ message }) => message.kind === "package"));
+    expect(target.messages.flatMap(({ message, body }) => (message.kind === "package" ? [body] : []))).toEqual(["now"]);
     expect(target.data.every(({ payload }) => payload.length === 1)).toBe(true);
   });
 
