@@ -14,7 +14,6 @@ import { readSmallBlocks, type SmallBlock } from "../txsync/dirty/small-blocks.t
 import { pageSetOf } from "../txsync/dirty/spool.ts";
 import { openTracker, type PagescanTracker } from "../txsync/dirty/tracker.ts";
 import { feedRestore, machineType } from "../txsync/restore/feed.ts";
-import { type Base, buildRamFile, consumeBase } from "../txsync/restore/ram-file.ts";
 import { restoreStream } from "../txsync/restore/restore-stream.ts";
 import { takeTransaction } from "../txsync/transaction/take.ts";
 import { bytesOf, type Transaction } from "../txsync/transaction/transaction.ts";
@@ -23,6 +22,7 @@ import { type Comparison, comparing } from "./comparing.ts";
 import { steps, working } from "./guest.ts";
 import { DrillMachine } from "./machine.ts";
 import { migrate } from "./migrate.ts";
+import { type Base, buildRamFile, consumeBase } from "./ram-file.ts";
 import { type DrillReport, spread } from "./report.ts";
 import { prepare, Troubles } from "./trouble.ts";
 import { Witness } from "./witness.ts";

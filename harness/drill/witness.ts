@@ -2,10 +2,10 @@ import { open, readFile } from "node:fs/promises";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { LocatedBlock } from "../qemu/ram-blocks.ts";
 import type { PageRun, PageSet } from "../txsync/dirty/pages.ts";
-import { lanesOf, sumOf } from "../txsync/dirty/testing/lanes.ts";
-import type { DirtyTracker, Lanes, PagescanTracker } from "../txsync/dirty/tracker.ts";
-import type { Base } from "../txsync/restore/ram-file.ts";
+import type { DirtyTracker, PagescanTracker } from "../txsync/dirty/tracker.ts";
+import { blockSeed, DigestSum, digestHex, type Lanes, pageLanes } from "../txsync/log/index.ts";
 import type { Transaction } from "../txsync/transaction/transaction.ts";
+import type { Base } from "./ram-file.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
@@ -74,7 +74,7 @@ export class Witness {
     for (const { block, page, bytes } of pages) {
       const content = Buffer.from(bytes ?? ZEROS);
       content.copy(this.#images.get(block) ?? Buffer.alloc(0), page * PAGE_BYTES);
-      this.#lanes.set(`${block}:${page}`, lanesOf(block, page, content));
+      this.#lanes.set(`${block}:${page}`, pageLanes(blockSeed(block), page, content));
     }
     for (const [name, { runs, content }] of this.#seen) {
       const image = this.#images.get(name) ?? Buffer.alloc(0);
@@ -85,8 +85,9 @@ export class Witness {
         }
       }
     }
-    const sum = sumOf(this.#lanes.values());
-    const is = sum.lane1 === digest.lane1 && sum.lane2 === digest.lane2 && this.#lanes.size === modified_pages;
+    const sum = new DigestSum();
+    for (const { lane1, lane2 } of this.#lanes.values()) sum.add(lane1, lane2);
+    const is = sum.hex === digestHex(digest.lane1, digest.lane2) && sum.pages === modified_pages;
     if (!is) this.wrong_digests++;
   }
 }

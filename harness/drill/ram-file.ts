@@ -1,9 +1,9 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { messageOf, UserError } from "../../base/errors.ts";
-import { PAGE_BYTES } from "../../base/page.ts";
-import type { PageSet } from "../dirty/pages.ts";
-import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { messageOf, UserError } from "../base/errors.ts";
+import { PAGE_BYTES } from "../base/page.ts";
+import type { PageSet } from "../txsync/dirty/pages.ts";
+import type { SmallBlock } from "../txsync/dirty/small-blocks.ts";
 
 /** All guest RAM as it stood at switchover (B0). */
 export interface Base {

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { PAGE_BYTES } from "../../base/page.ts";
-import { type ChangedPage, PageSet } from "../dirty/pages.ts";
+import { PAGE_BYTES } from "../base/page.ts";
+import { type ChangedPage, PageSet } from "../txsync/dirty/pages.ts";
 import { type Base, buildRamFile, consumeBase } from "./ram-file.ts";
 
 const PAGES = 600;
