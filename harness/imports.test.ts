@@ -48,8 +48,6 @@ const TXSYNC: Readonly<Record<string, readonly string[]>> = {
 
 /** Where the tree breaks the line today, and why; tests by their room. One that is not needed any more fails too. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
-  "tests of run -> cli": "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
-  "tests of scenarios -> cli": "images and accelerator are prepared by cli/prepare.ts, which belongs in run",
   "tests of run -> scenarios": "they look at scenarios as they are",
   "tests of core -> wire": "what the core says has to pass the wire's schema",
   "tests of pages -> sim": "they use the simulator's random numbers",

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { accelFor, prepareRuns } from "../harness/cli/prepare.ts";
+import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
 import type { RunEnvironment } from "../harness/run/run.ts";
 import { SCENARIOS } from "./index.ts";
 import { play, playWithAgents, request, wrong } from "./testing.ts";

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { messageOf } from "../harness/base/errors.ts";
-import { checkMemory, prepareRuns } from "../harness/cli/prepare.ts";
+import { checkMemory, prepareRuns } from "../harness/run/prepare.ts";
 import type { RunEnvironment } from "../harness/run/run.ts";
 import { playWithAgents, request, wrong } from "./testing.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "vitest";
-import { prepareRuns } from "../harness/cli/prepare.ts";
+import { prepareRuns } from "../harness/run/prepare.ts";
 import { playWithAgents, request, wrong } from "./testing.ts";
 
 /** A slice of what is run at other sizes than 128 MiB; the larger ones are in size.large.test.ts. */

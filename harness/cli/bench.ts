@@ -15,12 +15,12 @@ import { configurationsOf, PARTS, type Planned, planOf } from "../bench/plan.ts"
 import { BENCH_VERSION, type BenchResult, type Sample } from "../bench/result.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import { checkWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
+import { accelFor, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { PURE_POSTCOPY, type Scenario } from "../run/scenario.ts";
 import { textTable } from "../run/table.ts";
 import { interruptible } from "./interrupt.ts";
 import { LIMITS } from "./limits.ts";
-import { listWithin, oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
-import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { listWithin, oneOf, qemuName, rangeOf, within } from "./options.ts";
 import { stamp } from "./stamp.ts";
 
 interface BenchOptions {

@@ -9,8 +9,7 @@ import { findLeftovers } from "../fleet/clean.ts";
 import { imageState } from "../fleet/images.ts";
 import { runLabels } from "../fleet/labels.ts";
 import { ownerOf } from "../fleet/owner.ts";
-import { RUNS_FOLDER } from "./options.ts";
-import { prepareImages } from "./prepare.ts";
+import { prepareImages, RUNS_FOLDER } from "../run/prepare.ts";
 import { type Ended, Spawned } from "./spawned.ts";
 
 /**

@@ -2,11 +2,11 @@ import type { Command } from "commander";
 import { SCENARIOS } from "../../scenarios/index.ts";
 import type { Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
+import { say } from "../run/prepare.ts";
 import { textTable } from "../run/table.ts";
 import { examine, findingsTable } from "./doctor.ts";
 import { interruptible } from "./interrupt.ts";
 import { qemuName } from "./options.ts";
-import { say } from "./prepare.ts";
 import { runScenarios } from "./run.ts";
 
 /** One that succeeds, and the three failures of the paper: source, target, network. */

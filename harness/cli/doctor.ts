@@ -6,9 +6,9 @@ import { findEngine } from "../fleet/engine.ts";
 import { canInstall } from "../fleet/images/apt.ts";
 import { DEFAULT_QEMU, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
+import { DISK_NEEDED_BYTES } from "../run/prepare.ts";
 import { textTable } from "../run/table.ts";
 import { qemuName } from "./options.ts";
-import { DISK_NEEDED_BYTES } from "./prepare.ts";
 
 interface Finding {
   readonly what: string;

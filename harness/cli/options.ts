@@ -1,9 +1,5 @@
-import { join } from "node:path";
 import { InvalidArgumentError } from "commander";
 import type { Limits } from "./limits.ts";
-
-/** Where runs are written. */
-export const RUNS_FOLDER = join(import.meta.dirname, "..", "..", "reports", "runs");
 
 /** A whole number of at least `least` and, where it is given, at most `most`, for commander. */
 export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (text: string) => number {

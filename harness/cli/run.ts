@@ -11,6 +11,7 @@ import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
+import { accelFor, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
@@ -19,8 +20,7 @@ import { repeatTable, verdictTable } from "../run/table.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { interruptible } from "./interrupt.ts";
 import { LIMITS } from "./limits.ts";
-import { oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
-import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { oneOf, qemuName, rangeOf, within } from "./options.ts";
 import { stamp } from "./stamp.ts";
 
 export interface RunOptions {

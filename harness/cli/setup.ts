@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
+import { prepareImages } from "../run/prepare.ts";
 import { qemuName } from "./options.ts";
-import { prepareImages } from "./prepare.ts";
 
 export function registerSetup(program: Command): void {
   program

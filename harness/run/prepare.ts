@@ -9,8 +9,10 @@ import { ensureEngine } from "../fleet/engine.ts";
 import { ensureImages, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
-import type { RunEnvironment } from "../run/run.ts";
-import { RUNS_FOLDER } from "./options.ts";
+import type { RunEnvironment } from "./run.ts";
+
+/** Where runs are written. */
+export const RUNS_FOLDER = join(import.meta.dirname, "..", "..", "reports", "runs");
 
 /** Says something about what goes on, on standard error: standard output belongs to results. */
 export function say(line: string): void {
