@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { LedgerEntry } from "./ledger-area.ts";
-import { checkLedgerHistory, type LedgerOperation } from "./ledger-history.ts";
+import { LedgerRefusedError, LedgerUnknownError } from "./ledger-client.ts";
+import { checkLedgerHistory, type LedgerOperation, unacknowledged } from "./ledger-history.ts";
 
 /** Plays clients against a true ledger: concurrent, some answers lost, some operations never done. */
 interface Script {
@@ -171,6 +172,20 @@ describe("checkLedgerHistory", () => {
       ended_at: 6,
     };
     expect(judge([append(1, 0, 1, 0), refused], [entry(0, 1), entry(1, 2)])).toBe(false);
+  });
+
+  it("believes that an append was not done where the guest itself said so, and nowhere else", () => {
+    const made = { kind: "append", client: 1, client_seq: 2, value: 22, invoked_at: 5 } as const;
+    const errors = [
+      [new LedgerRefusedError("append", 2, 1), false],
+      [new LedgerUnknownError("append", 2, "no answer within 500 ms"), true],
+      [new Error("the connection broke"), true],
+    ] as const;
+    for (const [error, may_be_there] of errors) {
+      const history: LedgerOperation[] = [append(1, 0, 1, 0), { ...made, ...unacknowledged(error, 6) }];
+      expect(judge(history, [entry(0, 1)])).toBe(true);
+      expect(judge(history, [entry(0, 1), entry(1, 2)])).toBe(may_be_there);
+    }
   });
 
   it("takes a repeated append as one: the same index again, though the ledger has grown", () => {

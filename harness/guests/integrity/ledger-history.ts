@@ -1,5 +1,6 @@
 import type { CheckVerdict } from "../../base/timeline.ts";
 import type { LedgerEntry } from "./ledger-area.ts";
+import { LedgerRefusedError } from "./ledger-client.ts";
 
 /** Evidence lines that are kept; more are counted. */
 const EVIDENCE_MAX = 50;
@@ -8,12 +9,20 @@ const EVIDENCE_MAX = 50;
 interface Times {
   readonly invoked_at: number;
 }
-type Ended<T> =
-  | ({ readonly outcome: "acknowledged"; readonly ended_at: number } & T)
+type Unacknowledged =
   /** The guest answered that it did not do it. */
   | { readonly outcome: "refused"; readonly ended_at: number }
   /** No answer came: it may have been done, once, at any time after it began, or not at all. */
   | { readonly outcome: "unknown" };
+type Ended<T> = ({ readonly outcome: "acknowledged"; readonly ended_at: number } & T) | Unacknowledged;
+
+/**
+ * What a client knows of an operation that it got no result of. Only the guest's own word says that it was not done;
+ * whatever else went wrong, nobody can know.
+ */
+export function unacknowledged(error: unknown, now: number): Unacknowledged {
+  return error instanceof LedgerRefusedError ? { outcome: "refused", ended_at: now } : { outcome: "unknown" };
+}
 
 /** An append, named by (client, client_seq); a repetition under the same name is the same operation. */
 export type AppendOperation = Times & {

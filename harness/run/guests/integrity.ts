@@ -3,7 +3,7 @@ import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
 import type { Accel } from "../../base/run-record.ts";
-import type { Emit, HostRole } from "../../base/timeline.ts";
+import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
@@ -14,6 +14,7 @@ import {
   checkLedgerHistory,
   type HistoryVerdict,
   type LedgerOperation,
+  unacknowledged,
 } from "../../guests/integrity/ledger-history.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
@@ -239,7 +240,14 @@ export class IntegrityGuest implements GuestUnderTest {
     let last_index = -1;
     const emit = this.#emit;
     const looking = this.#looking;
-    // An operation that fails to come back is unknown, whatever went wrong: nobody can know whether the guest did it.
+    type Told = Omit<Extract<TimelineEventBody, { kind: "client.op" }>, "phase" | "error">;
+    /** @returns the end of an operation, for the history; and whether the guest can be asked on over this connection */
+    const ended = (error: unknown, tell: Told) => {
+      const end = unacknowledged(error, performance.now());
+      const phase = end.outcome === "refused" ? "failed" : "unknown";
+      emit("client", { ...tell, phase, error: messageOf(error) });
+      return { end, answers: end.outcome === "refused" };
+    };
     const append = async (client: LedgerClient, host: HostRole): Promise<boolean> => {
       const client_seq = this.#next_seq++;
       const value = Math.imul(client_seq, 2654435761) >>> 0;
@@ -254,9 +262,9 @@ export class IntegrityGuest implements GuestUnderTest {
         acknowledged += 1;
         return true;
       } catch (error) {
-        this.#history.push({ ...base, outcome: "unknown" });
-        emit("client", { ...tell, phase: "unknown", error: messageOf(error) });
-        return false;
+        const { end, answers } = ended(error, tell);
+        this.#history.push({ ...base, ...end });
+        return answers;
       }
     };
     const read = async (client: LedgerClient, host: HostRole, index: number): Promise<boolean> => {
@@ -271,9 +279,9 @@ export class IntegrityGuest implements GuestUnderTest {
         emit("client", { ...tell, phase: "acknowledged", ...(answer.present ? { value: answer.value } : {}) });
         return true;
       } catch (error) {
-        this.#history.push({ ...base, outcome: "unknown" });
-        emit("client", { ...tell, phase: "unknown", error: messageOf(error) });
-        return false;
+        const { end, answers } = ended(error, tell);
+        this.#history.push({ ...base, ...end });
+        return answers;
       }
     };
     let turns = 0;
