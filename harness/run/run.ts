@@ -26,6 +26,7 @@ import type { LogSink } from "../fleet/vm.ts";
 import { StartedVm } from "../fleet/vm.ts";
 import type { Machine } from "../txsync/agent/machine.ts";
 import { auditStill } from "./audit.ts";
+import { besidesVerdict, expectedOf } from "./expectation.ts";
 import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import { makeGuest } from "./guests/index.ts";
@@ -66,6 +67,8 @@ export interface RunEnvironment {
 
 export interface RunRequest {
   readonly scenario: Scenario;
+  /** How it is chosen on a command line, in a shell's words; default its id. */
+  readonly named?: string;
   readonly recovery: Recovery;
   readonly guest: GuestKind;
   readonly accel: Accel;
@@ -110,6 +113,10 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   }
   const checks: CheckResult[] = [...judged.checks];
   if (!request.keep) checks.push(nothingLeft(await gather(() => findLeftovers(environment.docker, id))));
+  const expected = expectedOf(scenario, recovery, environment.qemu_version);
+  const timings = { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) };
+  const besides = besidesVerdict(scenario, recovery, timings, timeline.events);
+  checks.push(...besides.results);
   for (const result of checks) {
     timeline.emit("check", {
       kind: "check.result",
@@ -118,9 +125,9 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
       summary: result.summary,
     });
   }
-  const expected = scenario.expect[recovery] ?? "unknown";
   const tidy = checks.every(({ check, verdict }) => check !== "nothing-left" || verdict === true);
-  const as_expected = error === undefined && judged.verdict === expected && tidy;
+  const as_expected =
+    error === undefined && judged.verdict === expected.verdict && tidy && besides.broken === undefined;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record: RunRecord = {
     version: RUN_RECORD_VERSION,
@@ -142,12 +149,13 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
     ...(run.tries === undefined ? {} : { tries: run.tries }),
     faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
-    expected,
+    expected: expected.verdict,
+    ...(expected.why === undefined ? {} : { expected_why: expected.why }),
     verdict: judged.verdict,
     as_expected,
-    why: judged.why,
+    why: besides.broken === undefined ? judged.why : `${judged.why}; but ${besides.broken}`,
     checks,
-    timings: { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) },
+    timings,
     command: commandOf(environment, request),
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),
@@ -166,7 +174,7 @@ function namedFaults({ faults }: Scenario): readonly { readonly id: string; read
 
 /** The command that runs the same again. */
 function commandOf(environment: RunEnvironment, request: RunRequest): string {
-  const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
+  const words = ["npx tsx harness/cli.ts run", request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
   words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
@@ -323,7 +331,9 @@ class Run {
         const vm = this.#vms.get(role);
         return process === "qemu" && vm?.alive ? vm.process.pid : undefined;
       },
+      monitor: (role, which) => this.#vms.get(role)?.[which],
     });
+    await nemesis.prepare();
     const stopFollowing = this.#timeline.onEvent((event) => {
       if (event.kind === "migration.step" && event.step === "target-running") workload.moveTo(target);
     });
@@ -413,7 +423,9 @@ class Run {
     const nemesis = new Nemesis(scenario.faults, this.#timeline, {
       fleet,
       pid: (role, process) => (process === "qemu" ? agentVms.pid(role) : agents.pid(role)),
+      monitor: (role, which) => this.#vms.get(role)?.[which],
     });
+    await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => agents.pid(role), this.#timeline);
     this.#clock.enter("migrate");
     await using sampler = new ProgressSampler(guest, this.#vms, this.#timeline);
