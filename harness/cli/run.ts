@@ -13,7 +13,7 @@ import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { makeProgress, runName } from "../run/progress.ts";
-import type { FinishedRun, RunRequest } from "../run/run.ts";
+import type { FinishedRun, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
@@ -263,14 +263,13 @@ function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
   }
   const { recovery, qemu } = options;
   const rows = chosen.map(({ scenario, seed }) => [
-    scenario.id,
+    seed === undefined ? scenario.id : `${scenario.id}, seed ${seed}`,
     recovery,
     guestOf(scenario, options),
     expectText(scenario, recovery, qemu),
     scenario.faults.map((plan, index) => printFault(plan, index)).join(" "),
-    seed === undefined ? "" : `seed ${seed}`,
   ]);
-  console.log(textTable(["scenario", "recovery", "guest", "expected", "faults", ""], rows));
+  console.log(textTable(["scenario", "recovery", "guest", "expected", "faults"], rows));
 }
 
 function expectText(scenario: Scenario, recovery: Recovery, qemu: string): string {
