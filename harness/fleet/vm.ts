@@ -116,8 +116,16 @@ export class StartedVm implements AsyncDisposable {
       };
       const [control, oob, watch] = await Promise.all([open("control"), open("oob"), open("watch")]);
       watch.on((event) => emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
+      // What it does between its answer and the next listener counts: under load both may come in one piece.
+      let told: boolean | undefined;
+      const stopListening = watch.on((event) => {
+        if (event.kind === "resume") told = true;
+        if (event.kind === "stop") told = false;
+      });
       const { running } = await watch.execute("query-status");
-      return new StartedVm(host, started, { control, oob, watch }, com2, running);
+      const vm = new StartedVm(host, started, { control, oob, watch }, com2, told ?? running);
+      stopListening();
+      return vm;
     } catch (error) {
       for (const monitor of monitors) await monitor[Symbol.asyncDispose]();
       throw error;

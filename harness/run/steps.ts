@@ -60,7 +60,10 @@ export const STEPS = {
     "tx.committed",
     "the target knows that a record is stored, and has not yet let its output out",
   ),
-  "output-released": agents("protection", "gate.released", "output of a committed transaction is let out"),
+  "output-released": {
+    ...agents("protection", "gate.released", "output of a generation is let out (none before the migration counts)"),
+    is: (event) => event.kind === "gate.released" && event.generation > 0,
+  },
   "protection-on": {
     ...agents("protection", "protection", "the first record of a generation is committed"),
     is: (event) => event.kind === "protection" && event.state === "on",
