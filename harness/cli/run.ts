@@ -5,25 +5,28 @@ import { Argument, type Command } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
+import type { Configuration } from "../base/configuration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
+import { checkConfigured } from "../run/probe.ts";
 import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, verdictTable } from "../run/table.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
+import { addConfigurationOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
 import { interruptible } from "./interrupt.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
-import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { accelFor, checkHugePages, checkMemory, prepareRuns, say } from "./prepare.ts";
 import { stamp } from "./stamp.ts";
 
-export interface RunOptions {
+export interface RunOptions extends ConfigurationOptions {
   readonly recovery: Recovery;
   /** More than one, side by side, instead of `recovery`. */
   readonly recoveries?: readonly Recovery[];
@@ -50,7 +53,7 @@ export interface RunOptions {
 const HEARTBEAT_MS_MAX = 10_000;
 
 export function registerRun(program: Command): void {
-  program
+  const command = program
     .command("run")
     .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
     .addArgument(new Argument("<scenario...>", "scenarios by name (see list), or all"))
@@ -119,7 +122,8 @@ export function registerRun(program: Command): void {
       "--patience <s>",
       `gives a run up once nothing has moved for so long, ${rangeOf(LIMITS.patience_s)}; default ${DEFAULT_PATIENCE_MS / 1000}`,
       within(LIMITS.patience_s),
-    )
+    );
+  addConfigurationOptions(command)
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
     .action(async (names: string[], options: RunOptions) => {
@@ -150,16 +154,21 @@ export async function runScenarios(
 ): Promise<readonly RunRecord[]> {
   const memory_bytes = options.memory * 1024 ** 2;
   checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * options.repeat));
+  if (options.ram === "hugetlbfs")
+    checkHugePages(memory_bytes, Math.min(options.jobs, scenarios.length * options.repeat));
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
-  const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
+  const { configuration, source, target } = configured(scenarios, options);
+  const environment = { ...(await prepareRuns(source, signal, target)), runs_folder: folder };
   const accels = new Map<GuestKind, AccelChoice>();
   for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
     accels.set(guest, choice);
-    say(`QEMU ${environment.qemu_version}, ${guest} guest, ${choice.accel}: ${choice.why}`);
+    const { qemu_version, target } = environment;
+    const qemus = [qemu_version, ...(target === undefined ? [] : [target.qemu_version])].join(" to ");
+    say(`QEMU ${qemus}, ${guest} guest, ${choice.accel}: ${choice.why}`);
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
@@ -180,6 +189,7 @@ export async function runScenarios(
         seed: options.seed ?? randomInt(2 ** 32),
         memory_bytes,
         work,
+        configuration,
         ...(options.patience === undefined ? {} : { patience_ms: options.patience * 1000 }),
         keep: options.keep === true,
         txsync: settingsOf(options),
@@ -189,6 +199,7 @@ export async function runScenarios(
       return request;
     }),
   );
+  await checkConfigured(environment, requests);
   const finished = await runSuite(environment, requests, options.jobs, ({ record, folder }, request) => {
     progress.onFinished(names.get(request) ?? record.id, record);
     if (options.json) console.log(JSON.stringify(jsonLine(record, folder)));
@@ -205,6 +216,26 @@ export async function runScenarios(
       if (!record.as_expected) console.log(`\n${record.why}\n  see ${folder}\n  again: ${record.command}`);
   }
   return records;
+}
+
+/** What is asked for, with the QEMUs of source and target: one pair for all runs of a command. */
+function configured(
+  scenarios: readonly Scenario[],
+  options: RunOptions,
+): { readonly configuration: Configuration; readonly source: string; readonly target: string } {
+  const { source_qemu, target_qemu, ...configuration } = configurationFrom(options);
+  const pairs = scenarios.map(({ configuration: own }) => ({
+    source: source_qemu ?? own?.source_qemu ?? options.qemu,
+    target: target_qemu ?? own?.target_qemu ?? options.qemu,
+  }));
+  const [first = { source: options.qemu, target: options.qemu }] = pairs;
+  if (pairs.some(({ source, target }) => source !== first.source || target !== first.target))
+    throw new UserError(
+      "These scenarios need different QEMUs: run them one by one, or name --source-qemu and --target-qemu.",
+    );
+  const { source, target } = first;
+  if (source === target) return { configuration, source, target };
+  return { configuration: { ...configuration, source_qemu: source, target_qemu: target }, source, target };
 }
 
 /** Writes the report of each run and of all together; a report that cannot be written does not change a verdict. */
