@@ -1,6 +1,7 @@
 import { movers } from "../checks/check.ts";
 import type { Evidence } from "../checks/evidence.ts";
 import { auditStill } from "./audit.ts";
+import { configurationOf, planOf } from "./configure.ts";
 import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
 import type { Workload } from "./guests/guest.ts";
 import { migrateAgain } from "./migrate-again.ts";
@@ -64,6 +65,7 @@ export async function gatherEvidence(
       vms,
       (role) => startPlainVm(context, role, { incoming: true, paused: false }),
       looking,
+      { configuration: configurationOf(request), postcopy: planOf(request).switchover !== "never" },
     ),
   );
   // What comes out while the VM is put through something afterwards belongs to it too.
