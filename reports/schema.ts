@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
+import { CONFIGURATION_FIELDS } from "../harness/base/configuration.ts";
 import { RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
 import { HOST_ROLES, type TimelineEvent } from "../harness/base/timeline.ts";
 
@@ -44,6 +45,13 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("qemu.started", { pid: z.number(), version: z.string(), argv: z.array(z.string()) }),
   said("qemu.exited"),
   event("qmp.event", { event: z.string(), data: z.json() }),
+  event("qmp.answer", {
+    id: z.string(),
+    command: z.string(),
+    answered: z.boolean(),
+    answer_ms: count,
+    error: z.exactOptional(z.string()),
+  }),
   event("migration.status", { side: z.enum(["source", "target"]), status: z.string() }),
   event("migration.step", {
     step: z.enum([
@@ -80,6 +88,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("guest.progress", { host: hostRole, cpu: count, step: count }),
   event("guest.log", { host: hostRole, line: z.string() }),
   said("tx.taken"),
+  said("tx.sending"),
   said("tx.stored"),
   said("tx.committed"),
   said("gate.released"),
@@ -88,13 +97,17 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   said("vote.asked"),
   said("vote.promised"),
   said("vote.refused"),
+  said("vote.message"),
   said("generation.opened"),
   said("generation.closed"),
   said("restore.started"),
+  said("restore.made"),
   said("restore.verified"),
   said("restore.running"),
   said("restore.finished"),
+  said("pages.route"),
   said("takeover"),
+  said("takeover.served"),
   said("handoff"),
   said("protection"),
   said("violation"),
@@ -126,12 +139,14 @@ export const runRecordSchema = z.looseObject({
   qemu_version: z.string(),
   seed: z.number(),
   memory_bytes: count,
+  configuration: z.exactOptional(z.looseObject(CONFIGURATION_FIELDS)),
   patience_ms: z.exactOptional(count),
   tries: z.exactOptional(count),
   write_rate_pages_per_s: z.exactOptional(count),
   working_set_bytes: z.exactOptional(count),
   faults: z.array(z.object({ fault: z.string(), on: z.string(), at: z.string() })),
   expected: verdict,
+  expected_why: z.exactOptional(z.string()),
   verdict,
   as_expected: z.boolean(),
   why: z.string(),

@@ -15,7 +15,8 @@ import { pageOfStep } from "../guests/integrity/rule.ts";
 import { STATUS_ADDRESS } from "../guests/integrity/status-page.ts";
 import { locateBlocks } from "../qemu/ram-blocks.ts";
 import { prepareRuns } from "./prepare.ts";
-import { type RunEnvironment, runScenario } from "./run.ts";
+import type { RunEnvironment } from "./request.ts";
+import { runScenario } from "./run.ts";
 import { type Deed, Saboteur } from "./saboteur.ts";
 import type { Scenario } from "./scenario.ts";
 

@@ -7,7 +7,7 @@ import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
-import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
 import {
@@ -130,7 +130,7 @@ export class IntegrityGuest implements GuestUnderTest {
   async #status(vm: StartedVm): Promise<StatusPage | undefined> {
     const page = STATUS_ADDRESS / PAGE_BYTES;
     const text = await vm.host.run(
-      `dd if=${RAM_PATH} bs=${PAGE_BYTES} skip=${page} count=1 status=none | base64 -w0`,
+      `dd if=${vm.ram_path} bs=${PAGE_BYTES} skip=${page} count=1 status=none | base64 -w0`,
       1_000,
     );
     const bytes = Buffer.from(text.trim(), "base64");
@@ -143,7 +143,7 @@ export class IntegrityGuest implements GuestUnderTest {
     if (running) await vm.control.execute("stop");
     try {
       const ram = await verifyRam(
-        chunksOf(await vm.host.readFile(RAM_PATH), {
+        chunksOf(await vm.host.readFile(vm.ram_path), {
           what: `the guest's memory on ${vm.host.role} to be read`,
           ...this.#looking,
         }),
@@ -181,7 +181,7 @@ export class IntegrityGuest implements GuestUnderTest {
     if (pages_above === 0) return [];
     const length_bytes = pages_above * PAGE_BYTES;
     const patience_ms = ABOVE_MS_PER_GIB * Math.ceil(length_bytes / 1024 ** 3);
-    const command = `${AGENT_FILES.node} -e '${FIRST_NOT_ZERO}' ${RAM_PATH} ${length_bytes}`;
+    const command = `${AGENT_FILES.node} -e '${FIRST_NOT_ZERO}' ${vm.ram_path} ${length_bytes}`;
     const first = Number(await vm.host.run(command, patience_ms));
     if (first < 0) return [];
     const page = Math.floor(first / PAGE_BYTES);

@@ -1,0 +1,67 @@
+import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
+import type { Judged } from "../checks/verdict.ts";
+import { whereOf } from "../faults/index.ts";
+import { configurationOf } from "./configure.ts";
+import type { Expected } from "./expectation.ts";
+import { DEFAULT_PATIENCE_MS } from "./looking.ts";
+import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
+import { triggerText } from "./trigger.ts";
+
+/** How a run came out. */
+export interface Outcome {
+  readonly id: string;
+  readonly started_at: string;
+  readonly judged: Judged;
+  readonly expected: Expected;
+  readonly as_expected: boolean;
+  /** How often the migration was asked for, where that is counted. */
+  readonly tries: number | undefined;
+  readonly timings: RunTimings;
+  /** Why the harness itself failed, where it did. */
+  readonly error: string | undefined;
+}
+
+/** What `run.json` holds: everything that was asked for, and what came out. */
+export function recordOf(environment: RunEnvironment, request: RunRequest, outcome: Outcome): RunRecord {
+  const { scenario } = request;
+  const configuration = configurationOf(request);
+  const { id, started_at, judged, expected, as_expected, tries, timings, error } = outcome;
+  return {
+    version: RUN_RECORD_VERSION,
+    id,
+    started_at,
+    scenario: scenario.id,
+    title: scenario.title,
+    group: scenario.group,
+    recovery: request.recovery,
+    accel: request.accel,
+    accel_why: request.accel_why,
+    guest: request.guest,
+    qemu: ofBoth(environment, ({ qemu }) => qemu),
+    qemu_version: ofBoth(environment, ({ qemu_version }) => qemu_version),
+    seed: request.seed,
+    memory_bytes: request.memory_bytes,
+    ...(Object.keys(configuration).length === 0 ? {} : { configuration }),
+    ...scenario.work,
+    ...request.work,
+    patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
+    ...(tries === undefined ? {} : { tries }),
+    faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
+    expected: expected.verdict,
+    ...(expected.why === undefined ? {} : { expected_why: expected.why }),
+    verdict: judged.verdict,
+    as_expected,
+    why: judged.why,
+    checks: judged.checks,
+    timings,
+    command: environment.commandOf(environment, request),
+    versions: environment.versions,
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+/** Where source and target have different QEMUs, both. */
+function ofBoth(environment: RunEnvironment, what: (qemu: QemuOfHosts) => string): string {
+  const { target } = environment;
+  return target === undefined ? what(environment) : `${what(environment)} to ${what(target)}`;
+}
