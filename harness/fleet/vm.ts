@@ -115,8 +115,12 @@ export class StartedVm implements AsyncDisposable {
         return client;
       };
       const [control, oob, watch] = await Promise.all([open("control"), open("oob"), open("watch")]);
-      watch.on((event) => emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
+      const { pid } = started;
+      watch.on(({ name, data, at_ms }) =>
+        emit(host.role, { kind: "qmp.event", event: name, data, pid, qemu_ms: at_ms }),
+      );
       const { running } = await watch.execute("query-status");
+      emit(host.role, { kind: "qemu.status", pid, running });
       return new StartedVm(host, started, { control, oob, watch }, com2, running);
     } catch (error) {
       for (const monitor of monitors) await monitor[Symbol.asyncDispose]();

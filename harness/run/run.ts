@@ -7,15 +7,15 @@ import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
 import { LineCutter } from "../base/lines.ts";
 import { chunksOf } from "../base/patience.ts";
-import type { Accel, CheckResult, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
+import type { Accel, GuestKind, Recovery, RunRecord, RunTimings } from "../base/run-record.ts";
 import { RUN_RECORD_VERSION } from "../base/run-record.ts";
 import type { HostRole, RunPhase, TimelineEvent } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
-import { movers } from "../checks/check.ts";
-import type { AfterwardsFindings, Evidence } from "../checks/evidence.ts";
-import { nothingLeft } from "../checks/nothing-left.ts";
-import { struck } from "../checks/struck.ts";
-import { type Judged, judge } from "../checks/verdict.ts";
+import type { AfterwardsFindings } from "../checks/afterwards.ts";
+import type { Check } from "../checks/check.ts";
+import { CHECKS } from "../checks/index.ts";
+import type { LeftoverFindings } from "../checks/nothing-left.ts";
+import { judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
 import { AGENT_FILES } from "../fleet/agent-files.ts";
 import { findLeftovers } from "../fleet/clean.ts";
@@ -26,7 +26,8 @@ import type { LogSink } from "../fleet/vm.ts";
 import { StartedVm } from "../fleet/vm.ts";
 import type { Machine } from "../txsync/agent/machine.ts";
 import { auditStill } from "./audit.ts";
-import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
+import { writeEvidence } from "./evidence-file.ts";
+import { brokenOff, type EvidenceDraft, gatherEvidence, gatherLast } from "./gathering.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import { makeGuest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
@@ -80,6 +81,8 @@ export interface RunRequest {
   readonly keep: boolean;
   /** Over the scenario's own settings of txsync. */
   readonly txsync?: Partial<TxsyncSettings>;
+  /** What the run is judged by; default: all that there are. */
+  readonly checks?: readonly Check[];
   readonly onEvent?: (event: TimelineEvent) => void;
 }
 
@@ -99,18 +102,22 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   if (request.onEvent) timeline.onEvent(request.onEvent);
   timeline.emit("run", { kind: "run.started", scenario: scenario.id, recovery, seed });
   const clock = new PhaseClock(timeline);
-  let judged: Judged;
-  let error: string | undefined;
   const run = new Run(environment, request, id, folder, timeline, clock);
+  const checks = request.checks ?? CHECKS;
+  let draft: EvidenceDraft;
   try {
-    judged = struck(judge(await run.play()), namedFaults(scenario), timeline.events);
+    draft = await run.play();
   } catch (thrown) {
-    error = messageOf(thrown);
-    judged = { verdict: "unknown", why: `the harness failed: ${error.split("\n")[0]}`, checks: [] };
+    draft = brokenOff({ kind: request.guest, can: [] }, messageOf(thrown));
   }
-  const checks: CheckResult[] = [...judged.checks];
-  if (!request.keep) checks.push(nothingLeft(await gather(() => findLeftovers(environment.docker, id))));
-  for (const result of checks) {
+  const judgedScenario = { faults: namedFaults(scenario) };
+  const leftovers = async (): Promise<LeftoverFindings | undefined> =>
+    request.keep ? undefined : await findLeftovers(environment.docker, id);
+  const last = await gatherLast({ checks, timeline, scenario: judgedScenario, view: { leftovers } }, draft);
+  const evidence = await writeEvidence(folder, last, timeline.events);
+  const judged = judge(judgedScenario, timeline.events, evidence.evidence, checks);
+  const error = draft.error;
+  for (const result of judged.checks) {
     timeline.emit("check", {
       kind: "check.result",
       check: result.check,
@@ -119,8 +126,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     });
   }
   const expected = scenario.expect[recovery] ?? "unknown";
-  const tidy = checks.every(({ check, verdict }) => check !== "nothing-left" || verdict === true);
-  const as_expected = error === undefined && judged.verdict === expected && tidy;
+  const as_expected = error === undefined && judged.verdict === expected && judged.untidy.length === 0;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record: RunRecord = {
     version: RUN_RECORD_VERSION,
@@ -146,7 +152,8 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     verdict: judged.verdict,
     as_expected,
     why: judged.why,
-    checks,
+    checks: judged.checks,
+    evidence_sha256: evidence.sha256,
     timings: { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) },
     command: commandOf(environment, request),
     versions: environment.versions,
@@ -254,7 +261,7 @@ class Run {
   }
 
   /** From nothing to evidence; whatever was started is gone afterwards, however it ended. */
-  async play(): Promise<Evidence> {
+  async play(): Promise<EvidenceDraft> {
     const [environment, request] = [this.#environment, this.#request];
     const guest = makeGuest(request.guest, {
       seed: request.seed,
@@ -302,7 +309,7 @@ class Run {
     }
   }
 
-  async #onFleet(fleet: StartedFleet, guest: GuestUnderTest): Promise<Evidence> {
+  async #onFleet(fleet: StartedFleet, guest: GuestUnderTest): Promise<EvidenceDraft> {
     const { scenario } = this.#request;
     const held_still = scenario.migration.hold_target === true;
     this.#clock.enter("boot");
@@ -347,17 +354,18 @@ class Run {
   }
 
   /** The same under txsync: agents have the VMs, the links and the decisions; the harness asks once and watches. */
-  async #underAgents(fleet: StartedFleet, guest: GuestUnderTest): Promise<Evidence> {
+  async #underAgents(fleet: StartedFleet, guest: GuestUnderTest): Promise<EvidenceDraft> {
     const { scenario, memory_bytes, accel } = this.#request;
     const emit = this.#timeline.emit;
     await using stack = new AsyncDisposableStack();
     this.#clock.enter("boot");
     const token = randomBytes(32).toString("hex");
     const edge = stack.use(new Edge((role) => fleet.host(role), token));
-    const consoles = { source: new LineCutter(), target: new LineCutter(), escrow: new LineCutter() };
+    // One line, wherever the VM is: half of it may come from one host and the other half from another.
+    const console = new LineCutter();
     edge.onFrame((channel, bytes, from) => {
       if (channel !== 0) return;
-      for (const line of consoles[from].push(bytes.toString("latin1"))) {
+      for (const line of console.push(bytes.toString("latin1"))) {
         this.#logOf(from)("console", line);
         guest.onConsole(from, line);
       }
@@ -508,7 +516,7 @@ class Run {
         await waitFor({ what: "the guest to go on after the second migration", timeout_ms: 5_000 }, async () =>
           ((await guest.steps(arrived)) ?? 0) > steps_before ? true : undefined,
         );
-        await edge.count("target");
+        await edge.count();
         const memory = await guest.memory(arrived);
         await again.stop();
         if (memory === undefined) throw new Error("this guest's memory cannot be looked at");
@@ -529,60 +537,43 @@ class Run {
       readonly released: () => Promise<void>;
       readonly afterwards: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
     },
-  ): Promise<Evidence> {
-    const watching = watchProgress(
+  ): Promise<EvidenceDraft> {
+    const { scenario, accel } = this.#request;
+    const startIncoming = (role: HostRole): Promise<StartedVm> =>
+      this.#startVm(fleet, guest, role, { incoming: true, paused: false });
+    return await gatherEvidence({
       guest,
-      (["source", "target"] as const).map((host) => ({ host, vm: this.#vms.get(host) })),
-      held_still ? "none" : settled.owner,
-    );
-    // While it is watched whether a second instance moves, the owner can already be asked about itself.
-    const named = settled.owner === "none" ? undefined : this.#vms.get(settled.owner);
-    const looked_at = named?.alive === true && !held_still && settled.arriving === undefined;
-    const asked = looked_at && named !== undefined ? gather(() => guest.selfCheck(named)) : undefined;
-    const progress = await watching;
-    const seen = evidenceWithoutVm(guest, settled, progress, held_still);
-    // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
-    const two = agents !== undefined && movers(seen).length > 1;
-    const succeeded = two ? { succeeded: (await agents.edge.succeeded(settled.owner)) ?? ("unheard" as const) } : {};
-    await workload.stop();
-    await agents?.edge.count(settled.owner);
-    // What comes out while the VM is put through something afterwards belongs to it too.
-    const toldByAgents = (): Pick<Evidence, "edge" | "violations"> =>
-      agents === undefined ? {} : { edge: agents.edge.findings, violations: violationsIn(this.#timeline.events) };
-    const without: Evidence = { ...seen, ...succeeded, ...toldByAgents() };
-    // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
-    const moving = movers(without);
-    const found = settled.owner === "none" ? moving[0] : settled.owner;
-    const owner = found === undefined ? undefined : this.#vms.get(found);
-    if (owner === undefined || !owner.alive || settled.arriving !== undefined) return without;
-    if (held_still) {
-      const source = this.#vms.get("source");
-      const memory = await gather(() => guest.memory(owner));
-      return {
-        ...without,
-        memory,
-        still: await gather(() => auditStill(source, owner, this.#request.accel, this.#looking)),
-      };
-    }
-    const self = await (asked ?? gather(() => guest.selfCheck(owner)));
-    const memory = await gather(() => guest.memory(owner));
-    const ledger = await gather(() => guest.ledger());
-    const asked_afterwards = this.#request.scenario.afterwards !== undefined && agents !== undefined;
-    const afterwards = asked_afterwards ? { afterwards: await gather(() => agents.afterwards(owner)) } : {};
-    await agents?.released();
-    if (agents !== undefined) await this.#keepLog(fleet.host("escrow"));
-    const last = this.#request.scenario.afterwards === "migrate-protected" ? this.#vms.get("target") : owner;
-    const again = await gather(() =>
-      migrateAgain(
-        fleet,
+      timeline: this.#timeline,
+      scenario: { faults: namedFaults(scenario) },
+      settled,
+      held_still,
+      gated: agents !== undefined,
+      afterwards: agents === undefined ? undefined : scenario.afterwards,
+      checks: this.#request.checks ?? CHECKS,
+      view: {
         guest,
-        last ?? owner,
-        this.#vms,
-        (role) => this.#startVm(fleet, guest, role, { incoming: true, paused: false }),
-        this.#looking,
-      ),
-    );
-    return { ...without, ...toldByAgents(), memory, guest: self, ledger, again, ...afterwards };
+        accel,
+        fleet,
+        vms: this.#vms,
+        ...(agents === undefined ? {} : { edge: () => agents.edge.findings }),
+        afterwards: async (vm) => await agents?.afterwards(vm),
+        migrateAgain: (vm) => migrateAgain(fleet, guest, vm, this.#vms, startIncoming, this.#looking),
+        compareStill: (vm) => auditStill(this.#vms.get("source"), vm, accel, this.#looking),
+        leftovers: async () => undefined,
+      },
+      succeeded: async (owner) => ({ succeeded: (await agents?.edge.succeeded(owner)) ?? "unheard" }),
+      quiet: async (owner) => {
+        await workload.stop();
+        await agents?.edge.count(owner !== "none");
+      },
+      letGo: async () => {
+        if (agents === undefined) return;
+        await agents.edge.count(settled.owner !== "none");
+        await agents.released();
+        await this.#keepLog(fleet.host("escrow"));
+      },
+      movedTo: (owner) => (scenario.afterwards === "migrate-protected" ? "target" : owner),
+    });
   }
 
   async #startVm(
@@ -641,9 +632,4 @@ class Run {
   async #closeLogs(): Promise<void> {
     await Promise.all([...this.#files.values()].map((file) => new Promise((resolve) => file.end(resolve))));
   }
-}
-
-/** What agents tell of rules that were broken, each with the host that tells of it. */
-function violationsIn(events: readonly TimelineEvent[]): readonly string[] {
-  return events.flatMap((event) => (event.kind === "violation" ? [`${event.lane}: ${event.why}`] : []));
 }
