@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { accelFor, prepareRuns } from "../harness/cli/prepare.ts";
-import type { RunEnvironment } from "../harness/run/run.ts";
+import type { RunEnvironment } from "../harness/run/request.ts";
 import { SCENARIOS } from "./index.ts";
 import { play, playWithAgents, request, wrong } from "./testing.ts";
 

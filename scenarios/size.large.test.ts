@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { messageOf } from "../harness/base/errors.ts";
 import { checkMemory, prepareRuns } from "../harness/cli/prepare.ts";
-import type { RunEnvironment } from "../harness/run/run.ts";
+import type { RunEnvironment } from "../harness/run/request.ts";
 import { playWithAgents, request, wrong } from "./testing.ts";
 
 /** Guests that are too large, and take too long, for every `npm test`: `npm run test:large`. */

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-record.ts";
-import type { RunEnvironment, RunRequest } from "../harness/run/run.ts";
+import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
 import { runSuite } from "../harness/run/suite.ts";
 import { SCENARIOS } from "./index.ts";
 

@@ -5,7 +5,7 @@ import Docker from "dockerode";
 import { afterAll, describe, expect, it } from "vitest";
 import { noFault } from "../../scenarios/controls/no-fault.ts";
 import { makeRecord } from "../run/make-record.ts";
-import type { RunRequest } from "../run/run.ts";
+import type { RunRequest } from "../run/request.ts";
 import type { runSuite } from "../run/suite.ts";
 import { benchRuns } from "./bench.ts";
 import { configurationsOf, planOf } from "./plan.ts";
@@ -44,6 +44,7 @@ async function run(suite: typeof runSuite, signal: AbortSignal): Promise<readonl
     qemu_binary: "",
     versions: {},
     runs_folder: join(folder, "runs"),
+    commandOf: () => "",
     signal,
   };
   return benchRuns(

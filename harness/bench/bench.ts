@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { messageOf } from "../base/errors.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
-import type { RunEnvironment, RunRequest } from "../run/run.ts";
+import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { Estimate } from "./estimate.ts";

@@ -39,6 +39,10 @@ export const agreement: Check = {
   judge(seen) {
     const found = contradictions(seen);
     if (found.length === 0) return { verdict: true, summary: "timeline and evidence are of one piece" };
-    return { verdict: false, summary: `timeline and evidence contradict each other: ${found.join("; ")}`, evidence: [...found] };
+    return {
+      verdict: false,
+      summary: `timeline and evidence contradict each other: ${found.join("; ")}`,
+      evidence: [...found],
+    };
   },
 };

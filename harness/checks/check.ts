@@ -72,7 +72,11 @@ export function judged<T>(gathered: Gathered<T>, judge: (value: T) => Judgement)
  * The hosts whose instance went on between the two looks. One that has been succeeded is not counted: a newer generation
  * lets the VM's output out elsewhere, and from there nothing new was seen outside since. Its agent is not asked.
  */
-export function movers({ owner, progress, succeeded }: Pick<Evidence, "owner" | "progress" | "succeeded">): readonly HostRole[] {
+export function movers({
+  owner,
+  progress,
+  succeeded,
+}: Pick<Evidence, "owner" | "progress" | "succeeded">): readonly HostRole[] {
   const out = succeeded === undefined || succeeded === "unheard" ? [] : succeeded;
   return progress
     .filter(({ host }) => host === owner || !out.includes(host))

@@ -95,7 +95,9 @@ describe("checks", () => {
   });
 
   it("say unknown of what was written down and is no such finding, and name the place", () => {
-    const { verdict, summary } = found(memoryModel, { memory: got({ step: 9, pages_checked: "all", bad_count: 0, bad: [] }) });
+    const { verdict, summary } = found(memoryModel, {
+      memory: got({ step: 9, pages_checked: "all", bad_count: 0, bad: [] }),
+    });
     expect([verdict, summary.includes("memory.pages_checked")]).toEqual(["unknown", true]);
   });
 
@@ -188,7 +190,8 @@ describe("memory-model", () => {
 
 describe("guest-self-check", () => {
   const itself = (change: object): CheckVerdict =>
-    found(guestSelfCheck, { guest: got({ pages_checked: 5, bad_count: 0, errors: 0, first: "none", ...change }) }).verdict;
+    found(guestSelfCheck, { guest: got({ pages_checked: 5, bad_count: 0, errors: 0, first: "none", ...change }) })
+      .verdict;
   it("is false for a bad page, and for an error while it worked", () => {
     expect(itself({ bad_count: 1 })).toBe(false);
     expect(itself({ errors: 1 })).toBe(false);

@@ -71,7 +71,9 @@ describe("two instances at one time", () => {
   it("are found where they ran together for 10 ms, and not where it was less than can be told", () => {
     const together = (ms: number) =>
       overlapping(...back, vcpus(3_000, "source", 1, "RESUME"), vcpus(3_000 + ms, "target", 2, "STOP"));
-    expect(together(OVERLAP_MS)).toMatchObject([{ hosts: ["source", "target"], from_ms: 3_000, longest_ms: 10, times: 1 }]);
+    expect(together(OVERLAP_MS)).toMatchObject([
+      { hosts: ["source", "target"], from_ms: 3_000, longest_ms: 10, times: 1 },
+    ]);
     expect(together(OVERLAP_MS - 1)).toEqual([]);
   });
 
@@ -80,7 +82,9 @@ describe("two instances at one time", () => {
     const events = [...back, vcpus(3_000, "source", 1, "RESUME"), ...looks, exited(3_300, "target")];
     expect(overlapping(...events)).toMatchObject([{ from_ms: 3_000, to_ms: 3_100 }]);
     // Nobody saw it go on beside the other: it may have been dead since.
-    expect(overlapping(...back, look(2_900, "target", 1), vcpus(3_000, "source", 1, "RESUME"), exited(3_300, "target"))).toEqual([]);
+    expect(
+      overlapping(...back, look(2_900, "target", 1), vcpus(3_000, "source", 1, "RESUME"), exited(3_300, "target")),
+    ).toEqual([]);
   });
 
   it("overlap exactly where some instant lies well inside a span of each", () => {
@@ -101,7 +105,9 @@ describe("two instances at one time", () => {
         const events = [...ran("source", 1, left), ...ran("target", 2, right)].sort((a, b) => a.at_ms - b.at_ms);
         const begin = [qemu(0, "source", 1, "-S"), qemu(0, "target", 2, "-S")];
         const shared = left.flatMap((a) =>
-          right.map((b) => Math.min(a.to_ms, b.to_ms) - Math.max(a.from_ms, b.from_ms)).filter((ms) => ms >= OVERLAP_MS),
+          right
+            .map((b) => Math.min(a.to_ms, b.to_ms) - Math.max(a.from_ms, b.from_ms))
+            .filter((ms) => ms >= OVERLAP_MS),
         );
         const found = overlapsOf(instancesOf([...begin, ...events]));
         expect(found.length).toBe(shared.length === 0 ? 0 : 1);
@@ -121,7 +127,12 @@ describe("single-instance over the whole run", () => {
     vcpus(2_015, "target", 2, "STOP"),
     ...WELL_EVENTS.slice(-1),
   ];
-  const seen = { progress: [{ ...moves, host: "source" }, { ...stands, host: "target" }] } as const;
+  const seen = {
+    progress: [
+      { ...moves, host: "source" },
+      { ...stands, host: "target" },
+    ],
+  } as const;
 
   it("is false for 15 ms in the middle, though at the end only one moves", () => {
     expect(runCheck(singleInstance, makeCase({ evidence: seen, events }))).toMatchObject({

@@ -12,8 +12,9 @@ export interface Span {
   /** When they were known to stand, or to be no more. */
   readonly to_ms: number;
   /**
-   * Until when they certainly ran: the stamp of STOP; of one that was killed, or was never seen to stop, the last look but
-   * one at which its counter had gone on, for the last look says only that it ran some time after that.
+   * Until when they certainly ran: the stamp of STOP, or the timeline's end. Of one that was killed, when nobody told at
+   * what instant, the last look but one at which its counter had gone on, for the last says only that it ran after that.
+   * One that a fault froze ran until then.
    */
   readonly sure_to_ms: number;
 }
@@ -42,11 +43,20 @@ export const OVERLAP_MS = 10;
 /** A stamp that is older than this when it comes is not a late one: somebody has set that host's clock. */
 const STAMP_LATE_MS = 5_000;
 
+interface Open {
+  readonly from_ms: number;
+  /** The last look at which the counter had grown. */
+  look: { readonly at_ms: number; readonly step: number } | undefined;
+  /** By looks alone. */
+  seen_to_ms: number;
+  frozen_ms: number | undefined;
+}
+
 interface Building {
   readonly host: HostRole;
   readonly pid: number;
   readonly spans: Span[];
-  open: { from_ms: number; looks: { readonly at_ms: number; readonly step: number }[]; sure_to_ms: number } | undefined;
+  open: Open | undefined;
 }
 
 /** Puts QEMU's stamps onto the run's clock: an event is never told before it happened, and once it is told at once. */
@@ -69,19 +79,24 @@ export function instancesOf(events: readonly TimelineEvent[]): readonly Instance
   const latest = new Map<HostRole, Building>();
   const of = (host: HostRole, pid: number | undefined): Building | undefined =>
     pid === undefined ? latest.get(host) : all.findLast((one) => one.host === host && one.pid === pid);
-  const close = (one: Building | undefined, to_ms: number, how: "stopped" | "gone"): void => {
+  const close = (one: Building | undefined, to_ms: number, how: "stopped" | "gone" | "still there"): void => {
     if (one?.open === undefined) return;
-    const { from_ms, sure_to_ms } = one.open;
+    const { from_ms, seen_to_ms, frozen_ms } = one.open;
     one.open = undefined;
     const end_ms = Math.max(from_ms, to_ms);
-    one.spans.push({ from_ms, to_ms: end_ms, sure_to_ms: how === "stopped" ? end_ms : Math.min(end_ms, sure_to_ms) });
+    const sure_to_ms = how === "stopped" ? end_ms : how === "gone" ? seen_to_ms : (frozen_ms ?? end_ms);
+    one.spans.push({ from_ms, to_ms: end_ms, sure_to_ms: Math.min(end_ms, sure_to_ms) });
   };
   const begin = (one: Building | undefined, from_ms: number): void => {
-    if (one !== undefined && one.open === undefined) one.open = { from_ms, looks: [], sure_to_ms: from_ms };
+    if (one !== undefined && one.open === undefined)
+      one.open = { from_ms, look: undefined, seen_to_ms: from_ms, frozen_ms: undefined };
   };
   let last_ms = 0;
   for (const event of events) {
     last_ms = Math.max(last_ms, event.at_ms);
+    if (event.kind === "fault.injected" && event.fault.startsWith("freeze"))
+      for (const { host, open } of all)
+        if (open !== undefined && event.what.split(/[^a-z]+/).includes(host)) open.frozen_ms ??= event.at_ms;
     const host = HOST_ROLES.find((role) => role === event.lane);
     if (host === undefined) continue;
     if (event.kind === "qemu.started") {
@@ -106,17 +121,17 @@ export function instancesOf(events: readonly TimelineEvent[]): readonly Instance
       for (const one of all) if (one.host === host) close(one, event.at_ms, "gone");
     }
   }
-  for (const one of all) close(one, last_ms, "gone");
+  for (const one of all) close(one, last_ms, "still there");
   return all.map(({ host, pid, spans }) => ({ host, pid, spans }));
 }
 
 /** A look at the step counter: one that has grown says that the vCPUs ran after the look before. */
 function looked(one: Building | undefined, { at_ms, step }: { readonly at_ms: number; readonly step: number }): void {
   if (one?.open === undefined) return;
-  const { looks } = one.open;
-  const before = looks.at(-1);
-  if (before !== undefined && step > before.step) one.open.sure_to_ms = before.at_ms;
-  if (before === undefined || step > before.step) looks.push({ at_ms, step });
+  const { look } = one.open;
+  if (look !== undefined && step <= look.step) return;
+  if (look !== undefined) one.open.seen_to_ms = look.at_ms;
+  one.open.look = { at_ms, step };
 }
 
 /** Pairs of instances that certainly ran at one time, for OVERLAP_MS or longer. */

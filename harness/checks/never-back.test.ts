@@ -51,7 +51,12 @@ describe("a ledger that the world had seen longer", () => {
   const history = historyOf(three, 1);
 
   it("did not go back where it is what it was, or longer", () => {
-    expect(ledgerBack(history, [1, 2, 3].map((op, index) => entryOf(op, index)))).toBeUndefined();
+    expect(
+      ledgerBack(
+        history,
+        [1, 2, 3].map((op, index) => entryOf(op, index)),
+      ),
+    ).toBeUndefined();
     expect(ledgerBack(history, undefined)).toBeUndefined();
   });
 
@@ -112,17 +117,24 @@ describe("steps that the guest told the world", () => {
   });
 
   it("did not where a line came late, where nobody outside was told, or where it was reset", () => {
-    expect(back(told(900, "source", 90), ...over, told(1_020, "source", 95), told(1_030, "target", 94))).toBeUndefined();
-    expect(back(...over, told(2_000, "target", 190, false), vcpus(3_000, "source", 1, "RESUME"), told(3_500, "source", 130))).toBeUndefined();
+    expect(
+      back(told(900, "source", 90), ...over, told(1_020, "source", 95), told(1_030, "target", 94)),
+    ).toBeUndefined();
+    expect(
+      back(...over, told(2_000, "target", 190, false), vcpus(3_000, "source", 1, "RESUME"), told(3_500, "source", 130)),
+    ).toBeUndefined();
     const reset = at(2_500, "target", { kind: "qmp.event", event: "RESET", data: {}, pid: 2 });
     expect(back(...over, told(2_000, "target", 190), reset, told(3_000, "target", 1))).toBeUndefined();
   });
 
   it("never did where one history goes on from host to host", () => {
-    const parts = fc.array(fc.tuple(fc.constantFrom("source" as const, "target" as const), fc.integer({ min: 1, max: 5 })), {
-      minLength: 1,
-      maxLength: 8,
-    });
+    const parts = fc.array(
+      fc.tuple(fc.constantFrom("source" as const, "target" as const), fc.integer({ min: 1, max: 5 })),
+      {
+        minLength: 1,
+        maxLength: 8,
+      },
+    );
     fc.assert(
       fc.property(parts, (of) => {
         let [at_ms, step] = [100, 0];
@@ -143,7 +155,9 @@ describe("never-back", () => {
   it("is a verdict of its own, named with what was lost", () => {
     const judged = runCheck(neverBack, makeCase({ findings: { ledger: entries(1) } }));
     expect(judged?.verdict).toBe(false);
-    expect(judged?.summary).toMatch(/^rolled back: the world had seen the ledger's length at 3 .* went back to 1 .*; lost: 2/);
+    expect(judged?.summary).toMatch(
+      /^rolled back: the world had seen the ledger's length at 3 .* went back to 1 .*; lost: 2/,
+    );
     expect(neverBack.false_means).toBe("rollback");
   });
 

@@ -38,16 +38,31 @@ export function ledgerBack(
   let worst: Omit<WentBack, "lost" | "lost_count"> | undefined;
   const say = (back_to: number, back_by: string): void => {
     if (worst === undefined || back_to < worst.back_to)
-      worst = { counter: "the ledger's length", seen: worst?.seen ?? seen, seen_by: worst?.seen_by ?? seen_by, back_to, back_by };
+      worst = {
+        counter: "the ledger's length",
+        seen: worst?.seen ?? seen,
+        seen_by: worst?.seen_by ?? seen_by,
+        back_to,
+        back_by,
+      };
   };
   const taken = new Map<string, number>();
   const nameOf = ({ client, client_seq }: AppendOperation): string => `${client}/${client_seq}`;
   const learn = (before: (typeof answered)[number]): void => {
-    const length = before.kind === "length" ? before.length : before.kind === "read" && before.found === "absent" ? 0 : before.index + 1;
+    const length =
+      before.kind === "length"
+        ? before.length
+        : before.kind === "read" && before.found === "absent"
+          ? 0
+          : before.index + 1;
     if (length > seen) [seen, seen_by] = [length, wordsOf(before)];
   };
   for (const operation of began) {
-    for (let before = ended[next]; before !== undefined && before.ended_at < operation.invoked_at; before = ended[++next])
+    for (
+      let before = ended[next];
+      before !== undefined && before.ended_at < operation.invoked_at;
+      before = ended[++next]
+    )
       learn(before);
     if (operation.kind === "append") {
       // An append that is repeated under its name may be answered with its place of long ago.
@@ -155,7 +170,8 @@ export const neverBack: Check = {
     if (steps + seen === 0) return { verdict: "unknown", summary: "the world saw no counter of the guest" };
     const summary = `no counter that the world saw went back: ${seen} answers of the ledger, ${steps} steps told on the console`;
     // Where the end of the ledger is not known it may be shorter than it was seen to be.
-    if (has_ledger && end === undefined) return judged(found, () => ({ verdict: "unknown", summary: "what the ledger holds at the end is not known" }));
+    if (has_ledger && end === undefined)
+      return judged(found, () => ({ verdict: "unknown", summary: "what the ledger holds at the end is not known" }));
     return { verdict: true, summary };
   },
 };

@@ -12,11 +12,16 @@ const silent = { host: "source", silent: "no answer within 5000 ms" };
 
 describe("nothing waits for ever", () => {
   it("where every monitor answers and every migration has come to an end", () => {
-    expect(judgedOf([{ host: "source", answered_ms: 2, status: "postmigrate", migration: "completed" }])?.verdict).toBe(true);
+    expect(judgedOf([{ host: "source", answered_ms: 2, status: "postmigrate", migration: "completed" }])?.verdict).toBe(
+      true,
+    );
   });
 
   it("is false for a monitor that does not answer (CASES 4 and 7)", () => {
-    expect(judgedOf([silent])).toMatchObject({ verdict: false, summary: expect.stringContaining("source does not answer") });
+    expect(judgedOf([silent])).toMatchObject({
+      verdict: false,
+      summary: expect.stringContaining("source does not answer"),
+    });
     expect(nothingWaits.false_means).toBe("untidy");
   });
 

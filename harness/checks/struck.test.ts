@@ -31,10 +31,12 @@ describe("faults that did not strike", () => {
     });
     const why = 'fault 1 waits for "takeover", which cannot come any more: the escrow\'s host is dead';
     expect(judgedWith(FAULTS, injected("fault-0"), failed("fault-1", why)).why).toContain(why);
-    expect(judgedWith(FAULTS, injected("fault-0"), failed("fault-0", "not healed"), injected("fault-1"))).toMatchObject({
-      verdict: "unknown",
-      why: expect.stringContaining("not healed"),
-    });
+    expect(judgedWith(FAULTS, injected("fault-0"), failed("fault-0", "not healed"), injected("fault-1"))).toMatchObject(
+      {
+        verdict: "unknown",
+        why: expect.stringContaining("not healed"),
+      },
+    );
   });
 
   it("do not make a verdict better that is worse", () => {

@@ -14,8 +14,7 @@ export const struck: Check = {
       const failed = events.find((event) => event.kind === "fault.failed" && event.id === id);
       const because = failed?.kind === "fault.failed" ? `: ${failed.error}` : "";
       if (!injected) return { verdict: false, summary: `${name} never struck${because}` };
-      if (failed !== undefined)
-        return { verdict: false, summary: `${name} was not as the scenario says${because}` };
+      if (failed !== undefined) return { verdict: false, summary: `${name} was not as the scenario says${because}` };
     }
     return { verdict: true, summary: faults.length === 1 ? "the fault struck" : `all ${faults.length} faults struck` };
   },

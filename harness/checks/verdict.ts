@@ -57,7 +57,8 @@ export function judge(
   const unknown = ofVm.find(({ verdict }) => verdict === "unknown");
   if (unknown) return said("unknown", `${unknown.check}: ${unknown.summary}`);
   if (ofVm.length === 0) return said("unknown", "no check had anything to say about this run");
-  if (untidy.length > 0) return said("intact", `every check of the VM holds, but not all is tidy: ${untidy.join("; ")}`);
+  if (untidy.length > 0)
+    return said("intact", `every check of the VM holds, but not all is tidy: ${untidy.join("; ")}`);
   return said("intact", `all ${checks.length} checks hold`);
 }
 

@@ -90,8 +90,8 @@ function textOf(folder: string, { record, judged, contradictions }: JudgedAgain)
 function jsonOf(folder: string, { record, judged, contradictions }: JudgedAgain): object {
   return {
     run: folder,
-    then: { verdict: record.verdict, why: record.why },
-    now: { verdict: judged.verdict, why: judged.why, checks: judged.checks, untidy: judged.untidy },
+    was: { verdict: record.verdict, why: record.why },
+    is: { verdict: judged.verdict, why: judged.why, checks: judged.checks, untidy: judged.untidy },
     contradictions,
     differences: differences(record.checks, judged.checks),
   };

@@ -9,7 +9,8 @@ import { ensureEngine } from "../fleet/engine.ts";
 import { ensureImages, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
-import type { RunEnvironment } from "../run/run.ts";
+import type { RunEnvironment } from "../run/request.ts";
+import { commandOf } from "./again.ts";
 import { RUNS_FOLDER } from "./options.ts";
 
 /** Says something about what goes on, on standard error: standard output belongs to results. */
@@ -76,6 +77,7 @@ export async function prepareRuns(qemu: string, signal: AbortSignal): Promise<Ru
       toxiproxy_image,
     },
     runs_folder: RUNS_FOLDER,
+    commandOf,
     signal,
   };
 }

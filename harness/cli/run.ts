@@ -12,7 +12,7 @@ import type { AccelChoice } from "../qemu/accel.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { makeProgress, runName } from "../run/progress.ts";
-import type { FinishedRun, RunRequest } from "../run/run.ts";
+import type { FinishedRun, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, verdictTable } from "../run/table.ts";

@@ -85,7 +85,15 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       checkMemory(memory_bytes, going.size + 1);
       checkWork(guest, memory_bytes, { ...scenario.work, ...play.work });
       const { accel, why } = await accelOf(guest);
-      const { recovery = "txsync", checks = CHECKS, seed = randomInt(2 ** 32), work, txsync, patience_ms, onEvent } = play;
+      const {
+        recovery = "txsync",
+        checks = CHECKS,
+        seed = randomInt(2 ** 32),
+        work,
+        txsync,
+        patience_ms,
+        onEvent,
+      } = play;
       const run = runScenario(environment, {
         scenario,
         recovery,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { EVIDENCE_VERSION, type Evidence, evidenceSchema, timelineDigest } from "../checks/evidence.ts";
-import type { EvidenceDraft } from "./gathering.ts";
+import type { EvidenceDraft } from "./looks.ts";
 
 /** Stands beside `timeline.ndjson`: with it, all that a verdict rests on. */
 export const EVIDENCE_FILE = "evidence.json";

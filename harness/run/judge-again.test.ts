@@ -21,18 +21,18 @@ describe("a run that is judged again", () => {
   });
 
   it("names each check that says something else, is new, or is no more", () => {
-    const then = [
+    const was = [
       { check: "ledger", verdict: true, summary: "all there" },
       { check: "gone", verdict: false, summary: "it was bad" },
     ] as const;
-    const now = [
+    const is = [
       { check: "ledger", verdict: false, summary: "one is missing" },
       { check: "new", verdict: true, summary: "it holds" },
     ] as const;
-    expect(differences(then, now)).toEqual([
-      { check: "ledger", then: true, now: false, summary: "one is missing" },
-      { check: "gone", then: false, now: undefined, summary: "it was bad" },
-      { check: "new", then: undefined, now: true, summary: "it holds" },
+    expect(differences(was, is)).toEqual([
+      { check: "ledger", was: true, is: false, summary: "one is missing" },
+      { check: "gone", was: false, is: undefined, summary: "it was bad" },
+      { check: "new", was: undefined, is: true, summary: "it holds" },
     ]);
   });
 

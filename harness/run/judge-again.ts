@@ -7,14 +7,16 @@ import { faultId } from "./trigger.ts";
 
 /** What of an old run has to be known to judge it again, from its own record. */
 export function scenarioOf({ faults }: Pick<RunRecord, "faults">): JudgedScenario {
-  return { faults: faults.map(({ fault, on }, index) => ({ id: faultId(index), name: `fault ${index} (${fault}, ${on})` })) };
+  return {
+    faults: faults.map(({ fault, on }, index) => ({ id: faultId(index), name: `fault ${index} (${fault}, ${on})` })),
+  };
 }
 
 /** A check that says something else than it said then; undefined: it was not there, or had nothing to say. */
 export interface Difference {
   readonly check: string;
-  readonly then: CheckVerdict | undefined;
-  readonly now: CheckVerdict | undefined;
+  readonly was: CheckVerdict | undefined;
+  readonly is: CheckVerdict | undefined;
   /** What it says now; what it said then where it says nothing any more. */
   readonly summary: string;
 }
@@ -25,7 +27,7 @@ export function differences(then: readonly CheckResult[], now: readonly CheckRes
   return [...names].flatMap((check): Difference[] => {
     const [before, after] = [then, now].map((results) => results.find((result) => result.check === check));
     if (before?.verdict === after?.verdict) return [];
-    return [{ check, then: before?.verdict, now: after?.verdict, summary: (after ?? before)?.summary ?? "" }];
+    return [{ check, was: before?.verdict, is: after?.verdict, summary: (after ?? before)?.summary ?? "" }];
   });
 }
 
@@ -70,7 +72,7 @@ export function inWords(record: RunRecord, judged: Judged, contradictions: reado
     `now:  ${judged.verdict}: ${judged.why}`,
     `then: ${record.verdict}: ${record.why}`,
     ...contradictions.map((text) => `not of one piece: ${text}`),
-    ...differ.map(({ check, then, now, summary }) => `${check} said ${say(then)}, says ${say(now)}: ${summary}`),
+    ...differ.map(({ check, was, is, summary }) => `${check} said ${say(was)}, says ${say(is)}: ${summary}`),
     ...(differ.length === 0 ? ["no check says anything else than it said then"] : []),
   ];
 }

@@ -7,7 +7,7 @@ import type { StartedVm } from "../fleet/vm.ts";
 import { queryMigrate } from "../qemu/migration-api.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import type { Looking } from "./looking.ts";
-import { uriOf } from "./stock.ts";
+import { uriOf } from "./stock/addresses.ts";
 
 /** For a guest that has arrived to do its next step: it has all its memory. */
 const PROGRESS_MS = 10_000;

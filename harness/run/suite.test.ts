@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { noFault } from "../../scenarios/controls/no-fault.ts";
 import { makeRecord } from "./make-record.ts";
-import type { RunEnvironment, RunRequest } from "./run.ts";
+import type { RunEnvironment, RunRequest } from "./request.ts";
 import { runSuite } from "./suite.ts";
 
 const requestOf = (seed: number): RunRequest => ({

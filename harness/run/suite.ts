@@ -1,4 +1,4 @@
-import type { FinishedRun, RunEnvironment, RunRequest } from "./run.ts";
+import type { FinishedRun, RunEnvironment, RunRequest } from "./request.ts";
 import { runScenario } from "./run.ts";
 
 /**

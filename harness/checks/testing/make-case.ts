@@ -24,7 +24,13 @@ export function qemu(at_ms: number, host: HostRole, pid: number, ...argv: string
 }
 
 /** STOP or RESUME, told `late_ms` after it was stamped. */
-export function vcpus(at_ms: number, host: HostRole, pid: number, event: "STOP" | "RESUME", late_ms = 0): TimelineEvent {
+export function vcpus(
+  at_ms: number,
+  host: HostRole,
+  pid: number,
+  event: "STOP" | "RESUME",
+  late_ms = 0,
+): TimelineEvent {
   return at(at_ms + late_ms, host, { kind: "qmp.event", event, data: {}, pid, qemu_ms: EPOCH_MS + at_ms });
 }
 const EPOCH_MS = 1_700_000_000_000;

@@ -12,7 +12,12 @@ import type { MemoryFindings } from "../../checks/memory-model.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
-import { type HelloAnswer, LedgerClient, LedgerRefusedError, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
+import {
+  type HelloAnswer,
+  LedgerClient,
+  LedgerRefusedError,
+  LedgerUnknownError,
+} from "../../guests/integrity/ledger-client.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import { LOOKING, type Looking } from "../looking.ts";
@@ -218,7 +223,11 @@ export class IntegrityGuest implements GuestUnderTest {
   }
 
   async ledger(): Promise<LedgerFindings> {
-    const entries = this.#entries?.map(({ value, client, client_seq }): [number, number, number] => [value, client, client_seq]);
+    const entries = this.#entries?.map(({ value, client, client_seq }): [number, number, number] => [
+      value,
+      client,
+      client_seq,
+    ]);
     return { client: CLIENT_ID, ...(entries === undefined ? {} : { entries }) };
   }
 
@@ -241,7 +250,8 @@ export class IntegrityGuest implements GuestUnderTest {
     const emit = this.#emit;
     const looking = this.#looking;
     // An operation that fails to come back is unknown, whatever went wrong: nobody can know whether the guest did it.
-    const phaseOf = (error: unknown): "failed" | "unknown" => (error instanceof LedgerRefusedError ? "failed" : "unknown");
+    const phaseOf = (error: unknown): "failed" | "unknown" =>
+      error instanceof LedgerRefusedError ? "failed" : "unknown";
     const append = async (client: LedgerClient, host: HostRole): Promise<boolean> => {
       const client_seq = this.#next_seq++;
       const value = Math.imul(client_seq, 2654435761) >>> 0;

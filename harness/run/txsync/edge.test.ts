@@ -119,7 +119,10 @@ describe("the receiving edge", () => {
     await target.hears("an acknowledgement", (said) => said.ack === 2);
     expect(came).toEqual(["source: a", "target: b"]);
     expect(edge.findings).toMatchObject({ frames: 2, repeated: 2 });
-    expect(edge.findings.changed).toMatchObject({ count: 1, first: expect.stringContaining("frame 1 came from target") });
+    expect(edge.findings.changed).toMatchObject({
+      count: 1,
+      first: expect.stringContaining("frame 1 came from target"),
+    });
   });
 
   it("bears a line that cannot be read, and asks again for what was in it", async () => {

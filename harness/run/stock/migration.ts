@@ -1,10 +1,8 @@
-import { messageOf } from "../base/errors.ts";
-import { Patience } from "../base/patience.ts";
-import type { HostRole, ProtocolStep } from "../base/timeline.ts";
-import { pause } from "../base/wait.ts";
-import { linkAddress } from "../fleet/links.ts";
-import { PORTS } from "../fleet/ports.ts";
-import type { StartedVm } from "../fleet/vm.ts";
+import { messageOf } from "../../base/errors.ts";
+import { Patience } from "../../base/patience.ts";
+import type { ProtocolStep } from "../../base/timeline.ts";
+import { pause } from "../../base/wait.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
 import {
   enablePostcopy,
   isCompleting,
@@ -13,12 +11,13 @@ import {
   queryMigrate,
   setMigrationParameters,
   stepOfStatus,
-} from "../qemu/migration-api.ts";
-import { traits, versionOfGreeting } from "../qemu/versions.ts";
-import { Movement } from "./movement.ts";
-import type { MigrationPlan } from "./scenario.ts";
-import { givenUpAt, type Settled } from "./settled.ts";
-import type { Timeline } from "./timeline.ts";
+} from "../../qemu/migration-api.ts";
+import { traits, versionOfGreeting } from "../../qemu/versions.ts";
+import { Movement } from "../movement.ts";
+import type { MigrationPlan } from "../scenario.ts";
+import { givenUpAt, type Settled } from "../settled.ts";
+import type { Timeline } from "../timeline.ts";
+import { linkUri, listenUri } from "./addresses.ts";
 
 /**
  * How long the manager waits, in milliseconds. Not the guest's business: nothing is asserted about these. The first two
@@ -260,19 +259,4 @@ function isPaused({ status }: Side): boolean {
 
 function isActive({ status }: Side): boolean {
   return status === "postcopy-active" || status === "postcopy-device";
-}
-
-/** Where a QEMU of a stock run listens. */
-export function listenUri(): string {
-  return uriOf({ host: "0.0.0.0", port: PORTS.link });
-}
-
-/** Where a QEMU of a stock run connects to: Toxiproxy, on behalf of the other host. */
-export function linkUri(from: HostRole, to: HostRole): string {
-  return uriOf(linkAddress(from, to));
-}
-
-/** An address as QEMU's `migrate` and `migrate-incoming` take it. */
-export function uriOf({ host, port }: { readonly host: string; readonly port: number }): string {
-  return `tcp:${host}:${port}`;
 }

@@ -1,0 +1,19 @@
+import type { RunEnvironment, RunRequest } from "../run/request.ts";
+
+/** The command that runs the same again. */
+export function commandOf(environment: RunEnvironment, request: RunRequest): string {
+  const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
+  words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
+  words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
+  const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
+  if (rate !== undefined) words.push(`--write-rate ${rate}`);
+  if (set !== undefined) words.push(`--working-set ${set / 1024 ** 2}`);
+  const { lease_ms, epoch_ms, durability, base_ahead, find } = request.txsync ?? {};
+  if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
+  if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
+  if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (base_ahead !== undefined) words.push(`--ahead ${Math.round(base_ahead * 100)}`);
+  if (find !== undefined) words.push(`--find ${find}`);
+  if (request.patience_ms !== undefined) words.push(`--patience ${request.patience_ms / 1000}`);
+  return words.join(" ");
+}

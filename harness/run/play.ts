@@ -1,0 +1,140 @@
+import type { HostRole } from "../base/timeline.ts";
+import { startFleet } from "../fleet/fleet.ts";
+import { hostShmBytes } from "../fleet/shm.ts";
+import type { StartedVm } from "../fleet/vm.ts";
+import { gatherEvidence } from "./evidence.ts";
+import { makeGuest } from "./guests/index.ts";
+import { HostLogs } from "./host-logs.ts";
+import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
+import type { EvidenceDraft } from "./looks.ts";
+import { Nemesis } from "./nemesis.ts";
+import type { PhaseClock } from "./phase-clock.ts";
+import { RECOVERIES } from "./recoveries.ts";
+import type { RunContext } from "./recovery.ts";
+import type { RunEnvironment, RunRequest } from "./request.ts";
+import { ProgressSampler } from "./sampler.ts";
+import type { Settled } from "./settled.ts";
+import type { Timeline } from "./timeline.ts";
+import { UsageSampler } from "./usage.ts";
+
+/** One run while it goes on: from nothing to evidence. */
+export class Play {
+  readonly #environment: RunEnvironment;
+  readonly #request: RunRequest;
+  readonly #id: string;
+  readonly #folder: string;
+  readonly #timeline: Timeline;
+  readonly #clock: PhaseClock;
+  /** How often the migration was asked for; undefined before it was, and where nobody asks again. */
+  tries: number | undefined;
+
+  constructor(run: {
+    readonly environment: RunEnvironment;
+    readonly request: RunRequest;
+    readonly id: string;
+    readonly folder: string;
+    readonly timeline: Timeline;
+    readonly clock: PhaseClock;
+  }) {
+    this.#environment = run.environment;
+    this.#request = run.request;
+    this.#id = run.id;
+    this.#folder = run.folder;
+    this.#timeline = run.timeline;
+    this.#clock = run.clock;
+  }
+
+  /** Whatever was started is gone afterwards, however it ended. */
+  async run(): Promise<EvidenceDraft> {
+    const [environment, request] = [this.#environment, this.#request];
+    const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
+    const guest = makeGuest(request.guest, {
+      seed: request.seed,
+      memory_bytes: request.memory_bytes,
+      accel: request.accel,
+      emit: this.#timeline.emit,
+      work: { ...request.scenario.work, ...request.work },
+      looking,
+    });
+    await using stack = new AsyncDisposableStack();
+    const logs = stack.use(new HostLogs(this.#folder, this.#timeline));
+    this.#clock.enter("fleet");
+    const fleet = await startFleet(environment.docker, {
+      run: this.#id,
+      host_image: environment.host_image,
+      toxiproxy_image: environment.toxiproxy_image,
+      shm_bytes: hostShmBytes(request.memory_bytes),
+      devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      kept: request.keep,
+      emit: this.#timeline.emit,
+    });
+    // Once, whoever asks first: the run's end then waits for what an interrupt has begun.
+    let takenDown: Promise<void> | undefined;
+    const takeDown = (): Promise<void> => {
+      takenDown ??= Promise.resolve(fleet[Symbol.asyncDispose]());
+      return takenDown;
+    };
+    stack.defer(async () => {
+      this.#clock.enter("teardown");
+      if (!request.keep || environment.signal.aborted) await takeDown();
+    });
+    const vms = new Map<HostRole, StartedVm>();
+    stack.defer(async () => {
+      for (const vm of vms.values()) await vm[Symbol.asyncDispose]();
+    });
+    // Taking the fleet away makes everything that waits fail: that is how an interrupted run ends at once.
+    const interrupt = (): void => void takeDown().catch(() => undefined);
+    environment.signal.addEventListener("abort", interrupt, { once: true });
+    stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
+    environment.signal.throwIfAborted();
+    const timeline = this.#timeline;
+    try {
+      return await this.#carry({
+        environment,
+        request,
+        folder: this.#folder,
+        fleet,
+        guest,
+        timeline,
+        looking,
+        logs,
+        vms,
+      });
+    } finally {
+      // What is seen of a fleet that is being taken away says nothing about the VM, whether it looks like an error or not.
+      environment.signal.throwIfAborted();
+    }
+  }
+
+  /** Boots the VM, has it carried over while faults strike, and looks at what has arrived. */
+  async #carry(context: RunContext): Promise<EvidenceDraft> {
+    const { request, fleet, guest, vms } = context;
+    const [timeline, clock] = [this.#timeline, this.#clock];
+    await using stack = new AsyncDisposableStack();
+    clock.enter("boot");
+    const recovery = stack.use(RECOVERIES[request.recovery](context));
+    await guest.booted(await recovery.start());
+    clock.enter("work");
+    const clients = guest.workload();
+    stack.defer(() => clients.stop());
+    const arrived = recovery.lead(clients);
+    await clients.warmedUp();
+    const nemesis = new Nemesis(request.scenario.faults, timeline, { fleet, pid: recovery.pid });
+    await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
+    clock.enter("migrate");
+    await using sampler = new ProgressSampler(guest, vms, timeline);
+    let settled: Settled;
+    try {
+      settled = await recovery.migrate(nemesis);
+    } finally {
+      await nemesis.stop();
+    }
+    await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
+    clock.downtime_ms = sampler.downtime_ms;
+    this.tries = settled.tries;
+    timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
+    clock.enter("check");
+    arrived(settled.owner);
+    return await gatherEvidence(context, recovery, settled, clients);
+  }
+}

@@ -1,0 +1,50 @@
+import type Docker from "dockerode";
+import type { Accel, GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+import type { Check } from "../checks/check.ts";
+import type { GuestWork } from "./guests/work.ts";
+import type { Scenario } from "./scenario.ts";
+import type { TxsyncSettings } from "./txsync/settings.ts";
+
+/** What every run of one command shares. */
+export interface RunEnvironment {
+  readonly docker: Docker;
+  readonly host_image: string;
+  readonly toxiproxy_image: string;
+  /** As the user named it: "10.0", or an image. */
+  readonly qemu: string;
+  readonly qemu_version: string;
+  readonly qemu_binary: string;
+  readonly versions: Readonly<Record<string, string>>;
+  /** Folder in which each run makes its own. */
+  readonly runs_folder: string;
+  /** The command that runs the same again, in the grammar of whoever asks for runs. */
+  readonly commandOf: (environment: RunEnvironment, request: RunRequest) => string;
+  readonly signal: AbortSignal;
+}
+
+export interface RunRequest {
+  readonly scenario: Scenario;
+  readonly recovery: Recovery;
+  readonly guest: GuestKind;
+  readonly accel: Accel;
+  readonly accel_why: string;
+  readonly seed: number;
+  readonly memory_bytes: number;
+  /** Over the scenario's own. */
+  readonly work?: GuestWork;
+  /** Gives up once nothing has moved for so long; default DEFAULT_PATIENCE_MS. */
+  readonly patience_ms?: number;
+  /** Leaves the fleet standing after the run. */
+  readonly keep: boolean;
+  /** Over the scenario's own settings of txsync. */
+  readonly txsync?: Partial<TxsyncSettings>;
+  /** What the run is judged by; default: all checks that there are. */
+  readonly checks?: readonly Check[];
+  readonly onEvent?: (event: TimelineEvent) => void;
+}
+
+export interface FinishedRun {
+  readonly record: RunRecord;
+  readonly folder: string;
+}

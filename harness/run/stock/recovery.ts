@@ -1,0 +1,65 @@
+import type { HostRole } from "../../base/timeline.ts";
+import type { FaultContext } from "../../faults/index.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
+import type { Workload } from "../guests/guest.ts";
+import { startPlainVm } from "../plain-vm.ts";
+import type { RecoveryUnderTest, RunContext } from "../recovery.ts";
+import type { Settled } from "../settled.ts";
+import { STOCK_PATIENCE, StockMigration } from "./migration.ts";
+
+/** QEMU alone, with a manager that recovers it by QEMU's own means. Its output goes straight to the world. */
+export class StockRecovery implements RecoveryUnderTest {
+  readonly #context: RunContext;
+  #sides: { readonly source: StartedVm; readonly target: StartedVm } | undefined;
+
+  constructor(context: RunContext) {
+    this.#context = context;
+  }
+
+  async start(): Promise<StartedVm> {
+    const paused = this.#context.request.scenario.migration.hold_target === true;
+    const [source, target] = await Promise.all([
+      startPlainVm(this.#context, "source", { incoming: false, paused: false }),
+      startPlainVm(this.#context, "target", { incoming: true, paused }),
+    ]);
+    this.#sides = { source, target };
+    return source;
+  }
+
+  lead(clients: Workload): (owner: HostRole | "none") => void {
+    const { timeline, vms } = this.#context;
+    clients.moveTo(vms.get("source"));
+    const stop = timeline.onEvent((event) => {
+      if (event.kind === "migration.step" && event.step === "target-running") clients.moveTo(vms.get("target"));
+    });
+    return (owner) => {
+      stop();
+      clients.moveTo(owner === "none" ? undefined : vms.get(owner));
+    };
+  }
+
+  readonly pid: FaultContext["pid"] = (role, process) => {
+    const vm = this.#context.vms.get(role);
+    return process === "qemu" && vm?.alive ? vm.process.pid : undefined;
+  };
+
+  daemon(): undefined {}
+
+  async migrate(): Promise<Settled> {
+    if (this.#sides === undefined) throw new Error("no VM was started");
+    const { request, timeline, looking } = this.#context;
+    const { source, target } = this.#sides;
+    const patience = { ...STOCK_PATIENCE, patience_ms: looking.patience_ms };
+    return await new StockMigration(source, target, request.scenario.migration, timeline, patience).run();
+  }
+
+  async succeeded(): Promise<Record<never, never>> {
+    return {};
+  }
+
+  async count(): Promise<void> {}
+
+  async release(): Promise<void> {}
+
+  async [Symbol.asyncDispose](): Promise<void> {}
+}

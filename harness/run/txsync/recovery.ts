@@ -1,0 +1,209 @@
+import { randomBytes } from "node:crypto";
+import { LineCutter } from "../../base/lines.ts";
+import type { HostRole, TimelineEventBody } from "../../base/timeline.ts";
+import { waitFor } from "../../base/wait.ts";
+import type { AfterwardsFindings } from "../../checks/afterwards.ts";
+import type { Evidence } from "../../checks/evidence.ts";
+import type { OutputFindings } from "../../checks/output.ts";
+import type { FaultContext } from "../../faults/index.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
+import type { Machine } from "../../txsync/agent/machine.ts";
+import type { Workload } from "../guests/guest.ts";
+import type { FaultsSeen, RecoveryUnderTest, RunContext } from "../recovery.ts";
+import type { Settled } from "../settled.ts";
+import type { AgentStatus } from "./agent-client.ts";
+import { agentMachine } from "./agent-machine.ts";
+import { AgentVms } from "./agent-vms.ts";
+import { Agents } from "./agents.ts";
+import { Edge } from "./edge.ts";
+import { keepEscrowLog } from "./escrow-log.ts";
+import { TxsyncMigration } from "./migration.ts";
+import { settingsFor, type TxsyncSettings } from "./settings.ts";
+
+/** For a guest that has all its memory to do a step: it takes no longer for a large one. */
+const STEP_MS = 5_000;
+const NO_FAULTS: FaultsSeen = { done: true, struck: false };
+
+/** Under txsync: agents have the VMs, the links and the decisions; the harness asks once and watches. */
+export class TxsyncRecovery implements RecoveryUnderTest {
+  readonly #context: RunContext;
+  readonly #settings: TxsyncSettings;
+  readonly #machine: Machine;
+  readonly #token = randomBytes(32).toString("hex");
+  readonly #edge: Edge;
+  readonly #vms: AgentVms;
+  readonly #stack = new AsyncDisposableStack();
+  #current: Agents | undefined;
+
+  constructor(context: RunContext) {
+    const { request, fleet, guest, logs, timeline, vms } = context;
+    const { scenario, memory_bytes, accel } = request;
+    this.#context = context;
+    this.#settings = settingsFor(memory_bytes, scenario.txsync, request.txsync);
+    const hold = scenario.migration.hold_target === true;
+    this.#machine = agentMachine({ ...guest.files, accel, memory_bytes, hold });
+    this.#edge = this.#stack.use(new Edge((role) => fleet.host(role), this.#token));
+    this.#vms = new AgentVms({ fleet, edge: this.#edge, emit: timeline.emit, log: logs.of, vms });
+  }
+
+  get #agents(): Agents {
+    if (this.#current === undefined) throw new Error("no agents were started");
+    return this.#current;
+  }
+
+  async start(): Promise<StartedVm> {
+    this.#followConsoles();
+    this.#current = await this.#startAgents(1);
+    await Promise.all([this.#prepare("source", { start: "boot" }), this.#prepare("target", { start: "incoming" })]);
+    return await this.#vms.of("source");
+  }
+
+  /** The first serial line is the console: what is let out on it is what the guest has said. */
+  #followConsoles(): void {
+    const { guest, logs } = this.#context;
+    // One line, wherever the VM is: half of it may come from one host and the other half from another.
+    const console = new LineCutter();
+    this.#edge.onFrame((channel, bytes, from) => {
+      if (channel !== 0) return;
+      for (const line of console.push(bytes.toString("latin1"))) {
+        logs.of(from)("console", line);
+        guest.onConsole(from, line);
+      }
+    });
+  }
+
+  async #startAgents(turn: number): Promise<Agents> {
+    const { environment, fleet, logs, timeline } = this.#context;
+    return this.#stack.use(
+      await Agents.start(fleet, {
+        settings: this.#settings,
+        turn,
+        token: this.#token,
+        qemu_binary: environment.qemu_binary,
+        emit: timeline.emit,
+        log: logs.of,
+        onEvent: (role, event) => this.#heard(role, event),
+      }),
+    );
+  }
+
+  #heard(role: HostRole, event: TimelineEventBody): void {
+    const { logs, timeline } = this.#context;
+    if (event.kind === "qemu.started") this.#vms.started(role, event.pid);
+    if (event.kind === "qemu.exited") this.#vms.ended(role, event.last_lines);
+    if (event.kind === "gate.released") this.#edge.marked(role, event.n);
+    if (event.kind === "run.note") logs.of(role)("agent", event.text);
+    timeline.emit(event.kind.startsWith("migration.") ? "migration" : role, event);
+  }
+
+  async #prepare(
+    role: HostRole,
+    how: { readonly start: "boot" | "incoming" } | { readonly start: "adopt"; readonly folder: string },
+  ): Promise<void> {
+    await this.#agents.client(role).ask({ do: "prepare", machine: this.#machine, ...how });
+  }
+
+  /** The world outside knows one line; behind it the VM may be anywhere. */
+  lead(clients: Workload): () => void {
+    const edge = this.#edge;
+    clients.moveTo({
+      alive: true,
+      com2: async () => edge.line(1),
+      host: {
+        get role() {
+          return edge.from;
+        },
+      },
+    });
+    return () => undefined;
+  }
+
+  readonly pid: FaultContext["pid"] = (role, process) =>
+    process === "qemu" ? this.#vms.pid(role) : this.#agents.pid(role);
+
+  daemon(role: HostRole): number | undefined {
+    return this.#agents.pid(role);
+  }
+
+  async migrate(faults: FaultsSeen): Promise<Settled> {
+    const { fleet, request, timeline, looking } = this.#context;
+    return await new TxsyncMigration({
+      fleet,
+      agents: this.#agents,
+      memory_bytes: request.memory_bytes,
+      bytes_per_s: request.scenario.migration.bandwidth_bytes_per_s,
+      timeline,
+      patience_ms: looking.patience_ms,
+      lease_ms: this.#settings.lease_ms,
+      faultsOver: () => faults.done,
+      struck: () => faults.struck,
+      prepareTarget: () => this.#prepare("target", { start: "incoming" }),
+    }).run();
+  }
+
+  async succeeded(owner: HostRole | "none"): Promise<Pick<Evidence, "succeeded">> {
+    return { succeeded: (await this.#edge.succeeded(owner)) ?? "unheard" };
+  }
+
+  count(owner: HostRole | "none"): Promise<void> {
+    return this.#edge.count(owner !== "none");
+  }
+
+  readonly edge = (): OutputFindings => this.#edge.findings;
+
+  readonly afterwards = async (owner: StartedVm): Promise<AfterwardsFindings | undefined> => {
+    switch (this.#context.request.scenario.afterwards) {
+      case undefined:
+        return undefined;
+      case "reboot":
+        return await this.#reboot(owner);
+      case "migrate-protected":
+        return await this.#migrateProtected(owner);
+    }
+  };
+
+  async #reboot(owner: StartedVm): Promise<AfterwardsFindings> {
+    const { guest } = this.#context;
+    await guest.reboot(owner);
+    return { what: `reset on ${owner.host.role}`, memory: await this.#memory(owner) };
+  }
+
+  /** Carries a VM that was restored on the source over once more, with new agents that take it as it runs. */
+  async #migrateProtected(owner: StartedVm): Promise<AfterwardsFindings> {
+    const { guest, vms } = this.#context;
+    const steps_before = (await guest.steps(owner)) ?? 0;
+    const { folder } = await this.#agents.client("source").ask<AgentStatus>({ do: "status" });
+    if (owner.host.role !== "source" || folder === null) throw new Error("the VM is not on the source");
+    await this.#agents.stop();
+    this.#edge.anew();
+    this.#current = await this.#startAgents(2);
+    await this.#prepare("source", { start: "adopt", folder });
+    await this.#prepare("target", { start: "incoming" });
+    const settled = await this.migrate(NO_FAULTS);
+    if (settled.owner !== "target") throw new Error(`the second migration: ${settled.how}`);
+    const arrived = await this.#vms.of("target");
+    vms.set("target", arrived);
+    await waitFor({ what: "the guest to go on after the second migration", timeout_ms: STEP_MS }, async () =>
+      ((await guest.steps(arrived)) ?? 0) > steps_before ? true : undefined,
+    );
+    await this.#edge.count();
+    const memory = await this.#memory(arrived);
+    await this.#agents.stop();
+    return { what: "migrated again under txsync, from source to target", memory };
+  }
+
+  async #memory(vm: StartedVm): Promise<AfterwardsFindings["memory"]> {
+    const memory = await this.#context.guest.memory(vm);
+    if (memory === undefined) throw new Error("this guest's memory cannot be looked at");
+    return memory;
+  }
+
+  async release(): Promise<void> {
+    await this.#agents.stop();
+    await keepEscrowLog(this.#context);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
