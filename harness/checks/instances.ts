@@ -136,8 +136,9 @@ function looked(one: Building | undefined, { at_ms, step }: { readonly at_ms: nu
 
 /** Pairs of instances that certainly ran at one time, for OVERLAP_MS or longer. */
 export function overlapsOf(instances: readonly Instance[]): readonly Overlap[] {
-  return instances.flatMap((one, index) =>
-    instances.slice(index + 1).flatMap((other): Overlap[] => {
+  const inOrder = HOST_ROLES.flatMap((role) => instances.filter(({ host }) => host === role));
+  return inOrder.flatMap((one, index) =>
+    inOrder.slice(index + 1).flatMap((other): Overlap[] => {
       const shared = sharedSpans(one.spans, other.spans).filter(({ from_ms, to_ms }) => to_ms - from_ms >= OVERLAP_MS);
       const [first] = shared;
       if (first === undefined) return [];

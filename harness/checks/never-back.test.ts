@@ -137,13 +137,13 @@ describe("steps that the guest told the world", () => {
     );
     fc.assert(
       fc.property(parts, (of) => {
-        let [at_ms, step] = [100, 0];
         const events: TimelineEvent[] = [qemu(0, "source", 1, "-S"), qemu(0, "target", 2, "-S")];
+        const now_ms = (): number => 100 + events.length * 5;
         for (const [host, lines] of of) {
           const pid = host === "source" ? 1 : 2;
-          events.push(vcpus((at_ms += 5), host, pid, "RESUME"));
-          for (let line = 0; line < lines; line++) events.push(told((at_ms += 5), host, (step += 3)));
-          events.push(vcpus((at_ms += 5), host, pid, "STOP"));
+          events.push(vcpus(now_ms(), host, pid, "RESUME"));
+          for (let line = 0; line < lines; line++) events.push(told(now_ms(), host, events.length * 3));
+          events.push(vcpus(now_ms(), host, pid, "STOP"));
         }
         expect(stepsBack(events, instancesOf(events))).toBeUndefined();
       }),

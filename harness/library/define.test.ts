@@ -30,7 +30,10 @@ describe("a scenario of one's own", () => {
       [{ id: "My cut" }, /^scenario My cut\.id: lower-case words/],
       [{ title: "" }, /\.title: /],
       [{ faults: [{ ...plan, at: { on: "pages", percent: 140 } }] }, /\.faults\[0\]\.at\.percent: /],
-      [{ faults: [{ ...plan, fault: { fault: "meteor" } }] }, /\.faults\[0\]\.fault\.fault: a fault is one of .*kill-host/],
+      [
+        { faults: [{ ...plan, fault: { fault: "meteor" } }] },
+        /\.faults\[0\]\.fault\.fault: a fault is one of .*kill-host/,
+      ],
       [{ faults: [{ ...plan, heal: { on: "fault", index: 3 } }] }, /\.faults\[0\]\.heal\.index: there is no fault 3/],
       [{ expect: {} }, /\.expect: what ought to come out/],
       [{ expect: { txsync: "fine" } }, /\.expect\.txsync: /],
