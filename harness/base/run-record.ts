@@ -71,6 +71,8 @@ export interface RunRecord {
   /** The faults of the scenario as plain data, for people and for matrices. */
   readonly faults: readonly { readonly fault: string; readonly on: string; readonly at: string }[];
   readonly expected: Verdict;
+  /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
+  readonly expected_why?: string;
   readonly verdict: Verdict;
   readonly as_expected: boolean;
   /** Why the verdict is what it is, one sentence. */

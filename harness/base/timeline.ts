@@ -59,6 +59,16 @@ export type TimelineEventBody =
       readonly pid?: number;
       readonly qemu_ms?: number;
     }
+  /** What a fault asked a monitor, and whether it was answered within the fault's bound; `error`: QEMU refused. */
+  | {
+      readonly kind: "qmp.answer";
+      readonly id: string;
+      readonly command: string;
+      readonly answered: boolean;
+      /** Until the answer came, or until it was waited for no longer. */
+      readonly answer_ms: number;
+      readonly error?: string;
+    }
   | { readonly kind: "migration.status"; readonly side: "source" | "target"; readonly status: string }
   | { readonly kind: "migration.step"; readonly step: ProtocolStep }
   | {
@@ -118,6 +128,8 @@ export type TimelineEventBody =
       /** From when `cont` was asked until QEMU's stamp of RESUME. */
       readonly cont_ms?: number;
     }
+  /** A record is on its way to the escrow: half of its pages or more are handed to the connection, its end is not. */
+  | { readonly kind: "tx.sending"; readonly generation: number; readonly n: number; readonly pages_sent: number }
   | { readonly kind: "tx.stored"; readonly generation: number; readonly n: number; readonly bytes: number }
   | { readonly kind: "tx.committed"; readonly generation: number; readonly n: number; readonly latency_ms: number }
   | {
@@ -132,9 +144,21 @@ export type TimelineEventBody =
   | { readonly kind: "vote.asked"; readonly generation: number }
   | { readonly kind: "vote.promised"; readonly generation: number; readonly to: HostRole }
   | { readonly kind: "vote.refused"; readonly generation: number; readonly to: HostRole; readonly why: string }
+  /** A message of a vote is sent. `pre`: it only asks, or says, what the answer would be. */
+  | {
+      readonly kind: "vote.message";
+      readonly message: "ask" | "promise" | "refuse";
+      readonly pre: boolean;
+      readonly generation: number;
+      /** What the owner of that generation may do (harness/txsync/core/values.ts, Mode). */
+      readonly mode: string;
+      readonly to: HostRole;
+    }
   | { readonly kind: "generation.opened"; readonly generation: number; readonly owner: HostRole }
   | { readonly kind: "generation.closed"; readonly generation: number }
   | { readonly kind: "restore.started"; readonly generation: number; readonly n: number }
+  /** The restored memory is there, and the device state goes to QEMU. */
+  | { readonly kind: "restore.made"; readonly generation: number; readonly n: number }
   | {
       readonly kind: "restore.finished";
       readonly generation: number;
@@ -151,7 +175,11 @@ export type TimelineEventBody =
       readonly digest: string;
     }
   | { readonly kind: "restore.running"; readonly generation: number }
+  /** Whom the target's agent asks for pages from now on (harness/txsync/core/values.ts, PageRoute). */
+  | { readonly kind: "pages.route"; readonly route: string }
   | { readonly kind: "takeover"; readonly server: HostRole; readonly pages_left: number }
+  /** The first pages of whoever took over have come. */
+  | { readonly kind: "takeover.served"; readonly server: HostRole }
   | { readonly kind: "handoff"; readonly generation: number; readonly n: number }
   | { readonly kind: "protection"; readonly state: "on" | "off"; readonly why: string }
   /** A rule of the protocol was broken, and somebody refused to go along with it. */

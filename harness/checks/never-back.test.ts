@@ -165,8 +165,11 @@ describe("never-back", () => {
     expect(runCheck(neverBack, makeCase())?.verdict).toBe(true);
     const failed = { state: "failed", why: "the shell is gone" } as const;
     expect(runCheck(neverBack, makeCase({ findings: { ledger: failed } }))?.verdict).toBe("unknown");
+    const nobody = WELL_EVENTS.filter(({ kind }) => kind !== "client.op");
+    expect(runCheck(neverBack, makeCase({ events: nobody, findings: { ledger: entries() } }))?.verdict).toBe("unknown");
     const guest = { kind: "linux", can: [] };
-    expect(runCheck(neverBack, makeCase({ evidence: { guest } }))?.verdict).toBe("unknown");
+    // A guest that has no such counter, or tells nobody: there is nothing to judge.
+    expect(runCheck(neverBack, makeCase({ evidence: { guest } }))).toBeUndefined();
     const events = [...WELL_EVENTS, told(3_500, "target", 7)];
     expect(runCheck(neverBack, makeCase({ evidence: { guest }, events }))?.verdict).toBe(true);
   });

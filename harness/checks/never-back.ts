@@ -104,17 +104,17 @@ function wordsOf(operation: LedgerOperation): string {
  */
 export function stepsBack(events: readonly TimelineEvent[], instances: readonly Instance[]): WentBack | undefined {
   const reset_ms = events.find((event) => event.kind === "qmp.event" && event.event === "RESET")?.at_ms;
-  const told = events.flatMap((event) =>
+  const lines = events.flatMap((event) =>
     event.kind === "guest.progress" && event.outside === true && event.at_ms < (reset_ms ?? Number.POSITIVE_INFINITY)
       ? [event]
       : [],
   );
   let worst: WentBack | undefined;
-  for (const [at, { host, cpu, step, at_ms }] of told.entries()) {
+  for (const [at, { host, cpu, step, at_ms }] of lines.entries()) {
     const since_ms = resumedBefore(instances, host, at_ms);
     if (since_ms === undefined) continue;
-    let best: (typeof told)[number] | undefined;
-    for (const before of told.slice(0, at))
+    let best: (typeof lines)[number] | undefined;
+    for (const before of lines.slice(0, at))
       if (before.cpu === cpu && before.at_ms < since_ms && before.step > (best?.step ?? step)) best = before;
     if (best === undefined) continue;
     const lost_count = best.step - step;
@@ -143,12 +143,18 @@ function resumedBefore(instances: readonly Instance[], host: HostRole, at_ms: nu
   return since_ms;
 }
 
+/** How often the guest told the world its steps. */
+function told(events: readonly TimelineEvent[]): number {
+  return events.filter((event) => event.kind === "guest.progress" && event.outside === true).length;
+}
+
 /** What the world had seen is never undone: no counter of the guest that was seen outside went back. */
 export const neverBack: Check = {
   name: "never-back",
   false_means: "rollback",
   needs: [held],
-  applies: ({ evidence }) => !evidence.held_still,
+  applies: ({ evidence, events }) =>
+    !evidence.held_still && (evidence.guest.can.includes("ledger") || told(events) > 0),
   judge({ evidence, events }) {
     const has_ledger = evidence.guest.can.includes("ledger");
     const found = held.of(evidence);
@@ -165,7 +171,7 @@ export const neverBack: Check = {
         evidence: back.map((one) => ({ ...one, lost: [...one.lost] })) satisfies JsonValue,
       };
     }
-    const steps = events.filter((event) => event.kind === "guest.progress" && event.outside === true).length;
+    const steps = told(events);
     const seen = history.filter(({ outcome }) => outcome === "acknowledged").length;
     if (steps + seen === 0) return { verdict: "unknown", summary: "the world saw no counter of the guest" };
     const summary = `no counter that the world saw went back: ${seen} answers of the ledger, ${steps} steps told on the console`;

@@ -2,7 +2,7 @@ import type { RunEnvironment, RunRequest } from "../run/request.ts";
 
 /** The command that runs the same again. */
 export function commandOf(environment: RunEnvironment, request: RunRequest): string {
-  const words = ["npx tsx harness/cli.ts run", request.scenario.id, `--recovery ${request.recovery}`];
+  const words = ["npx tsx harness/cli.ts run", request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
   words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};

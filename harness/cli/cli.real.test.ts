@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -99,7 +100,18 @@ function onlyLine(stdout: string): Record<string, unknown> {
 describe.concurrent("wrong usage or environment is exit code 2 and a sentence on standard error", () => {
   test.each([
     ["an unknown command", ["frobnicate"], /unknown command 'frobnicate'/],
-    ["no scenario", ["run"], /missing required argument 'scenario'/],
+    ["no scenario", ["run"], /Which scenarios\? Name some/],
+    ["a glob of nothing", ["run", "no-such-*"], /There is no scenario "no-such-\*"/],
+    ["a file that is not there", ["run", "./nowhere.scenario.ts"], /There is no file \.\/nowhere\.scenario\.ts/],
+    [
+      "a fault that is none",
+      ["run", "--fault", "melt:target@pages=1%"],
+      /at character 1 .*a fault is one of bandwidth,/,
+    ],
+    ["a fault at no moment", ["run", "--fault", "kill-host:target"], /at its end: "@" is needed/],
+    ["an expectation that is none", ["run", "no-fault", "--expect", "fine"], /a verdict is one of intact, lost/],
+    ["nothing to save", ["run", "no-fault", "--save", "x.scenario.ts"], /--save writes what is put together/],
+    ["runs that were never made", ["run", "--rerun-failed", "/nonexistent"], /There is no folder \/nonexistent/],
     ["an unknown scenario", ["run", "no-such"], /There is no scenario "no-such"\. There are: no-fault, /],
     ["an unknown scenario beside all", ["run", "all", "no-such"], /There is no scenario "no-such"/],
     ["an unknown flag", ["run", "no-fault", "--frob"], /unknown option '--frob'/],
@@ -184,6 +196,33 @@ describe.concurrent("a run", () => {
     const timeline = readFileSync(join(folder, "timeline.ndjson"), "utf8").trimEnd().split("\n");
     expect(JSON.parse(timeline.at(-1) ?? "")).toMatchObject({ kind: "run.finished", verdict: "intact" });
     expect(await command.things(docker)).toEqual([]);
+  });
+
+  test("that is put together is written out, strikes one connection, asks a monitor, and can be run again by its command", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "ferryman-cli-"));
+    try {
+      const file = join(folder, "mine.scenario.ts");
+      const faults = [
+        "cut-reset:source-target,connection=1@pages=30%..heal=300ms",
+        "qmp:target,query-status@step=target-running",
+      ].flatMap((text) => ["--fault", text]);
+      const command = new Spawned([...RUN.filter((word) => word !== "no-fault"), ...faults, "--save", file]);
+      const { code, stdout, stderr } = await command.ended();
+      expect([code, stderr]).toEqual([0, expect.stringContaining(`${file} is written`)]);
+      const line = onlyLine(stdout);
+      expect(line).toMatchObject({ scenario: "mine", verdict: "intact", asExpected: true });
+      expect(line["checks"]).toContainEqual(expect.objectContaining({ check: "answers", verdict: true }));
+      const timeline = readFileSync(join(String(line["run"]), "timeline.ndjson"), "utf8");
+      expect(timeline).toMatch(/"kind":"link\.state".*"detail":"connection 1: connections ended/);
+      expect(timeline).toMatch(/"kind":"migration\.step","step":"recovering"/);
+      const record = JSON.parse(readFileSync(join(String(line["run"]), "run.json"), "utf8")) as RunRecord;
+      expect(record.command).toContain(`run ${file} --recovery stock`);
+      const again = await new Spawned(["run", file, "--recovery", "stock", "--dry-run"]).ended();
+      expect([again.code, again.stdout]).toEqual([0, expect.stringContaining(faults[1] ?? "?")]);
+      expect(await command.things(docker)).toEqual([]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
   });
 
   test("whose target's QEMU exits at once is unknown, says QEMU's last words, exit code 1, and nothing is left", async () => {

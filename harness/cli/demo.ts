@@ -34,7 +34,9 @@ export function registerDemo(program: Command): void {
       interruptible(async (signal) => {
         say("Ferryman carries a VM over by post-copy, breaks something on the way, and judges what arrives.");
         say(`${findingsTable(await examine(qemu))}\n`);
-        const scenarios = SHOWN.flatMap((id) => SCENARIOS.filter((scenario) => scenario.id === id));
+        const scenarios = SHOWN.flatMap((id) =>
+          SCENARIOS.filter((scenario) => scenario.id === id).map((scenario) => ({ scenario, named: id })),
+        );
         const options = {
           recovery: "txsync",
           recoveries: ["stock", "txsync"],

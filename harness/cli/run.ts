@@ -1,7 +1,7 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { Argument, type Command } from "commander";
+import { Argument, Command } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
@@ -9,19 +9,28 @@ import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
+import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
-import { repeatTable, verdictTable } from "../run/table.ts";
+import { repeatTable, textTable, verdictTable } from "../run/table.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
+import { type Chosen, choose, type Filters } from "./choose.ts";
+import { compose, saidAgain } from "./compose.ts";
+import { printExpect } from "./expect-grammar.ts";
+import { printFault } from "./fault-grammar.ts";
 import { interruptible } from "./interrupt.ts";
+import { LATEST, markLatest } from "./latest.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
 import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { failedIn } from "./rerun.ts";
+import { isFileName, saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
+import { quoted } from "./words.ts";
 
 export interface RunOptions {
   readonly recovery: Recovery;
@@ -45,15 +54,51 @@ export interface RunOptions {
   readonly patience?: number;
   readonly keep?: boolean;
   readonly json?: boolean;
+  /** Ends with the first run that is not as expected; `repeat` of 1 stands for as often as there is time. */
+  readonly untilFail?: boolean;
+}
+
+/** What `run` has besides: what is run. */
+export interface RunFlags extends RunOptions, Filters {
+  readonly fault?: readonly string[];
+  readonly expect?: string;
+  readonly save?: string;
+  readonly dryRun?: boolean;
+  /** A folder of runs; true: the last one. */
+  readonly rerunFailed?: string | true;
 }
 
 const HEARTBEAT_MS_MAX = 10_000;
 
 export function registerRun(program: Command): void {
-  program
-    .command("run")
+  declareRun(program.command("run")).action(async (names: string[], options: RunFlags) => {
+    await interruptible((signal) => runCommand(names, options, signal));
+    if (options.keep) await leave();
+  });
+}
+
+/** The words that `run` takes, for a person's command or for one that stands in a record. */
+function declareRun(command: Command): Command {
+  return command
     .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
-    .addArgument(new Argument("<scenario...>", "scenarios by name (see list), or all"))
+    .addArgument(
+      new Argument("[scenario...]", 'scenarios by name (see list), glob ("link-*"), file (./my.scenario.ts), or all'),
+    )
+    .option("--group <name>", "only scenarios of this group (see list); may be given again", collect)
+    .option("--tag <name>", "only scenarios with this tag or this kind of fault; may be given again", collect)
+    .option(
+      "--fault <fault@when>",
+      "puts a scenario together, or adds to the one that is named: see list --faults, list --steps; may be given again",
+      collect,
+    )
+    .option(
+      "--expect <what>",
+      'what ought to come out, and what it may take: intact, or "intact, stillness <= 2s, detect <= 600ms"',
+    )
+    .option("--save <file>", "writes what was put together as a scenario file (.scenario.ts), and runs it")
+    .option("--dry-run", "says what would be run, and runs nothing")
+    .option("--rerun-failed [folder]", "runs again what did not come out as expected, by default in the last runs")
+    .option("--until-fail", "runs again and again, --repeat times at most, until one is not as expected")
     .option(
       "--recovery <kind>",
       "whose recovery is under test: txsync (ours) or stock (QEMU's own)",
@@ -121,11 +166,11 @@ export function registerRun(program: Command): void {
       within(LIMITS.patience_s),
     )
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
-    .option("--json", "one JSON object a run on standard output, and nothing else there")
-    .action(async (names: string[], options: RunOptions) => {
-      await interruptible((signal) => runCommand(names, options, signal));
-      if (options.keep) await leave();
-    });
+    .option("--json", "one JSON object a run on standard output, and nothing else there");
+}
+
+function collect(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text];
 }
 
 /** Ends the process though its connections to the hosts that it kept are open: they would hold it as long as those stand. */
@@ -136,25 +181,118 @@ async function leave(): Promise<void> {
   process.exit();
 }
 
-async function runCommand(names: readonly string[], options: RunOptions, signal: AbortSignal): Promise<void> {
-  const scenarios = chosen(names, options.recovery);
-  const records = await runScenarios(scenarios, options, signal);
-  process.exitCode = records.every(({ as_expected }) => as_expected) ? 0 : 1;
+async function runCommand(names: readonly string[], options: RunFlags, signal: AbortSignal): Promise<void> {
+  const rerun = options.rerunFailed;
+  const turns =
+    rerun === undefined
+      ? [{ chosen: await chosenOf(names, options), options }]
+      : await failedTurns(names, rerun, options);
+  if (options.dryRun === true) {
+    for (const turn of turns) sayPlan(turn.chosen, turn.options);
+    return;
+  }
+  let as_expected = true;
+  for (const turn of turns) {
+    const records = await runScenarios(turn.chosen, turn.options, signal);
+    as_expected &&= records.every((record) => record.as_expected);
+  }
+  process.exitCode = as_expected ? 0 : 1;
+}
+
+/** What was named, filtered, or put together. @throws UserError */
+async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
+  const { fault: faults = [], expect, save, recovery } = options;
+  if (faults.length === 0 && expect === undefined) {
+    if (save !== undefined) throw new UserError("--save writes what is put together with --fault: there is nothing.");
+    return choose(names, options, recovery, SCENARIOS);
+  }
+  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recovery, SCENARIOS);
+  if (bases.length > 1)
+    throw new UserError("--fault and --expect are for one scenario: name one, or none to begin with nothing broken.");
+  const [base] = bases;
+  const said = { faults, expect, recovery };
+  const scenario = compose(said, base?.scenario);
+  const named = [...(base === undefined ? [] : [base.named]), ...saidAgain(said)].map(quoted).join(" ");
+  if (save === undefined) return [{ scenario, named }];
+  const saved = await saveScenario(save, scenario, `run ${named} --recovery ${recovery}`);
+  say(`${save} is written: run ${quoted(isFileName(save) ? save : `./${save}`)} runs it.`);
+  return [{ scenario: saved, named: save }];
+}
+
+interface Turn {
+  readonly chosen: readonly Chosen[];
+  readonly options: RunFlags;
+}
+
+/** What failed, by the commands that its records hold; those of like options go together. */
+async function failedTurns(names: readonly string[], folder: string | true, now: RunFlags): Promise<readonly Turn[]> {
+  if (names.length > 0) throw new UserError("--rerun-failed runs what failed: it takes no names of scenarios.");
+  const turns = new Map<string, { chosen: Chosen[]; options: RunFlags }>();
+  for (const words of failedIn(folder === true ? join(RUNS_FOLDER, LATEST) : folder)) {
+    const command = declareRun(new Command())
+      .exitOverride()
+      .parse([...words], { from: "user" });
+    const { seed, ...options } = command.opts<RunFlags>();
+    const again = await chosenOf(command.args, options);
+    const chosen = again.map((each) => ({ ...each, ...(seed === undefined ? {} : { seed }) }));
+    const { fault: _, expect: __, ...rest } = options;
+    const key = JSON.stringify(rest);
+    const turn = turns.get(key) ?? { chosen: [], options: { ...rest, ...shared(now) } };
+    turn.chosen.push(...chosen);
+    turns.set(key, turn);
+  }
+  return [...turns.values()];
+}
+
+/** What is asked for now, whatever the runs were that failed. */
+function shared({ jobs, repeat, json, keep, untilFail }: RunFlags): Pick<RunFlags, "jobs" | "repeat"> {
+  return {
+    jobs,
+    repeat,
+    ...(json === undefined ? {} : { json }),
+    ...(keep === undefined ? {} : { keep }),
+    ...(untilFail === undefined ? {} : { untilFail }),
+  };
+}
+
+/** What would be run. */
+function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
+  if (options.json === true) {
+    for (const { scenario } of chosen) console.log(JSON.stringify(scenario));
+    return;
+  }
+  const { recovery, qemu } = options;
+  const rows = chosen.map(({ scenario, seed }) => [
+    seed === undefined ? scenario.id : `${scenario.id}, seed ${seed}`,
+    recovery,
+    guestOf(scenario, options),
+    expectText(scenario, recovery, qemu),
+    scenario.faults.map((plan, index) => printFault(plan, index)).join(" "),
+  ]);
+  console.log(textTable(["scenario", "recovery", "guest", "expected", "faults"], rows));
+}
+
+function expectText(scenario: Scenario, recovery: Recovery, qemu: string): string {
+  const limits = (scenario.limits ?? []).filter(({ under }) => under === undefined || under === recovery);
+  return printExpect({ verdict: expectedOf(scenario, recovery, qemu).verdict, limits });
 }
 
 /** Runs scenarios with progress while they go and a table at the end. */
 export async function runScenarios(
-  scenarios: readonly Scenario[],
+  chosen: readonly Chosen[],
   options: RunOptions,
   signal: AbortSignal,
 ): Promise<readonly RunRecord[]> {
   const memory_bytes = options.memory * 1024 ** 2;
-  checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * options.repeat));
+  const scenarios = chosen.map(({ scenario }) => scenario);
+  const repeat = options.untilFail === true && options.repeat === 1 ? LIMITS.repeat.most : options.repeat;
+  checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
+  await markLatest(folder);
   const accels = new Map<GuestKind, AccelChoice>();
   for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
@@ -163,21 +301,22 @@ export async function runScenarios(
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
-  const pairs = scenarios.flatMap((scenario) =>
-    (options.recoveries ?? [options.recovery]).map((recovery) => ({ scenario, recovery })),
+  const pairs = chosen.flatMap((each) =>
+    (options.recoveries ?? [options.recovery]).map((recovery) => ({ ...each, recovery })),
   );
-  const requests = pairs.flatMap(({ scenario, recovery }) =>
-    Array.from({ length: options.repeat }, (_, turn): RunRequest => {
-      const name = `${runName({ scenario: scenario.id, recovery })}${options.repeat > 1 ? ` ${turn + 1}` : ""}`;
+  const requests = pairs.flatMap(({ scenario, named, seed, recovery }) =>
+    Array.from({ length: repeat }, (_, turn): RunRequest => {
+      const name = `${runName({ scenario: scenario.id, recovery })}${repeat > 1 ? ` ${turn + 1}` : ""}`;
       const guest = guestOf(scenario, options);
       const { accel, why } = accels.get(guest) ?? { accel: "tcg", why: "nothing was chosen" };
       const request: RunRequest = {
         scenario,
+        named,
         recovery,
         guest,
         accel,
         accel_why: why,
-        seed: options.seed ?? randomInt(2 ** 32),
+        seed: seed ?? options.seed ?? randomInt(2 ** 32),
         memory_bytes,
         work,
         ...(options.patience === undefined ? {} : { patience_ms: options.patience * 1000 }),
@@ -189,17 +328,29 @@ export async function runScenarios(
       return request;
     }),
   );
-  const finished = await runSuite(environment, requests, options.jobs, ({ record, folder }, request) => {
-    progress.onFinished(names.get(request) ?? record.id, record);
-    if (options.json) console.log(JSON.stringify(jsonLine(record, folder)));
-  });
+  // Until one fails: each in its turn, or the first would be run alone for ever.
+  const turns = pairs.flatMap((_, pair) => Array.from({ length: repeat }, (__, turn) => ({ turn, pair })));
+  const order = options.untilFail === true ? turns.toSorted((a, b) => a.turn - b.turn) : turns;
+  const ordered = order.flatMap(({ turn, pair }) => requests[pair * repeat + turn] ?? []);
+  let failed = false;
+  const finished = await runSuite(
+    environment,
+    ordered,
+    options.jobs,
+    ({ record, folder }, request) => {
+      failed ||= !record.as_expected;
+      progress.onFinished(names.get(request) ?? record.id, record);
+      if (options.json) console.log(JSON.stringify(jsonLine(record, folder)));
+    },
+    { enough: () => options.untilFail === true && failed },
+  );
   progress.close();
   const page = await writeStory(folder, finished);
   signal.throwIfAborted();
   const records = finished.map(({ record }) => record);
   if (!options.json) {
     console.log(`\n${verdictTable(records)}`);
-    if (options.repeat > 1) console.log(`\nmedian / worst of ${options.repeat}:\n${repeatTable(records)}`);
+    if (repeat > 1) console.log(`\nmedian / worst of ${repeat}:\n${repeatTable(records)}`);
     if (page !== undefined) console.log(`\nreport: ${page}`);
     for (const { record, folder } of finished)
       if (!record.as_expected) console.log(`\n${record.why}\n  see ${folder}\n  again: ${record.command}`);
@@ -283,17 +434,4 @@ function guestOf(scenario: Scenario, { guest }: RunOptions): GuestKind {
     );
   }
   return guest;
-}
-
-function chosen(names: readonly string[], recovery: Recovery): readonly Scenario[] {
-  return names.flatMap((name) => {
-    // Of all, those that can happen: without agents none can be killed.
-    if (name === "all") return SCENARIOS.filter(({ expect }) => expect[recovery] !== undefined);
-    const scenario = SCENARIOS.find(({ id }) => id === name);
-    if (scenario === undefined)
-      throw new UserError(`There is no scenario "${name}". There are: ${SCENARIOS.map(({ id }) => id).join(", ")}.`);
-    if (scenario.expect[recovery] === undefined)
-      throw new UserError(`The scenario ${name} breaks what only txsync has: run it with --recovery txsync.`);
-    return scenario;
-  });
 }

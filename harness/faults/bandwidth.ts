@@ -1,12 +1,11 @@
-import type { Fault, OnLink } from "./fault.ts";
+import { type Fault, type OneWay, onLink, shapeOn, splitFor } from "./fault.ts";
 
-export type Bandwidth = OnLink & { readonly fault: "bandwidth"; readonly bytes_per_s: number };
+export type Bandwidth = OneWay & { readonly fault: "bandwidth"; readonly bytes_per_s: number };
 
-/** The link carries no more than so many bytes per second each way. */
+/** No connection of the link carries more than so many bytes per second, in one direction or each. */
 export const bandwidth: Fault<Bandwidth> = {
   name: "bandwidth",
-  where: ({ link }) => `link ${link}`,
-  async inject({ link, ...spec }, { fleet }) {
-    return fleet.link(link).shape({ shape: "bandwidth", bytes_per_s: spec.bytes_per_s });
-  },
+  where: onLink,
+  prepare: splitFor,
+  inject: (spec, { fleet }) => shapeOn(spec, fleet, { shape: "bandwidth", bytes_per_s: spec.bytes_per_s }),
 };

@@ -1,5 +1,7 @@
-import type { HostRole, LinkName } from "../base/timeline.ts";
+import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
+import type { Breakable, LinkShape } from "../fleet/links.ts";
+import type { QmpClient } from "../qemu/qmp.ts";
 
 /** A process that may be killed or frozen; `pid` is looked up when the fault strikes. */
 export type ProcessName = "qemu" | "agent";
@@ -9,6 +11,11 @@ export interface FaultContext {
   readonly fleet: StartedFleet;
   /** Pid inside the host, or undefined where no such process runs. */
   readonly pid: (host: HostRole, process: ProcessName) => number | undefined;
+  /** A monitor of the host's QEMU, or undefined where there is none. */
+  readonly monitor?: (host: HostRole, which: "control" | "oob") => QmpClient | undefined;
+  /** For what a fault has to tell besides that it struck; `id` is its own on the timeline. */
+  readonly emit?: Emit;
+  readonly id?: string;
 }
 
 /** Undoes what `inject` did. */
@@ -24,6 +31,8 @@ export interface Fault<Spec extends { readonly fault: string }> {
    * (what is dead stays dead).
    */
   readonly inject: (spec: Spec, context: FaultContext) => Promise<Heal | undefined>;
+  /** What has to be in place before the migration begins, so that it can strike at all. */
+  readonly prepare?: (spec: Spec, context: FaultContext) => Promise<void>;
 }
 
 export interface OnHost {
@@ -34,6 +43,38 @@ export interface OnProcess extends OnHost {
 }
 export interface OnLink {
   readonly link: LinkName;
+  /**
+   * Only the n-th connection, from 1, of those that the first host of the link's name opens over it to QEMU's port; see
+   * Link.split. Absent: all there are and will be, from either end.
+   */
+  readonly connection?: number;
+}
+
+/** "forward" is what flows from the first host of the link's name to the second; absent: both. */
+export interface OneWay extends OnLink {
+  readonly direction?: LinkDirection;
+}
+
+/** Where a fault of a link strikes, for people. */
+export function onLink({ link, direction = "both", connection }: OneWay): string {
+  const one = connection === undefined ? "" : `, connection ${connection}`;
+  return `link ${link}${direction === "both" ? "" : `, ${direction}`}${one}`;
+}
+
+/** What of the link a fault strikes. */
+export function partOf({ link, connection }: OnLink, fleet: StartedFleet): Breakable {
+  const whole = fleet.link(link);
+  return connection === undefined ? whole : whole.connection(connection);
+}
+
+/** One connection can only be hit where a link's connections were told apart from the beginning. */
+export async function splitFor({ link, connection }: OnLink, { fleet }: FaultContext): Promise<void> {
+  if (connection !== undefined) await fleet.splitLink(link);
+}
+
+/** Shapes what the fault is for; resolves to what undoes that. */
+export async function shapeOn(spec: OneWay, fleet: StartedFleet, shape: LinkShape): Promise<Heal> {
+  return partOf(spec, fleet).shape(shape, spec.direction);
 }
 
 /** @throws Error naming the host when the process is not running there. */

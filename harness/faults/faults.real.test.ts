@@ -6,7 +6,7 @@ import { linkAddress } from "../fleet/links.ts";
 import type { HostProcess } from "../fleet/process.ts";
 import { connect, Peer } from "../fleet/testing/peer.ts";
 import { type TestBed, testBed, testFleet } from "../fleet/testing/test-fleet.ts";
-import { type FaultSpec, type Heal, inject } from "./index.ts";
+import { type FaultSpec, type Heal, inject, prepare } from "./index.ts";
 
 describe("faults", () => {
   let bed: TestBed;
@@ -19,7 +19,9 @@ describe("faults", () => {
 
   /** Injects, and heals after the test at the latest. */
   async function strike(spec: FaultSpec): Promise<Heal> {
-    const heal = await inject(spec, { fleet, pid: () => victim?.pid });
+    const context = { fleet, pid: () => victim?.pid };
+    await prepare(spec, context);
+    const heal = await inject(spec, context);
     if (heal) healing.push(heal);
     return heal ?? (() => Promise.reject(new Error("this fault has no healing")));
   }
@@ -236,6 +238,86 @@ describe("faults", () => {
       const again = await connect(source, target);
       await carry(source, again.near, target, again.far, 100_000);
     });
+  });
+
+  it("byte-limit, as every shape, may be in one direction only", async () => {
+    await strike({ fault: "byte-limit", link: "source-target", direction: "backward", bytes: 12_345 });
+    const { near, far } = await connect(source, target);
+    await carry(source, near, target, far, 100_000);
+    await target.call("send", { id: far, bytes: 100_000 });
+    await source.until(near, "the end", ({ ended, closed }) => ended || closed);
+    expect((await source.state(near)).received).toBe(12_345);
+  });
+
+  it("strikes one connection of a link, where it is told which", async () => {
+    // Nothing is open yet: what is split counts from here.
+    await fleet.splitLink("target-escrow");
+    const [first, second, third] = [
+      await connect(target, escrow),
+      await connect(target, escrow),
+      await connect(target, escrow),
+    ];
+    for (const { near, far } of [first, second, third]) await carry(target, near, escrow, far, 200_000);
+    const heal = await strike({ fault: "cut-reset", link: "target-escrow", connection: 2 });
+    await target.until(second.near, "the end", ({ ended, closed }) => ended || closed);
+    for (const { near, far } of [first, third]) {
+      await carry(target, near, escrow, far, 50_000);
+      await carry(escrow, far, target, near, 50_000);
+      await expectWhole(target, near, escrow, far);
+    }
+    await heal();
+    const thaw = await strike({ fault: "cut-silent", link: "target-escrow", direction: "both", connection: 3 });
+    await target.call("send", { id: third.near, bytes: 10_000 });
+    await carry(target, first.near, escrow, first.far, 50_000);
+    expect((await escrow.state(third.far)).received).toBe(250_000);
+    await thaw();
+    await expectWhole(target, third.near, escrow, third.far);
+    // An end is handed on, and so is what comes after the fourth.
+    await target.call("end", { id: first.near });
+    await escrow.until(first.far, "the end", ({ ended }) => ended);
+    for (let n = 4; n <= 6; n++) {
+      const { near, far } = await connect(target, escrow);
+      await carry(target, near, escrow, far, 1_000);
+    }
+    // The link as a whole is still one thing.
+    await strike({ fault: "cut-reset", link: "target-escrow" });
+    await target.until(third.near, "the end", ({ ended, closed }) => ended || closed);
+    await expect(strike({ fault: "cut-reset", link: "target-escrow", connection: 9 })).rejects.toThrow(/first 4/);
+  });
+
+  it("cpu-pressure keeps so many processes of the host busy, and ends them", async () => {
+    const host = fleet.host("target");
+    const count = (): Promise<string> =>
+      host.run(
+        "n=0; for p in /proc/[0-9]*; do case \"$(tr '\\0' ' ' <$p/cmdline 2>/dev/null)\" in 'sh -c while :'*) n=$((n+1));; esac; done; echo $n",
+      );
+    const heal = await strike({ fault: "cpu-pressure", host: "target", processes: 2 });
+    await waitFor({ what: "two busy processes", timeout_ms: 5_000 }, async () =>
+      (await count()) === "2\n" ? true : undefined,
+    );
+    await heal();
+    await waitFor({ what: "no busy process", timeout_ms: 5_000 }, async () =>
+      (await count()) === "0\n" ? true : undefined,
+    );
+  });
+
+  it("deny-writes has every new file refused in an agent's folders, and lets them be made again", async () => {
+    const host = fleet.host("escrow");
+    await host.run("mkdir -p /var/lib/ferryman/1 /dev/shm/ferryman-1/log; echo old > /var/lib/ferryman/1/promise");
+    const heal = await strike({ fault: "deny-writes", host: "escrow", what: "promises" });
+    await expect(host.run("echo new > /var/lib/ferryman/1/promise.new")).rejects.toThrow(/Permission denied/);
+    await expect(host.run("mv /var/lib/ferryman/1/promise /tmp/")).rejects.toThrow(/Permission denied/);
+    await host.run("echo new > /dev/shm/ferryman-1/log/segment");
+    const heal_memory = await strike({ fault: "deny-writes", host: "escrow", what: "memory" });
+    await expect(host.run("echo new > /dev/shm/ferryman-1/log/next")).rejects.toThrow(/Permission denied/);
+    await heal();
+    await heal_memory();
+    await host.run("mv /var/lib/ferryman/1/promise /tmp/; echo new > /dev/shm/ferryman-1/log/next");
+    await host.run("rm -r /var/lib/ferryman/1 /dev/shm/ferryman-1");
+  });
+
+  it("qmp says that there is nobody to ask where there is no QEMU", async () => {
+    await expect(strike({ fault: "qmp", host: "target", command: "stop" })).rejects.toThrow(/no monitor of a QEMU/);
   });
 
   it("detach-host takes the host off the fabric, and back under its name", async () => {

@@ -1,7 +1,9 @@
 import { type Bandwidth, bandwidth } from "./bandwidth.ts";
 import { type ByteLimit, byteLimit } from "./byte-limit.ts";
+import { type CpuPressure, cpuPressure } from "./cpu-pressure.ts";
 import { type CutReset, cutReset } from "./cut-reset.ts";
 import { type CutSilent, cutSilent } from "./cut-silent.ts";
+import { type DenyWrites, denyWrites } from "./deny-writes.ts";
 import { type DetachHost, detachHost } from "./detach-host.ts";
 import type { Fault, FaultContext, Heal } from "./fault.ts";
 import { type Fill, fill } from "./fill.ts";
@@ -10,6 +12,7 @@ import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
 import { type Latency, latency } from "./latency.ts";
+import { type Qmp, qmp } from "./qmp.ts";
 import { type Slice, slice } from "./slice.ts";
 
 export type { FaultContext, Heal, ProcessName } from "./fault.ts";
@@ -18,8 +21,10 @@ export type { FaultContext, Heal, ProcessName } from "./fault.ts";
 export type FaultSpec =
   | Bandwidth
   | ByteLimit
+  | CpuPressure
   | CutReset
   | CutSilent
+  | DenyWrites
   | DetachHost
   | Fill
   | FreezeHost
@@ -27,14 +32,17 @@ export type FaultSpec =
   | KillHost
   | KillProcess
   | Latency
+  | Qmp
   | Slice;
 
 /** The list that names them all: a new fault is a file beside these and a line here. */
 export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<FaultSpec, { fault: Name }>> } = {
   bandwidth,
   "byte-limit": byteLimit,
+  "cpu-pressure": cpuPressure,
   "cut-reset": cutReset,
   "cut-silent": cutSilent,
+  "deny-writes": denyWrites,
   "detach-host": detachHost,
   fill,
   "freeze-host": freezeHost,
@@ -42,11 +50,17 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   "kill-host": killHost,
   "kill-process": killProcess,
   latency,
+  qmp,
   slice,
 };
 
 export function inject(spec: FaultSpec, context: FaultContext): Promise<Heal | undefined> {
   return faultOf(spec).inject(spec, context);
+}
+
+/** Puts in place what a fault needs before the migration begins. */
+export async function prepare(spec: FaultSpec, context: FaultContext): Promise<void> {
+  await faultOf(spec).prepare?.(spec, context);
 }
 
 /** Where a fault strikes, for people. */

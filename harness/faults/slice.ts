@@ -1,6 +1,6 @@
-import type { Fault, OnLink } from "./fault.ts";
+import { type Fault, type OneWay, onLink, shapeOn, splitFor } from "./fault.ts";
 
-export type Slice = OnLink & {
+export type Slice = OneWay & {
   readonly fault: "slice";
   readonly bytes_mean: number;
   readonly bytes_variation: number;
@@ -10,13 +10,13 @@ export type Slice = OnLink & {
 /** Data comes in small pieces with a pause between them: finds readers that take a read for a record. */
 export const slice: Fault<Slice> = {
   name: "slice",
-  where: ({ link }) => `link ${link}`,
-  async inject({ link, ...spec }, { fleet }) {
-    return fleet.link(link).shape({
+  where: onLink,
+  prepare: splitFor,
+  inject: (spec, { fleet }) =>
+    shapeOn(spec, fleet, {
       shape: "sliced",
       bytes_mean: spec.bytes_mean,
       bytes_variation: spec.bytes_variation,
       delay_us: spec.delay_us,
-    });
-  },
+    }),
 };

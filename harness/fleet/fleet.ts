@@ -9,6 +9,7 @@ import { createNetworks } from "./networks.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
 import { LINKS_RIGHTS } from "./rights.ts";
+import { splitLink } from "./split.ts";
 
 export interface FleetSpec {
   /** Names the run; part of every container's and network's name. */
@@ -29,6 +30,8 @@ export interface StartedFleet extends AsyncDisposable {
   readonly link: (name: LinkName) => Link;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
+  /** From now on the connections of a link can be told apart; does nothing the second time. */
+  readonly splitLink: (name: LinkName) => Promise<void>;
 }
 
 const LINKS_HOSTNAME = "ferryman-links";
@@ -96,14 +99,19 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const failed = (await Promise.allSettled(starting)).find((result) => result.status === "rejected");
   if (failed) throw new UserError(`the hosts of run ${spec.run} did not start: ${messageOf(failed.reason)}`);
   const kept = stack.move();
+  const link = (name: LinkName): Link =>
+    found(
+      links.find((each) => each.name === name),
+      name,
+    );
   return {
     host: (role) => found(hosts.get(role), role),
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
-    link: (name) =>
-      found(
-        links.find((link) => link.name === name),
-        name,
-      ),
+    link,
+    splitLink: async (name) => {
+      const whole = link(name);
+      await splitLink(toxiproxy_url, whole, found(hosts.get(whole.ends[1]), name), spec.emit);
+    },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };
 }

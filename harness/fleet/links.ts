@@ -1,4 +1,5 @@
 import { type Toxic, Toxiproxy, type Proxy as ToxiproxyProxy } from "toxiproxy-node-client";
+import { UserError } from "../base/errors.ts";
 import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
 import { HOST_ROLES } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
@@ -28,6 +29,13 @@ export type LinkShape =
 /** Takes away what one call did to a link, and leaves the rest. Does nothing the second time. */
 export type Undo = () => Promise<void>;
 
+/** What can be broken: a link, or one connection of it. */
+export interface Breakable {
+  readonly cutWithReset: () => Promise<Undo>;
+  readonly cutSilently: (direction: LinkDirection) => Promise<Undo>;
+  readonly shape: (shape: LinkShape, direction?: LinkDirection) => Promise<Undo>;
+}
+
 type LinkToxic = Toxic<Record<string, number>>;
 
 interface Told {
@@ -42,7 +50,7 @@ interface Doing extends Told {
 }
 
 /** One port of one ordered pair of hosts: a link has four, for either end may connect to either port of the other. */
-interface OrderedProxy {
+export interface OrderedProxy {
   readonly proxy: ToxiproxyProxy;
   /** Toxiproxy's name for the direction first -> second of the link: "upstream" runs from who connects to who listens. */
   readonly forward: "upstream" | "downstream";
@@ -52,19 +60,54 @@ interface OrderedProxy {
  * A link: what lies between two hosts. Whoever of the two opens a connection, it passes through Toxiproxy, and so
  * whatever is done to the link is done to the connections opened from either end.
  */
-export class Link {
+export class Link implements Breakable {
   readonly name: LinkName;
   readonly ends: readonly [HostRole, HostRole];
-  readonly #proxies: readonly OrderedProxy[];
+  readonly #proxies: OrderedProxy[];
   readonly #emit: Emit;
+  /** Stands in front of everything that it tells: a part of a link is told of as such. */
+  readonly #part: string;
+  #connections: readonly Link[] = [];
   readonly #in_force: Doing[] = [];
   #toxics_made = 0;
 
-  constructor(ends: readonly [HostRole, HostRole], proxies: readonly OrderedProxy[], emit: Emit) {
+  constructor(ends: readonly [HostRole, HostRole], proxies: readonly OrderedProxy[], emit: Emit, part = "") {
     this.ends = ends;
     this.name = `${ends[0]}-${ends[1]}`;
-    this.#proxies = proxies;
+    this.#proxies = [...proxies];
     this.#emit = emit;
+    this.#part = part;
+  }
+
+  /** The n-th connection, from 1, that the first end opened since the link was split. @throws UserError when it was not */
+  connection(n: number): Breakable {
+    const found = this.#connections[n - 1];
+    if (found !== undefined) return found;
+    throw new UserError(
+      this.#connections.length === 0
+        ? `the connections of link ${this.name} are not told apart in this run`
+        : `of link ${this.name} the first ${this.#connections.length} connections can be told apart, and there is no connection ${n}`,
+    );
+  }
+
+  /** Whether its connections can be told apart. */
+  get split(): boolean {
+    return this.#connections.length > 0;
+  }
+
+  /**
+   * From now on what the first end opens goes to `upstream`, which leads it on connection by connection (split.ts).
+   * Connections that are open end.
+   */
+  async leadOver(upstream: string, connections: readonly Link[]): Promise<void> {
+    const name = `${this.ends[0]}-to-${this.ends[1]}`;
+    const at = this.#proxies.findIndex(({ proxy }) => proxy.name === name);
+    const found = this.#proxies[at];
+    if (found === undefined) throw new Error(`link ${this.name} has no proxy ${name}`);
+    const { proxy, forward } = found;
+    const asked = proxy.update({ enabled: true, listen: proxy.listen, upstream });
+    this.#proxies[at] = { proxy: await this.#bounded(`link ${this.name} to be split`, asked), forward };
+    this.#connections = connections;
   }
 
   /**
@@ -168,7 +211,8 @@ export class Link {
     return within({ what, timeout_ms: CHANGE_TIMEOUT_MS }, asked);
   }
 
-  #tell({ direction, state, detail }: Told): void {
+  #tell({ direction, state, detail: what }: Told): void {
+    const detail = `${this.#part}${what}`;
     this.#emit(`link:${this.name}`, { kind: "link.state", link: this.name, direction, state, detail });
   }
 }
@@ -214,11 +258,11 @@ export function bulkAddress(from: HostRole, to: HostRole): Address {
   return { host: LINKS_ALIAS, port: PORTS.bulk + 1 + pairNumber(from, to) };
 }
 
-function pairNumber(from: HostRole, to: HostRole): number {
+export function pairNumber(from: HostRole, to: HostRole): number {
   return HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to);
 }
 
-function makeProxy(
+export function makeProxy(
   toxiproxy: Toxiproxy,
   what: { readonly name: string; readonly port: number; readonly upstream: string },
 ): Promise<ToxiproxyProxy> {

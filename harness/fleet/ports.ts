@@ -6,6 +6,9 @@ export const PORTS = {
   bulk: 7050,
   /** Whoever receives over a way of its own ({@link openWay}). */
   way: 7100,
+  /** Whoever tells the connections of a split link apart ({@link splitLink}), and where in front of it Toxiproxy listens. */
+  split: 7150,
+  connection: 7200,
   /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
   qmp_control: 4444,
   qmp_oob: 4445,

@@ -119,9 +119,18 @@ export class StartedVm implements AsyncDisposable {
       watch.on(({ name, data, at_ms }) =>
         emit(host.role, { kind: "qmp.event", event: name, data, pid, qemu_ms: at_ms }),
       );
-      const { running } = await watch.execute("query-status");
+      // What it does between its answer and the next listener counts: under load both may come in one piece.
+      let told: boolean | undefined;
+      const stopListening = watch.on((event) => {
+        if (event.kind === "resume") told = true;
+        if (event.kind === "stop") told = false;
+      });
+      const answer = await watch.execute("query-status");
+      const running = told ?? answer.running;
       emit(host.role, { kind: "qemu.status", pid, running });
-      return new StartedVm(host, started, { control, oob, watch }, com2, running);
+      const vm = new StartedVm(host, started, { control, oob, watch }, com2, running);
+      stopListening();
+      return vm;
     } catch (error) {
       for (const monitor of monitors) await monitor[Symbol.asyncDispose]();
       throw error;

@@ -13,7 +13,6 @@ interface FerrymanMatchers<R> {
 }
 
 declare module "vitest" {
-  // biome-ignore lint/correctness/noUnusedVariables: the declarations of an interface have to have the same parameters
   interface Matchers<R extends void | Promise<void> = void | Promise<void>, T = unknown> extends FerrymanMatchers<R> {}
 }
 

@@ -40,25 +40,24 @@ describe("a trigger that cannot come any more", () => {
     ["a step of a dead target", { on: "step", step: "completing" }, [hostGone("target")], /the target's host is dead$/],
     ["pages after a restore", AT_30, [running("source")], /restored on source, and this migration is over$/],
     ["requests when all came", { on: "requests", count: 9 }, [handoff], /the target has every page$/],
-    ["a restore after handoff", { on: "event", event: "restore.started" }, [handoff], /nothing is restored any more$/],
+    ["a restore after handoff", { on: "step", step: "restore-started" }, [handoff], /nothing is restored any more$/],
     [
       "a restore without a majority",
-      { on: "event", event: "restore.started" },
+      { on: "step", step: "restore-started" },
       [hostGone("target"), hostGone("escrow")],
       /two of the three hosts are dead/,
     ],
+    ["a takeover without escrow", { on: "step", step: "takeover" }, [hostGone("escrow")], /the escrow's host is dead$/],
+    ["a handoff of a dead target", { on: "step", step: "handoff" }, [hostGone("target")], /the target's host is dead$/],
     [
-      "a takeover without escrow",
-      { on: "event", event: "takeover" },
+      "a message of a dead agent",
+      { on: "step", step: "vote-promised", by: "escrow" },
       [hostGone("escrow")],
       /the escrow's host is dead$/,
     ],
-    [
-      "a handoff of a dead target",
-      { on: "event", event: "handoff" },
-      [hostGone("target")],
-      /the target's host is dead$/,
-    ],
+    ["a transaction after handoff", { on: "transactions", count: 900 }, [handoff], /is protected no more$/],
+    ["a record after handoff", { on: "step", step: "record-half-sent" }, [handoff], /is protected no more$/],
+    ["bytes of a dead host", { on: "bytes", count: 9 }, [hostGone("target")], /the target's host is dead$/],
     ["a pause that txsync does not know", { on: "step", step: "postcopy-paused" }, [], /never paused$/],
   ])("%s", (_, trigger, events, why) => {
     expect(said(trigger, ...events)).toMatch(why);
@@ -79,8 +78,8 @@ describe("a trigger that cannot come any more", () => {
   it("is not called so while it may still come", () => {
     expect(said(AT_30)).toBeUndefined();
     expect(said(AT_30, hostGone("source"))).toBeUndefined();
-    expect(said({ on: "event", event: "restore.started" }, hostGone("target"))).toBeUndefined();
-    expect(said({ on: "event", event: "takeover" }, hostGone("source"))).toBeUndefined();
+    expect(said({ on: "step", step: "restore-started" }, hostGone("target"))).toBeUndefined();
+    expect(said({ on: "step", step: "takeover" }, hostGone("source"))).toBeUndefined();
     expect(said({ on: "step", step: "completed" }, handoff)).toBeUndefined();
     expect(said({ on: "step", step: "recovering" }, qemuGone("source"))).toBeUndefined();
   });
@@ -94,7 +93,7 @@ describe("a trigger that cannot come any more", () => {
   it("takes with it whatever waits for its fault, and what waits for that", () => {
     const plans: FaultPlan[] = [
       first,
-      { fault: CUT, at: { on: "event", event: "takeover" } },
+      { fault: CUT, at: { on: "step", step: "takeover" } },
       { fault: CUT, at: { on: "fault", index: 1, after_ms: 5 }, heal: { on: "fault", index: 2, after_ms: 1 } },
       { fault: CUT, at: { on: "healed", index: 2 } },
     ];
@@ -121,6 +120,14 @@ describe("a trigger that cannot come any more", () => {
     expect(hopelessTriggers(plan({ on: "healed", index: 0 }), [txsync, injected(0), healed(0)])).toEqual([]);
   });
 
+  it("is a step that counts only since a fault that never strikes", () => {
+    const plans: FaultPlan[] = [first, { fault: CUT, at: { on: "step", step: "vote-asked", since: 0 } }];
+    expect(hopelessTriggers(plans, [txsync])).toEqual([]);
+    expect(hopelessTriggers(plans, [txsync, failed(0, "no such host")])[0]?.why).toMatch(
+      /"vote-asked since fault 0", which cannot come any more: fault 0 did not strike/,
+    );
+  });
+
   it("is one that waits for something that nobody heals, or for itself", () => {
     const unhealed = [first, { fault: CUT, at: { on: "healed", index: 0 } }] as const;
     expect(hopelessTriggers(unhealed, [txsync])[0]?.why).toContain("fault 0 is not to be healed");
@@ -132,8 +139,10 @@ describe("a trigger that cannot come any more", () => {
   });
 
   it("no agent tells anything under stock", () => {
-    const plans: FaultPlan[] = [{ fault: CUT, at: { on: "event", event: "takeover" } }];
+    const plans: FaultPlan[] = [{ fault: CUT, at: { on: "step", step: "takeover" } }];
     expect(hopelessTriggers(plans, [started("stock")])[0]?.why).toContain("no agent is there");
+    const counting: FaultPlan[] = [{ fault: CUT, at: { on: "transactions", count: 3 } }];
+    expect(hopelessTriggers(counting, [started("stock")])[0]?.why).toContain("no agent is there");
   });
 });
 
@@ -155,8 +164,8 @@ describe("what has been seen", () => {
     );
     const plans: FaultPlan[] = [
       { fault: KILL, at: AT_30 },
-      { fault: CUT, at: { on: "event", event: "takeover" } },
-      { fault: CUT, at: { on: "event", event: "restore.started" } },
+      { fault: CUT, at: { on: "step", step: "takeover" } },
+      { fault: CUT, at: { on: "step", step: "restore-started" } },
       { fault: CUT, at: { on: "fault", index: 1 } },
     ];
     fc.assert(

@@ -1,6 +1,7 @@
 import type { HostRole, ProtocolStep, TimelineEvent } from "../base/timeline.ts";
 import { whereOf } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
+import { type StepName, stepOf } from "./steps.ts";
 import { faultId, fires, triggerText } from "./trigger.ts";
 
 /** A fault that waits for something that cannot come any more: to strike, or to be healed. */
@@ -12,9 +13,6 @@ export interface Hopeless {
   readonly why: string;
 }
 
-/** Steps that a migration comes to once. One that is over before a fault strikes cannot heal it. */
-const ONCE: ReadonlySet<ProtocolStep> = new Set(["setup", "precopy", "switchover", "target-running", "completed"]);
-
 interface FaultState {
   at_fired: boolean;
   injected: boolean;
@@ -22,7 +20,7 @@ interface FaultState {
   healed: boolean;
   failed: string | undefined;
   /** The steps that had been seen when it struck. */
-  steps_before: ReadonlySet<ProtocolStep>;
+  steps_before: ReadonlySet<string>;
 }
 
 /**
@@ -55,7 +53,7 @@ export class Outlook {
       heal_fired: false,
       healed: false,
       failed: undefined,
-      steps_before: new Set<ProtocolStep>(),
+      steps_before: new Set<string>(),
     }));
   }
 
@@ -65,15 +63,22 @@ export class Outlook {
       const plan = this.#plans[index];
       if (plan === undefined) continue;
       const id = faultId(index);
-      if (!state.at_fired && fires(plan.at, event)) state.at_fired = true;
+      if (!state.at_fired && this.#since(plan.at) && fires(plan.at, event)) state.at_fired = true;
       if (event.kind === "fault.injected" && event.id === id) {
         state.injected = true;
         state.steps_before = new Set(this.#steps);
       }
       if (event.kind === "fault.healed" && event.id === id) state.healed = true;
       if (event.kind === "fault.failed" && event.id === id) state.failed = event.error;
-      if (state.injected && plan.heal !== undefined && fires(plan.heal, event)) state.heal_fired = true;
+      if (state.injected && plan.heal !== undefined && this.#since(plan.heal) && fires(plan.heal, event))
+        state.heal_fired = true;
     }
+  }
+
+  /** Whether a trigger that counts only since a fault has struck counts by now. */
+  #since(trigger: Trigger): boolean {
+    if (trigger.on !== "step" || trigger.since === undefined) return true;
+    return this.#faults[trigger.since]?.injected === true;
   }
 
   #seeWorld(event: TimelineEvent): void {
@@ -126,7 +131,8 @@ export class Outlook {
 
   /** As below, for a trigger that is listened to only since its fault struck: what was there before is missed. */
   #cannotHeal(trigger: Trigger, state: FaultState): string | undefined {
-    if (trigger.on === "step" && ONCE.has(trigger.step) && state.steps_before.has(trigger.step))
+    // A step that a migration comes to once cannot heal what struck after it.
+    if (trigger.on === "step" && stepOf(trigger.step).once === true && state.steps_before.has(trigger.step))
       return `the step ${trigger.step} had come before the fault struck, and comes once`;
     return this.#cannotCome(trigger, new Set());
   }
@@ -138,12 +144,17 @@ export class Outlook {
       case "healed":
         return this.#neverHealed(trigger.index, asked);
       case "step":
-        return this.#noStep(trigger.step);
+        return (
+          (trigger.since === undefined ? undefined : this.#neverStrikes(trigger.since, asked)) ??
+          this.#silenced(trigger.by) ??
+          this.#noStep(trigger.step)
+        );
       case "pages":
       case "requests":
+      case "bytes":
         return this.#migrationOver() ?? this.#handedOff("the target has every page");
-      case "event":
-        return this.#noEvent(trigger.event);
+      case "transactions":
+        return this.#noStep("transaction-committed");
     }
   }
 
@@ -170,18 +181,18 @@ export class Outlook {
     return unhealed === undefined ? undefined : `fault ${index} cannot be healed any more: ${unhealed}`;
   }
 
-  #noStep(step: ProtocolStep): string | undefined {
-    if (step === "postcopy-paused" && this.#recovery === "txsync") return "under txsync QEMU's stream is never paused";
-    if (step === "failed") return this.#handedOff("the migration went well") ?? this.#restored();
-    if (step === "completed") return this.#migrationOver();
-    return this.#migrationOver() ?? this.#handedOff("the migration is at its end");
-  }
-
-  #noEvent(event: Extract<Trigger, { on: "event" }>["event"]): string | undefined {
-    if (this.#recovery === "stock") return "no agent is there to tell of it";
-    switch (event) {
-      case "restore.started":
-      case "restore.finished":
+  #noStep(name: StepName): string | undefined {
+    const { part, under } = stepOf(name);
+    if (under === "txsync" && this.#recovery === "stock") return "no agent is there to tell of it";
+    if (under === "stock" && this.#recovery === "txsync") return "under txsync QEMU's stream is never paused";
+    switch (part) {
+      case "migration":
+        return this.#noMigrationStep(name);
+      case "protection":
+        return this.#handedOff("the VM was handed off, and is protected no more");
+      case "vote":
+        return name.startsWith("lease") ? undefined : this.#noVote();
+      case "restore":
         return (
           this.#restored() ??
           this.#handedOff("the VM was handed off, and nothing is restored any more") ??
@@ -193,6 +204,17 @@ export class Outlook {
       case "handoff":
         return this.#migrationOver();
     }
+  }
+
+  #noMigrationStep(step: StepName): string | undefined {
+    if (step === "failed") return this.#handedOff("the migration went well") ?? this.#restored();
+    if (step === "completed") return this.#migrationOver();
+    return this.#migrationOver() ?? this.#handedOff("the migration is at its end");
+  }
+
+  /** The only one who would tell of it is dead. */
+  #silenced(by: HostRole | undefined): string | undefined {
+    return by !== undefined && this.#hosts_gone.has(by) ? `the ${by}'s host is dead` : undefined;
   }
 
   /** Nothing moves from source to target any more, nor ever will. */

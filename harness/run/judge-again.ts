@@ -21,12 +21,15 @@ export interface Difference {
   readonly summary: string;
 }
 
+/** Results beside the verdict (expectation.ts), of what the scenario asks for and not of the VM: not judged again. */
+const BESIDES: readonly string[] = ["limits", "answers"];
+
 /** The checks that say something else today than when the run was judged. */
 export function differences(then: readonly CheckResult[], now: readonly CheckResult[]): readonly Difference[] {
   const names = new Set([...then, ...now].map(({ check }) => check));
   return [...names].flatMap((check): Difference[] => {
     const [before, after] = [then, now].map((results) => results.find((result) => result.check === check));
-    if (before?.verdict === after?.verdict) return [];
+    if (before?.verdict === after?.verdict || BESIDES.includes(check)) return [];
     return [{ check, was: before?.verdict, is: after?.verdict, summary: (after ?? before)?.summary ?? "" }];
   });
 }

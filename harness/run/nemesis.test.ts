@@ -30,7 +30,8 @@ function unleash(plans: readonly FaultPlan[], without: readonly HostRole[] = [])
   const timeline = new Timeline(join(folder, `${files++}.ndjson`));
   const commands: string[] = [];
   const host = (role: HostRole) => ({ run: async (command: string) => commands.push(`${role}: ${command}`) });
-  const context = { fleet: { host }, pid: (role: HostRole) => (without.includes(role) ? undefined : 42) };
+  const splitLink = async (name: string) => commands.push(`split ${name}`);
+  const context = { fleet: { host, splitLink }, pid: (role: HostRole) => (without.includes(role) ? undefined : 42) };
   const nemesis = new Nemesis(plans, timeline, context as unknown as FaultContext);
   running.push({ nemesis, timeline });
   const faults = (): string[] =>
@@ -54,6 +55,28 @@ describe("nemesis", () => {
     await done();
     expect(commands).toEqual(["source: kill -9 42"]);
     expect(faults()).toEqual(["fault.injected fault-0"]);
+  });
+
+  it("puts in place what its faults need before anything happens", async () => {
+    const one = { fault: "cut-reset", link: "source-target", connection: 2 } as const;
+    const { nemesis, commands, faults } = unleash([
+      { fault: KILL, at: at("switchover") },
+      { fault: one, at: at("completing") },
+    ]);
+    await nemesis.prepare();
+    expect(commands).toEqual(["split source-target"]);
+    expect(faults()).toEqual([]);
+  });
+
+  it("strikes at a step only once another fault has struck, where it is told so", async () => {
+    const second = { fault: FREEZE, at: { on: "step", step: "recovering", since: 0 } } as const;
+    const { commands, step, done } = unleash([{ fault: KILL, at: at("switchover") }, second]);
+    step("recovering");
+    step("switchover");
+    await waitFor({ what: "the first", timeout_ms: 5_000 }, () => (commands.length === 1 ? true : undefined));
+    step("recovering");
+    await done();
+    expect(commands).toEqual(["source: kill -9 42", "target: kill -STOP 42"]);
   });
 
   it("strikes once though its trigger fires again and again", async () => {
@@ -98,7 +121,7 @@ describe("nemesis", () => {
 
   it("gives up at once what waits for something that cannot come any more, and names it", async () => {
     const { timeline, commands, step, done } = unleash([
-      { fault: FREEZE, at: at("switchover"), heal: { on: "event", event: "takeover" } },
+      { fault: FREEZE, at: at("switchover"), heal: { on: "step", step: "takeover" } },
       { fault: KILL, at: { on: "pages", percent: 30 } },
       { fault: KILL, at: { on: "fault", index: 1, after_ms: 60_000 } },
     ]);

@@ -1,7 +1,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { pause, within } from "../base/wait.ts";
-import { type FaultContext, type Heal, inject, whereOf } from "../faults/index.ts";
+import { type FaultContext, type Heal, inject, prepare, whereOf } from "../faults/index.ts";
 import { type Hopeless, Outlook } from "./hopeless.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
 import type { Timeline } from "./timeline.ts";
@@ -21,6 +21,7 @@ interface Listener {
 
 /** Injects a scenario's faults when their triggers fire, and heals them; those whose trigger cannot come it gives up. */
 export class Nemesis {
+  readonly #plans: readonly FaultPlan[];
   readonly #timeline: Timeline;
   readonly #context: FaultContext;
   readonly #abort = new AbortController();
@@ -32,8 +33,9 @@ export class Nemesis {
 
   /** Starts to watch the timeline at once; what stands on it already counts for what can still come. */
   constructor(plans: readonly FaultPlan[], timeline: Timeline, context: FaultContext) {
+    this.#plans = plans;
     this.#timeline = timeline;
-    this.#context = context;
+    this.#context = { ...context, emit: timeline.emit };
     this.#pending = plans.length;
     this.#outlook = new Outlook(plans);
     for (const event of timeline.events) this.#outlook.see(event);
@@ -41,6 +43,14 @@ export class Nemesis {
     this.#abort.signal.addEventListener("abort", stop, { once: true });
     this.#work = plans.map((plan, index) => this.#play(plan, index));
     this.#giveUp();
+  }
+
+  /** Puts in place what the faults need; to be awaited before the migration begins. @throws what goes wrong in it */
+  async prepare(): Promise<void> {
+    for (const { fault } of this.#plans) {
+      const what = `what ${fault.fault} (${whereOf(fault)}) needs to be in place`;
+      await within({ what, timeout_ms: DEED_MS }, prepare(fault, this.#context));
+    }
   }
 
   /** Whether every fault has been injected, and healed where it is to be, or never will be. */
@@ -75,7 +85,7 @@ export class Nemesis {
       emit("fault", { kind: "fault.injected", fault, id, what });
       heal = await within(
         { what: `the fault ${what} to strike`, timeout_ms: DEED_MS },
-        inject(plan.fault, this.#context),
+        inject(plan.fault, { ...this.#context, id }),
       );
       if (healed) {
         await healed;
@@ -90,8 +100,15 @@ export class Nemesis {
   }
 
   async #when(index: number, waits: Hopeless["waits"], trigger: Trigger): Promise<void> {
+    const since = trigger.on === "step" ? trigger.since : undefined;
+    if (since !== undefined) await this.#heard(index, waits, { on: "fault", index: since });
+    await this.#heard(index, waits, trigger);
+    if (trigger.after_ms !== undefined) await pause(trigger.after_ms, this.#abort.signal);
+  }
+
+  #heard(index: number, waits: Hopeless["waits"], trigger: Trigger): Promise<void> {
     this.#abort.signal.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
+    return new Promise<void>((resolve, reject) => {
       const listener: Listener = {
         index,
         waits,
@@ -107,7 +124,6 @@ export class Nemesis {
       };
       this.#listeners.add(listener);
     });
-    if (trigger.after_ms !== undefined) await pause(trigger.after_ms, this.#abort.signal);
   }
 
   #see(event: TimelineEvent): void {

@@ -119,7 +119,12 @@ export class Play {
     stack.defer(() => clients.stop());
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
-    const nemesis = new Nemesis(request.scenario.faults, timeline, { fleet, pid: recovery.pid });
+    const nemesis = new Nemesis(request.scenario.faults, timeline, {
+      fleet,
+      pid: recovery.pid,
+      monitor: (role, which) => vms.get(role)?.[which],
+    });
+    await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
     clock.enter("migrate");
     await using sampler = new ProgressSampler(guest, vms, timeline);

@@ -1,9 +1,8 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
-import type { TimelineEvent, Verdict } from "../base/timeline.ts";
 import type { Judged } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
+import type { Expected } from "./expectation.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
-import { recoveryTimings } from "./recovery-timings.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import { triggerText } from "./trigger.ts";
 
@@ -13,12 +12,11 @@ export interface Outcome {
   readonly started_at: string;
   readonly judged: Judged;
   readonly evidence_sha256: string;
-  readonly expected: Verdict;
+  readonly expected: Expected;
   readonly as_expected: boolean;
   /** How often the migration was asked for, where that is counted. */
   readonly tries: number | undefined;
   readonly timings: RunTimings;
-  readonly events: readonly TimelineEvent[];
   /** Why the harness itself failed, where it did. */
   readonly error: string | undefined;
 }
@@ -26,7 +24,7 @@ export interface Outcome {
 /** What `run.json` holds: everything that was asked for, and what came out. */
 export function recordOf(environment: RunEnvironment, request: RunRequest, outcome: Outcome): RunRecord {
   const { scenario } = request;
-  const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, events, error } = outcome;
+  const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, error } = outcome;
   return {
     version: RUN_RECORD_VERSION,
     id,
@@ -47,13 +45,14 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
     ...(tries === undefined ? {} : { tries }),
     faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
-    expected,
+    expected: expected.verdict,
+    ...(expected.why === undefined ? {} : { expected_why: expected.why }),
     verdict: judged.verdict,
     as_expected,
     why: judged.why,
     checks: judged.checks,
     evidence_sha256,
-    timings: { ...timings, ...recoveryTimings(events) },
+    timings,
     command: environment.commandOf(environment, request),
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),

@@ -5,7 +5,16 @@ import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 type Timings = Omit<RunTimings, "total_ms" | "fleet_ms" | "boot_ms" | "migration_ms" | "check_ms" | "downtime_ms">;
 
 /** Faults that only make a link or a disk worse: nothing dies of them. */
-const SHAPING: readonly string[] = ["bandwidth", "latency", "slice", "byte-limit", "fill"];
+const SHAPING: readonly string[] = [
+  "bandwidth",
+  "latency",
+  "slice",
+  "byte-limit",
+  "fill",
+  "cpu-pressure",
+  "deny-writes",
+  "qmp",
+];
 
 /**
  * What the agents' events say of a recovery; a function of the timeline. Times are seen from the harness, a few

@@ -25,6 +25,8 @@ export interface RunEnvironment {
 
 export interface RunRequest {
   readonly scenario: Scenario;
+  /** How it is chosen on a command line, in a shell's words; default its id. */
+  readonly named?: string;
   readonly recovery: Recovery;
   readonly guest: GuestKind;
   readonly accel: Accel;

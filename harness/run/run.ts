@@ -9,10 +9,12 @@ import { judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
 import { findLeftovers } from "../fleet/clean.ts";
 import { writeEvidence } from "./evidence-file.ts";
+import { besidesVerdict, expectedOf } from "./expectation.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { Play } from "./play.ts";
 import { recordOf } from "./record.ts";
+import { recoveryTimings } from "./recovery-timings.ts";
 import type { FinishedRun, RunEnvironment, RunRequest } from "./request.ts";
 import type { Scenario } from "./scenario.ts";
 import { Timeline } from "./timeline.ts";
@@ -40,22 +42,29 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);
   const { evidence, sha256 } = await writeEvidence(folder, whole, timeline.events);
   const judged = judge(judgedScenario(scenario), timeline.events, evidence, checks);
-  for (const { check, verdict, summary } of judged.checks)
-    timeline.emit("check", { kind: "check.result", check, verdict, summary });
-  const expected = scenario.expect[recovery] ?? "unknown";
   const { error } = evidence;
-  const as_expected = error === undefined && judged.verdict === expected && judged.untidy.length === 0;
+  const timings = { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) };
+  const besides = besidesVerdict(scenario, recovery, timings, timeline.events);
+  const results = [...judged.checks, ...besides.results];
+  for (const { check, verdict, summary } of results)
+    timeline.emit("check", { kind: "check.result", check, verdict, summary });
+  const expected = expectedOf(scenario, recovery, environment.qemu_version);
+  const tidy = judged.untidy.length === 0 && besides.broken === undefined;
+  const as_expected = error === undefined && judged.verdict === expected.verdict && tidy;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record = recordOf(environment, request, {
     id,
     started_at,
-    judged,
+    judged: {
+      ...judged,
+      why: besides.broken === undefined ? judged.why : `${judged.why}; but ${besides.broken}`,
+      checks: results,
+    },
     evidence_sha256: sha256,
     expected,
     as_expected,
     tries: play.tries,
-    timings: clock.timings(judged.verdict !== "lost"),
-    events: timeline.events,
+    timings,
     error,
   });
   await timeline.close();

@@ -1,21 +1,34 @@
 import type { GuestKind, Recovery } from "../base/run-record.ts";
-import type { ProtocolStep, Verdict } from "../base/timeline.ts";
+import type { HostRole, Verdict } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
+import type { ExpectedOn, Limit } from "./expectation.ts";
 import type { GuestWork } from "./guests/work.ts";
+import type { StepName } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
-/** What fails: the folder that a scenario stands in. */
-export type ScenarioGroup = "source" | "target" | "escrow" | "network" | "double" | "controls";
+/** What fails: the folder that a scenario of ours stands in. Those of other people may have groups of their own. */
+export type ScenarioGroup = "source" | "target" | "escrow" | "network" | "double" | "controls" | (string & {});
 
-/** When a fault strikes or is healed: at a protocol step or a count, and so long after it. Never by the clock alone. */
+interface AtStep {
+  readonly on: "step";
+  readonly step: StepName;
+  /** Only when the agent of this host tells of it; for steps that agents tell of. */
+  readonly by?: HostRole;
+  /** Only once the fault with this index has struck: for steps that come in every migration too, as votes do. */
+  readonly since?: number;
+}
+
+/** When a fault strikes or is healed: at a step (steps.ts) or a count, and so long after it. Never by the clock alone. */
 export type Trigger = (
-  | { readonly on: "step"; readonly step: ProtocolStep }
+  | AtStep
   /** When so many percent of the guest's pages have arrived on the target. */
   | { readonly on: "pages"; readonly percent: number }
   /** When the target has asked for so many pages. */
   | { readonly on: "requests"; readonly count: number }
-  /** When an agent tells of it; only under txsync. */
-  | { readonly on: "event"; readonly event: "restore.started" | "restore.finished" | "takeover" | "handoff" }
+  /** When so many bytes have been transferred, as whoever sends or receives counts them. */
+  | { readonly on: "bytes"; readonly count: number }
+  /** When the transaction of this number is committed; the first is 1. Under txsync only. */
+  | { readonly on: "transactions"; readonly count: number }
   /** Once the fault with this index in the scenario's list has been injected. */
   | { readonly on: "fault"; readonly index: number }
   /** Once that fault has been healed again. */
@@ -50,6 +63,12 @@ export interface Scenario {
   readonly faults: readonly FaultPlan[];
   /** What ought to come out; a recovery that is not named has nothing that could break like this (an agent, an escrow). */
   readonly expect: { readonly [R in Recovery]?: Verdict };
+  /** Where that depends on QEMU's version; the first entry that is for the version counts. */
+  readonly expect_on?: readonly ExpectedOn[];
+  /** What it may take at most: a run that takes longer is not as expected, whatever its verdict. */
+  readonly limits?: readonly Limit[];
+  /** For choosing (`run --tag`); the names of its faults are tags anyway. */
+  readonly tags?: readonly string[];
   /** What is done with the VM when it has arrived, before it is judged. Under txsync only. */
   readonly afterwards?: "reboot" | "migrate-protected";
   /** How much the guest works by itself, where its own default is not what the scenario is for. */

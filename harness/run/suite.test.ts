@@ -19,7 +19,12 @@ const requestOf = (seed: number): RunRequest => ({
 const environmentWith = (signal: AbortSignal): RunEnvironment => ({ signal }) as RunEnvironment;
 
 /** A suite of runs that take as many turns of the event loop as they are told. */
-async function play(turns: readonly number[], jobs: number, abort_after = Number.POSITIVE_INFINITY) {
+async function play(
+  turns: readonly number[],
+  jobs: number,
+  abort_after = Number.POSITIVE_INFINITY,
+  enough_after = Number.POSITIVE_INFINITY,
+) {
   const abort = new AbortController();
   const begun: number[] = [];
   const told: number[] = [];
@@ -34,13 +39,16 @@ async function play(turns: readonly number[], jobs: number, abort_after = Number
       told.push(seed);
       if (told.length >= abort_after) abort.abort();
     },
-    async (_, { seed }) => {
-      begun.push(seed);
-      going += 1;
-      most = Math.max(most, going);
-      for (let turn = 0; turn < (turns[seed] ?? 0); turn++) await Promise.resolve();
-      going -= 1;
-      return { record: makeRecord({ seed }), folder: "" };
+    {
+      enough: () => told.length >= enough_after,
+      play: async (_, { seed }) => {
+        begun.push(seed);
+        going += 1;
+        most = Math.max(most, going);
+        for (let turn = 0; turn < (turns[seed] ?? 0); turn++) await Promise.resolve();
+        going -= 1;
+        return { record: makeRecord({ seed }), folder: "" };
+      },
     },
   );
   return { begun, told, most, finished: finished.map(({ record }) => record.seed) };
@@ -68,6 +76,16 @@ describe("suite", () => {
       fc.asyncProperty(turns, jobs, fc.integer({ min: 1, max: 12 }), async (all, at_a_time, abort_after) => {
         const { begun, finished } = await play(all, at_a_time, abort_after);
         expect(begun.length).toBeLessThanOrEqual(Math.min(all.length, abort_after + at_a_time));
+        expect([...finished].sort((a, b) => a - b)).toEqual(begun);
+      }),
+    );
+  });
+
+  it("begins no more once there was enough", async () => {
+    await fc.assert(
+      fc.asyncProperty(turns, jobs, fc.integer({ min: 1, max: 12 }), async (all, at_a_time, enough_after) => {
+        const { begun, finished } = await play(all, at_a_time, undefined, enough_after);
+        expect(begun.length).toBeLessThanOrEqual(Math.min(all.length, enough_after + at_a_time - 1));
         expect([...finished].sort((a, b) => a - b)).toEqual(begun);
       }),
     );

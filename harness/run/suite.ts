@@ -3,6 +3,7 @@ import { runScenario } from "./run.ts";
 
 /**
  * Runs requests, so many at a time, begun in their order; begins no more when the signal aborts.
+ * @param enough whether no more are to be begun
  * @param play how one is run; tests hand in another
  */
 export async function runSuite(
@@ -10,13 +11,16 @@ export async function runSuite(
   requests: readonly RunRequest[],
   jobs: number,
   onFinished: (run: FinishedRun, request: RunRequest) => void,
-  play: typeof runScenario = runScenario,
+  {
+    enough = () => false,
+    play = runScenario,
+  }: { readonly enough?: () => boolean; readonly play?: typeof runScenario } = {},
 ): Promise<readonly FinishedRun[]> {
   const finished: FinishedRun[] = [];
   const waiting = [...requests];
   const worker = async (): Promise<void> => {
     for (let request = waiting.shift(); request !== undefined; request = waiting.shift()) {
-      if (environment.signal.aborted) return;
+      if (environment.signal.aborted || enough()) return;
       const run = await play(environment, request);
       finished.push(run);
       onFinished(run, request);

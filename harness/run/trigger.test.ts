@@ -82,7 +82,20 @@ describe("fires", () => {
     }
   });
 
+  it("once so many bytes have been transferred, and once a transaction of that number or a later one is committed", () => {
+    fc.assert(
+      fc.property(fc.nat(1000), fc.nat(1000), (wanted, came) => {
+        const moved = { ...progress(0, 10), transferred_bytes: came } as TimelineEvent;
+        const committed = at({ kind: "tx.committed", generation: 3, n: came, latency_ms: 1 });
+        expect(fires({ on: "bytes", count: wanted }, moved)).toBe(came >= wanted);
+        expect(fires({ on: "transactions", count: wanted }, committed)).toBe(came >= wanted);
+      }),
+    );
+  });
+
   it("says in words when it fires", () => {
+    expect(triggerText({ on: "step", step: "vote-promised", by: "escrow" })).toBe("vote-promised of escrow");
+    expect(triggerText({ on: "transactions", count: 3, after_ms: 5 })).toBe("transaction 3 committed + 5 ms");
     expect(triggerText({ on: "step", step: "switchover" })).toBe("switchover");
     expect(triggerText({ on: "pages", percent: 30, after_ms: 5 })).toBe("30 % of pages + 5 ms");
     expect(triggerText({ on: "requests", count: 3 })).toBe("3 requested pages");

@@ -1,14 +1,15 @@
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Trigger } from "./scenario.ts";
+import { isStep } from "./steps.ts";
 
 /**
- * Whether an event is the one that a trigger waits for (its `after_ms` aside). Pure: a function of one event, and for
+ * Whether an event is the one that a trigger waits for (its `after_ms` and `since` aside). Pure: a function of one event, and for
  * "fault" and "healed" of the index that a fault's id carries.
  */
 export function fires(trigger: Trigger, event: TimelineEvent): boolean {
   switch (trigger.on) {
     case "step":
-      return event.kind === "migration.step" && event.step === trigger.step;
+      return isStep(trigger.step, event, trigger.by);
     case "pages":
       return (
         event.kind === "migration.progress" &&
@@ -17,8 +18,10 @@ export function fires(trigger: Trigger, event: TimelineEvent): boolean {
       );
     case "requests":
       return event.kind === "migration.progress" && event.pages_requested >= trigger.count;
-    case "event":
-      return event.kind === trigger.event;
+    case "bytes":
+      return event.kind === "migration.progress" && event.transferred_bytes >= trigger.count;
+    case "transactions":
+      return event.kind === "tx.committed" && event.n >= trigger.count;
     case "fault":
       return event.kind === "fault.injected" && event.id === faultId(trigger.index);
     case "healed":
@@ -36,13 +39,15 @@ export function triggerText(trigger: Trigger): string {
   const later = trigger.after_ms === undefined ? "" : ` + ${trigger.after_ms} ms`;
   switch (trigger.on) {
     case "step":
-      return `${trigger.step}${later}`;
+      return `${trigger.step}${trigger.by === undefined ? "" : ` of ${trigger.by}`}${trigger.since === undefined ? "" : ` since fault ${trigger.since}`}${later}`;
     case "pages":
       return `${trigger.percent} % of pages${later}`;
     case "requests":
       return `${trigger.count} requested pages${later}`;
-    case "event":
-      return `${trigger.event}${later}`;
+    case "bytes":
+      return `${trigger.count} bytes${later}`;
+    case "transactions":
+      return `transaction ${trigger.count} committed${later}`;
     case "fault":
       return `fault ${trigger.index}${later}`;
     case "healed":

@@ -82,8 +82,11 @@ async function viewOf(run: ReadRun): Promise<object> {
 }
 
 function expectationOf(record: RunRecord, partial: boolean): { tone: string; symbol: string; text: string } {
-  if (record.as_expected) return { tone: "good", symbol: "✓", text: "As expected." };
+  const because = record.expected_why === undefined ? "" : ` With this QEMU, that is: ${record.expected_why}.`;
+  if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected.${because}` };
   if (partial) return { tone: "warn", symbol: "?", text: "What was expected is not known." };
+  if (record.verdict === record.expected)
+    return { tone: "bad", symbol: "✕", text: "The verdict is as expected, the run is not: see its checks." };
   return { tone: "bad", symbol: "✕", text: `Not as expected: ${record.expected} was.` };
 }
 

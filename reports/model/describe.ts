@@ -28,6 +28,8 @@ export function describe(event: ReportEvent): string {
       return `QEMU with pid ${event.pid} ${event.running ? "runs" : "stands still"} when it is first asked`;
     case "qmp.event":
       return `QMP ${event.event} ${compact(event.data)}`.trimEnd();
+    case "qmp.answer":
+      return `QMP ${event.command} ${event.answered ? `answered after ${formatMs(event.answer_ms)}` : `not answered within ${formatMs(event.answer_ms)}`}${event.error === undefined ? "" : `: ${event.error}`}`;
     case "migration.status":
       return `${event.side} reports ${event.status}`;
     case "migration.step":
@@ -50,6 +52,8 @@ export function describe(event: ReportEvent): string {
       return event.line;
     case "tx.taken":
       return `transaction ${event.n} taken: ${plural(event.pages, "page")}, ${formatBytes(event.bytes)}, pause ${formatMs(event.still_ms ?? event.pause_ms)}`;
+    case "tx.sending":
+      return `record of transaction ${event.n}: ${plural(event.pages_sent, "page")} on their way`;
     case "tx.stored":
       return `transaction ${event.n} stored, ${formatBytes(event.bytes)}`;
     case "tx.committed":
@@ -66,18 +70,26 @@ export function describe(event: ReportEvent): string {
       return `promises generation ${event.generation} to ${event.to}`;
     case "vote.refused":
       return `refuses generation ${event.generation} to ${event.to}: ${event.why}`;
+    case "vote.message":
+      return `sends ${event.to} ${event.pre ? "(only asking) " : ""}${event.message} for generation ${event.generation}, ${event.mode}`;
     case "generation.opened":
       return `generation ${event.generation} opened, owner ${event.owner}`;
     case "generation.closed":
       return `generation ${event.generation} closed`;
     case "restore.started":
       return `restore of transaction ${event.n} started`;
+    case "restore.made":
+      return `the memory of transaction ${event.n} is there, QEMU gets its device state`;
     case "restore.finished":
       return `restored transaction ${event.n}, ${plural(event.pages, "page")}, in ${formatMs(event.restore_ms)}`;
     case "restore.verified":
       return `the restored RAM is that of transaction ${event.n}: ${plural(event.pages, "page")}, digest ${event.digest}`;
     case "restore.running":
       return `the restored VM of generation ${event.generation} runs`;
+    case "pages.route":
+      return `pages now come by way of: ${event.route}`;
+    case "takeover.served":
+      return `the first pages of ${event.server} have come`;
     case "takeover":
       return `${event.server} takes over the page service, ${plural(event.pages_left, "page")} left`;
     case "handoff":
@@ -121,6 +133,10 @@ export function shortLabel(event: ReportEvent): string {
       return "QEMU exit";
     case "qmp.event":
       return event.event;
+    case "qmp.answer":
+      return `${event.command}${event.answered ? "" : " hangs"}`;
+    case "pages.route":
+      return event.route;
     case "migration.status":
       return `${event.side}: ${event.status}`;
     case "fault.failed":

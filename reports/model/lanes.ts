@@ -250,6 +250,12 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
     case "qmp.event":
       mark(home(), event.event === "STOP" ? "square" : "dot", toneOfQmp(event.event));
       return;
+    case "qmp.answer":
+      mark(home(), "square", event.answered ? "info" : "bad");
+      return;
+    case "pages.route":
+      mark(home(), "dot", "neutral");
+      return;
     case "log":
     case "file.line":
     case "guest.log":

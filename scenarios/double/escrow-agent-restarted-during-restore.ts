@@ -10,7 +10,7 @@ export const escrowAgentRestartedDuringRestore: Scenario = {
     { fault: { fault: "kill-host", host: "target" }, at: { on: "pages", percent: 30 } },
     {
       fault: { fault: "kill-process", host: "escrow", process: "agent" },
-      at: { on: "event", event: "restore.started" },
+      at: { on: "step", step: "restore-started" },
     },
   ],
   expect: { txsync: "intact" },

@@ -10,7 +10,7 @@ export const restoredThenSourceAgentRestarted: Scenario = {
     { fault: { fault: "kill-host", host: "target" }, at: { on: "pages", percent: 30 } },
     {
       fault: { fault: "kill-process", host: "source", process: "agent" },
-      at: { on: "event", event: "restore.finished", after_ms: 50 },
+      at: { on: "step", step: "restore-finished", after_ms: 50 },
     },
   ],
   expect: { txsync: "intact" },

@@ -11,7 +11,7 @@ export const sourceHostKilledThenEscrowAgentRestarted: Scenario = {
     { fault: { fault: "kill-host", host: "source" }, at: { on: "pages", percent: 30 } },
     {
       fault: { fault: "kill-process", host: "escrow", process: "agent" },
-      at: { on: "event", event: "takeover" },
+      at: { on: "step", step: "takeover" },
     },
   ],
   expect: { txsync: "intact" },

@@ -10,7 +10,7 @@ export const sourceHostKilledThenLinkCut: Scenario = {
     { fault: { fault: "kill-host", host: "source" }, at: { on: "pages", percent: 30 } },
     {
       fault: { fault: "cut-reset", link: "target-escrow" },
-      at: { on: "event", event: "takeover", after_ms: 200 },
+      at: { on: "step", step: "takeover", after_ms: 200 },
       heal: { on: "fault", index: 1, after_ms: 1_500 },
     },
   ],

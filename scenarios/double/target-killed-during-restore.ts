@@ -8,7 +8,7 @@ export const targetKilledDuringRestore: Scenario = {
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-process", host: "target", process: "qemu" }, at: { on: "pages", percent: 30 } },
-    { fault: { fault: "kill-host", host: "target" }, at: { on: "event", event: "restore.started" } },
+    { fault: { fault: "kill-host", host: "target" }, at: { on: "step", step: "restore-started" } },
   ],
   expect: { txsync: "intact" },
 };

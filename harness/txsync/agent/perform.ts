@@ -31,6 +31,11 @@ export function performing(with_: Performers): Performing {
   const { shell, control, source, target, taker, life, say } = with_;
   return {
     send: ({ to, message }) => {
+      if (message.kind === "ask" || message.kind === "promise" || message.kind === "refuse") {
+        const { kind, pre, descriptor } = message;
+        const { generation, mode } = descriptor;
+        shell.emit({ kind: "vote.message", message: kind, pre, generation, mode, to });
+      }
       // A record's bytes are the data plane's; the core's word comes out of it when they are all there.
       if (message.kind === "append") taker.send(message);
       else if (message.kind !== "package") say(to, message);

@@ -61,6 +61,7 @@ export class Restorer {
           : materialOf(memory);
       const made_ms = performance.now();
       if (turn !== this.#turn) return;
+      emit({ kind: "restore.made", generation, n });
       const vm = await (standing_by ?? slot.start(this.#shell.machine(), "restore"));
       if (turn !== this.#turn) return;
       await this.#feed(vm, package_, material);

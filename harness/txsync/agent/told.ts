@@ -29,7 +29,7 @@ export function told(report: Report, state: AgentState): TimelineEventBody | und
     case "committed":
       return undefined;
     case "page-route":
-      return { kind: "run.note", text: `pages now come by way of: ${report.route}` };
+      return { kind: "pages.route", route: report.route };
     case "closed-out":
       return { kind: "run.note", text: "the VM here was closed out: a newer generation has it" };
     case "lost":

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
+import { ENTRY_BYTES } from "../dirty/pages.ts";
 import { readSpool } from "../dirty/spool.ts";
 import { RecordEncoder } from "../log/index.ts";
 import { encodeNote } from "../pages/notes.ts";
@@ -34,6 +35,8 @@ export class RecordSender {
   /** The record that the escrow said to have, and over which connection it had gone there. */
   #here: { readonly generation: number; readonly n: number; readonly connection: number } | undefined;
   #told_ms = Number.NEGATIVE_INFINITY;
+  /** The record of which half was said to be on its way: once, however often it is sent. */
+  #half: TakenRecord | undefined;
 
   constructor(shell: DataShell) {
     this.#shell = shell;
@@ -112,7 +115,7 @@ export class RecordSender {
     const { record, stream, connection } = now;
     const lives = (): boolean => !now.cancelled && peers.connection("escrow", "bulk") === connection;
     let first = true;
-    for await (const { bytes, last } of piecesOf(record)) {
+    for await (const { bytes, last, pages } of piecesOf(record)) {
       await Promise.race([peers.drained("escrow", "bulk", BACKLOG_BYTES), now.given_up.promise]);
       if (!lives()) return;
       const meta = first ? { lineage: "" } : null;
@@ -120,9 +123,18 @@ export class RecordSender {
       if (!peers.sendData("escrow", "bulk", piece)) return;
       first = false;
       this.#moves(record);
+      if (!last && pages > 0) this.#sending(record, pages);
       await turn();
     }
     now.sent = true;
+  }
+
+  /** For whoever watches: here is where a link breaks in the middle of a record. */
+  #sending(record: TakenRecord, pages_sent: number): void {
+    if (this.#half === record || pages_sent * 2 < record.spool.pages) return;
+    this.#half = record;
+    const { generation, n } = record.header;
+    this.#shell.emit({ kind: "tx.sending", generation, n, pages_sent });
   }
 
   #moves({ header: { generation, n } }: TakenRecord): void {
@@ -138,16 +150,27 @@ function cancel(what: UnderWay): void {
   what.given_up.resolve();
 }
 
+interface Piece {
+  readonly bytes: Buffer;
+  readonly last: boolean;
+  /** Of the record, in this piece and those before it, give or take those of its batch. */
+  readonly pages: number;
+}
+
 /** A record in pieces of at most 256 KiB and their heads, read from its spool as they are asked for. */
-async function* piecesOf(record: TakenRecord): AsyncGenerator<{ readonly bytes: Buffer; readonly last: boolean }> {
+async function* piecesOf(record: TakenRecord): AsyncGenerator<Piece> {
   const encoder = new RecordEncoder();
   const { generation, n, since, mark, acked } = record.header;
-  yield { bytes: encoder.header({ generation, n, since, mark, acked }), last: false };
-  yield { bytes: encoder.blocks(record.blocks), last: false };
-  for (const bytes of encoder.device(record.device_state)) yield { bytes, last: false };
-  for (const frame of record.frames) for (const bytes of encoder.frame(frame)) yield { bytes, last: false };
-  for (const bytes of encoder.framesDone()) yield { bytes, last: false };
-  for await (const batch of readSpool(record.spool))
-    for (const bytes of encoder.pages(batch)) yield { bytes, last: false };
-  yield { bytes: encoder.end(record), last: true };
+  const head = { last: false, pages: 0 };
+  yield { bytes: encoder.header({ generation, n, since, mark, acked }), ...head };
+  yield { bytes: encoder.blocks(record.blocks), ...head };
+  for (const bytes of encoder.device(record.device_state)) yield { bytes, ...head };
+  for (const frame of record.frames) for (const bytes of encoder.frame(frame)) yield { bytes, ...head };
+  for (const bytes of encoder.framesDone()) yield { bytes, ...head };
+  let pages = 0;
+  for await (const batch of readSpool(record.spool)) {
+    pages += batch.entries.length / ENTRY_BYTES;
+    for (const bytes of encoder.pages(batch)) yield { bytes, last: false, pages };
+  }
+  yield { bytes: encoder.end(record), last: true, pages };
 }

@@ -76,4 +76,16 @@ describe("records on their way", () => {
       { numRuns: 60 },
     );
   }, 120_000);
+
+  it("tell once, before their end is sent, that half of their pages are on their way", async () => {
+    const three = await Three.make(folder, 1);
+    for (let page = 0; page < 96; page++) three.guest.write(0, page, 7);
+    const record = three.record("base");
+    await three.offer(record);
+    const { generation, n } = record.header;
+    const told = three.target.events.filter(({ kind }) => kind === "tx.sending");
+    expect(told).toEqual([{ kind: "tx.sending", generation, n, pages_sent: expect.any(Number) }]);
+    expect(told).toMatchObject([{ pages_sent: expect.toSatisfy((pages) => pages * 2 >= record.spool.pages) }]);
+    await three.close();
+  });
 });

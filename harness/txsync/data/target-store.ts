@@ -40,6 +40,8 @@ export class TargetStore {
   #feed: TargetFeed | undefined;
   #ticking: NodeJS.Timeout | undefined;
   #route: PageRoute = "direct";
+  /** Since the route was set last. */
+  #taken_over: "served" | undefined;
   #source_heard_ms = 0;
   #asked_all = false;
   #ended = false;
@@ -202,6 +204,10 @@ export class TargetStore {
     }
     if (answer.base !== this.#package?.base) return;
     if (from === "source") this.#source_heard_ms = performance.now();
+    if (from === "escrow" && this.#route === "escrow" && this.#taken_over !== "served") {
+      this.#taken_over = "served";
+      this.#shell.emit({ kind: "takeover.served", server: from });
+    }
     this.#fetcher?.answered(answer);
     this.#fetcher?.tick(performance.now());
   }
@@ -210,6 +216,7 @@ export class TargetStore {
     this.#route = route;
     this.#fetcher?.askAgain();
     const left = this.#map === undefined ? 0 : this.#map.pages_total - this.#map.count;
+    this.#taken_over = undefined;
     if (route === "escrow") this.#shell.emit({ kind: "takeover", server: "escrow", pages_left: left });
     if (route === "none" && left > 0) {
       const text = `${left} pages are missing here, and nobody who is heard has them: the guest waits`;

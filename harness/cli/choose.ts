@@ -1,0 +1,97 @@
+import { UserError } from "../base/errors.ts";
+import type { Recovery } from "../base/run-record.ts";
+import type { Scenario } from "../run/scenario.ts";
+import { isFileName, scenariosIn } from "./scenario-file.ts";
+
+export interface Chosen {
+  readonly scenario: Scenario;
+  /** As it is named on a command line: its id, the file that has it (`my.scenario.ts#id` where that has several), or options. */
+  readonly named: string;
+  /** Where it is to run with the seed that it had. */
+  readonly seed?: number;
+}
+
+export interface Filters {
+  readonly group?: readonly string[];
+  readonly tag?: readonly string[];
+}
+
+/** The tags that a scenario was given, and the faults that it has. */
+export function tagsOf({ tags = [], faults }: Scenario): readonly string[] {
+  return [...new Set([...tags, ...faults.map(({ fault }) => fault.fault)])];
+}
+
+/**
+ * Scenarios by name, glob (`target-*`), `all`, or file (`my.scenario.ts`, `my.scenario.ts#id`); where nothing is named and something filtered, of all. Each once,
+ * in the order in which they were named. What was not named by itself and cannot happen under the recovery is left out.
+ * @throws UserError when something named is not there, nothing is left, or something named cannot happen
+ */
+export async function choose(
+  names: readonly string[],
+  { group, tag }: Filters,
+  recovery: Recovery,
+  ours: readonly Scenario[],
+): Promise<readonly Chosen[]> {
+  const filtered = group !== undefined || tag !== undefined;
+  if (names.length === 0 && !filtered)
+    throw new UserError(
+      'Which scenarios? Name some (list tells them), "all", a glob such as "target-*", a file such as ./my.scenario.ts, or choose by --group or --tag; or put one together with --fault.',
+    );
+  const named = await Promise.all((names.length === 0 ? ["all"] : names).map((name) => chosenBy(name, recovery, ours)));
+  const seen = new Set<Scenario>();
+  const chosen = named
+    .flat()
+    .filter(({ scenario }) => !seen.has(scenario) && seen.add(scenario))
+    .filter(({ scenario }) => group === undefined || group.includes(scenario.group))
+    .filter(({ scenario }) => tag === undefined || tagsOf(scenario).some((each) => tag.includes(each)));
+  if (chosen.length > 0) return chosen;
+  const groups = [...new Set(ours.map((scenario) => scenario.group))].join(", ");
+  const tags = [...new Set(ours.flatMap(tagsOf))].sort().join(", ");
+  throw new UserError(`No scenario is of that choice. Groups: ${groups}. Tags: ${tags}.`);
+}
+
+async function chosenBy(name: string, recovery: Recovery, ours: readonly Scenario[]): Promise<readonly Chosen[]> {
+  const able = ({ expect }: Scenario): boolean => expect[recovery] !== undefined;
+  const plain = (scenarios: readonly Scenario[]): Chosen[] =>
+    scenarios.map((scenario) => ({ scenario, named: scenario.id }));
+  if (isFileName(name)) {
+    const [file = "", id] = name.split("#");
+    const found = await scenariosIn(file);
+    const wanted = id === undefined ? found : found.filter((scenario) => scenario.id === id);
+    if (wanted.length === 0) throw new UserError(`${file} has no scenario "${id}". It has: ${idsOf(found)}.`);
+    for (const scenario of wanted) if (!able(scenario)) refuse(scenario.id, recovery);
+    return wanted.map((scenario) => ({ scenario, named: found.length === 1 ? file : `${file}#${scenario.id}` }));
+  }
+  // Of all, those that can happen: without agents none can be killed.
+  if (name === "all") return plain(ours.filter(able));
+  if (/[*?]/.test(name)) {
+    const pattern = globOf(name);
+    const found = ours.filter(({ id }) => pattern.test(id));
+    if (found.length === 0) throw new UserError(`There is no scenario "${name}". There are: ${idsOf(ours)}.`);
+    return plain(found.filter(able));
+  }
+  const scenario = ours.find(({ id }) => id === name);
+  if (scenario === undefined) throw new UserError(`There is no scenario "${name}". There are: ${idsOf(ours)}.`);
+  if (!able(scenario)) refuse(name, recovery);
+  return plain([scenario]);
+}
+
+function refuse(name: string, recovery: Recovery): never {
+  throw new UserError(
+    recovery === "stock"
+      ? `The scenario ${name} breaks what only txsync has: run it with --recovery txsync.`
+      : `The scenario ${name} says nothing of what to expect under txsync: run it with --recovery stock.`,
+  );
+}
+
+function globOf(glob: string): RegExp {
+  const parts = [...glob].map((sign) => {
+    if (sign === "*") return ".*";
+    return sign === "?" ? "." : sign.replace(/[\\^$.|+()[\]{}]/, "\\$&");
+  });
+  return new RegExp(`^${parts.join("")}$`);
+}
+
+function idsOf(scenarios: readonly Scenario[]): string {
+  return scenarios.map(({ id }) => id).join(", ");
+}

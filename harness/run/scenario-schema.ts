@@ -1,0 +1,164 @@
+import * as z from "zod";
+import { UserError } from "../base/errors.ts";
+import { HOST_ROLES, type LinkName, VERDICTS } from "../base/timeline.ts";
+import type { FaultSpec } from "../faults/index.ts";
+import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
+import { LIMITED_NAMES } from "./expectation.ts";
+import type { FaultPlan, Scenario, Trigger } from "./scenario.ts";
+import { STEP_NAMES, stepOf } from "./steps.ts";
+
+/** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
+
+export const LINK_NAMES = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
+
+const host = z.enum(HOST_ROLES);
+const vm_host = z.enum(["source", "target"]);
+const some = z.number().positive();
+const count = z.int().positive();
+const ms = z.int().nonnegative();
+const index = z.int().nonnegative();
+
+const onHost = { host };
+const onProcess = { host, process: z.enum(["qemu", "agent"]) };
+const onLink = {
+  link: z.enum(LINK_NAMES),
+  connection: z.exactOptional(z.int().min(1).max(CONNECTIONS_TOLD_APART)),
+};
+const direction = z.enum(["both", "forward", "backward"]);
+const oneWay = { ...onLink, direction: z.exactOptional(direction) };
+
+const fault = <Name extends FaultSpec["fault"], Fields extends z.ZodRawShape>(name: Name, fields: Fields) =>
+  z.strictObject({ fault: z.literal(name), ...fields });
+
+export const faultSchema = z.discriminatedUnion("fault", [
+  fault("bandwidth", { ...oneWay, bytes_per_s: some }),
+  fault("byte-limit", { ...oneWay, bytes: count }),
+  fault("cpu-pressure", { ...onHost, processes: z.int().min(1).max(64) }),
+  fault("cut-reset", onLink),
+  fault("cut-silent", { ...onLink, direction }),
+  fault("deny-writes", { ...onHost, what: z.enum(["promises", "memory"]) }),
+  fault("detach-host", onHost),
+  fault("fill", { ...onHost, what: z.enum(["shm", "disk"]), bytes: z.exactOptional(count) }).refine(
+    ({ what, bytes }) => what === "shm" || bytes !== undefined,
+    "a disk is the machine's too: how many bytes?",
+  ),
+  fault("freeze-host", onHost),
+  fault("freeze-process", onProcess),
+  fault("kill-host", onHost),
+  fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
+  fault("qmp", {
+    host: vm_host,
+    command: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_.-]*$/, "no name of a QMP command"),
+    arguments: z.exactOptional(z.record(z.string(), z.json())),
+    oob: z.exactOptional(z.literal(true)),
+    // Less than a fault may take as a whole (nemesis.ts).
+    within_ms: z.exactOptional(z.int().min(1).max(50_000)),
+    answer: z.exactOptional(z.enum(["in-time", "never", "either"])),
+  }),
+  fault("slice", { ...oneWay, bytes_mean: count, bytes_variation: z.int().nonnegative(), delay_us: ms }),
+]) satisfies z.ZodType<FaultSpec>;
+
+const after_ms = z.exactOptional(z.int().positive());
+const trigger = <On extends Trigger["on"], Fields extends z.ZodRawShape>(on: On, fields: Fields) =>
+  z.strictObject({ on: z.literal(on), ...fields, after_ms });
+
+export const triggerSchema = z
+  .discriminatedUnion("on", [
+    trigger("step", { step: z.enum(STEP_NAMES), by: z.exactOptional(host), since: z.exactOptional(index) }),
+    trigger("pages", { percent: z.number().gt(0).max(100) }),
+    trigger("requests", { count }),
+    trigger("bytes", { count }),
+    trigger("transactions", { count }),
+    trigger("fault", { index }),
+    trigger("healed", { index }),
+  ])
+  .refine(
+    (at) => at.on !== "step" || at.by === undefined || stepOf(at.step).part !== "migration",
+    "no agent tells of this step, so it is of no host",
+  ) satisfies z.ZodType<Trigger>;
+
+const planSchema = z.strictObject({
+  fault: faultSchema,
+  at: triggerSchema,
+  heal: z.exactOptional(triggerSchema),
+}) satisfies z.ZodType<FaultPlan>;
+
+const verdict = z.enum(VERDICTS);
+const recovery = z.enum(["stock", "txsync"]);
+const since = z.templateLiteral([z.number(), ".", z.number()]);
+
+/** Loose in what belongs to others (the migration, the guest's work, txsync's settings): they look at it themselves. */
+const scenarioSchema = z
+  .looseObject({
+    id: z
+      .string()
+      .regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, "lower-case words and numbers with hyphens between, for it names folders"),
+    group: z.string().min(1),
+    title: z.string().min(1),
+    guests: z.array(z.enum(["integrity", "linux"])).min(1),
+    migration: z.looseObject({ bandwidth_bytes_per_s: some }),
+    faults: z.array(planSchema),
+    expect: z
+      .strictObject({ stock: z.exactOptional(verdict), txsync: z.exactOptional(verdict) })
+      .refine((expect) => Object.keys(expect).length > 0, "what ought to come out, under one recovery at least?"),
+    expect_on: z.exactOptional(
+      z.array(
+        z
+          .strictObject({
+            under: recovery,
+            from: z.exactOptional(since),
+            before: z.exactOptional(since),
+            verdict,
+            why: z.string().min(1),
+          })
+          .refine(({ from, before }) => from !== undefined || before !== undefined, "with which versions?"),
+      ),
+    ),
+    limits: z.exactOptional(
+      z.array(
+        z.strictObject({
+          of: z.enum(LIMITED_NAMES),
+          most: z.number().nonnegative(),
+          under: z.exactOptional(recovery),
+        }),
+      ),
+    ),
+    tags: z.exactOptional(z.array(z.string().min(1))),
+  })
+  .superRefine(({ faults }, context) => {
+    for (const [at, plan] of faults.entries()) {
+      for (const which of ["at", "heal"] as const) {
+        const when = plan[which];
+        const other = faultIn(when);
+        if (other === undefined) continue;
+        const path = ["faults", at, which, when?.on === "step" ? "since" : "index"];
+        if (other >= faults.length)
+          context.addIssue({ code: "custom", path, message: `there is no fault ${other}: they count from 0` });
+        else if (when?.on === "healed" && faults[other]?.heal === undefined)
+          context.addIssue({ code: "custom", path, message: `fault ${other} is not to be healed` });
+        else if (which === "at" && other === at)
+          context.addIssue({ code: "custom", path, message: "a fault cannot wait for itself" });
+      }
+    }
+  });
+
+/** The other fault that a trigger waits for. */
+function faultIn(when: Trigger | undefined): number | undefined {
+  if (when?.on === "step") return when.since;
+  return when?.on === "fault" || when?.on === "healed" ? when.index : undefined;
+}
+
+/**
+ * A scenario from outside, looked at before anything starts.
+ * @param where it comes from, for the message
+ * @throws UserError that names the first place in it that is wrong, and what is wrong there
+ */
+export function checkScenario(scenario: unknown, where: string): Scenario {
+  const parsed = scenarioSchema.safeParse(scenario);
+  // What the schema lets pass is what the type says, but for the loose parts, which are looked at where they are used.
+  if (parsed.success) return scenario as Scenario;
+  const [issue] = parsed.error.issues;
+  const place = issue === undefined || issue.path.length === 0 ? "it" : issue.path.join(".");
+  throw new UserError(`${where} is no scenario: ${place}: ${issue?.message ?? "?"}.`);
+}
