@@ -4,6 +4,7 @@ import { registerBench } from "./cli/bench.ts";
 import { registerClean } from "./cli/clean.ts";
 import { registerDemo } from "./cli/demo.ts";
 import { registerDoctor } from "./cli/doctor.ts";
+import { registerJudge } from "./cli/judge.ts";
 import { registerList } from "./cli/list.ts";
 import { registerLog } from "./cli/log.ts";
 import { registerReport } from "./cli/report.ts";
@@ -27,6 +28,7 @@ for (const register of [
   registerDemo,
   registerBench,
   registerReport,
+  registerJudge,
   registerLog,
   registerSetup,
   registerClean,

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
 import { CONFIGURATION_FIELDS } from "../harness/base/configuration.ts";
 import { RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
-import { HOST_ROLES, type TimelineEvent } from "../harness/base/timeline.ts";
+import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
 /**
  * The schema of `run.json`, `timeline.ndjson` and `suite.json`, version 1. Its rules, and what each field means, stand
@@ -17,7 +17,7 @@ const lane = z.union([
   z.enum(["run", ...HOST_ROLES, "migration", "fault", "client", "check"]),
   z.templateLiteral(["link:", hostRole, "-", hostRole]),
 ]);
-const verdict = z.enum(["intact", "lost", "corrupt", "split-brain", "unknown"]);
+const verdict = z.enum(VERDICTS);
 const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);
 const count = z.number().nonnegative();
 const recovery = z.enum(["stock", "txsync"]);
@@ -44,7 +44,13 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("host.gone", { how: z.string() }),
   event("qemu.started", { pid: z.number(), version: z.string(), argv: z.array(z.string()) }),
   said("qemu.exited"),
-  event("qmp.event", { event: z.string(), data: z.json() }),
+  event("qemu.status", { pid: z.number(), running: z.boolean() }),
+  event("qmp.event", {
+    event: z.string(),
+    data: z.json(),
+    pid: z.exactOptional(z.number()),
+    qemu_ms: z.exactOptional(z.number()),
+  }),
   event("qmp.answer", {
     id: z.string(),
     command: z.string(),
@@ -85,7 +91,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     index: z.exactOptional(z.number()),
     error: z.exactOptional(z.string()),
   }),
-  event("guest.progress", { host: hostRole, cpu: count, step: count }),
+  event("guest.progress", { host: hostRole, cpu: count, step: count, outside: z.exactOptional(z.boolean()) }),
   event("guest.log", { host: hostRole, line: z.string() }),
   said("tx.taken"),
   said("tx.sending"),
@@ -153,6 +159,7 @@ export const runRecordSchema = z.looseObject({
   checks: z.array(
     z.object({ check: z.string(), verdict: checkVerdict, summary: z.string(), evidence: z.exactOptional(z.json()) }),
   ),
+  evidence_sha256: z.exactOptional(z.string()),
   timings: z.looseObject({
     total_ms: count,
     fleet_ms: optionalMs,

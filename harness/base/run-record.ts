@@ -81,6 +81,8 @@ export interface RunRecord {
   /** Why the verdict is what it is, one sentence. */
   readonly why: string;
   readonly checks: readonly CheckResult[];
+  /** Of `evidence.json` beside it, by which it was judged. */
+  readonly evidence_sha256?: string;
   readonly timings: RunTimings;
   /** Command that runs the same again. */
   readonly command: string;

@@ -30,7 +30,8 @@ export type ProtocolStep =
 
 export type LinkDirection = "both" | "forward" | "backward";
 
-export type Verdict = "intact" | "lost" | "corrupt" | "split-brain" | "unknown";
+export const VERDICTS = ["intact", "lost", "rollback", "corrupt", "split-brain", "unknown"] as const;
+export type Verdict = (typeof VERDICTS)[number];
 export type CheckVerdict = true | false | "unknown";
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | { readonly [key: string]: JsonValue };
@@ -48,8 +49,16 @@ export type TimelineEventBody =
   | { readonly kind: "host.gone"; readonly how: string }
   | { readonly kind: "qemu.started"; readonly pid: number; readonly version: string; readonly argv: readonly string[] }
   | { readonly kind: "qemu.exited"; readonly code: number | null; readonly last_lines: readonly string[] }
-  /** An event as QMP reported it: STOP, RESUME, MIGRATION, SHUTDOWN, ... */
-  | { readonly kind: "qmp.event"; readonly event: string; readonly data: JsonValue }
+  /** Whether the vCPUs ran when the harness first asked: what QEMU told before that nobody heard. */
+  | { readonly kind: "qemu.status"; readonly pid: number; readonly running: boolean }
+  /** An event as QMP reported it: STOP, RESUME, MIGRATION, SHUTDOWN, ... with QEMU's own stamp, since the epoch. */
+  | {
+      readonly kind: "qmp.event";
+      readonly event: string;
+      readonly data: JsonValue;
+      readonly pid?: number;
+      readonly qemu_ms?: number;
+    }
   /** What a fault asked a monitor, and whether it was answered within the fault's bound; `error`: QEMU refused. */
   | {
       readonly kind: "qmp.answer";
@@ -92,7 +101,14 @@ export type TimelineEventBody =
       readonly index?: number;
       readonly error?: string;
     }
-  | { readonly kind: "guest.progress"; readonly host: HostRole; readonly cpu: number; readonly step: number }
+  /** `outside`: the guest told it to the world; else it was peeked at in its memory. */
+  | {
+      readonly kind: "guest.progress";
+      readonly host: HostRole;
+      readonly cpu: number;
+      readonly step: number;
+      readonly outside?: boolean;
+    }
   | { readonly kind: "guest.log"; readonly host: HostRole; readonly line: string }
   /** Transactions. `n` is the transaction number, `generation` the VM's incarnation. */
   | {

@@ -1,15 +1,42 @@
 import type { CheckResult } from "../base/run-record.ts";
-import type { CheckVerdict, HostRole, JsonValue } from "../base/timeline.ts";
-import type { Evidence, Gathered } from "./evidence.ts";
+import type { CheckVerdict, HostRole, JsonValue, TimelineEvent } from "../base/timeline.ts";
+import type { Evidence } from "./evidence.ts";
+import type { Finding, Gathered } from "./finding.ts";
 
-/** Judges evidence; knows nothing of how it was gathered. */
+/** A fault of the scenario, as the timeline names it, and as a person does. */
+export interface FaultNamed {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** What has to be known of a scenario to judge a run of it. */
+export interface JudgedScenario {
+  readonly faults: readonly FaultNamed[];
+}
+
+/** A run as it was written down: all that a check may look at. */
+export interface Case {
+  readonly scenario: JudgedScenario;
+  readonly events: readonly TimelineEvent[];
+  readonly evidence: Evidence;
+}
+
+/**
+ * What false says. Of the VM: two of it, none, an earlier one, a damaged one. `unproved`: what the run is for was not seen.
+ * `untidy`: the VM may be well, and the run is not as it has to be all the same. `unbelievable`: what was written down
+ * contradicts itself, so nothing follows from it.
+ */
+export type FalseMeans = "split-brain" | "lost" | "rollback" | "corrupt" | "unproved" | "untidy" | "unbelievable";
+
+/** Judges what a run wrote down, and brings with it what has to be found out for that. A new one is one file, and a line in `CHECKS`. */
 export interface Check {
   readonly name: string;
-  /** What is wrong with the VM when the check says false. */
-  readonly false_means: "lost" | "corrupt" | "split-brain";
+  readonly false_means: FalseMeans;
+  /** What the run has to find out for it, besides what the timeline tells. */
+  readonly needs?: readonly Finding<unknown>[];
   /** Whether the check has something to say about this run at all. */
-  readonly applies: (evidence: Evidence) => boolean;
-  readonly judge: (evidence: Evidence) => Judgement;
+  readonly applies: (seen: Case) => boolean;
+  readonly judge: (seen: Case) => Judgement;
 }
 
 export interface Judgement {
@@ -23,10 +50,10 @@ export interface Judgement {
  * Runs a check. One that crashes says unknown: it has proved nothing.
  * @returns undefined where it has nothing to say about this run
  */
-export function runCheck(check: Check, evidence: Evidence): CheckResult | undefined {
+export function runCheck(check: Check, seen: Case): CheckResult | undefined {
   try {
-    if (!check.applies(evidence)) return undefined;
-    return { check: check.name, ...check.judge(evidence) };
+    if (!check.applies(seen)) return undefined;
+    return { check: check.name, ...check.judge(seen) };
   } catch (error) {
     return { check: check.name, verdict: "unknown", summary: `the check crashed: ${String(error)}` };
   }
@@ -45,8 +72,11 @@ export function judged<T>(gathered: Gathered<T>, judge: (value: T) => Judgement)
  * The hosts whose instance went on between the two looks. One that has been succeeded is not counted: a newer generation
  * lets the VM's output out elsewhere, and from there nothing new was seen outside since. Its agent is not asked.
  */
-export function movers(evidence: Evidence): readonly HostRole[] {
-  const { owner, progress, succeeded } = evidence;
+export function movers({
+  owner,
+  progress,
+  succeeded,
+}: Pick<Evidence, "owner" | "progress" | "succeeded">): readonly HostRole[] {
   const out = succeeded === undefined || succeeded === "unheard" ? [] : succeeded;
   return progress
     .filter(({ host }) => host === owner || !out.includes(host))
@@ -55,6 +85,6 @@ export function movers(evidence: Evidence): readonly HostRole[] {
 }
 
 /** The hosts whose instance is there and could not be looked at: each may be one that moves. */
-export function unread(evidence: Evidence): readonly string[] {
-  return evidence.progress.flatMap(({ host, failed }) => (failed === undefined ? [] : [`${host} (${failed})`]));
+export function unread({ progress }: Pick<Evidence, "progress">): readonly string[] {
+  return progress.flatMap(({ host, failed }) => (failed === undefined ? [] : [`${host} (${failed})`]));
 }

@@ -1,119 +1,61 @@
-import type { GuestKind } from "../base/run-record.ts";
-import type { HostRole } from "../base/timeline.ts";
-import type { HistoryVerdict } from "../guests/integrity/ledger-history.ts";
+import { createHash } from "node:crypto";
+import * as z from "zod";
+import { HOST_ROLES, type TimelineEvent } from "../base/timeline.ts";
+import { gatheredSchema } from "./finding.ts";
 
-/** What the run tried to find out: it got it, it tried and failed, or there was nothing to look at. */
-export type Gathered<T> =
-  | { readonly state: "got"; readonly value: T }
-  | { readonly state: "failed"; readonly why: string }
-  | { readonly state: "absent"; readonly why: string };
+/** Version of `evidence.json`. A reader accepts this one: it is read with the checks that wrote it, or later ones. */
+export const EVIDENCE_VERSION = 1;
+
+/** What a guest can be asked for. `memory`: every byte of it can be told from outside; `ledger`: it keeps one for clients. */
+export const GUEST_ABILITIES = ["memory", "ledger", "self-check"] as const;
+export type GuestAbility = (typeof GUEST_ABILITIES)[number];
+
+const host = z.enum(HOST_ROLES);
+const hosts = z.array(host).readonly();
 
 /** Two looks at the step counter of the instance on a host; undefined: no instance, or none that could be read. */
-export interface ProgressSample {
-  readonly host: HostRole;
-  readonly before: number | undefined;
-  readonly after: number | undefined;
-  readonly watched_ms: number;
+const progressSchema = z.object({
+  host,
+  before: z.number().optional(),
+  after: z.number().optional(),
+  watched_ms: z.number().nonnegative(),
   /** Why the instance that is there could not be looked at even once. */
-  readonly failed?: string;
-}
+  failed: z.string().optional(),
+});
+export type ProgressSample = Readonly<z.infer<typeof progressSchema>>;
 
-/** A page that is not what the rule says. Contents are described in words, such as "content of step 12". */
-export interface WrongPage {
-  readonly page: number;
-  readonly address: number;
-  readonly expected: string;
-  readonly found: string;
-}
-
-export interface MemoryFindings {
-  readonly step: number;
-  readonly pages_checked: number;
-  readonly bad_count: number;
-  readonly bad: readonly WrongPage[];
-}
-
-export interface GuestFindings {
-  readonly pages_checked: number;
-  readonly bad_count: number;
-  /** Errors the guest counted while it worked, and damage its console tells of (an oops, a panic). */
-  readonly errors: number;
-  readonly first: string;
-}
-
-export interface BlockDifference {
-  readonly block: string;
-  readonly page: number;
-  readonly source: string;
-  readonly target: string;
-}
-
-export interface StillFindings {
-  readonly blocks: readonly { readonly name: string; readonly pages: number; readonly differing: number }[];
-  readonly differing: readonly BlockDifference[];
-  /** Pages that differ in nothing but the clock that KVM itself keeps in the guest's memory; not among the others. */
-  readonly kvm_clocks: readonly { readonly block: string; readonly page: number; readonly offset: number }[];
-}
-
-export interface MigrateAgainFindings {
-  readonly from: HostRole;
-  readonly to: HostRole;
-  readonly steps_before: number;
-  readonly steps_after: number;
-}
-
-export interface OutputFindings {
-  /** Frames that came in, each counted once. */
-  readonly frames: number;
-  /** Frames that came once more, as they had come before. */
-  readonly repeated: number;
-  /** Of all frames, those that were let out after switchover. */
-  readonly after_switchover: number;
-  /** Frames that came once more with another content: two histories of one VM have been seen outside. */
-  readonly changed: readonly string[];
-  /** Times a frame was refused because something was missing before it; it was asked for again. */
-  readonly refused: number;
-  /** Lines that could not be read; what was in them was asked for again. */
-  readonly torn: number;
-  /** Frames that the owner says it has let out and that never came. */
-  readonly missing: number;
-  /** New frames of a generation that a newer one had succeeded, and that the newer one never let out. */
-  readonly late: readonly string[];
-}
-
-export interface AfterwardsFindings {
-  /** "reset on source". */
-  readonly what: string;
-  readonly memory: MemoryFindings;
-}
-
-export interface LeftoverFindings {
-  readonly containers: readonly string[];
-  readonly networks: readonly string[];
-}
-
-/** All that a run found out, for the checks to judge. */
-export interface Evidence {
-  readonly guest_kind: GuestKind;
+/** All that a run found out, beside its timeline: what the checks judge. */
+export const evidenceSchema = z.object({
+  version: z.literal(EVIDENCE_VERSION),
+  /** What stood on the timeline when this was written: how many events, and the SHA-256 of their lines. */
+  timeline: z.object({ events: z.int().nonnegative(), sha256: z.string().regex(/^[0-9a-f]{64}$/) }),
+  guest: z.object({ kind: z.string(), can: z.array(z.enum(GUEST_ABILITIES)).readonly() }),
   /** A target held still makes no progress, and must not. */
-  readonly held_still: boolean;
-  readonly owner: HostRole | "none";
-  readonly settled: string;
-  readonly progress: readonly ProgressSample[];
+  held_still: z.boolean(),
+  /** What leaves the VM is held at a gate and received at an edge: an instance can be there and not be heard. */
+  gated: z.boolean(),
+  /** What the scenario does with the VM that has arrived. */
+  afterwards: z.string().optional(),
+  owner: z.enum([...HOST_ROLES, "none"]),
+  settled: z.string(),
+  /** Why a VM that is there was not looked at: what would be found there proves nothing. */
+  not_looked_at: z.string().optional(),
+  progress: z.array(progressSchema).readonly(),
   /**
    * Hosts whose instance has been succeeded, by what came out at the receiving edge: the owner lets output out in a newer
-   * generation, and from there nothing new has come since. "unheard": the owner let nothing out. Under txsync only.
+   * generation, and from there nothing new has come since. "unheard": the owner let nothing out. Where there is a gate.
    */
-  readonly succeeded?: readonly HostRole[] | "unheard";
-  /** Rules of the protocol that were broken, as agents tell. Under txsync only. */
-  readonly violations?: readonly string[];
-  /** What the VM that arrived was put through, and what its memory was then. */
-  readonly afterwards?: Gathered<AfterwardsFindings>;
-  /** What came out at the receiving edge. Under txsync only. */
-  readonly edge?: OutputFindings;
-  readonly memory: Gathered<MemoryFindings>;
-  readonly guest: Gathered<GuestFindings>;
-  readonly ledger: Gathered<HistoryVerdict>;
-  readonly still: Gathered<StillFindings>;
-  readonly again: Gathered<MigrateAgainFindings>;
+  succeeded: z.union([hosts, z.literal("unheard")]).optional(),
+  /** By the name of the finding. */
+  findings: z.record(z.string(), gatheredSchema),
+  /** Why the harness failed, where it did: then nothing of this was seen to the end. */
+  error: z.string().optional(),
+});
+export type Evidence = Readonly<z.infer<typeof evidenceSchema>>;
+
+/** What `evidence.json` says of the timeline beside it. */
+export function timelineDigest(events: readonly TimelineEvent[]): Evidence["timeline"] {
+  const hash = createHash("sha256");
+  for (const event of events) hash.update(`${JSON.stringify(event)}\n`);
+  return { events: events.length, sha256: hash.digest("hex") };
 }

@@ -1,27 +1,37 @@
 import { afterwards } from "./afterwards.ts";
+import { agreement } from "./agreement.ts";
 import type { Check } from "./check.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
 import { memoryModel } from "./memory-model.ts";
 import { migrateAgain } from "./migrate-again.ts";
+import { neverBack } from "./never-back.ts";
+import { nothingLeft } from "./nothing-left.ts";
+import { nothingWaits } from "./nothing-waits.ts";
 import { output } from "./output.ts";
 import { outputComplete } from "./output-complete.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
+import { struck } from "./struck.ts";
 import { violations } from "./violations.ts";
 import { vmRunning } from "./vm-running.ts";
 
-/** The list that names every check of a VM: a new one is a file beside these and a line here. */
+/** The list that names every check: a new one is a file beside these and a line here. What they need is looked at in this order. */
 export const CHECKS: readonly Check[] = [
+  agreement,
+  struck,
   vmRunning,
   singleInstance,
   memoryModel,
   guestSelfCheck,
   ledger,
+  neverBack,
   output,
   outputComplete,
   violations,
   afterwards,
   stillAudit,
   migrateAgain,
+  nothingWaits,
+  nothingLeft,
 ];

@@ -1,12 +1,27 @@
+import * as z from "zod";
+import { HOST_ROLES } from "../base/timeline.ts";
 import { type Check, judged } from "./check.ts";
+import { finding } from "./finding.ts";
+
+const host = z.enum(HOST_ROLES);
+const againSchema = z.object({ from: host, to: host, steps_before: z.number(), steps_after: z.number() });
+export type MigrateAgainFindings = Readonly<z.infer<typeof againSchema>>;
+
+export const again = finding({
+  name: "again",
+  stage: "let-go",
+  schema: againSchema,
+  look: async ({ vm, migrateAgain: carryOver }) => (vm === undefined ? undefined : await carryOver(vm)),
+});
 
 /** The VM that arrived is a whole VM: it can be migrated again, and goes on. */
 export const migrateAgain: Check = {
   name: "migrate-again",
   false_means: "corrupt",
-  applies: ({ held_still }) => !held_still,
-  judge: ({ again }) =>
-    judged(again, ({ from, to, steps_before, steps_after }) =>
+  needs: [again],
+  applies: ({ evidence }) => !evidence.held_still,
+  judge: ({ evidence }) =>
+    judged(again.of(evidence), ({ from, to, steps_before, steps_after }) =>
       steps_after > steps_before
         ? {
             verdict: true,

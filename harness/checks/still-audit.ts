@@ -1,12 +1,34 @@
+import * as z from "zod";
 import { type Check, judged } from "./check.ts";
+import { finding } from "./finding.ts";
+
+const count = z.number().nonnegative();
+const difference = z.object({ block: z.string(), page: count, source: z.string(), target: z.string() });
+export type BlockDifference = Readonly<z.infer<typeof difference>>;
+
+const stillSchema = z.object({
+  blocks: z.array(z.object({ name: z.string(), pages: count, differing: count })).readonly(),
+  differing: z.array(difference).readonly(),
+  /** Pages that differ in nothing but the clock that KVM itself keeps in the guest's memory; not among the others. */
+  kvm_clocks: z.array(z.object({ block: z.string(), page: count, offset: count })).readonly(),
+});
+export type StillFindings = Readonly<z.infer<typeof stillSchema>>;
+
+export const still = finding({
+  name: "still",
+  stage: "quiet",
+  schema: stillSchema,
+  look: async ({ vm, compareStill }) => (vm === undefined ? undefined : await compareStill(vm)),
+});
 
 /** Source and target, both still, agree on every page of every RAM block; what KVM writes there itself is named. */
 export const stillAudit: Check = {
   name: "still-audit",
   false_means: "corrupt",
-  applies: ({ held_still }) => held_still,
-  judge: ({ still }) =>
-    judged(still, ({ blocks, differing, kvm_clocks }) => {
+  needs: [still],
+  applies: ({ evidence }) => evidence.held_still,
+  judge: ({ evidence: seen }) =>
+    judged(still.of(seen), ({ blocks, differing, kvm_clocks }) => {
       const pages = blocks.reduce((sum, block) => sum + block.pages, 0);
       const evidence = {
         blocks: blocks.map((block) => ({ ...block })),

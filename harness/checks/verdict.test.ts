@@ -2,23 +2,18 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { CheckVerdict, Verdict } from "../base/timeline.ts";
 import type { Check } from "./check.ts";
-import type { Evidence } from "./evidence.ts";
 import { CHECKS } from "./index.ts";
-import { judge } from "./verdict.ts";
+import { at, makeCase, WELL_EVENTS } from "./testing/make-case.ts";
+import { type Judged, judge } from "./verdict.ts";
 
-const NOTHING = { state: "absent", why: "there is no VM to look at" } as const;
-const EVIDENCE: Evidence = {
-  guest_kind: "integrity",
-  held_still: false,
-  owner: "none",
-  settled: "the target is dead",
-  progress: [{ host: "target", before: undefined, after: undefined, watched_ms: 0 }],
-  memory: NOTHING,
-  guest: NOTHING,
-  ledger: NOTHING,
-  still: NOTHING,
-  again: NOTHING,
-};
+const NOTHING = makeCase({
+  evidence: { owner: "none", settled: "the target is dead", progress: [{ host: "target", watched_ms: 0 }] },
+  events: [
+    ...WELL_EVENTS.slice(0, -1),
+    at(3_000, "run", { kind: "run.settled", owner: "none", how: "the target is dead" }),
+  ],
+});
+const judgedBy = (all: readonly Check[]): Judged => judge(NOTHING.scenario, NOTHING.events, NOTHING.evidence, all);
 
 interface Said {
   readonly false_means: Check["false_means"];
@@ -41,7 +36,9 @@ const made = ({ false_means, says }: Said, index: number): Check => ({
 });
 
 const said: fc.Arbitrary<Said> = fc.record({
-  false_means: fc.constantFrom("lost" as const, "corrupt" as const, "split-brain" as const),
+  false_means: fc.constantFrom(
+    ...(["lost", "corrupt", "rollback", "split-brain", "unproved", "untidy", "unbelievable"] as const),
+  ),
   says: fc.constantFrom(
     ...([true, false, "unknown", "crashes", "does not apply", "crashes when asked whether it applies"] as const),
   ),
@@ -50,16 +47,18 @@ const said: fc.Arbitrary<Said> = fc.record({
 /** The same said once more, in other words. */
 function expected(all: readonly Said[]): Verdict {
   const means = all.filter(({ says }) => says === false).map(({ false_means }) => false_means);
-  for (const verdict of ["split-brain", "lost", "corrupt"] as const) if (means.includes(verdict)) return verdict;
-  const applying = all.filter(({ says }) => says !== "does not apply");
+  if (means.includes("unbelievable")) return "unknown";
+  for (const verdict of ["split-brain", "lost", "rollback", "corrupt"] as const)
+    if (means.includes(verdict)) return verdict;
+  const applying = all.filter(({ says, false_means }) => says !== "does not apply" && false_means !== "untidy");
   return applying.length > 0 && applying.every(({ says }) => says === true) ? "intact" : "unknown";
 }
 
 describe("verdict", () => {
-  it("is split-brain before lost before corrupt before unknown before intact", () => {
+  it("is split-brain before lost before rollback before corrupt before unknown before intact", () => {
     fc.assert(
       fc.property(fc.array(said, { maxLength: 8 }), (all) => {
-        expect(judge(EVIDENCE, all.map(made)).verdict).toBe(expected(all));
+        expect(judgedBy(all.map(made)).verdict).toBe(expected(all));
       }),
       { numRuns: 1000 },
     );
@@ -69,7 +68,7 @@ describe("verdict", () => {
     fc.assert(
       fc.property(fc.array(said, { minLength: 1, maxLength: 8 }), (all) => {
         const reversed = [...all].reverse().map(made);
-        expect(judge(EVIDENCE, reversed).verdict).toBe(judge(EVIDENCE, all.map(made)).verdict);
+        expect(judgedBy(reversed).verdict).toBe(judgedBy(all.map(made)).verdict);
       }),
     );
   });
@@ -80,7 +79,7 @@ describe("verdict", () => {
       { false_means: "lost", says: "does not apply" },
       { false_means: "lost", says: "crashes" },
     ] as const;
-    const { why, checks } = judge(EVIDENCE, all.map(made));
+    const { why, checks } = judgedBy(all.map(made));
     expect(checks.map(({ check, verdict }) => [check, verdict])).toEqual([
       ["check-0", false],
       ["check-2", "unknown"],
@@ -89,11 +88,34 @@ describe("verdict", () => {
   });
 
   it("is not intact where no check had anything to say", () => {
-    expect(judge(EVIDENCE, []).verdict).toBe("unknown");
+    expect(judgedBy([]).verdict).toBe("unknown");
+  });
+
+  it("is not touched by what is untidy, but that is told", () => {
+    const untidy = made({ false_means: "untidy", says: false }, 0);
+    const well = made({ false_means: "corrupt", says: true }, 1);
+    expect(judgedBy([well, untidy])).toMatchObject({ verdict: "intact", untidy: ["check-0: check-0 says false"] });
+    expect(judgedBy([well, made({ false_means: "untidy", says: "unknown" }, 0)]).untidy).toHaveLength(1);
+    expect(judgedBy([well]).untidy).toEqual([]);
+  });
+
+  it("of a run that broke off is unknown, and only what is left of it is looked at", () => {
+    const { scenario, events, evidence } = makeCase({ evidence: { error: "no room\nat all" } });
+    const { verdict, why, checks } = judge(scenario, events, evidence);
+    expect([verdict, why]).toEqual(["unknown", "the harness failed: no room"]);
+    expect(checks.map(({ check }) => check)).toEqual(["nothing-left"]);
+  });
+
+  it("is a function of what was written down: the same again, and the same of what was read back", () => {
+    for (const seen of [makeCase(), NOTHING]) {
+      const once = judge(seen.scenario, seen.events, seen.evidence);
+      const read = JSON.parse(JSON.stringify(seen)) as typeof seen;
+      expect(judge(read.scenario, read.events, read.evidence)).toEqual(once);
+    }
   });
 
   it("of a run without any VM is lost, by the real checks", () => {
-    expect(judge(EVIDENCE).verdict).toBe("lost");
+    expect(judgedBy(CHECKS).verdict).toBe("lost");
     expect(CHECKS.length).toBeGreaterThan(0);
   });
 });

@@ -1,7 +1,8 @@
 import type { CheckResult } from "../base/run-record.ts";
-import type { Verdict } from "../base/timeline.ts";
-import { type Check, runCheck } from "./check.ts";
+import type { TimelineEvent, Verdict } from "../base/timeline.ts";
+import { type Check, type FalseMeans, type JudgedScenario, runCheck } from "./check.ts";
 import type { Evidence } from "./evidence.ts";
+import type { Stage } from "./finding.ts";
 import { CHECKS } from "./index.ts";
 
 export interface Judged {
@@ -9,28 +10,58 @@ export interface Judged {
   /** One sentence. */
   readonly why: string;
   readonly checks: readonly CheckResult[];
+  /** What is not as it has to be though it says nothing of the VM, one sentence each: then no run is as expected. */
+  readonly untidy: readonly string[];
 }
 
-/** From worst to least: what is said when several checks say false. */
-const WORST_FIRST = ["split-brain", "lost", "corrupt"] as const;
+/** From worst to least: what is said when several checks say false. An earlier VM is told before a damaged one. */
+const WORST_FIRST = ["split-brain", "lost", "rollback", "corrupt"] as const;
 
 /**
- * Judges a run. Two instances outweigh everything; a VM that does not run is lost, whatever else is wrong with it;
- * anything wrong with a running one makes it corrupt. Intact is only what every check that applies calls true:
- * unknown is never a pass, and where no check had anything to say nothing is proved.
+ * Judges a run by what it wrote down: the only way to a verdict, and a pure function. Nothing follows from what contradicts
+ * itself. Two instances outweigh everything; a VM that does not run is lost, whatever else is wrong with it; one that
+ * went behind what the world had seen is rolled back; anything else that is wrong with a running one makes it corrupt.
+ * Intact is only what every check that applies calls true: unknown is never a pass, and where no check had anything to
+ * say nothing is proved. What is untidy changes no verdict.
  */
-export function judge(evidence: Evidence, all: readonly Check[] = CHECKS): Judged {
-  const results = all.flatMap((check) => {
-    const result = runCheck(check, evidence);
+export function judge(
+  scenario: JudgedScenario,
+  events: readonly TimelineEvent[],
+  evidence: Evidence,
+  all: readonly Check[] = CHECKS,
+): Judged {
+  const seen = { scenario, events, evidence };
+  // Of a run that broke off nothing was seen to its end but what is left of it.
+  const asked = evidence.error === undefined ? all : all.filter(({ needs }) => needs?.every(isLast));
+  const results = asked.flatMap((check) => {
+    const result = runCheck(check, seen);
     return result === undefined ? [] : [{ check, result }];
   });
   const checks = results.map(({ result }) => result);
+  const untidy = results.flatMap(({ check, result }) =>
+    check.false_means !== "untidy" || result.verdict === true ? [] : [`${result.check}: ${result.summary}`],
+  );
+  const said = (verdict: Verdict, why: string): Judged => ({ verdict, why, checks, untidy });
+  const firstFalse = (means: FalseMeans): CheckResult | undefined =>
+    results.find(({ check, result }) => result.verdict === false && check.false_means === means)?.result;
+  const unbelievable = firstFalse("unbelievable");
+  if (unbelievable) return said("unknown", unbelievable.summary);
+  if (evidence.error !== undefined) return said("unknown", `the harness failed: ${evidence.error.split("\n")[0]}`);
   for (const verdict of WORST_FIRST) {
-    const failed = results.find(({ check, result }) => result.verdict === false && check.false_means === verdict);
-    if (failed) return { verdict, why: failed.result.summary, checks };
+    const failed = firstFalse(verdict);
+    if (failed) return said(verdict, failed.summary);
   }
-  const unknown = checks.find(({ verdict }) => verdict === "unknown");
-  if (unknown) return { verdict: "unknown", why: `${unknown.check}: ${unknown.summary}`, checks };
-  if (checks.length === 0) return { verdict: "unknown", why: "no check had anything to say about this run", checks };
-  return { verdict: "intact", why: `all ${checks.length} checks hold`, checks };
+  const unproved = firstFalse("unproved");
+  if (unproved) return said("unknown", unproved.summary);
+  const ofVm = results.filter(({ check }) => check.false_means !== "untidy").map(({ result }) => result);
+  const unknown = ofVm.find(({ verdict }) => verdict === "unknown");
+  if (unknown) return said("unknown", `${unknown.check}: ${unknown.summary}`);
+  if (ofVm.length === 0) return said("unknown", "no check had anything to say about this run");
+  if (untidy.length > 0)
+    return said("intact", `every check of the VM holds, but not all is tidy: ${untidy.join("; ")}`);
+  return said("intact", `all ${checks.length} checks hold`);
+}
+
+function isLast({ stage }: { readonly stage: Stage }): boolean {
+  return stage === "taken-down";
 }

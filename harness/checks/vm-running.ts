@@ -2,20 +2,22 @@ import { type Check, movers, unread } from "./check.ts";
 
 /**
  * A VM runs. That it is the one its owner takes it for is not enough: an old instance that came back to life runs too,
- * and is found out by the checks of its memory and its ledger.
+ * and is found out by the checks of its memory, its ledger and what the world had seen.
  */
 export const vmRunning: Check = {
   name: "vm-running",
   false_means: "lost",
-  applies: ({ held_still }) => !held_still,
-  judge(evidence) {
+  applies: ({ evidence }) => !evidence.held_still,
+  judge({ evidence }) {
     const { owner, settled } = evidence;
     const moving = movers(evidence);
     const samples = {
       samples: evidence.progress.map((sample) => ({
-        ...sample,
+        host: sample.host,
         before: sample.before ?? null,
         after: sample.after ?? null,
+        watched_ms: sample.watched_ms,
+        ...(sample.failed === undefined ? {} : { failed: sample.failed }),
       })),
     };
     if (owner !== "none" && moving.includes(owner)) {

@@ -1,4 +1,4 @@
-import type { Verdict } from "../base/timeline.ts";
+import { VERDICTS, type Verdict } from "../base/timeline.ts";
 import { LIMITED, LIMITED_NAMES, type Limit } from "../run/expectation.ts";
 import { Cursor } from "./cursor.ts";
 import { COUNT, DURATION, type Unit } from "./units.ts";
@@ -7,8 +7,6 @@ export interface ExpectSaid {
   readonly verdict: Verdict;
   readonly limits: readonly Limit[];
 }
-
-const VERDICTS: readonly Verdict[] = ["intact", "lost", "corrupt", "split-brain", "unknown"];
 
 /**
  * What ought to come out, as it is typed: `intact`, or with limits, `intact, stillness <= 2s, detect <= 600ms`.

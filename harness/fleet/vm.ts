@@ -141,16 +141,21 @@ export class StartedVm implements AsyncDisposable {
         return client;
       };
       const [control, oob, watch] = await Promise.all([open("control"), open("oob"), open("watch")]);
-      watch.on((event) => emit(host.role, { kind: "qmp.event", event: event.name, data: event.data }));
+      const { pid } = started;
+      watch.on(({ name, data, at_ms }) =>
+        emit(host.role, { kind: "qmp.event", event: name, data, pid, qemu_ms: at_ms }),
+      );
       // What it does between its answer and the next listener counts: under load both may come in one piece.
       let told: boolean | undefined;
       const stopListening = watch.on((event) => {
         if (event.kind === "resume") told = true;
         if (event.kind === "stop") told = false;
       });
-      const { running } = await watch.execute("query-status");
+      const answer = await watch.execute("query-status");
+      const running = told ?? answer.running;
+      emit(host.role, { kind: "qemu.status", pid, running });
       const ram_path = findRam === undefined ? RAM_PATH : await findRam();
-      const vm = new StartedVm(host, started, { control, oob, watch }, com2, ram_path, told ?? running);
+      const vm = new StartedVm(host, started, { control, oob, watch }, com2, ram_path, running);
       stopListening();
       return vm;
     } catch (error) {

@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import { PAGE_BYTES } from "../base/page.ts";
 import { chunksOf } from "../base/patience.ts";
 import type { Accel } from "../base/run-record.ts";
-import type { BlockDifference, StillFindings } from "../checks/evidence.ts";
+import type { BlockDifference, StillFindings } from "../checks/still-audit.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { RAM_BLOCK } from "../qemu/command-line.ts";
 import { kvmClockUpdate } from "../qemu/kvm-clock.ts";

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -8,6 +8,7 @@ import { stillAudit } from "../../scenarios/controls/still-audit.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { CheckResult, RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
+import { judgeFolder } from "../cli/judge.ts";
 import { runLabels } from "../fleet/labels.ts";
 import { ownerOf } from "../fleet/owner.ts";
 import { RAM_PATH } from "../fleet/vm.ts";
@@ -82,7 +83,11 @@ const arrived = (event: TimelineEvent): boolean =>
   event.kind === "migration.status" && event.side === "target" && event.status === "completed";
 
 /** Plays a scenario and does the deed when the event comes. */
-async function damaged<T>(scenario: Scenario, deed: Deed<T>, when = settled): Promise<{ record: RunRecord; deed: T }> {
+async function damaged<T>(
+  scenario: Scenario,
+  deed: Deed<T>,
+  when = settled,
+): Promise<{ record: RunRecord; folder: string; deed: T }> {
   const saboteur = new Saboteur(environment.docker).follow(deed, when);
   const { record, folder: run } = await runScenario(environment, {
     scenario,
@@ -99,7 +104,7 @@ async function damaged<T>(scenario: Scenario, deed: Deed<T>, when = settled): Pr
   const done = await saboteur.done();
   expect(record.error).toBeUndefined();
   expect(JSON.parse(readFileSync(join(run, "run.json"), "utf8"))).toEqual(record);
-  return { record, deed: done };
+  return { record, folder: run, deed: done };
 }
 
 function resultOf({ checks }: RunRecord, name: string): CheckResult {
@@ -167,6 +172,27 @@ describe.concurrent("what the checks are there for", () => {
     expect(resultOf(record, "vm-running").verdict).toBe(true);
   });
 
+  test("a source that ran beside its target for a moment is split-brain, by the stamps of its vCPUs", async () => {
+    const { record, folder: run } = await damaged(
+      noFault,
+      (at) => at.run("source", `echo cont >${MONITOR}.in; sleep 0.3; echo stop >${MONITOR}.in`),
+      arrived,
+    );
+    expect(record.verdict).toBe("split-brain");
+    expect(saidFalse(record)).toEqual(["single-instance"]);
+    expect(resultOf(record, "single-instance").evidence).toMatchObject([{ hosts: ["source", "target"] }]);
+    // What was written down says the same, until somebody changes it.
+    const again = await judgeFolder(run);
+    expect([again.judged.verdict, again.contradictions]).toEqual(["split-brain", []]);
+    expect(again.judged.checks).toEqual(record.checks);
+    const path = join(run, "timeline.ndjson");
+    const told = readFileSync(path, "utf8");
+    writeFileSync(path, told.replace(/^.*"lane":"source".*"RESUME".*\n/gm, ""));
+    const changed = await judgeFolder(run);
+    expect(changed.judged.verdict).toBe("unknown");
+    expect(changed.judged.why).toContain("timeline and evidence contradict each other");
+  });
+
   test("acknowledged entries that the ledger has lost are missed", async () => {
     const { record, deed: kept } = await damaged(noFault, async (at) => {
       await at.run("target", `echo stop >${MONITOR}.in`);
@@ -178,8 +204,9 @@ describe.concurrent("what the checks are there for", () => {
       return ledger_length - 3;
     });
     expect(kept).toBeGreaterThan(0);
-    expect(record.verdict).toBe("corrupt");
-    expect(saidFalse(record)).toEqual(["ledger"]);
+    expect(record.verdict).toBe("rollback");
+    expect(saidFalse(record)).toEqual(["ledger", "never-back"]);
+    expect(record.why).toContain("rolled back: the world had seen the ledger's length");
     expect(JSON.stringify(resultOf(record, "ledger").evidence)).toMatch(/was acknowledged at index \d+/);
   });
 });

@@ -1,73 +1,102 @@
 import { movers } from "../checks/check.ts";
-import type { Evidence } from "../checks/evidence.ts";
+import { EVIDENCE_VERSION } from "../checks/evidence.ts";
+import type { Stage } from "../checks/finding.ts";
+import { CHECKS } from "../checks/index.ts";
+import type { View } from "../checks/view.ts";
+import type { StartedVm } from "../fleet/vm.ts";
 import { auditStill } from "./audit.ts";
 import { configurationOf, planOf } from "./configure.ts";
-import { evidenceWithoutVm, gather, watchProgress } from "./gather.ts";
+import { stillArriving, watchProgress } from "./gather.ts";
 import type { Workload } from "./guests/guest.ts";
+import { type EvidenceDraft, lookAt, withFindings } from "./looks.ts";
 import { migrateAgain } from "./migrate-again.ts";
 import { startPlainVm } from "./plain-vm.ts";
 import type { RecoveryUnderTest, RunContext } from "./recovery.ts";
 import type { Settled } from "./settled.ts";
 
 /**
- * Looks at everything that the checks judge, once it is settled who has the VM. The order matters: who moves is seen
- * while clients are at work; the guest is asked about itself before its memory is looked at, for which it stands still;
- * what the scenario does with the VM afterwards comes before the recovery lets go of it, and plain QEMU last.
+ * Looks at everything that the checks need, stage by stage, once it is settled who has the VM. The order matters: who
+ * moves is seen while clients are at work; the guest is asked about itself before its memory is looked at, for which it
+ * stands still; what the scenario does with the VM comes before the recovery lets go of it, plain QEMU after that, and
+ * what came out last of all.
  */
 export async function gatherEvidence(
   context: RunContext,
   recovery: RecoveryUnderTest,
   settled: Settled,
   clients: Workload,
-): Promise<Evidence> {
-  const { guest, vms, request, looking } = context;
-  const { scenario } = request;
+): Promise<EvidenceDraft> {
+  const { guest, vms, request, timeline } = context;
+  const { scenario, checks = CHECKS } = request;
   const held_still = scenario.migration.hold_target === true;
+  const gated = recovery.edge !== undefined;
+  const { owner } = settled;
+  const look = async (stage: Stage, draft: EvidenceDraft, vm: StartedVm | undefined): Promise<EvidenceDraft> =>
+    await lookAt(stage, checks, draft, timeline.events, viewOf(context, recovery, vm));
   const watching = watchProgress(
     guest,
     (["source", "target"] as const).map((host) => ({ host, vm: vms.get(host) })),
-    held_still ? "none" : settled.owner,
+    held_still ? "none" : owner,
+    timeline.emit,
   );
-  // While it is watched whether a second instance moves, the owner can already be asked about itself.
-  const named = settled.owner === "none" ? undefined : vms.get(settled.owner);
-  const looked_at = named?.alive === true && !held_still && settled.arriving === undefined;
-  const asked = looked_at && named !== undefined ? gather(() => guest.selfCheck(named)) : undefined;
-  const seen = evidenceWithoutVm(guest, settled, await watching, held_still);
-  // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
-  const succeeded = movers(seen).length > 1 ? await recovery.succeeded(settled.owner) : {};
-  await clients.stop();
-  await recovery.count(settled.owner);
-  const without: Evidence = { ...seen, ...succeeded, ...recovery.told() };
-  // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
-  const found = settled.owner === "none" ? movers(without)[0] : settled.owner;
-  const owner = found === undefined ? undefined : vms.get(found);
-  if (owner === undefined || !owner.alive || settled.arriving !== undefined) return without;
-  if (held_still) {
-    const memory = await gather(() => guest.memory(owner));
-    const still = await gather(() => auditStill(vms.get("source"), owner, request.accel, looking));
-    return { ...without, memory, still };
-  }
-  const self = await (asked ?? gather(() => guest.selfCheck(owner)));
-  const memory = await gather(() => guest.memory(owner));
-  const ledger = await gather(() => guest.ledger());
-  const { afterwards: putThrough } = recovery;
-  const afterwards =
-    scenario.afterwards === undefined || putThrough === undefined
+  let draft: EvidenceDraft = {
+    version: EVIDENCE_VERSION,
+    guest: { kind: guest.kind, can: guest.can },
+    held_still,
+    gated,
+    ...(scenario.afterwards === undefined || recovery.afterwards === undefined
       ? {}
-      : { afterwards: await gather(() => putThrough(owner)) };
+      : { afterwards: scenario.afterwards }),
+    owner,
+    settled: settled.how,
+    ...(settled.arriving === undefined ? {} : { not_looked_at: stillArriving(settled.arriving) }),
+    progress: [],
+    findings: {},
+  };
+  // While it is watched whether a second instance moves, the owner can already be asked about itself.
+  const named = owner === "none" ? undefined : vms.get(owner);
+  const early = named?.alive === true && !held_still ? look("watched", draft, named) : undefined;
+  draft = { ...draft, progress: await watching };
+  // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
+  if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };
+  await clients.stop();
+  await recovery.count(owner);
+  // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
+  const found = owner === "none" ? movers(draft)[0] : owner;
+  const there = found === undefined ? undefined : vms.get(found);
+  const vm = there?.alive === true ? there : undefined;
+  draft = early === undefined ? await look("watched", draft, vm) : withFindings(draft, (await early).findings);
+  draft = await look("quiet", draft, vm);
+  draft = await look("afterwards", draft, vm);
+  await recovery.count(owner);
   await recovery.release();
-  const last = (scenario.afterwards === "migrate-protected" ? vms.get("target") : undefined) ?? owner;
-  const again = await gather(() =>
-    migrateAgain(
-      context.fleet,
-      guest,
-      last,
-      vms,
-      (role) => startPlainVm(context, role, { incoming: true, paused: false }),
-      looking,
-      { configuration: configurationOf(request), postcopy: planOf(request).switchover !== "never" },
-    ),
-  );
-  // What comes out while the VM is put through something afterwards belongs to it too.
-  return { ...without, ...recovery.told(), memory, guest: self, ledger, again, ...afterwards };
+  const last = (scenario.afterwards === "migrate-protected" ? vms.get("target") : undefined) ?? vm;
+  draft = await look("let-go", draft, last);
+  return await look("end", draft, last);
+}
+
+function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm | undefined): View {
+  const { guest, vms, request, fleet, looking } = context;
+  const { accel } = request;
+  return {
+    guest,
+    accel,
+    fleet,
+    vms,
+    vm,
+    ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
+    afterwards: async (owner) => await recovery.afterwards?.(owner),
+    migrateAgain: (owner) =>
+      migrateAgain(
+        fleet,
+        guest,
+        owner,
+        vms,
+        (role) => startPlainVm(context, role, { incoming: true, paused: false }),
+        looking,
+        { configuration: configurationOf(request), postcopy: planOf(request).switchover !== "never" },
+      ),
+    compareStill: (owner) => auditStill(vms.get("source"), owner, accel, looking),
+    leftovers: async () => undefined,
+  };
 }

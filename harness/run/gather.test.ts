@@ -1,30 +1,28 @@
 import { describe, expect, it } from "vitest";
+import { type CaseChange, makeCase, moves, WELL_EVENTS } from "../checks/testing/make-case.ts";
 import { judge } from "../checks/verdict.ts";
-import { evidenceWithoutVm, stillArriving } from "./gather.ts";
-import type { GuestUnderTest } from "./guests/guest.ts";
-
-const guest = { kind: "integrity" } as GuestUnderTest;
+import { stillArriving } from "./gather.ts";
 
 describe("a VM that still lacks pages", () => {
   const arriving = { arrived: 1_200, total: 262_144 };
-  const moves = { host: "target", before: 7, after: 9, watched_ms: 50 } as const;
+  const nothing = { state: "absent", why: stillArriving(arriving) } as const;
+  const change: CaseChange = {
+    evidence: { not_looked_at: nothing.why },
+    findings: { memory: nothing, guest: nothing, ledger: nothing, again: nothing },
+    events: WELL_EVENTS,
+  };
 
   it("is not judged by its memory: nobody knows", () => {
-    const settled = {
-      owner: "none",
-      how: "waited for the target to have every page: nothing has moved",
-      arriving,
-    } as const;
-    const evidence = evidenceWithoutVm(guest, settled, [moves], false);
-    const judged = judge(evidence);
+    const { scenario, events, evidence } = makeCase(change);
+    const judged = judge(scenario, events, evidence);
     expect(judged.verdict).toBe("unknown");
     expect(judged.why).toBe(`memory-model: not looked at: ${stillArriving(arriving)}`);
     expect(judged.why).toContain("still arriving: 1200 of 262144 pages");
   });
 
   it("is lost where it stands still for want of them", () => {
-    const settled = { owner: "none", how: "nothing has moved", arriving } as const;
-    const evidence = evidenceWithoutVm(guest, settled, [{ ...moves, after: 7 }], false);
-    expect(judge(evidence).verdict).toBe("lost");
+    const progress = [{ ...moves, after: 7 }];
+    const { scenario, events, evidence } = makeCase({ ...change, evidence: { ...change.evidence, progress } });
+    expect(judge(scenario, events, evidence).verdict).toBe("lost");
   });
 });

@@ -1,11 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../base/errors.ts";
-import type { HostRole } from "../base/timeline.ts";
-import type { Evidence, Gathered, ProgressSample } from "../checks/evidence.ts";
+import type { Emit, HostRole } from "../base/timeline.ts";
+import type { ProgressSample } from "../checks/evidence.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import type { PagesSeen } from "./movement.ts";
-import type { Settled } from "./settled.ts";
 
 /**
  * How long the owner is watched before it is said to stand still; it is left as soon as it has moved. It has all its
@@ -16,12 +15,14 @@ const LOOK_EVERY_MS = 50;
 
 /**
  * Watches every instance that is there for progress. One that moves is seen within a few looks; that one stands
- * still is said only after the whole watch.
+ * still is said only after the whole watch. Each step that is seen goes onto the timeline: when which instance ran is
+ * told from there.
  */
 export async function watchProgress(
   guest: GuestUnderTest,
   instances: readonly { readonly host: HostRole; readonly vm: StartedVm | undefined }[],
   owner: HostRole | "none",
+  emit: Emit,
 ): Promise<readonly ProgressSample[]> {
   return Promise.all(
     instances.map(async ({ host, vm }): Promise<ProgressSample> => {
@@ -32,12 +33,15 @@ export async function watchProgress(
       let failed: string | undefined;
       let seen = false;
       let before: number | undefined;
+      let last: number | undefined;
       const look = async (): Promise<number | undefined> => {
         try {
           // What stands still does not move, whatever becomes of its memory.
           if (!vm.running && before !== undefined) return before;
           const step = await guest.steps(vm);
           seen = true;
+          if (step !== undefined && step !== last) emit(host, { kind: "guest.progress", host, cpu: 0, step });
+          last = step ?? last;
           return step;
         } catch (error) {
           failed = messageOf(error).split("\n")[0];
@@ -59,41 +63,7 @@ export async function watchProgress(
   );
 }
 
-/** Runs one look at the VM; what goes wrong with the looking is evidence too. */
-export async function gather<T>(look: () => Promise<T | undefined>): Promise<Gathered<T>> {
-  try {
-    const value = await look();
-    return value === undefined ? { state: "absent", why: "this guest has no such thing" } : { state: "got", value };
-  } catch (error) {
-    return { state: "failed", why: messageOf(error) };
-  }
-}
-
 /** Why nobody looks at a VM that lacks pages: nothing that is found there says that anything is wrong. */
 export function stillArriving({ arrived, total }: PagesSeen): string {
   return `still arriving: ${arrived} of ${total} pages had come when the wait was given up`;
-}
-
-/** Evidence of a run in which there is no VM to look at. */
-export function evidenceWithoutVm(
-  guest: GuestUnderTest,
-  settled: Settled,
-  progress: readonly ProgressSample[],
-  held_still: boolean,
-): Evidence {
-  const { arriving } = settled;
-  const why = arriving === undefined ? "there is no VM to look at" : stillArriving(arriving);
-  const absent = { state: "absent", why } as const;
-  return {
-    guest_kind: guest.kind,
-    held_still,
-    owner: settled.owner,
-    settled: settled.how,
-    progress,
-    memory: absent,
-    guest: absent,
-    ledger: absent,
-    still: absent,
-    again: absent,
-  };
 }

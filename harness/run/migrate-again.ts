@@ -2,7 +2,7 @@ import type { Configuration } from "../base/configuration.ts";
 import { whileMoving } from "../base/patience.ts";
 import type { HostRole } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
-import type { MigrateAgainFindings } from "../checks/evidence.ts";
+import type { MigrateAgainFindings } from "../checks/migrate-again.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { queryMigrate } from "../qemu/migration-api.ts";

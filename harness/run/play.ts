@@ -1,5 +1,4 @@
 import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
-import type { Evidence } from "../checks/evidence.ts";
 import { startFleet } from "../fleet/fleet.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
@@ -7,6 +6,7 @@ import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
 import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
+import type { EvidenceDraft } from "./looks.ts";
 import { Nemesis } from "./nemesis.ts";
 import type { PhaseClock } from "./phase-clock.ts";
 import { RECOVERIES } from "./recoveries.ts";
@@ -45,7 +45,7 @@ export class Play {
   }
 
   /** Whatever was started is gone afterwards, however it ended. */
-  async run(): Promise<Evidence> {
+  async run(): Promise<EvidenceDraft> {
     const [environment, request] = [this.#environment, this.#request];
     const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
     const guest = makeGuest(request.guest, {
@@ -108,7 +108,7 @@ export class Play {
   }
 
   /** Boots the VM, has it carried over while faults strike, and looks at what has arrived. */
-  async #carry(context: RunContext): Promise<Evidence> {
+  async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
     const [timeline, clock] = [this.#timeline, this.#clock];
     await using stack = new AsyncDisposableStack();

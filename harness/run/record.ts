@@ -12,6 +12,7 @@ export interface Outcome {
   readonly id: string;
   readonly started_at: string;
   readonly judged: Judged;
+  readonly evidence_sha256: string;
   readonly expected: Expected;
   readonly as_expected: boolean;
   /** How often the migration was asked for, where that is counted. */
@@ -25,7 +26,7 @@ export interface Outcome {
 export function recordOf(environment: RunEnvironment, request: RunRequest, outcome: Outcome): RunRecord {
   const { scenario } = request;
   const configuration = configurationOf(request);
-  const { id, started_at, judged, expected, as_expected, tries, timings, error } = outcome;
+  const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, error } = outcome;
   return {
     version: RUN_RECORD_VERSION,
     id,
@@ -53,6 +54,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     as_expected,
     why: judged.why,
     checks: judged.checks,
+    evidence_sha256,
     timings,
     command: environment.commandOf(environment, request),
     versions: environment.versions,

@@ -1,5 +1,7 @@
 import type { HostRole } from "../base/timeline.ts";
-import type { AfterwardsFindings, Evidence } from "../checks/evidence.ts";
+import type { AfterwardsFindings } from "../checks/afterwards.ts";
+import type { Evidence } from "../checks/evidence.ts";
+import type { OutputFindings } from "../checks/output.ts";
 import type { FaultContext } from "../faults/index.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
@@ -53,10 +55,10 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   migrate(faults: FaultsSeen): Promise<Settled>;
   /** Of two instances that move: what is seen from outside of who has succeeded whom. */
   succeeded(owner: HostRole | "none"): Promise<Pick<Evidence, "succeeded">>;
-  /** Waits for output that is under way, once clients have stopped. */
+  /** Waits for output that is under way: what has not come by then is missing. */
   count(owner: HostRole | "none"): Promise<void>;
-  /** What came out, and what was told, up to now. */
-  told(): Pick<Evidence, "edge" | "violations">;
+  /** What came out up to now; absent: its output goes straight to the world, and nobody stands at an edge. */
+  readonly edge?: () => OutputFindings;
   /** Does with the VM that has arrived what the scenario asks for; absent: there is nothing that this could do. */
   readonly afterwards?: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
   /** Lets go of everything: what is left is plain QEMU. */

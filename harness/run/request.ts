@@ -2,6 +2,7 @@ import type Docker from "dockerode";
 import type { Configuration } from "../base/configuration.ts";
 import type { Accel, GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import type { HostRole, TimelineEvent } from "../base/timeline.ts";
+import type { Check } from "../checks/check.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { Scenario } from "./scenario.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
@@ -54,6 +55,8 @@ export interface RunRequest {
   readonly keep: boolean;
   /** Over the scenario's own settings of txsync. */
   readonly txsync?: Partial<TxsyncSettings>;
+  /** What the run is judged by; default: all checks that there are. */
+  readonly checks?: readonly Check[];
   readonly onEvent?: (event: TimelineEvent) => void;
 }
 

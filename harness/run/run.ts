@@ -3,15 +3,14 @@ import { mkdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../base/errors.ts";
-import type { CheckResult } from "../base/run-record.ts";
-import type { Evidence } from "../checks/evidence.ts";
-import { nothingLeft } from "../checks/nothing-left.ts";
-import { struck } from "../checks/struck.ts";
-import { type Judged, judge } from "../checks/verdict.ts";
+import type { JudgedScenario } from "../checks/check.ts";
+import { CHECKS } from "../checks/index.ts";
+import { judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
 import { findLeftovers } from "../fleet/clean.ts";
+import { writeEvidence } from "./evidence-file.ts";
 import { besidesVerdict, expectedOf } from "./expectation.ts";
-import { gather } from "./gather.ts";
+import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { Play } from "./play.ts";
 import { recordOf } from "./record.ts";
@@ -23,7 +22,7 @@ import { faultId } from "./trigger.ts";
 
 /** One run from start to verdict. It never throws for what happens in the run: that is in the record. */
 export async function runScenario(environment: RunEnvironment, request: RunRequest): Promise<FinishedRun> {
-  const { scenario, recovery, seed } = request;
+  const { scenario, recovery, seed, checks = CHECKS } = request;
   const id = `${scenario.id}-${recovery}-${request.accel}-${randomBytes(4).toString("hex")}`;
   const folder = join(environment.runs_folder, id);
   mkdirSync(folder, { recursive: true });
@@ -33,31 +32,25 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   timeline.emit("run", { kind: "run.started", scenario: scenario.id, recovery, seed });
   const clock = new PhaseClock(timeline);
   const play = new Play({ environment, request, id, folder, timeline, clock });
-  let judged: Judged;
-  let error: string | undefined;
+  let draft: EvidenceDraft;
   try {
-    judged = judgedOf(await play.run(), scenario, timeline);
+    draft = await play.run();
   } catch (thrown) {
-    error = messageOf(thrown);
-    judged = { verdict: "unknown", why: `the harness failed: ${error.split("\n")[0]}`, checks: [] };
+    draft = brokenOff(request.guest, messageOf(thrown));
   }
-  const checks: CheckResult[] = [...judged.checks];
-  if (!request.keep) checks.push(nothingLeft(await gather(() => findLeftovers(environment.docker, id))));
+  const leftovers = async () => (request.keep ? undefined : await findLeftovers(environment.docker, id));
+  const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);
+  const { evidence, sha256 } = await writeEvidence(folder, whole, timeline.events);
+  const judged = judge(judgedScenario(scenario), timeline.events, evidence, checks);
+  const { error } = evidence;
   const timings = { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) };
   const besides = besidesVerdict(scenario, recovery, timings, timeline.events);
-  checks.push(...besides.results);
-  for (const result of checks) {
-    timeline.emit("check", {
-      kind: "check.result",
-      check: result.check,
-      verdict: result.verdict,
-      summary: result.summary,
-    });
-  }
+  const results = [...judged.checks, ...besides.results];
+  for (const { check, verdict, summary } of results)
+    timeline.emit("check", { kind: "check.result", check, verdict, summary });
   const expected = expectedOf(scenario, recovery, environment.qemu_version);
-  const tidy = checks.every(({ check, verdict }) => check !== "nothing-left" || verdict === true);
-  const as_expected =
-    error === undefined && judged.verdict === expected.verdict && tidy && besides.broken === undefined;
+  const tidy = judged.untidy.length === 0 && besides.broken === undefined;
+  const as_expected = error === undefined && judged.verdict === expected.verdict && tidy;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record = recordOf(environment, request, {
     id,
@@ -65,8 +58,9 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     judged: {
       ...judged,
       why: besides.broken === undefined ? judged.why : `${judged.why}; but ${besides.broken}`,
-      checks,
+      checks: results,
     },
+    evidence_sha256: sha256,
     expected,
     as_expected,
     tries: play.tries,
@@ -78,10 +72,12 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   return { record, folder };
 }
 
-function judgedOf(evidence: Evidence, { faults }: Scenario, { events }: Timeline): Judged {
-  const named = faults.map(({ fault }, index) => ({
-    id: faultId(index),
-    name: `fault ${index} (${fault.fault}, ${whereOf(fault)})`,
-  }));
-  return struck(judge(evidence), named, events);
+/** What of a scenario has to be known to judge a run of it. */
+export function judgedScenario({ faults }: Scenario): JudgedScenario {
+  return {
+    faults: faults.map(({ fault }, index) => ({
+      id: faultId(index),
+      name: `fault ${index} (${fault.fault}, ${whereOf(fault)})`,
+    })),
+  };
 }

@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { UserError } from "../base/errors.ts";
-import { HOST_ROLES, type LinkName } from "../base/timeline.ts";
+import { HOST_ROLES, type LinkName, VERDICTS } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
 import { LIMITED_NAMES } from "./expectation.ts";
@@ -84,7 +84,7 @@ const planSchema = z.strictObject({
   heal: z.exactOptional(triggerSchema),
 }) satisfies z.ZodType<FaultPlan>;
 
-const verdict = z.enum(["intact", "lost", "corrupt", "split-brain", "unknown"]);
+const verdict = z.enum(VERDICTS);
 const recovery = z.enum(["stock", "txsync"]);
 const since = z.templateLiteral([z.number(), ".", z.number()]);
 

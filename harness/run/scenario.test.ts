@@ -65,7 +65,7 @@ describe("the list of scenarios", () => {
   });
 
   it("expects nothing worse of txsync than of stock", () => {
-    const rank = { intact: 0, unknown: 1, corrupt: 2, lost: 3, "split-brain": 4 };
+    const rank = { intact: 0, unknown: 1, corrupt: 2, rollback: 3, lost: 4, "split-brain": 5 };
     for (const { expect: expected } of SCENARIOS) {
       if (expected.stock === undefined) expect(expected.txsync).toBe("intact");
       else expect(rank[expected.txsync ?? "unknown"]).toBeLessThanOrEqual(rank[expected.stock]);

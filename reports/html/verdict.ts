@@ -17,6 +17,8 @@ export function verdictBadge(verdict: Verdict): Badge {
       return { word: verdict, symbol: "✓", tone: "good" };
     case "lost":
       return { word: verdict, symbol: "✕", tone: "bad" };
+    case "rollback":
+      return { word: verdict, symbol: "↶", tone: "bad" };
     case "corrupt":
       return { word: verdict, symbol: "≠", tone: "bad" };
     case "split-brain":

@@ -24,6 +24,8 @@ export function describe(event: ReportEvent): string {
       return `QEMU ${event.version} started, pid ${event.pid}`;
     case "qemu.exited":
       return `QEMU exited ${event.code === null ? "by a signal" : `with code ${event.code}`}${lastLine(event.last_lines)}`;
+    case "qemu.status":
+      return `QEMU with pid ${event.pid} ${event.running ? "runs" : "stands still"} when it is first asked`;
     case "qmp.event":
       return `QMP ${event.event} ${compact(event.data)}`.trimEnd();
     case "qmp.answer":

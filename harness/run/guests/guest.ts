@@ -1,9 +1,7 @@
 import type { Duplex } from "node:stream";
-import type { GuestKind } from "../../base/run-record.ts";
 import type { HostRole } from "../../base/timeline.ts";
-import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
+import type { GuestView } from "../../checks/view.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
-import type { HistoryVerdict } from "../../guests/integrity/ledger-history.ts";
 
 /** What QEMU is given to boot. */
 export interface GuestFiles {
@@ -30,8 +28,7 @@ export interface Workload {
 }
 
 /** A guest as a run deals with it: how it boots, how one sees that it goes on, and what it knows of itself. */
-export interface GuestUnderTest {
-  readonly kind: GuestKind;
+export interface GuestUnderTest extends GuestView {
   readonly files: GuestFiles;
   /** An instance that shows no progress for so long stands still. Every run takes this time, so it is not generous. */
   readonly still_after_ms: number;
@@ -39,13 +36,6 @@ export interface GuestUnderTest {
   /** Resolves when the guest works, and rejects when it does not within its time. */
   booted(vm: StartedVm): Promise<void>;
   workload(): Workload;
-  /** The step counter of the instance on this host, whether it is running or not; undefined where none can be read. */
-  steps(vm: StartedVm): Promise<number | undefined>;
-  /** The harness's own look at the guest's memory; the VM is stopped while it looks. */
-  memory(vm: StartedVm): Promise<MemoryFindings | undefined>;
   /** Resets the machine, and waits until the guest works again. */
   reboot(vm: StartedVm): Promise<void>;
-  selfCheck(vm: StartedVm): Promise<GuestFindings>;
-  /** What became of the clients' operations; call it after `memory`, which finds what the ledger holds at the end. */
-  ledger(): Promise<HistoryVerdict | undefined>;
 }

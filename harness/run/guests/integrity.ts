@@ -3,19 +3,17 @@ import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
 import type { Accel } from "../../base/run-record.ts";
-import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
+import type { Emit, HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
-import type { GuestFindings, MemoryFindings } from "../../checks/evidence.ts";
+import type { GuestAbility } from "../../checks/evidence.ts";
+import type { GuestFindings } from "../../checks/guest-self-check.ts";
+import type { LedgerFindings } from "../../checks/ledger.ts";
+import type { MemoryFindings } from "../../checks/memory-model.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
-import {
-  checkLedgerHistory,
-  type HistoryVerdict,
-  type LedgerOperation,
-  unacknowledged,
-} from "../../guests/integrity/ledger-history.ts";
+import { unacknowledged } from "../../guests/integrity/ledger-history.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import { LOOKING, type Looking } from "../looking.ts";
@@ -55,6 +53,8 @@ const LOOK_EVERY_MS = 20;
 /** Between two operations on the ledger: the client's think time. */
 const THINK_MS = 10;
 const CLIENT_ID = 1;
+/** A whole line that tells how far a processor is; of one that was torn in two the number may be torn too. */
+const STEP_LINE = /^step cpu=(\d+) n=(\d+) errors=\d+ ledger=\d+ ms=\d+\r?$/;
 
 /** Asks the guest until it answers. */
 function greet(client: LedgerClient): Promise<HelloAnswer> {
@@ -71,6 +71,7 @@ function greet(client: LedgerClient): Promise<HelloAnswer> {
 /** The bare-metal guest: its memory is a pure function of seed and step, its ledger lies behind COM2. */
 export class IntegrityGuest implements GuestUnderTest {
   readonly kind = "integrity";
+  readonly can: readonly GuestAbility[] = ["memory", "ledger", "self-check"];
   /** Hundreds of steps, even where each takes milliseconds. */
   readonly still_after_ms = 500;
   readonly files: GuestFiles;
@@ -80,7 +81,6 @@ export class IntegrityGuest implements GuestUnderTest {
   /** Lines on its console that tell how far its boot is. */
   #boot_lines = 0;
   readonly #looking: Looking;
-  readonly #history: LedgerOperation[] = [];
   /** The ledger as it was found in the guest's memory; nothing while nobody has looked. */
   #entries: readonly LedgerEntry[] | undefined;
   #next_seq = 1;
@@ -101,9 +101,9 @@ export class IntegrityGuest implements GuestUnderTest {
   onConsole(host: HostRole, line: string): void {
     this.#emit(host, { kind: "guest.log", host, line });
     if (line.startsWith("ferryman-integrity ")) this.#boot ??= line;
-    const step = /^step cpu=(\d+) n=(\d+)/.exec(line);
-    if (step === null) this.#boot_lines += 1;
-    else this.#emit(host, { kind: "guest.progress", host, cpu: Number(step[1]), step: Number(step[2]) });
+    const [, cpu, step] = STEP_LINE.exec(line) ?? [];
+    if (cpu === undefined) this.#boot_lines += 1;
+    else this.#emit(host, { kind: "guest.progress", host, cpu: Number(cpu), step: Number(step), outside: true });
   }
 
   async booted(vm: StartedVm): Promise<void> {
@@ -218,8 +218,13 @@ export class IntegrityGuest implements GuestUnderTest {
     });
   }
 
-  async ledger(): Promise<HistoryVerdict> {
-    return checkLedgerHistory(this.#history, this.#entries);
+  async ledger(): Promise<LedgerFindings> {
+    const entries = this.#entries?.map(({ value, client, client_seq }): [number, number, number] => [
+      value,
+      client,
+      client_seq,
+    ]);
+    return { client: CLIENT_ID, ...(entries === undefined ? {} : { entries }) };
   }
 
   async #asked<T>(vm: StartedVm, ask: (client: LedgerClient) => Promise<T>): Promise<T> {
@@ -240,48 +245,36 @@ export class IntegrityGuest implements GuestUnderTest {
     let last_index = -1;
     const emit = this.#emit;
     const looking = this.#looking;
-    type Told = Omit<Extract<TimelineEventBody, { kind: "client.op" }>, "phase" | "error">;
-    /** @returns the end of an operation, for the history; and whether the guest can be asked on over this connection */
-    const ended = (error: unknown, tell: Told) => {
-      const end = unacknowledged(error, performance.now());
-      const phase = end.outcome === "refused" ? "failed" : "unknown";
-      emit("client", { ...tell, phase, error: messageOf(error) });
-      return { end, answers: end.outcome === "refused" };
-    };
+    const answered = (error: unknown): boolean => unacknowledged(error, performance.now()).outcome === "refused";
+    const phaseOf = (error: unknown): "failed" | "unknown" => (answered(error) ? "failed" : "unknown");
     const append = async (client: LedgerClient, host: HostRole): Promise<boolean> => {
       const client_seq = this.#next_seq++;
       const value = Math.imul(client_seq, 2654435761) >>> 0;
-      const base = { kind: "append", client: CLIENT_ID, client_seq, value, invoked_at: performance.now() } as const;
       const tell = { kind: "client.op", op: client_seq, name: "append", host, value } as const;
       emit("client", { ...tell, phase: "invoked" });
       try {
         const { index } = await client.append(value, { client_seq, timeout_ms: OPERATION_MS });
-        this.#history.push({ ...base, outcome: "acknowledged", ended_at: performance.now(), index });
         emit("client", { ...tell, phase: "acknowledged", index });
         last_index = index;
         acknowledged += 1;
         return true;
       } catch (error) {
-        const { end, answers } = ended(error, tell);
-        this.#history.push({ ...base, ...end });
-        return answers;
+        emit("client", { ...tell, phase: phaseOf(error), error: messageOf(error) });
+        // A refusal is an answer: the guest can be asked on over this connection.
+        return answered(error);
       }
     };
     const read = async (client: LedgerClient, host: HostRole, index: number): Promise<boolean> => {
       const client_seq = this.#next_seq++;
-      const base = { kind: "read", index, invoked_at: performance.now() } as const;
       const tell = { kind: "client.op", op: client_seq, name: "read", host, index } as const;
       emit("client", { ...tell, phase: "invoked" });
       try {
         const answer = await client.read(index, { client_seq, timeout_ms: OPERATION_MS });
-        const found = answer.present ? answer.value : "absent";
-        this.#history.push({ ...base, outcome: "acknowledged", ended_at: performance.now(), found });
         emit("client", { ...tell, phase: "acknowledged", ...(answer.present ? { value: answer.value } : {}) });
         return true;
       } catch (error) {
-        const { end, answers } = ended(error, tell);
-        this.#history.push({ ...base, ...end });
-        return answers;
+        emit("client", { ...tell, phase: phaseOf(error), error: messageOf(error) });
+        return answered(error);
       }
     };
     let turns = 0;

@@ -1,6 +1,7 @@
 import { whileMoving } from "../../base/patience.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
-import type { GuestFindings } from "../../checks/evidence.ts";
+import type { GuestAbility } from "../../checks/evidence.ts";
+import type { GuestFindings } from "../../checks/guest-self-check.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
@@ -17,6 +18,7 @@ const STEPS_TO_WARM_UP = 500;
 /** A Debian kernel with our memory worker: interrupts, page tables, stacks. It checks itself and tells on its console. */
 export class LinuxGuest implements GuestUnderTest {
   readonly kind = "linux";
+  readonly can: readonly GuestAbility[] = ["self-check"];
   /** It tells its steps every half second. */
   readonly still_after_ms = 1_500;
   readonly files: GuestFiles;
@@ -56,7 +58,7 @@ export class LinuxGuest implements GuestUnderTest {
     for (const event of parser.push(Buffer.from(`${line}\n`))) {
       if (event.kind === "step") {
         this.#steps.set(host, event.n);
-        this.#emit(host, { kind: "guest.progress", host, cpu: 0, step: event.n });
+        this.#emit(host, { kind: "guest.progress", host, cpu: 0, step: event.n, outside: true });
         if (event.errors > 0) this.#trouble.push(line);
       } else if (isDamage(event)) {
         this.#trouble.push(line);

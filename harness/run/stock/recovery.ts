@@ -66,10 +66,6 @@ export class StockRecovery implements RecoveryUnderTest {
 
   async count(): Promise<void> {}
 
-  told(): Record<never, never> {
-    return {};
-  }
-
   async release(): Promise<void> {}
 
   async [Symbol.asyncDispose](): Promise<void> {}

@@ -100,11 +100,12 @@ describe("the receiving edge", () => {
       frames: 3,
       repeated: 0,
       after_switchover: 3,
-      changed: [],
-      refused: 0,
+      changed: { count: 0 },
+      late: { count: 0 },
+      gaps: { count: 0 },
       torn: 0,
-      missing: 0,
-      late: [],
+      missing: { count: 0 },
+      marks: [],
     });
   });
 
@@ -118,7 +119,10 @@ describe("the receiving edge", () => {
     await target.hears("an acknowledgement", (said) => said.ack === 2);
     expect(came).toEqual(["source: a", "target: b"]);
     expect(edge.findings).toMatchObject({ frames: 2, repeated: 2 });
-    expect(edge.findings.changed).toEqual([expect.stringContaining("frame 1 came from target")]);
+    expect(edge.findings.changed).toMatchObject({
+      count: 1,
+      first: expect.stringContaining("frame 1 came from target"),
+    });
   });
 
   it("bears a line that cannot be read, and asks again for what was in it", async () => {
@@ -132,19 +136,42 @@ describe("the receiving edge", () => {
     expect([came, edge.findings.torn]).toEqual([["source: a", "source: b"], 1]);
   });
 
-  it("counts what the owner says it has let out and never came", async () => {
+  it("counts what any host says it has let out and never came, and names the first and the last", async () => {
     const { edge, source } = await stage();
     source.letOut(1, "a");
     await source.hears("an acknowledgement", (said) => said.ack === 1);
     edge.marked("source", 1);
-    edge.marked("target", 9);
-    await edge.count("source");
-    expect(edge.findings.missing).toBe(0);
+    await edge.count();
+    expect(edge.findings).toMatchObject({ missing: { count: 0 }, marks: [{ host: "source", frame: 1, came: true }] });
     edge.marked("source", 3);
-    await edge.count("source");
-    expect(edge.findings.missing).toBe(2);
-    await edge.count("none");
-    expect(edge.findings.missing).toBe(2);
+    edge.marked("target", 2);
+    expect(edge.findings.missing.count).toBe(0);
+    await edge.count();
+    const short = { missing: { count: 2, first: "frame 2", last: "frame 3" } };
+    expect(edge.findings).toMatchObject(short);
+    expect(edge.findings.marks.filter(({ came }) => !came)).toHaveLength(2);
+    // What another migration lets out does not make up for it.
+    edge.anew();
+    await edge.count(false);
+    expect(edge.findings).toMatchObject({ ...short, frames: 1 });
+  });
+
+  it("counts what is missing before a frame that was seen, whoever says what", async () => {
+    const { edge, source } = await stage();
+    source.letOut(1, "a");
+    await source.hears("an acknowledgement", (said) => said.ack === 1);
+    source.letOut(4, "d");
+    await source.hears("the edge to come again", (said) => said.do === "edge" && said.upTo === 1);
+    await edge.count(false);
+    expect(edge.findings).toMatchObject({
+      missing: { count: 3, first: "frame 2", last: "frame 4" },
+      gaps: { count: 1, first: "frame 4 came from source after frame 1" },
+    });
+    source.letOut(2, "b");
+    source.letOut(3, "c");
+    source.letOut(4, "d");
+    await source.hears("an acknowledgement", (said) => said.ack === 4);
+    expect(edge.findings.missing).toEqual({ count: 0 });
   });
 
   it("sees who has been succeeded, and who only says so", async () => {
@@ -158,12 +185,15 @@ describe("the receiving edge", () => {
     target.letOut(3, "c", 1, 1);
     await target.hears("an acknowledgement", (said) => said.ack === 3);
     expect(await edge.succeeded("source")).toEqual([]);
-    expect(edge.findings.late).toEqual([expect.stringContaining("frame 3 came from target in generation 1 when")]);
+    expect(edge.findings.late).toMatchObject({
+      count: 1,
+      first: expect.stringContaining("frame 3 came from target in generation 1 when"),
+    });
     // The newer generation lets the same out: it had it all along.
     source.letOut(3, "c", 1, 3);
     source.letOut(4, "d", 1, 3);
     await source.hears("an acknowledgement", (said) => said.ack === 4);
-    expect(edge.findings.late).toEqual([]);
+    expect(edge.findings.late.count).toBe(0);
     expect(await edge.succeeded("source")).toEqual(["target"]);
   });
 
@@ -174,7 +204,7 @@ describe("the receiving edge", () => {
     source.letOut(3, "c");
     await source.hears("the edge to come again", (said) => said.do === "edge" && said.upTo === 1);
     expect(came).toEqual(["source: a"]);
-    expect(edge.findings.refused).toBe(1);
+    expect(edge.findings.gaps).toMatchObject({ count: 1, first: "frame 3 came from source after frame 1" });
   });
 
   it("gives a line what comes on its channel, and types into every host that can have the VM", async () => {

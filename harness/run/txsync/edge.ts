@@ -3,7 +3,7 @@ import { Duplex } from "node:stream";
 import * as z from "zod";
 import type { HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
-import type { OutputFindings } from "../../checks/evidence.ts";
+import type { Counted, OutputFindings } from "../../checks/output.ts";
 import type { StartedHost } from "../../fleet/host.ts";
 import { AgentConnection } from "./agent-connection.ts";
 
@@ -21,6 +21,32 @@ const frameSchema = z.object({
   bytes: z.base64(),
 });
 type FrameLine = z.infer<typeof frameSchema>;
+
+/** Counts things and keeps the first and the last of them, in words. */
+class Tally {
+  #count = 0;
+  #first: string | undefined;
+  #last: string | undefined;
+
+  add(what: string, count = 1, last = what): void {
+    if (count === 0) return;
+    this.#count += count;
+    this.#first ??= what;
+    this.#last = last;
+  }
+
+  get counted(): Counted {
+    const [first, last] = [this.#first, this.#last];
+    return { count: this.#count, ...(first === undefined ? {} : { first }), ...(last === undefined ? {} : { last }) };
+  }
+}
+
+/** How far hosts say to have let output out when it was last waited for. */
+interface Reckoning {
+  readonly marks: ReadonlyMap<HostRole, number>;
+  /** The last frame that was seen at all, refused ones included. */
+  readonly seen: number;
+}
 
 /** The last frame that was new when a host let it out. */
 interface LetOut {
@@ -40,14 +66,18 @@ export class Edge implements Disposable {
   readonly #lines = new Set<{ readonly channel: number; readonly line: Duplex }>();
   readonly #listeners: ((channel: number, bytes: Buffer, from: HostRole) => void)[] = [];
   readonly #received = new Map<number, string>();
-  readonly #changed: string[] = [];
+  readonly #changed = new Tally();
+  readonly #gaps = new Tally();
+  /** Of migrations that are over. */
+  readonly #missing_before = new Tally();
   #upTo = 0;
+  /** The last frame that was seen at all, refused ones included. */
+  #seen = 0;
   #before = 0;
   #repeated = 0;
   #after_switchover = 0;
-  #refused = 0;
   #torn = 0;
-  #missing = 0;
+  #reckoning: Reckoning = { marks: new Map(), seen: 0 };
   /** What agents say that they have let out: the number of the last frame. */
   readonly #marks = new Map<HostRole, number>();
   readonly #let_out = new Map<HostRole, LetOut>();
@@ -62,17 +92,32 @@ export class Edge implements Disposable {
     this.#connections = OWNERS.map((role) => this.#connect(host(role), token));
   }
 
+  /** What has come up to now; what is missing by what was known when it was last waited for (`count`). */
   get findings(): OutputFindings {
+    const late = new Tally();
+    for (const { text } of this.#late.values()) late.add(text);
+    const marks = [...this.#reckoning.marks].map(([host, frame]) => ({ host, frame, came: frame <= this.#upTo }));
     return {
       frames: this.#before + this.#upTo,
       repeated: this.#repeated,
       after_switchover: this.#after_switchover,
-      changed: this.#changed,
-      refused: this.#refused,
+      changed: this.#changed.counted,
+      late: late.counted,
+      gaps: this.#gaps.counted,
       torn: this.#torn,
-      missing: this.#missing,
-      late: [...this.#late.values()].map(({ text }) => text),
+      missing: this.#reckon().counted,
+      marks,
     };
+  }
+
+  #reckon(): Tally {
+    const missing = new Tally();
+    const { count, first, last } = this.#missing_before.counted;
+    if (first !== undefined) missing.add(first, count, last);
+    const { marks, seen } = this.#reckoning;
+    const end = Math.max(seen, ...marks.values());
+    if (end > this.#upTo) missing.add(`frame ${this.#upTo + 1}`, end - this.#upTo, `frame ${end}`);
+    return missing;
   }
 
   /** An agent says that it has let out everything up to that frame. */
@@ -80,12 +125,16 @@ export class Edge implements Disposable {
     this.#marks.set(role, Math.max(this.#marks.get(role) ?? 0, frame));
   }
 
-  /** Waits for what is under way; what the owner says it has let out and has not come by then is missing. */
-  async count(owner: HostRole | "none"): Promise<void> {
-    const mark = owner === "none" ? 0 : (this.#marks.get(owner) ?? 0);
-    const all = (): true | undefined => (this.#upTo >= mark ? true : undefined);
-    await waitFor({ what: "the frames that were let out", timeout_ms: UNDER_WAY_MS }, all).catch(() => undefined);
-    this.#missing += Math.max(0, mark - this.#upTo);
+  /**
+   * Waits for what is under way by now: what any host says to have let out, and what stands before a frame that was seen.
+   * What has not come by then is missing. @param wait false: nobody is there from whom it could come
+   */
+  async count(wait = true): Promise<void> {
+    this.#reckoning = { marks: new Map(this.#marks), seen: this.#seen };
+    const end = Math.max(this.#seen, ...this.#marks.values());
+    const all = (): true | undefined => (this.#upTo >= end ? true : undefined);
+    if (wait)
+      await waitFor({ what: "the frames that were let out", timeout_ms: UNDER_WAY_MS }, all).catch(() => undefined);
   }
 
   /**
@@ -109,6 +158,11 @@ export class Edge implements Disposable {
 
   /** Another migration begins, with other agents: frames and generations are numbered anew. */
   anew(): void {
+    const { count, first, last } = this.#reckon().counted;
+    if (count > this.#missing_before.counted.count && first !== undefined)
+      this.#missing_before.add(first, count - this.#missing_before.counted.count, last);
+    this.#reckoning = { marks: new Map(), seen: 0 };
+    this.#seen = 0;
     this.#marks.clear();
     this.#let_out.clear();
     this.#newest = 0;
@@ -174,19 +228,20 @@ export class Edge implements Disposable {
     const content = `${channel}:${bytes}`;
     const succeeded = generation < this.#newest;
     this.#newest = Math.max(this.#newest, generation);
+    this.#seen = Math.max(this.#seen, frame);
     if (known !== undefined) {
       this.#repeated += 1;
       // What the newer generation lets out too was its own all along.
       if (!succeeded && known === content) this.#late.delete(frame);
       if (known !== content) {
-        this.#changed.push(
+        this.#changed.add(
           `frame ${frame} came from ${from} (generation ${generation}) with another content than before`,
         );
       }
       return true;
     }
     if (frame !== this.#upTo + 1) {
-      this.#refused += 1;
+      this.#gaps.add(`frame ${frame} came from ${from} after frame ${this.#upTo}`);
       return false;
     }
     if (succeeded) {

@@ -1,8 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { LineCutter } from "../../base/lines.ts";
-import type { HostRole, TimelineEvent, TimelineEventBody } from "../../base/timeline.ts";
+import type { HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
-import type { AfterwardsFindings, Evidence } from "../../checks/evidence.ts";
+import type { AfterwardsFindings } from "../../checks/afterwards.ts";
+import type { Evidence } from "../../checks/evidence.ts";
+import type { OutputFindings } from "../../checks/output.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { planOf } from "../configure.ts";
@@ -56,10 +58,11 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   /** The first serial line is the console: what is let out on it is what the guest has said. */
   #followConsoles(): void {
     const { guest, logs } = this.#context;
-    const consoles = { source: new LineCutter(), target: new LineCutter(), escrow: new LineCutter() };
+    // One line, wherever the VM is: half of it may come from one host and the other half from another.
+    const console = new LineCutter();
     this.#edge.onFrame((channel, bytes, from) => {
       if (channel !== 0) return;
-      for (const line of consoles[from].push(bytes.toString("latin1"))) {
+      for (const line of console.push(bytes.toString("latin1"))) {
         logs.of(from)("console", line);
         guest.onConsole(from, line);
       }
@@ -142,12 +145,10 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   count(owner: HostRole | "none"): Promise<void> {
-    return this.#edge.count(owner);
+    return this.#edge.count(owner !== "none");
   }
 
-  told(): Pick<Evidence, "edge" | "violations"> {
-    return { edge: this.#edge.findings, violations: violationsIn(this.#context.timeline.events) };
-  }
+  readonly edge = (): OutputFindings => this.#edge.findings;
 
   readonly afterwards = async (owner: StartedVm): Promise<AfterwardsFindings | undefined> => {
     switch (this.#context.request.scenario.afterwards) {
@@ -184,7 +185,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     await waitFor({ what: "the guest to go on after the second migration", timeout_ms: STEP_MS }, async () =>
       ((await guest.steps(arrived)) ?? 0) > steps_before ? true : undefined,
     );
-    await this.#edge.count("target");
+    await this.#edge.count();
     const memory = await this.#memory(arrived);
     await this.#agents.stop();
     return { what: "migrated again under txsync, from source to target", memory };
@@ -204,9 +205,4 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
-}
-
-/** What agents tell of rules that were broken, each with the host that tells of it. */
-function violationsIn(events: readonly TimelineEvent[]): readonly string[] {
-  return events.flatMap((event) => (event.kind === "violation" ? [`${event.lane}: ${event.why}`] : []));
 }

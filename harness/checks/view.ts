@@ -1,0 +1,45 @@
+import type { Accel, GuestKind } from "../base/run-record.ts";
+import type { HostRole } from "../base/timeline.ts";
+import type { StartedFleet } from "../fleet/fleet.ts";
+import type { StartedVm } from "../fleet/vm.ts";
+import type { AfterwardsFindings } from "./afterwards.ts";
+import type { GuestAbility } from "./evidence.ts";
+import type { GuestFindings } from "./guest-self-check.ts";
+import type { LedgerFindings } from "./ledger.ts";
+import type { MemoryFindings } from "./memory-model.ts";
+import type { MigrateAgainFindings } from "./migrate-again.ts";
+import type { LeftoverFindings } from "./nothing-left.ts";
+import type { OutputFindings } from "./output.ts";
+import type { StillFindings } from "./still-audit.ts";
+
+/** What a check may ask a guest. It asks for what the guest can, never for what it is called. */
+export interface GuestView {
+  readonly kind: GuestKind;
+  readonly can: readonly GuestAbility[];
+  /** The step counter of the instance on this host, whether it is running or not; undefined where none can be read. */
+  steps(vm: StartedVm): Promise<number | undefined>;
+  /** The harness's own look at the guest's memory; the VM is stopped while it looks. */
+  memory(vm: StartedVm): Promise<MemoryFindings | undefined>;
+  selfCheck(vm: StartedVm): Promise<GuestFindings | undefined>;
+  /** What the ledger holds at the end; call it after `memory`, which finds it. */
+  ledger(): Promise<LedgerFindings | undefined>;
+}
+
+/** What a run shows to whoever looks for evidence in it. */
+export interface View {
+  readonly guest: GuestView;
+  readonly accel: Accel;
+  readonly fleet: StartedFleet;
+  /** The VM of each host that has one. */
+  readonly vms: ReadonlyMap<HostRole, StartedVm>;
+  /** The VM that is looked at: what a client would meet. Undefined where there is none. */
+  readonly vm: StartedVm | undefined;
+  /** What has come out of the VM so far; absent where nobody stands at an edge. */
+  readonly edge?: () => OutputFindings;
+  /** Does with the VM what the scenario asks for. */
+  readonly afterwards: (vm: StartedVm) => Promise<AfterwardsFindings | undefined>;
+  readonly migrateAgain: (vm: StartedVm) => Promise<MigrateAgainFindings>;
+  readonly compareStill: (vm: StartedVm) => Promise<StillFindings>;
+  /** What is still there of the run when everything was taken down; undefined where it is meant to stay. */
+  readonly leftovers: () => Promise<LeftoverFindings | undefined>;
+}

@@ -1,0 +1,98 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Command } from "commander";
+import { readRunRecord } from "../../reports/read.ts";
+import { timelineEventSchema } from "../../reports/schema.ts";
+import { messageOf, UserError } from "../base/errors.ts";
+import type { RunRecord } from "../base/run-record.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+import type { Check } from "../checks/check.ts";
+import { type Judged, judge } from "../checks/verdict.ts";
+import { readEvidence } from "../run/evidence-file.ts";
+import { differences, inWords, recordContradictions, scenarioOf } from "../run/judge-again.ts";
+
+/** `judge <folder>`: judges runs again by what they wrote down, with today's checks. */
+export function registerJudge(program: Command): void {
+  program
+    .command("judge")
+    .description(
+      "judge old runs with today's checks; exit code 0: as they were judged then, 1: differently, or not of one piece, 2: cannot",
+    )
+    .argument("<folder...>", "folders of runs, with run.json, timeline.ndjson and evidence.json")
+    .option("--json", "one JSON object a run, and nothing else")
+    .action(async (folders: string[], { json }: { readonly json?: boolean }) => {
+      let same = true;
+      for (const folder of folders) {
+        const again = await judgeFolder(folder);
+        same &&= again.contradictions.length === 0 && again.judged.verdict === again.record.verdict;
+        process.stdout.write(json === true ? `${JSON.stringify(jsonOf(folder, again))}\n` : textOf(folder, again));
+      }
+      process.exitCode = same ? 0 : 1;
+    });
+}
+
+export interface JudgedAgain {
+  readonly record: RunRecord;
+  readonly judged: Judged;
+  /** Where the files of the run contradict each other. */
+  readonly contradictions: readonly string[];
+}
+
+/**
+ * Judges the run of a folder by its timeline and its evidence.
+ * @throws UserError where one of its files is missing, is none, or is of a later version
+ */
+export async function judgeFolder(folder: string, checks?: readonly Check[]): Promise<JudgedAgain> {
+  const record = await readRunRecord(folder);
+  const { evidence, sha256 } = await readEvidence(folder);
+  const { events, changed } = await readTimeline(folder);
+  const judged = judge(scenarioOf(record), events, evidence, checks);
+  const contradictions = [...changed, ...recordContradictions(record, events, evidence, sha256)];
+  return { record, judged, contradictions };
+}
+
+/** The timeline as it was written; what of it was not written like this is named. */
+async function readTimeline(folder: string): Promise<{ events: readonly TimelineEvent[]; changed: readonly string[] }> {
+  const path = join(folder, "timeline.ndjson");
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch (error) {
+    throw new UserError(`${path} cannot be read: ${messageOf(error)}.`);
+  }
+  const events: TimelineEvent[] = [];
+  const changed: string[] = [];
+  for (const [index, line] of text.split("\n").entries()) {
+    if (line === "") continue;
+    const event = eventOf(line);
+    if (event === undefined) changed.push(`line ${index + 1} of timeline.ndjson is torn or was changed`);
+    else events.push(event);
+  }
+  return { events, changed };
+}
+
+function eventOf(line: string): TimelineEvent | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  if (JSON.stringify(json) !== line || !timelineEventSchema.safeParse(json).success) return undefined;
+  // Fields of a later version stay: the object itself is kept, not what the schema made of it.
+  return json as TimelineEvent;
+}
+
+function textOf(folder: string, { record, judged, contradictions }: JudgedAgain): string {
+  return `${[folder, ...inWords(record, judged, contradictions).map((line) => `  ${line}`)].join("\n")}\n`;
+}
+
+function jsonOf(folder: string, { record, judged, contradictions }: JudgedAgain): object {
+  return {
+    run: folder,
+    was: { verdict: record.verdict, why: record.why },
+    is: { verdict: judged.verdict, why: judged.why, checks: judged.checks, untidy: judged.untidy },
+    contradictions,
+    differences: differences(record.checks, judged.checks),
+  };
+}

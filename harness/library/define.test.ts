@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { UserError } from "../base/errors.ts";
+import { PURE_POSTCOPY } from "../run/scenario.ts";
+import { defineScenario, type ScenarioOfYours } from "./define.ts";
+
+const CUT: ScenarioOfYours = {
+  id: "my-cut",
+  title: "the link is cut for 200 ms at 40 %",
+  migration: PURE_POSTCOPY,
+  faults: [
+    {
+      fault: { fault: "cut-silent", link: "source-target", direction: "both" },
+      at: { on: "pages", percent: 40 },
+      heal: { on: "fault", index: 0, after_ms: 200 },
+    },
+  ],
+  expect: { txsync: "intact" },
+};
+const broken = (change: object): ScenarioOfYours => ({ ...CUT, ...change }) as ScenarioOfYours;
+
+describe("a scenario of one's own", () => {
+  it("is what was said, with a guest whose memory can be told", () => {
+    expect(defineScenario(CUT)).toEqual({ ...CUT, group: "yours", guests: ["integrity"] });
+    expect(defineScenario({ ...CUT, guests: ["linux"], group: "network" }).guests).toEqual(["linux"]);
+  });
+
+  it("is refused with the first place in it that is wrong", () => {
+    const [plan] = CUT.faults;
+    const cases: readonly (readonly [object, RegExp])[] = [
+      [{ id: "My cut" }, /^scenario My cut.*id.*lower-case words/s],
+      [{ title: "" }, /title/],
+      [{ faults: [{ ...plan, at: { on: "pages", percent: 140 } }] }, /faults.*0.*at.*percent/s],
+      [{ faults: [{ ...plan, fault: { fault: "meteor" } }] }, /faults.*0.*fault/s],
+      [{ faults: [{ ...plan, heal: { on: "fault", index: 3 } }] }, /faults.*0.*heal.*index.*there is no fault 3/s],
+      [{ expect: {} }, /expect.*what ought to come out/s],
+      [{ expect: { txsync: "fine" } }, /expect.*txsync/s],
+    ];
+    for (const [change, message] of cases) {
+      expect(() => defineScenario(broken(change))).toThrow(UserError);
+      expect(() => defineScenario(broken(change))).toThrow(message);
+    }
+  });
+});

@@ -1,0 +1,53 @@
+import type { RunRecord } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
+import type { PlayedRun } from "./ferryman.ts";
+
+/** What a matcher says: its message reads the same whether it was to match or not. */
+export interface Matched {
+  readonly pass: boolean;
+  readonly message: () => string;
+}
+
+/** Of evidence so much is shown in a message; all of it is in the report. */
+const EVIDENCE_SHOWN = 1_200;
+
+/** Whether the run came to that verdict, and nothing of it is untidy. */
+export function hasVerdict(run: PlayedRun, verdict: Verdict): Matched {
+  const { record } = run;
+  const untidy = record.verdict === verdict && record.checks.some(isUntidy);
+  return { pass: record.verdict === verdict && !untidy, message: () => storyOf(run, `the verdict ${verdict}`) };
+}
+
+/** Whether every fault of the scenario struck, and was healed where it was to be. */
+export function hasStruck(run: PlayedRun): Matched {
+  const struck = run.record.checks.find(({ check }) => check === "struck");
+  const pass = run.record.faults.length > 0 && struck?.verdict === true;
+  return { pass, message: () => storyOf(run, "every fault to strike", struck?.summary ?? "the scenario has no fault") };
+}
+
+/** Checks beside the VM's own: what they find changes no verdict, and no run is as expected with it. */
+function isUntidy({ check, verdict }: RunRecord["checks"][number]): boolean {
+  return (check === "nothing-left" || check === "nothing-waits") && verdict !== true;
+}
+
+/** Why a run came out as it did, with the first evidence and where the rest is. */
+function storyOf({ record, report }: PlayedRun, expected: string, why = record.why): string {
+  const bad = record.checks.filter(({ verdict }) => verdict !== true);
+  const [first] = bad;
+  const evidence = first?.evidence === undefined ? "" : JSON.stringify(first.evidence);
+  const shown = evidence.length > EVIDENCE_SHOWN ? `${evidence.slice(0, EVIDENCE_SHOWN)} …` : evidence;
+  return [
+    `${record.scenario} (${record.recovery}): expected ${expected}, it is ${record.verdict}: ${why}`,
+    ...bad.map(({ check, verdict, summary }) => `  ${check}: ${verdict}, ${summary}`),
+    ...(shown === "" ? [] : [`  evidence of ${first?.check}: ${shown}`]),
+    `  report: ${report}`,
+    `  again:  ${record.command}`,
+  ].join("\n");
+}
+
+/** What `ferryman/vitest` teaches vitest's `expect`. */
+export const MATCHERS = {
+  toBeIntact: (run: PlayedRun): Matched => hasVerdict(run, "intact"),
+  toBeVerdict: (run: PlayedRun, verdict: Verdict): Matched => hasVerdict(run, verdict),
+  toHaveStruck: (run: PlayedRun): Matched => hasStruck(run),
+};

@@ -1,0 +1,67 @@
+import { describe, expect, it } from "vitest";
+import { got, makeCase, WELL_EVENTS } from "../checks/testing/make-case.ts";
+import { judge } from "../checks/verdict.ts";
+import { differences, inWords, recordContradictions, scenarioOf } from "./judge-again.ts";
+import { makeRecord } from "./make-record.ts";
+
+const { scenario, events, evidence } = makeCase();
+const judged = judge(scenario, events, evidence);
+const SHA256 = "0".repeat(64);
+const RECORD = makeRecord({ verdict: judged.verdict, why: judged.why, checks: judged.checks, evidence_sha256: SHA256 });
+
+describe("a run that is judged again", () => {
+  it("says the same where nothing has changed", () => {
+    expect(differences(RECORD.checks, judged.checks)).toEqual([]);
+    expect(recordContradictions(RECORD, events, evidence, SHA256)).toEqual([]);
+    expect(inWords(RECORD, judged, [])).toEqual([
+      expect.stringContaining("now:  intact"),
+      expect.stringContaining("then: intact"),
+      "no check says anything else than it said then",
+    ]);
+  });
+
+  it("names each check that says something else, is new, or is no more", () => {
+    const was = [
+      { check: "ledger", verdict: true, summary: "all there" },
+      { check: "gone", verdict: false, summary: "it was bad" },
+    ] as const;
+    const is = [
+      { check: "ledger", verdict: false, summary: "one is missing" },
+      { check: "new", verdict: true, summary: "it holds" },
+    ] as const;
+    expect(differences(was, is)).toEqual([
+      { check: "ledger", was: true, is: false, summary: "one is missing" },
+      { check: "gone", was: false, is: undefined, summary: "it was bad" },
+      { check: "new", was: undefined, is: true, summary: "it holds" },
+    ]);
+  });
+
+  it("knows the faults of its record as the timeline names them", () => {
+    const faults = [{ fault: "kill-host", on: "target", at: "pages 30 %" }];
+    expect(scenarioOf({ faults }).faults).toEqual([{ id: "fault-0", name: "fault 0 (kill-host, target)" }]);
+  });
+
+  it("is found out where its record was changed, or its evidence exchanged", () => {
+    const of = (change: Parameters<typeof makeRecord>[0], sha256 = SHA256): readonly string[] =>
+      recordContradictions({ ...RECORD, ...change }, events, evidence, sha256);
+    expect(of({ seed: 8 })).toEqual(["by run.json the seed is 8, by the timeline 7"]);
+    expect(of({ guest: "linux" })).toHaveLength(1);
+    expect(of({}, "1".repeat(64))).toEqual([expect.stringContaining("not the one by which the run was judged")]);
+    const finished = [
+      ...events,
+      { at_ms: 9_000, lane: "run", kind: "run.finished", verdict: "lost", as_expected: true } as const,
+      { at_ms: 9_000, lane: "check", kind: "check.result", check: "ledger", verdict: false, summary: "" } as const,
+    ];
+    expect(recordContradictions(RECORD, finished, evidence, SHA256)).toEqual([
+      "by run.json the verdict was intact, by the timeline lost",
+      "by run.json ledger said true, by the timeline false",
+    ]);
+  });
+
+  it("whose evidence was changed alone differs from its timeline's seal or from its record's", () => {
+    const other = makeCase({ findings: { memory: got({ step: 1, pages_checked: 1, bad_count: 1, bad: [] }) } });
+    // The timeline's digest holds: what gives it away is the record.
+    expect(judge(other.scenario, WELL_EVENTS, other.evidence).verdict).toBe("corrupt");
+    expect(recordContradictions(RECORD, WELL_EVENTS, other.evidence, "2".repeat(64))).toHaveLength(1);
+  });
+});

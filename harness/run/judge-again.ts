@@ -1,0 +1,81 @@
+import type { CheckResult, RunRecord } from "../base/run-record.ts";
+import type { CheckVerdict, TimelineEvent } from "../base/timeline.ts";
+import type { JudgedScenario } from "../checks/check.ts";
+import type { Evidence } from "../checks/evidence.ts";
+import type { Judged } from "../checks/verdict.ts";
+import { faultId } from "./trigger.ts";
+
+/** What of an old run has to be known to judge it again, from its own record. */
+export function scenarioOf({ faults }: Pick<RunRecord, "faults">): JudgedScenario {
+  return {
+    faults: faults.map(({ fault, on }, index) => ({ id: faultId(index), name: `fault ${index} (${fault}, ${on})` })),
+  };
+}
+
+/** A check that says something else than it said then; undefined: it was not there, or had nothing to say. */
+export interface Difference {
+  readonly check: string;
+  readonly was: CheckVerdict | undefined;
+  readonly is: CheckVerdict | undefined;
+  /** What it says now; what it said then where it says nothing any more. */
+  readonly summary: string;
+}
+
+/** Results beside the verdict (expectation.ts), of what the scenario asks for and not of the VM: not judged again. */
+const BESIDES: readonly string[] = ["limits", "answers"];
+
+/** The checks that say something else today than when the run was judged. */
+export function differences(then: readonly CheckResult[], now: readonly CheckResult[]): readonly Difference[] {
+  const names = new Set([...then, ...now].map(({ check }) => check));
+  return [...names].flatMap((check): Difference[] => {
+    const [before, after] = [then, now].map((results) => results.find((result) => result.check === check));
+    if (before?.verdict === after?.verdict || BESIDES.includes(check)) return [];
+    return [{ check, was: before?.verdict, is: after?.verdict, summary: (after ?? before)?.summary ?? "" }];
+  });
+}
+
+/**
+ * Where `run.json` contradicts what stands beside it, each place in one sentence. That timeline and evidence agree is a
+ * check of its own.
+ */
+export function recordContradictions(
+  record: RunRecord,
+  events: readonly TimelineEvent[],
+  evidence: Evidence,
+  evidence_sha256: string,
+): readonly string[] {
+  const found: string[] = [];
+  if (record.evidence_sha256 === undefined) found.push("run.json does not say which evidence it was judged by");
+  else if (record.evidence_sha256 !== evidence_sha256)
+    found.push("evidence.json is not the one by which the run was judged: its SHA-256 is another than in run.json");
+  const started = events.find((event) => event.kind === "run.started");
+  if (started?.kind === "run.started")
+    for (const what of ["scenario", "recovery", "seed"] as const)
+      if (started[what] !== record[what])
+        found.push(`by run.json the ${what} is ${record[what]}, by the timeline ${started[what]}`);
+  if (evidence.guest.kind !== record.guest)
+    found.push(`by run.json the guest is ${record.guest}, by the evidence ${evidence.guest.kind}`);
+  const finished = events.findLast((event) => event.kind === "run.finished");
+  if (finished?.kind === "run.finished" && finished.verdict !== record.verdict)
+    found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
+  for (const event of events) {
+    if (event.kind !== "check.result") continue;
+    const result = record.checks.find(({ check }) => check === event.check);
+    if (result?.verdict !== event.verdict)
+      found.push(`by run.json ${event.check} said ${result?.verdict ?? "nothing"}, by the timeline ${event.verdict}`);
+  }
+  return found;
+}
+
+/** Both in words, a line each. */
+export function inWords(record: RunRecord, judged: Judged, contradictions: readonly string[]): readonly string[] {
+  const say = (verdict: CheckVerdict | undefined): string => (verdict === undefined ? "nothing" : String(verdict));
+  const differ = differences(record.checks, judged.checks);
+  return [
+    `now:  ${judged.verdict}: ${judged.why}`,
+    `then: ${record.verdict}: ${record.why}`,
+    ...contradictions.map((text) => `not of one piece: ${text}`),
+    ...differ.map(({ check, was, is, summary }) => `${check} said ${say(was)}, says ${say(is)}: ${summary}`),
+    ...(differ.length === 0 ? ["no check says anything else than it said then"] : []),
+  ];
+}
