@@ -172,10 +172,11 @@ function commandOf(environment: RunEnvironment, request: RunRequest): string {
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
   if (rate !== undefined) words.push(`--write-rate ${rate}`);
   if (set !== undefined) words.push(`--working-set ${set / 1024 ** 2}`);
-  const { lease_ms, epoch_ms, durability, base_ahead, find } = request.txsync ?? {};
+  const { lease_ms, epoch_ms, durability, switchover_by, base_ahead, find } = request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (switchover_by !== undefined) words.push(`--switchover-by ${switchover_by}`);
   if (base_ahead !== undefined) words.push(`--ahead ${Math.round(base_ahead * 100)}`);
   if (find !== undefined) words.push(`--find ${find}`);
   if (request.patience_ms !== undefined) words.push(`--patience ${request.patience_ms / 1000}`);
@@ -363,7 +364,9 @@ class Run {
       }
     });
     const log = (role: HostRole): LogSink => this.#logOf(role);
-    const settings = settingsFor(memory_bytes, scenario.txsync, this.#request.txsync);
+    // A fault that strikes when a share of the pages has arrived is meant for post-copy: they have to arrive there.
+    const memory_ahead = !scenario.faults.some(({ at }) => at.on === "pages");
+    const settings = settingsFor(memory_bytes, { memory_ahead, ...scenario.txsync }, this.#request.txsync);
     const agentVms = new AgentVms({ fleet, edge, emit, log, vms: this.#vms });
     const startAgents = async (turn: number): Promise<Agents> =>
       stack.use(

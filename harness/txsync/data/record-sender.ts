@@ -29,14 +29,17 @@ interface UnderWay {
  */
 export class RecordSender {
   readonly #shell: DataShell;
+  readonly #onSent: (bytes: number) => void;
   #now: UnderWay | undefined;
   #stream = 0;
   /** The record that the escrow said to have, and over which connection it had gone there. */
   #here: { readonly generation: number; readonly n: number; readonly connection: number } | undefined;
   #told_ms = Number.NEGATIVE_INFINITY;
 
-  constructor(shell: DataShell) {
+  /** @param onSent told of every piece, bytes */
+  constructor(shell: DataShell, onSent: (bytes: number) => void = () => undefined) {
     this.#shell = shell;
+    this.#onSent = onSent;
   }
 
   send(record: TakenRecord): void {
@@ -119,6 +122,7 @@ export class RecordSender {
       const piece = encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [bytes] });
       if (!peers.sendData("escrow", "bulk", piece)) return;
       first = false;
+      this.#onSent(bytes.length);
       this.#moves(record);
       await turn();
     }

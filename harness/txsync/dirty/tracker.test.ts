@@ -13,7 +13,7 @@ describe.skipIf(!canBuildNative())("the pages that changed, whatever happens mea
   let tools: NativeTools;
   beforeAll(() => {
     tools = buildNative();
-  });
+  }, 60_000);
   afterAll(() => tools[Symbol.dispose]());
 
   async function guestOf(): Promise<GuestMemory> {
