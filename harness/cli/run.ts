@@ -52,6 +52,7 @@ export interface RunOptions extends ConfigurationOptions {
   readonly lease?: number;
   readonly epoch?: number;
   readonly durability?: TxsyncSettings["durability"];
+  readonly switchoverBy?: TxsyncSettings["switchover_by"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
   /** Seconds. */
@@ -155,8 +156,13 @@ function declareRun(command: Command): Command {
       oneOf<TxsyncSettings["durability"]>("host", "process"),
     )
     .option(
+      "--switchover-by <who>",
+      "txsync: qemu migrates by itself (default), or agents copy its memory ahead to the target and make the package",
+      oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
+    )
+    .option(
       "--ahead <percent>",
-      "txsync: so much of the memory goes to the escrow before switchover; default 75",
+      "txsync: so much of the memory goes to the escrow before switchover; default 75; by agents: 0 copies nothing ahead",
       within(LIMITS.ahead_percent),
     )
     .option(
@@ -449,13 +455,15 @@ export function settingsOf({
   lease,
   epoch,
   durability,
+  switchoverBy,
   ahead,
   find,
-}: Pick<RunOptions, "lease" | "epoch" | "durability" | "ahead" | "find">): Partial<TxsyncSettings> {
+}: Pick<RunOptions, "lease" | "epoch" | "durability" | "switchoverBy" | "ahead" | "find">): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
+    ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
   };

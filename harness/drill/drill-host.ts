@@ -9,6 +9,7 @@ import { ensureImages } from "../fleet/images.ts";
 import { ownerOf } from "../fleet/owner.ts";
 import { HOST_RIGHTS } from "../fleet/rights.ts";
 import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../qemu/accel.ts";
+import type { BootedOptions, BootedReport } from "./booted.ts";
 import type { DrillOptions } from "./drill.ts";
 import type { DrillReport } from "./report.ts";
 
@@ -83,6 +84,15 @@ export class DrillHost implements AsyncDisposable {
   }
 
   async drill(options: Partial<DrillOptions>): Promise<DrillReport> {
+    return (await this.#run("drill", options)) as DrillReport;
+  }
+
+  /** Transactions of a QEMU that was only booted. */
+  async booted(options: Partial<BootedOptions>): Promise<BootedReport> {
+    return (await this.#run("booted", options)) as BootedReport;
+  }
+
+  async #run(name: "drill" | "booted", options: Partial<DrillOptions>): Promise<unknown> {
     const all: DrillOptions = {
       qemu: "qemu-system-x86_64",
       accel: "tcg",
@@ -107,9 +117,9 @@ export class DrillHost implements AsyncDisposable {
       seed: 7,
       ...options,
     };
-    const ran = await this.#container.exec([`${BINARIES}/node`, PROGRAM, JSON.stringify(all)]);
+    const ran = await this.#container.exec([`${BINARIES}/node`, PROGRAM, name, JSON.stringify(all)]);
     if (ran.exitCode !== 0) throw new Error(`the drill failed with exit code ${ran.exitCode}:\n${ran.stderr}`);
-    return JSON.parse(ran.stdout) as DrillReport;
+    return JSON.parse(ran.stdout);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -117,7 +117,7 @@ function isPoked(small: readonly SmallBlock[]): boolean {
 }
 
 /** Tells the tracker what the base holds, as the relay of a target's agent would. */
-async function learnBase(tracker: PagescanTracker, base: Base): Promise<void> {
+export async function learnBase(tracker: PagescanTracker, base: Base): Promise<void> {
   const file = openSync(base.path, "r");
   const chunk = Buffer.alloc(4 << 20);
   try {

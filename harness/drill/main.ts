@@ -1,9 +1,12 @@
 import { messageOf } from "../base/errors.ts";
-import { type DrillOptions, drill } from "./drill.ts";
+import { bootedDrill } from "./booted.ts";
+import { drill } from "./drill.ts";
 
-/** Runs one drill: options as JSON in the first argument, the report as JSON on standard output. */
+const DRILLS = { drill, booted: bootedDrill };
+
+/** Runs one drill: its name and its options as JSON in the arguments, the report as JSON on standard output. */
 try {
-  const report = await drill(JSON.parse(process.argv[2] ?? "{}") as DrillOptions);
+  const report = await DRILLS[process.argv[2] as keyof typeof DRILLS](JSON.parse(process.argv[3] ?? "{}"));
   process.stdout.write(`${JSON.stringify(report)}\n`);
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : messageOf(error)}\n`);

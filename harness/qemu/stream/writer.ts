@@ -28,6 +28,54 @@ export function packaged(content: Uint8Array): Buffer {
   return Buffer.concat([command(COMMAND.packaged, be32(content.length)), content]);
 }
 
+/** Opens the way back, on which the target asks for pages. */
+export function openReturnPath(): Buffer {
+  return command(COMMAND.openReturnPath);
+}
+
+/** Post-copy may follow: what the target has in its blocks goes (savevm.c, loadvm_postcopy_handle_advise). */
+export function advise(): Buffer {
+  return command(COMMAND.postcopyAdvise, Buffer.concat([be64(PAGE_BYTES), be64(PAGE_BYTES)]));
+}
+
+/** From here on the target listens for pages, and whatever is missing is waited for. First command of a package. */
+export function listen(): Buffer {
+  return command(COMMAND.postcopyListen);
+}
+
+/** The VM runs. Last command of a package. */
+export function run(): Buffer {
+  return command(COMMAND.postcopyRun);
+}
+
+/** Pages in a row of one block. */
+export interface PageRange {
+  readonly first: number;
+  readonly count: number;
+}
+
+const RANGES_MAX = 4000;
+
+/**
+ * What the target has of these pages is not what they are: it throws them away, and they come once more (savevm.c,
+ * loadvm_postcopy_ram_handle_discard). A target that is told of none at all refuses to run (harness/qemu/FACTS.md, "Memory ahead").
+ * @throws RangeError for none, and for what is no page: QEMU refuses what is not aligned, and ends.
+ */
+export function discard(block: string, ranges: readonly PageRange[]): Buffer[] {
+  if (ranges.length === 0) throw new RangeError(`a discard of no pages of RAM block ${block}`);
+  const commands: Buffer[] = [];
+  for (let at = 0; at < ranges.length; at += RANGES_MAX) {
+    const pieces: Buffer[] = [Buffer.of(0), counted(block), Buffer.of(0)];
+    for (const { first, count } of ranges.slice(at, at + RANGES_MAX)) {
+      if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || first < 0 || count < 1)
+        throw new RangeError(`a discard of ${count} pages from ${first} of RAM block ${block}`);
+      pieces.push(be64(first * PAGE_BYTES), be64(count * PAGE_BYTES));
+    }
+    commands.push(command(COMMAND.ramDiscard, Buffer.concat(pieces)));
+  }
+  return commands;
+}
+
 /** Asks a paused target which pages of a block it has. */
 export function askReceived(block: string): Buffer {
   return command(COMMAND.receivedBitmap, counted(block));

@@ -38,7 +38,10 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   constructor(context: RunContext) {
     const { request, fleet, logs, timeline, vms } = context;
     this.#context = context;
-    this.#settings = settingsFor(request.memory_bytes, request.scenario.txsync, request.txsync);
+    const { memory_bytes, scenario } = request;
+    // A fault that strikes when a share of the pages has arrived is meant for post-copy: they have to arrive there.
+    const memory_ahead = !scenario.faults.some(({ at }) => at.on === "pages");
+    this.#settings = settingsFor(memory_bytes, { memory_ahead, ...scenario.txsync }, request.txsync);
     this.#edge = this.#stack.use(new Edge((role) => fleet.host(role), this.#token));
     this.#vms = new AgentVms({ fleet, edge: this.#edge, emit: timeline.emit, log: logs.of, vms });
   }

@@ -5,6 +5,10 @@ export interface TxsyncSettings {
   readonly epoch_ms: number;
   readonly durability: "host" | "process";
   readonly log_sync: "memory" | "disk";
+  /** Who has the VM change hosts: its own QEMU, by a migration, or the agents, which copy its memory ahead to the target. */
+  readonly switchover_by: "agent" | "qemu";
+  /** By the agents: whether memory goes to the target before switchover; else all of it comes in post-copy. */
+  readonly memory_ahead: boolean;
   /** Share of the guest's memory that the escrow has before switchover, 0 to 1, and how long that may take. */
   readonly base_ahead: number;
   readonly base_ahead_ms: number;
@@ -17,6 +21,8 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   epoch_ms: 100,
   durability: "process",
   log_sync: "memory",
+  switchover_by: "qemu",
+  memory_ahead: true,
   base_ahead: 0.75,
   base_ahead_ms: 10_000,
   find: "auto",

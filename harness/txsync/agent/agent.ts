@@ -306,6 +306,9 @@ export class Agent implements Shell {
       case "feed-closed":
         this.#target.feedClosed(event.why);
         return;
+      case "ahead-offered":
+        void this.#target.prepareAhead(event.offer);
+        return;
       case "covered":
         this.dispatch({ kind: "baseCovered", covered: event.covered });
         return;

@@ -43,7 +43,17 @@ const schema = z.strictObject({
   epoch_ms: z.int().min(10).max(5_000),
   durability: z.enum(["host", "process"]),
   log_sync: z.enum(["memory", "disk"]),
-  /** So much of the guest's memory, 0 to 1, is copied to the escrow before switchover, in at most so long. */
+  /**
+   * Who has the VM change hosts: the source's QEMU by a migration of its own, or the agents, which copy its memory to the
+   * target while it runs and make the package themselves; its QEMU then never migrates, and can always go on.
+   */
+  switchover_by: z.enum(["agent", "qemu"]),
+  /** Where the agents switch over: whether memory goes to the target before; else all of it comes in post-copy. */
+  memory_ahead: z.boolean(),
+  /**
+   * So much of the guest's memory, 0 to 1, is copied to the escrow before switchover, in at most so long. Where memory goes
+   * ahead to the target the escrow's copy comes behind and is not waited for; 0: nothing is copied ahead, to nobody.
+   */
   base_ahead: z.number().min(0).max(1),
   base_ahead_ms: z.int().min(0),
   /** Keep the log when the migration is over, for a look at it. */

@@ -42,14 +42,25 @@ export class Restorer {
   /**
    * @param package_ the package that belongs to the base
    * @param fetch whether the base has to come from the escrow; else it is here, and a QEMU stands by on it
+   * @param paused the QEMU that the VM left, as it left it: the package is what stands in it
    */
-  async restore(action: StartRestore, package_: Package, fetch: boolean): Promise<void> {
+  async restore(action: StartRestore, package_: Package, fetch: boolean, paused?: VmProcess): Promise<void> {
     const { dispatch, emit, slot, data } = this.#shell;
     const turn = ++this.#turn;
     const began_ms = performance.now();
     const { generation, n } = action;
     emit({ kind: "restore.started", generation, n });
     try {
+      if (paused !== undefined && action.from === "package") {
+        // Throws where anything was laid over it.
+        await data.ask("restorePackage", {});
+        if (turn !== this.#turn) return;
+        const [mark, { acked }] = [this.#shell.output.produced, this.#shell.state().gate];
+        emit({ kind: "run.note", text: "the VM goes on in the QEMU that it left: nothing is restored" });
+        emit({ kind: "restore.finished", generation, n, pages: 0, restore_ms: performance.now() - began_ms });
+        dispatch({ kind: "restoreReady", generation, n, mark: frameNumber(mark), acked });
+        return;
+      }
       if (fetch) await this.#makeRoom();
       const standing_by = fetch ? undefined : slot.standby(this.#shell.machine());
       standing_by?.catch(() => undefined);

@@ -351,3 +351,119 @@ test("nothing is laid over the base before a committed transaction is known, onc
   source.afterStep();
   expect(stage.data.calls.filter((call) => call === "mayLayOver")).toHaveLength(1);
 });
+
+describe("a migration by the agents", () => {
+  const AHEAD = { tracked: true, rounds: 2, sent_pages: 9, sent_bytes: 9, left_pages: 1 } as const;
+  const FINISHED = { ahead: { base: "a", stale: { ram0: [[3, 1]] } }, small: [], stale_pages: 1 } as const;
+
+  beforeEach(() => {
+    stage[Symbol.dispose]();
+    stage = new Stage("source", { switchover_by: "agent", base_ahead: 0.75, base_ahead_ms: 100 });
+    writeFileSync(stage.config.ram_path, "ram");
+    vm = stage.put("boot");
+    make();
+    stage.set({ phase: "precopy", attempt: 1, vm: "running" });
+    vm.answers.set("qom-get", () => "pc-q35-10.0-machine");
+    vm.answers.set("query-status", () => ({ running: vm.times("cont") > 0, status: "running" }));
+    vm.answers.set("xen-save-devices-state", ({ filename }) =>
+      writeFileSync(String(filename), Buffer.from("5145564d0000000300", "hex")),
+    );
+    stage.data.on("pushAhead", () => AHEAD);
+    stage.data.on("finishAhead", () => FINISHED);
+    stage.data.on("forgetBase", () => rmSync(source.base_path, { force: true }));
+    stage.onStart = (_, started) => stage.loads(started);
+  });
+
+  test("ends with QEMU paused and whole, which never migrated, and its package kept", async () => {
+    await source.migrate();
+    expect(stage.kinds).toEqual(["packageReady"]);
+    expect(vm.said.filter((word) => word !== "qom-get")).toEqual(["stop", "xen-save-devices-state"]);
+    expect(source.paused).toBe(vm);
+    expect(source.kept?.package).toMatchObject({ machine: "pc-q35-10.0", ahead: FINISHED.ahead });
+    expect([stage.config.ram_path, source.base_path].map((path) => readFileSync(path, "utf8"))).toEqual(["ram", "ram"]);
+    expect(stage.data.calls).toEqual(["pushAhead", "finishAhead", "haveBase"]);
+    // None stands by yet: the VM can go on where it was.
+    await source.startServing();
+    expect(stage.vm).toBe(vm);
+  });
+
+  test("given up after that, the VM goes on where it was: nothing is restored", async () => {
+    stage.onEvent = ({ kind }) => {
+      if (kind !== "packageReady") return;
+      stage.set({ phase: "idle" });
+      void life.cancel();
+    };
+    await source.migrate();
+    await stage.until("the VM to go on", () => stage.data.calls.includes("forgetBase"));
+    expect(stage.vm).toBe(vm);
+    expect(vm.said.at(-2)).toBe("cont");
+    expect(stage.said).toEqual([]);
+  });
+
+  test("once something was committed one that stands by takes its place, before anything is laid over the base", async () => {
+    await source.migrate();
+    stage.set({ phase: "switchover", vm: "none", peerTarget: { committed: 1 } as never });
+    source.afterStep();
+    expect(source.paused).toBeUndefined();
+    await stage.until("what is committed to be laid over", () => stage.data.calls.includes("mayLayOver"));
+    expect([vm.said.at(-1), stage.vm?.started_as]).toEqual(["SIGKILL", "standby"]);
+    source.afterStep();
+    expect(stage.data.times("mayLayOver")).toBe(1);
+  });
+
+  test.each([
+    [
+      "memory cannot be copied",
+      () => stage.data.on("pushAhead", () => Promise.reject(new Error("the target is gone"))),
+    ],
+    ["the last look fails", () => stage.data.on("finishAhead", () => Promise.reject(new Error("pagescan has ended")))],
+    [
+      "its device state is not saved",
+      () => vm.answers.set("xen-save-devices-state", () => Promise.reject(new Error("no room"))),
+    ],
+    ["it does not stop", () => vm.answers.set("stop", () => Promise.reject(new Error("no answer")))],
+  ])("%s: it runs on in its QEMU, and that is told", async (_, fails) => {
+    fails();
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(stage.data.calls).toContain("giveUpAhead");
+    expect(stage.vm).toBe(vm);
+    expect(vm.said.includes("stop")).toBe(vm.said.includes("cont"));
+    expect([existsSync(stage.config.ram_path), existsSync(source.base_path)]).toEqual([true, false]);
+  });
+
+  test("not wanted any more when memory is there: nothing is stopped", async () => {
+    stage.data.on("pushAhead", () => {
+      stage.set({ phase: "idle" });
+      return AHEAD;
+    });
+    await source.migrate();
+    expect(stage.kinds).toEqual([]);
+    expect(vm.said).not.toContain("stop");
+    expect(stage.data.calls).toEqual(["pushAhead", "giveUpAhead"]);
+  });
+
+  test("pages that cannot be tracked: QEMU itself migrates, and it is said why", async () => {
+    stage.data.on("pushAhead", () => ({ tracked: false, why: "Linux 6.7 has it" }));
+    stage.data.on("copyAhead", () => ({ share: 1 }));
+    vm.answers.set("migrate", () => Promise.reject(new Error("refused")));
+    await source.migrate();
+    expect(vm.said).toContain("migrate");
+    expect(stage.events).toContainEqual({
+      kind: "run.note",
+      text: "QEMU itself switches over: its pages cannot be tracked (Linux 6.7 has it)",
+    });
+  });
+
+  test("a claim from the package goes on in that QEMU as well, unless something was laid over its memory", async () => {
+    await source.migrate();
+    stage.set({ phase: "switchover", vm: "restoring" });
+    const claim = { kind: "startRestore", generation: 3, n: 0, from: "package" } as never;
+    await life.restore(claim);
+    expect(stage.kinds.at(-1)).toBe("restoreReady");
+    expect([stage.vm, stage.said]).toEqual([vm, []]);
+    stage.data.on("restorePackage", () => Promise.reject(new Error("laid over")));
+    await life.restore(claim);
+    expect(stage.kinds.at(-1)).toBe("restoreFailed");
+  });
+});

@@ -1,20 +1,25 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, renameSync } from "node:fs";
+import { existsSync, linkSync, renameSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy, setMigrationParameters } from "../../qemu/migration-api.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import { beginning, MADE_RAM_SECTION_ID, packageOf } from "../../qemu/stream/made-stream.ts";
 import type { FrameNumber } from "../core/index.ts";
 import { basePath, type KeptPackage, loadPackage, type Package, savePackage } from "../data/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { StreamCapture } from "../relay/capture.ts";
+import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
 import { salvage } from "./salvage.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 const CANCEL_MS = 5_000;
+/** Nothing that a VM here waits for comes from elsewhere. */
+const STOP_MS = 10_000;
 const FINAL = ["cancelled", "failed", "completed", "none", ""];
 
 /** The source's part of the control plane: gets the package out of QEMU and keeps it, with the base. */
@@ -27,6 +32,8 @@ export class SourceSide {
   #bytes_per_s = 0;
   #may_lay_over = false;
   #ahead = false;
+  /** The QEMU that the VM left, which stands still and can go on. */
+  #paused: VmProcess | undefined;
   readonly #readSmall: typeof readSmallBlocks;
 
   /** @param readSmall reads what is in no file out of a QEMU that stands still */
@@ -65,8 +72,143 @@ export class SourceSide {
     await this.#shell.data.ask("haveBase", { base, blocks, small: kept.small, compare: false });
   }
 
-  /** Lets QEMU migrate into our hands: a pure post-copy, switched over at once. */
+  /** Has the VM leave: by the agents where that is asked for and its pages can be tracked, else by QEMU's own migration. */
   async migrate(): Promise<void> {
+    if (this.#shell.config.switchover_by === "qemu" || !(await this.#migrateByAgent())) await this.#migrateByQemu();
+  }
+
+  /**
+   * Copies memory ahead to the target while the guest runs, then takes the last transaction here, which is the switchover.
+   * @returns whether it could begin
+   */
+  async #migrateByAgent(): Promise<boolean> {
+    const { slot, dispatch, emit, config, data, state, output } = this.#shell;
+    const vm = slot.vm;
+    if (vm === undefined) return true;
+    const { attempt } = state();
+    const wanted = (): boolean => state().phase === "precopy" && state().attempt === attempt;
+    const state_path = join(vm.folder, "device-state");
+    let mark = output.produced;
+    let stopped = false;
+    try {
+      const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
+      const began_ms = performance.now();
+      this.#ahead = true;
+      const ahead = await data
+        .ask("pushAhead", {
+          pid: vm.pid,
+          blocks,
+          folder: vm.folder,
+          shim_status_path: vm.shim_status_path,
+          machine,
+          bytes_per_s: this.#bytes_per_s,
+          memory: config.memory_ahead,
+          share: config.base_ahead,
+          most_ms: config.base_ahead_ms,
+        })
+        .finally(() => {
+          this.#ahead = false;
+        });
+      if (!ahead.tracked) {
+        emit({ kind: "run.note", text: `QEMU itself switches over: its pages cannot be tracked (${ahead.why})` });
+        return false;
+      }
+      const { rounds, sent_pages, sent_bytes, left_pages } = ahead;
+      const took_ms = Math.round(performance.now() - began_ms);
+      emit({
+        kind: "run.note",
+        text: `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms; ${left_pages} left`,
+      });
+      if (!wanted()) {
+        await data.ask("giveUpAhead", {});
+        return true;
+      }
+      const stopping_ms = performance.now();
+      stopped = true;
+      const stopping = vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
+      const saving = vm.qmp.execute("xen-save-devices-state", { filename: state_path, live: false });
+      saving.catch(() => undefined);
+      await stopping;
+      await saving;
+      const finishing = data.ask("finishAhead", {});
+      // While that looks for what changed.
+      mark = output.look();
+      const [finished, device_state] = await Promise.all([finishing, readFile(state_path)]);
+      rmSync(state_path);
+      const sizes = blocks.map(({ name, bytes }) => ({ name, bytes }));
+      const small = finished.small.map(({ name, content }) => ({ name, content: Buffer.from(content) }));
+      const kept: KeptPackage = {
+        package: {
+          base: randomBytes(8).toString("hex"),
+          machine,
+          ram_section_id: MADE_RAM_SECTION_ID,
+          blocks: sizes,
+          bytes_per_s: this.#bytes_per_s,
+          ahead: finished.ahead,
+          preamble: beginning({ machine, blocks: sizes }, 0),
+          packaged: packageOf(device_state),
+        },
+        small,
+      };
+      // The file keeps its name too: it is still the memory of the QEMU that stands here.
+      rmSync(this.base_path, { force: true });
+      linkSync(config.ram_path, this.base_path);
+      savePackage(config.memory_folder, kept);
+      this.#kept = kept;
+      this.#may_lay_over = false;
+      this.#paused = vm;
+      await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true });
+      emit({ kind: "migration.step", step: "switchover" });
+      const text = `package of ${kept.package.packaged.length} bytes made in ${(performance.now() - stopping_ms).toFixed(1)} ms; ${finished.stale_pages} pages are still to come`;
+      emit({ kind: "run.note", text });
+      dispatch({ kind: "packageReady", mark, acked: state().gate.acked });
+    } catch (error) {
+      log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
+      await data.ask("giveUpAhead", {}).catch((why: unknown) => log(this.#shell, messageOf(why)));
+      await this.#failedByAgent(vm, stopped, mark);
+    }
+    return true;
+  }
+
+  /** Whatever went wrong: the VM goes on here, in the QEMU that it never left. */
+  async #failedByAgent(vm: VmProcess, stopped: boolean, mark: FrameNumber): Promise<void> {
+    const { dispatch, state } = this.#shell;
+    if (this.#paused === vm) {
+      const inTime = state().phase === "precopy";
+      dispatch(inTime ? { kind: "migrationFailed" } : { kind: "packageReady", mark, acked: state().gate.acked });
+      return;
+    }
+    rmSync(this.base_path, { force: true });
+    if (stopped && !(await this.#runOn(vm))) return;
+    dispatch({ kind: "migrationFailed" });
+  }
+
+  /** The QEMU that the VM left, where it still stands as it stood: it can go on with no restore. */
+  get paused(): VmProcess | undefined {
+    const vm = this.#paused;
+    return vm !== undefined && this.#shell.slot.vm === vm && !vm.gone && !this.#may_lay_over ? vm : undefined;
+  }
+
+  /**
+   * The VM goes on in the QEMU that it had left.
+   * @returns whether it does; else it has to be made again
+   */
+  async goOn(): Promise<boolean> {
+    const vm = this.paused;
+    if (vm === undefined) return false;
+    try {
+      await runs(vm);
+      this.#paused = undefined;
+      return true;
+    } catch (error) {
+      log(this.#shell, `the VM does not go on in the QEMU that it left: ${messageOf(error)}`);
+      this.#paused = undefined;
+      return false;
+    }
+  }
+
+  /** Lets QEMU migrate into our hands: a pure post-copy, switched over at once. */
+  async #migrateByQemu(): Promise<void> {
     const { slot, dispatch, emit, config, data, state, output } = this.#shell;
     const vm = slot.vm;
     if (vm === undefined) return;
@@ -247,7 +389,8 @@ export class SourceSide {
    */
   async startServing(): Promise<void> {
     await this.#shell.data.ask("serve", {});
-    if (!this.#shell.machine().hold) await this.standBy();
+    // One in which the VM can go on as it stood is worth more, as long as it may.
+    if (!this.#shell.machine().hold && this.paused === undefined) await this.standBy();
   }
 
   /** Another QEMU on the base, ready for a stream that may never come. */
@@ -277,12 +420,25 @@ export class SourceSide {
     if (this.#may_lay_over || this.#kept === undefined || this.#shell.machine().hold) return;
     if ((state.peerTarget?.committed ?? -1) < 1) return;
     this.#may_lay_over = true;
+    void this.#layOver();
+  }
+
+  /** Nobody will ever go on from where the VM stood: one that stands by takes the place of the QEMU that it left. */
+  async #layOver(): Promise<void> {
+    if (this.#paused !== undefined) {
+      this.#paused = undefined;
+      await this.standBy();
+    }
     tellData(this.#shell, "mayLayOver", {});
   }
 
   /** For an audit: the QEMU that the VM left stands as it stood, with its RAM where it was. */
   async putBack(): Promise<void> {
     await this.#shell.data.ask("stopServing", {});
+    if (this.#paused !== undefined) {
+      rmSync(this.base_path, { force: true });
+      return;
+    }
     renameSync(this.base_path, this.#shell.config.ram_path);
     this.#shell.slot.vm?.thaw();
   }
@@ -290,6 +446,7 @@ export class SourceSide {
   /** The base is not needed any more: the VM runs elsewhere, or in it, here. */
   async forgetBase(): Promise<void> {
     this.#frozen = false;
+    this.#paused = undefined;
     await this.#shell.data.ask("forgetBase", {});
   }
 }

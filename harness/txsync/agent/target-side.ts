@@ -4,7 +4,7 @@ import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy } from "../../qemu/migration-api.ts";
 import type { PageRoute } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
-import { decodePackage, loadPackage, type Package, savePackage } from "../data/index.ts";
+import { type AheadOffer, decodePackage, loadPackage, type Package, savePackage } from "../data/index.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { TransactionTaker } from "./transaction-taker.ts";
 import type { VmProcess } from "./vm-process.ts";
@@ -21,6 +21,10 @@ export class TargetSide {
   /** The QEMU whose stream the data plane has. */
   #fed: VmProcess | undefined;
   #ended = false;
+  /** The QEMU that memory is to come ahead for, and when it listens. */
+  #prepared: VmProcess | undefined;
+  #listens = Promise.withResolvers<void>();
+  #said = "";
 
   constructor(shell: Shell, taker: TransactionTaker) {
     this.#shell = shell;
@@ -36,6 +40,29 @@ export class TargetSide {
   /** The bytes of a package that the core may decide to load. */
   packageCame(body: Buffer): void {
     this.#incoming = decodePackage(body);
+  }
+
+  /** The source would send memory ahead, for the QEMU that waits here; said again until it is heard. */
+  async prepareAhead({ base, machine, blocks, turn }: AheadOffer): Promise<void> {
+    const { slot, data, state } = this.#shell;
+    const vm = slot.vm;
+    if (vm?.started_as !== "incoming" || state().vm !== "incoming") return;
+    try {
+      if (this.#prepared !== vm) {
+        this.#prepared = vm;
+        this.#listens = Promise.withResolvers<void>();
+        await enablePostcopy(vm.qmp);
+        await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
+        this.#listens.resolve();
+      }
+      await this.#listens.promise;
+      await data.ask("prepareAhead", { path: vm.incoming_path, base, machine, blocks, turn });
+    } catch (error) {
+      // Whoever offers does so again, and gives up when nobody is ready.
+      const why = messageOf(error);
+      if (why !== this.#said) log(this.#shell, `memory ahead was not prepared for: ${why}`);
+      this.#said = why;
+    }
   }
 
   async load(): Promise<void> {
@@ -57,8 +84,10 @@ export class TargetSide {
         dispatch({ kind: "vmRunning" });
         this.#taker.follow(vm, what.blocks);
       });
-      await enablePostcopy(vm.qmp);
-      await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
+      if (what.ahead === undefined) {
+        await enablePostcopy(vm.qmp);
+        await vm.qmp.executeRaw("migrate-incoming", { uri: `unix:${vm.incoming_path}` });
+      }
       this.#fed = vm;
       await data.ask("load", { path: vm.incoming_path, package: what, hold: this.#shell.machine().hold });
     } catch (error) {

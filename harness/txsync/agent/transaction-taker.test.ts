@@ -16,7 +16,7 @@ import type { TakenRecord } from "../data/index.ts";
 import { ZERO_FLAG } from "../dirty/pages.ts";
 import { readSpool } from "../dirty/spool.ts";
 import { buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
-import type { CollectedPages, DirtyTracker, TakenPages } from "../dirty/tracker.ts";
+import type { Armed, CollectedPages, DirtyTracker, TakenPages } from "../dirty/tracker.ts";
 import { blockSeed, DigestSum, pageLanes } from "../log/index.ts";
 import { type ScriptedVm, Stage } from "./testing/stage.ts";
 import { type TakerParts, TransactionTaker } from "./transaction-taker.ts";
@@ -182,6 +182,9 @@ class ScriptedTracker implements DirtyTracker {
     this.held = false;
   }
 
+  arm = async (): Promise<Armed> => ({ mode: "sure", pages: 0, arm_ms: 0 });
+  disarm = async (): Promise<void> => undefined;
+  look = async (): Promise<readonly []> => [];
   absorb = async (): Promise<number> => 0;
   learn = async (block: string, first: number, content: Uint8Array): Promise<void> =>
     void this.said.push(`learn ${block} ${first} ${content.length}`);

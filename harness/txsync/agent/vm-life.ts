@@ -80,8 +80,10 @@ export class VmLife {
     try {
       const kept = this.#source.hasBase ? this.#source.kept : undefined;
       const left = kept === undefined ? await this.#leave() : undefined;
+      const goes_on = kept !== undefined && (await this.#source.goOn());
       if (left !== undefined) await this.#restorer.restoreHere(left, left.device_state, left.small);
-      if (kept !== undefined) await this.#restorer.restoreHere(kept.package, deviceStateOf(kept.package), kept.small);
+      if (kept !== undefined && !goes_on)
+        await this.#restorer.restoreHere(kept.package, deviceStateOf(kept.package), kept.small);
       remade = left !== undefined || kept !== undefined;
     } catch (error) {
       log(this.#shell, `the VM did not run on here: ${messageOf(error)}`);
@@ -127,7 +129,7 @@ export class VmLife {
     const isSource = this.#shell.config.role === "source";
     const known = isSource ? this.#source.package : this.#target.package;
     if (known === undefined) this.#shell.dispatch({ kind: "restoreFailed", generation: action.generation });
-    else await this.#restorer.restore(action, known, !isSource);
+    else await this.#restorer.restore(action, known, !isSource, isSource ? this.#source.paused : undefined);
   }
 
   async abortRestore(): Promise<void> {

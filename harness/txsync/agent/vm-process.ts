@@ -108,10 +108,8 @@ export class VmProcess {
       extra,
     });
     const log = openSync(join(folder, "log"), "a");
-    const shim =
-      as === "incoming" && config.shim !== null
-        ? { LD_PRELOAD: config.shim, FERRYMAN_UFFD_STATUS: join(folder, "uffd") }
-        : {};
+    // Whatever it is started for, its pages may have to be tracked one day.
+    const shim = config.shim === null ? {} : { LD_PRELOAD: config.shim, FERRYMAN_UFFD_STATUS: join(folder, "uffd") };
     const child = spawn(config.qemu, argv, {
       detached: true,
       stdio: ["ignore", log, log],

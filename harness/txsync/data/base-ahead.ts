@@ -16,27 +16,44 @@ const ZEROS = Buffer.alloc(PAGE_BYTES);
 const [NEVER, ONCE, UNCLEAR] = [0, 1, 2] as const;
 
 /**
- * The base before it is one: pages of a guest that still runs, copied ahead. What was sent is remembered by digest (by
- * pagescan, which compares the whole memory in some 10 ms), so that it is known afterwards what has to be sent again.
- * Only main RAM: the small blocks are read when the guest stands still.
+ * The base before it is one: pages of a guest that still runs, copied ahead. What has to be sent again is known afterwards
+ * from what the kernel noted, where memory is tracked; else what was sent is remembered by digest (by pagescan, which
+ * compares the whole memory in some 10 ms). Only main RAM: the small blocks are read when the guest stands still.
  */
 export class BaseAhead {
   readonly base = randomBytes(8).toString("hex");
   readonly blocks: readonly BlockSize[];
   readonly #file: FileHandle;
   readonly #pages: BasePages;
-  readonly #tracker: PagescanTracker;
+  /** Undefined where memory is tracked. */
+  readonly #tracker: PagescanTracker | undefined;
   readonly #sent: Uint8Array;
+  /** Pages that were found written after they had been sent. */
+  readonly #written: Uint8Array;
   #serving = new Set<Promise<void>>();
   #stopped = false;
 
-  private constructor(blocks: readonly BlockSize[], file: FileHandle, tracker: PagescanTracker) {
+  private constructor(blocks: readonly BlockSize[], file: FileHandle, tracker: PagescanTracker | undefined) {
     this.blocks = blocks;
     this.#file = file;
     this.#tracker = tracker;
     const bytes = blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
     this.#pages = new BasePages(RAM_BLOCK, file.fd, bytes, []);
     this.#sent = new Uint8Array(pagesOf(bytes));
+    this.#written = new Uint8Array(pagesOf(bytes));
+  }
+
+  /** Of memory that is tracked: `written` is to be called with all that is found written from now on. */
+  static async tracked(ram_path: string, blocks: readonly BlockSize[]): Promise<BaseAhead> {
+    return new BaseAhead(blocks, await open(ram_path, "r"), undefined);
+  }
+
+  /** These pages were written, at the latest by now: what was sent of them before counts no more. */
+  written(runs: readonly PageRun[]): void {
+    for (const { block, first, count } of runs) {
+      if (block !== RAM_BLOCK) continue;
+      for (let page = first; page < first + count; page += 1) if (this.#sent[page] !== NEVER) this.#written[page] = 1;
+    }
   }
 
   static async open(options: {
@@ -76,7 +93,7 @@ export class BaseAhead {
       if (whole.length === 0) continue;
       // Who asks twice keeps whichever came first: then nothing is known of the page.
       for (const i of whole.keys()) this.#sent[run.first + i] = this.#sent[run.first + i] === NEVER ? ONCE : UNCLEAR;
-      const learnt = this.#tracker.learn(RAM_BLOCK, run.first, Buffer.concat(whole.map((bytes) => bytes ?? ZEROS)));
+      const learnt = this.#tracker?.learn(RAM_BLOCK, run.first, Buffer.concat(whole.map((bytes) => bytes ?? ZEROS)));
       send(run.block, run.first, whole);
       await learnt;
     }
@@ -91,10 +108,7 @@ export class BaseAhead {
 
   /** Pages that were sent and are not what they were; the guest stands still. To be called once, after `stop`. */
   async changed(): Promise<ChangedRuns> {
-    const changed = Uint8Array.from(this.#sent, (sent) => (sent === UNCLEAR ? 1 : 0));
-    for (const { first, count } of (await this.#tracker.find("sure")).runs) {
-      for (let page = first; page < first + count; page += 1) if (this.#sent[page] !== NEVER) changed[page] = 1;
-    }
+    const changed = this.#tracker === undefined ? this.#written : await this.#compared(this.#tracker);
     const runs: [number, number][] = [];
     for (const [page, is] of changed.entries()) {
       const last = runs.at(-1);
@@ -105,7 +119,15 @@ export class BaseAhead {
     return { [RAM_BLOCK]: runs };
   }
 
+  async #compared(tracker: PagescanTracker): Promise<Uint8Array> {
+    const changed = Uint8Array.from(this.#sent, (sent) => (sent === UNCLEAR ? 1 : 0));
+    for (const { first, count } of (await tracker.find("sure")).runs) {
+      for (let page = first; page < first + count; page += 1) if (this.#sent[page] !== NEVER) changed[page] = 1;
+    }
+    return changed;
+  }
+
   async close(): Promise<void> {
-    await this.#tracker[Symbol.asyncDispose]().catch(() => undefined);
+    await this.#tracker?.[Symbol.asyncDispose]().catch(() => undefined);
   }
 }

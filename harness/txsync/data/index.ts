@@ -1,6 +1,7 @@
 /** The data plane: pages, base, records, log and restored memory, in a thread of its own. */
 export { type DataClient, DataThread } from "./client.ts";
 export {
+  type Ahead,
   decodePackage,
   encodePackage,
   type KeptPackage,
@@ -9,6 +10,7 @@ export {
   savePackage,
 } from "./kept-package.ts";
 export type {
+  AheadOffer,
   BaseOf,
   DataCalls,
   DataConfig,

@@ -30,10 +30,22 @@ const packages: fc.Arbitrary<Package> = fc.record(
       ),
     ),
     bytes_per_s: fc.nat(2 ** 40),
+    ahead: fc.record(
+      {
+        base: fc.string({ maxLength: 64 }),
+        stale: fc.dictionary(fc.constantFrom("ram0", "pc.bios"), fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1 }))), {
+          noNullPrototype: true,
+        }),
+      },
+      { noNullPrototype: true },
+    ),
     preamble: bytes(0),
     packaged: bytes(1),
   },
-  { noNullPrototype: true },
+  {
+    noNullPrototype: true,
+    requiredKeys: ["base", "machine", "ram_section_id", "blocks", "bytes_per_s", "preamble", "packaged"],
+  },
 );
 const SAMPLE: Package = {
   base: "b",

@@ -13,9 +13,21 @@ export interface Package {
   readonly blocks: readonly { readonly name: string; readonly bytes: number }[];
   /** Bound of the background push, bytes per second; 0 for none. */
   readonly bytes_per_s: number;
+  /** Where memory was copied ahead to the target, and its QEMU has the stream's beginning already. */
+  readonly ahead?: Ahead;
   readonly preamble: Buffer;
   readonly packaged: Buffer;
 }
+
+/** The base is what the target has under another name, but for some pages. */
+export interface Ahead {
+  readonly base: string;
+  /** By block, pages in a row (first, count), which have to come once more, or were never sent. Never empty. */
+  readonly stale: ChangedRuns;
+}
+
+/** By block, pages in a row: first, count. */
+export type ChangedRuns = Readonly<Record<string, readonly (readonly [number, number])[]>>;
 
 const LENGTHS_MAX = 128 * 2 ** 20;
 const headSchema = z.strictObject({
@@ -24,6 +36,12 @@ const headSchema = z.strictObject({
   ram_section_id: z.int(),
   blocks: z.array(z.strictObject({ name: z.string().max(255), bytes: z.int().min(0) })).max(4096),
   bytes_per_s: z.number().min(0),
+  ahead: z.exactOptional(
+    z.strictObject({
+      base: z.string().max(64),
+      stale: z.record(z.string().max(255), z.array(z.tuple([z.int().min(0), z.int().min(1)]).readonly()).readonly()),
+    }),
+  ),
   preamble_bytes: z.int().min(0).max(LENGTHS_MAX),
 });
 

@@ -53,7 +53,7 @@ export class DataPlane implements DataShell {
     });
     this.#source = new SourceStore(this);
     this.#target = new TargetStore(this);
-    this.#sender = new RecordSender(this);
+    this.#sender = new RecordSender(this, (bytes) => this.#target.spent(bytes));
     this.#handlers = this.#calls();
     port.on("message", (asked: ToData) => void this.#asked(asked));
   }
@@ -86,6 +86,7 @@ export class DataPlane implements DataShell {
       },
       notHeard: ({ peer }) => this.peers.notHeard(peer),
       load: ({ path, package: what, hold }) => target.load(path, bufferOf(what), hold),
+      prepareAhead: (offer) => target.prepareAhead(offer),
       recover: ({ path, package: what }) => target.recover(path, bufferOf(what)),
       route: ({ route }) => target.setRoute(route),
       tellArrived: ({ on }) => target.tellArrived(on),
@@ -96,6 +97,8 @@ export class DataPlane implements DataShell {
       copyAhead: async ({ pid, blocks, share, most_ms }) => ({
         share: await source.copyAhead(pid, blocks, share, most_ms),
       }),
+      pushAhead: (what) => source.pushAhead(what),
+      finishAhead: () => source.finishAhead(),
       giveUpAhead: () => source.giveUpAhead(),
       stopAhead: () => source.stopAhead(),
       haveBase: ({ small, ...base }) =>
@@ -161,6 +164,13 @@ export class DataPlane implements DataShell {
       case "base-held":
         this.#source.baseHeld(note);
         this.#target.baseHeld(note);
+        return;
+      case "ahead-offered":
+        if (from !== "source" || this.config.role !== "target") return;
+        this.tell({ kind: "ahead-offered", offer: { ...note } });
+        return;
+      case "ahead-ready":
+        if (from === "target") this.#source.aheadReady(note);
         return;
       case "log-refused":
         this.#source.refused(note.question, note.why);

@@ -14,6 +14,7 @@ import type { Spool } from "../dirty/spool.ts";
 import type { ModifiedSet, OutputFrame, RecordBlock } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import type { Package } from "./kept-package.ts";
+import type { Finished, Rounds } from "./memory-ahead.ts";
 
 /**
  * What the two threads of an agent say to each other. The control plane (agent/) has the core, QMP, votes and leases and
@@ -55,6 +56,14 @@ export interface BaseOf {
   readonly blocks: readonly BlockSize[];
 }
 
+/** Memory that a source would send ahead. */
+export interface AheadOffer extends BaseOf {
+  /** As QEMU names it in its stream. */
+  readonly machine: string;
+  /** Which time it is offered. */
+  readonly turn: number;
+}
+
 export interface RestoredMemory {
   readonly device_state: Uint8Array;
   /** Content of the blocks that are in no file. */
@@ -80,6 +89,11 @@ export interface DataCalls {
   notHeard: (what: { readonly peer: Role }) => void;
 
   // ---- target
+  /**
+   * The QEMU that waits on this socket gets the stream's beginning, and the source is told that pages may come under this
+   * name; where that was done before, told once more.
+   */
+  prepareAhead: (what: AheadOffer & { readonly path: string }) => void;
   /** Feeds QEMU the stream's beginning and the package, over the socket on which it waits. */
   load: (what: { readonly path: string; readonly package: Package; readonly hold: boolean }) => void;
   /** QEMU's recovery handshake, on the socket on which it waits for it. */
@@ -106,6 +120,23 @@ export interface DataCalls {
     readonly share: number;
     readonly most_ms: number;
   }) => { readonly share: number };
+  /** Copies a running guest's memory to the target, in rounds, until little is left or time is up. */
+  pushAhead: (what: {
+    readonly pid: number;
+    readonly blocks: readonly LocatedBlock[];
+    readonly folder: string;
+    readonly shim_status_path: string;
+    /** As QEMU names it in its stream. */
+    readonly machine: string;
+    readonly bytes_per_s: number;
+    /** Whether memory goes to the target; else a share of it goes to the escrow alone, which is waited for. */
+    readonly memory: boolean;
+    /** Of the base, to the escrow; 0: nothing is copied ahead, to nobody. */
+    readonly share: number;
+    readonly most_ms: number;
+  }) => ({ readonly tracked: true } & Rounds) | { readonly tracked: false; readonly why: string };
+  /** The guest stands still: what the target lacks, and the content of the blocks that are in no file. */
+  finishAhead: (what: object) => Finished;
   giveUpAhead: (what: object) => void;
   /** The guest stands still: when this returns nothing of what was copied ahead is read any more. */
   stopAhead: (what: object) => void;
@@ -153,7 +184,9 @@ export type DataEvent =
   | { readonly kind: "feed-closed"; readonly why: string }
   | { readonly kind: "covered"; readonly covered: boolean }
   | { readonly kind: "arrived"; readonly block: string; readonly first: number; readonly content: Uint8Array }
-  | { readonly kind: "base-complete" };
+  | { readonly kind: "base-complete" }
+  /** Target: the source would send memory ahead. */
+  | { readonly kind: "ahead-offered"; readonly offer: AheadOffer };
 
 /** As messages between the threads. */
 export type ToData = { readonly id: number; readonly call: keyof DataCalls; readonly what: unknown };

@@ -30,6 +30,7 @@ interface UnderWay {
  */
 export class RecordSender {
   readonly #shell: DataShell;
+  readonly #onSent: (bytes: number) => void;
   #now: UnderWay | undefined;
   #stream = 0;
   /** The record that the escrow said to have, and over which connection it had gone there. */
@@ -38,8 +39,10 @@ export class RecordSender {
   /** The record of which half was said to be on its way: once, however often it is sent. */
   #half: TakenRecord | undefined;
 
-  constructor(shell: DataShell) {
+  /** @param onSent told of every piece, bytes */
+  constructor(shell: DataShell, onSent: (bytes: number) => void = () => undefined) {
     this.#shell = shell;
+    this.#onSent = onSent;
   }
 
   send(record: TakenRecord): void {
@@ -122,6 +125,7 @@ export class RecordSender {
       const piece = encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [bytes] });
       if (!peers.sendData("escrow", "bulk", piece)) return;
       first = false;
+      this.#onSent(bytes.length);
       this.#moves(record);
       if (!last && pages > 0) this.#sending(record, pages);
       await turn();

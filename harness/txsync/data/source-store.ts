@@ -1,5 +1,6 @@
 import { closeSync, existsSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
@@ -7,20 +8,27 @@ import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { Role } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
-import { decodeRequest, encodePages } from "../pages/page-frames.ts";
+import { decodeRequest, encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
 import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { type DataChannel, type DataShell, log, sendTargetPages } from "./data-shell.ts";
+import type { Ahead } from "./kept-package.ts";
 import { EscrowSilentError, LogReader } from "./log-reader.ts";
-import type { BaseOf, RestoredMemory } from "./protocol.ts";
+import { type Finished, MemoryAhead } from "./memory-ahead.ts";
+import type { BaseOf, DataCalls, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
+import { Rate } from "./rate.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 type HaveBase = BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean };
 
 /** So much may wait to be sent before more is read. */
 const BACKLOG_BYTES = 2 << 20;
+/** Of the rate, for the escrow's copy of the base while memory goes to the target: the VM's way goes before its safety net. */
+const BEHIND_SHARE = 0.1;
+/** Of what the target lacks at switchover, so much goes to it unasked: it is what the guest used last. */
+const PUSHED_PAGES = 512;
 
 /** Where the source keeps its base: the file that was the guest's RAM, under another name. */
 export function basePath(memory_folder: string): string {
@@ -42,7 +50,13 @@ export class SourceStore {
   #serving = false;
   #comparing = false;
   #ahead: BaseAhead | undefined;
+  #memory: MemoryAhead | undefined;
+  /** Bounds what goes out of here, where the agents switch over; of it, what the escrow gets. */
+  readonly #rate = new Rate(0);
+  readonly #behind = new Rate(0);
   #ahead_given_up = false;
+  /** What the target lacked when the guest stood still, until it was sent some of it. */
+  #stale: Ahead["stale"] | undefined;
   /** The present base is what was copied ahead but for these; until the escrow has heard of it. */
   #changed: { readonly from: string; readonly runs: ChangedRuns } | undefined;
   #held: BaseHeld | undefined;
@@ -69,15 +83,75 @@ export class SourceStore {
     const ahead = await BaseAhead.open({ ram_path, pagescan, pid, blocks });
     this.#ahead = ahead;
     this.offer();
-    const held = (): number => (this.#held?.base === ahead.base ? this.#held.share : 0);
+    return await this.#untilHeld(share, most_ms);
+  }
+
+  /** @returns the share that the escrow has, perhaps less than was waited for */
+  async #untilHeld(share: number, most_ms: number): Promise<number> {
+    const held = (): number => (this.#held?.base === this.#ahead?.base ? (this.#held?.share ?? 0) : 0);
     await waitFor({ what: "the escrow to have a part of the base", timeout_ms: most_ms, interval_ms: 5 }, () =>
       this.#ahead_given_up || held() >= share ? true : undefined,
     ).catch(() => undefined);
     return held();
   }
 
+  /**
+   * Memory of the running guest to the target, in rounds, and to the escrow behind it.
+   * @returns what is left; or why nothing was begun: nobody can say here which pages change
+   */
+  async pushAhead(what: Parameters<DataCalls["pushAhead"]>[0]): Promise<ReturnType<DataCalls["pushAhead"]>> {
+    const { bytes_per_s, memory: to_target, share, machine, most_ms, ...rest } = what;
+    const { ram_path, pagescan } = this.#shell.config;
+    this.#ahead_given_up = false;
+    this.#rate.bytes_per_s = bytes_per_s;
+    this.#behind.bytes_per_s = bytes_per_s * (to_target ? BEHIND_SHARE : 1);
+    const memory = await MemoryAhead.open(this.#shell, this.#rate, { ...rest, ram_path, pagescan });
+    if (typeof memory === "string") return { tracked: false, why: memory };
+    this.#memory = memory;
+    try {
+      if (this.#ahead_given_up) throw new UserError("the migration was given up");
+      if (share > 0) {
+        const ahead = await BaseAhead.tracked(ram_path, memory.blocks);
+        memory.onChanged = (runs) => ahead.written(runs);
+        this.#ahead = ahead;
+        this.offer();
+      }
+      await memory.offer(machine);
+      if (to_target && share > 0) return { tracked: true, ...(await memory.send(most_ms)) };
+      if (share > 0) await this.#untilHeld(share, most_ms);
+      return { tracked: true, rounds: 0, sent_pages: 0, sent_bytes: 0, left_pages: memory.pages_total };
+    } catch (error) {
+      await this.giveUpAhead();
+      throw error;
+    } finally {
+      this.#behind.bytes_per_s = bytes_per_s;
+    }
+  }
+
+  aheadReady(note: Extract<Note, { kind: "ahead-ready" }>): void {
+    this.#memory?.ready(note);
+  }
+
+  /** The guest stands still: what the target lacks. Nothing of what was copied ahead is read any more when this returns. */
+  async finishAhead(): Promise<Finished> {
+    const memory = this.#memory;
+    if (memory === undefined) throw new UserError("no memory was copied ahead");
+    try {
+      const [finished] = await Promise.all([memory.finish(), this.#ahead?.stop()]);
+      this.#stale = finished.ahead.stale;
+      return finished;
+    } finally {
+      this.#memory = undefined;
+      void memory.close();
+    }
+  }
+
   async giveUpAhead(): Promise<void> {
     this.#ahead_given_up = true;
+    const memory = this.#memory;
+    this.#memory = undefined;
+    this.#stale = undefined;
+    await memory?.close();
     const ahead = this.#ahead;
     this.#ahead = undefined;
     await ahead?.stop();
@@ -106,7 +180,28 @@ export class SourceStore {
     if (this.#pages !== undefined || this.#base === undefined || !existsSync(this.#path)) return;
     this.#file = openSync(this.#path, "r");
     this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.#path).size, this.#base.small);
+    this.#push(this.#pages, this.#base.base);
     this.offer();
+  }
+
+  /** A target whose QEMU loads the package need not ask for what it is sure to need. Whatever gets lost it asks for. */
+  #push(pages: BasePages, base: string): void {
+    let left = PUSHED_PAGES;
+    for (const [block, runs] of Object.entries(this.#stale ?? {})) {
+      for (const [begin, length] of runs) {
+        for (let first = begin; first < begin + length && left > 0; ) {
+          const count = Math.min(left, RUN_PAGES_MAX, begin + length - first);
+          const whole = upToFirstMissing(pages.read({ block, first, count }));
+          if (whole.length === 0) break;
+          const frame = encodePages({ by: "target", base, block, first, pages: whole });
+          this.#went("target", frame);
+          this.#shell.peers.sendData("target", "bulk", frame);
+          first += whole.length;
+          left -= whole.length;
+        }
+      }
+    }
+    this.#stale = undefined;
   }
 
   stopServing(): void {
@@ -165,10 +260,13 @@ export class SourceStore {
     const { peers } = this.#shell;
     // What somebody waits for is answered at once; the rest no faster than it is taken.
     if (channel === "bulk") await peers.drained(from, "bulk", BACKLOG_BYTES);
+    if (by === "escrow") await this.#turnOfEscrow();
     if (this.#ahead?.base === base) {
-      await this.#ahead.serve(runs, (block, first, pages) =>
-        peers.sendData(from, "bulk", encodePages({ by, base, block, first, pages })),
-      );
+      await this.#ahead.serve(runs, (block, first, pages) => {
+        const frame = encodePages({ by, base, block, first, pages });
+        this.#went(by, frame);
+        peers.sendData(from, "bulk", frame);
+      });
       return;
     }
     if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
@@ -176,9 +274,25 @@ export class SourceStore {
       const whole = upToFirstMissing(this.#pages.read(run));
       if (whole.length === 0) continue;
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
+      this.#went(by, frame);
       if (by === "target") sendTargetPages(peers, from, frame);
       else peers.sendData(from, "bulk", frame);
     }
+  }
+
+  /** The target bounds itself, and goes first; the escrow's copy gets what is left. */
+  async #turnOfEscrow(): Promise<void> {
+    for (;;) {
+      const wait_ms = Math.max(this.#behind.wait_ms, this.#memory === undefined ? this.#rate.wait_ms : 0);
+      if (wait_ms <= 1) return;
+      await delay(wait_ms);
+    }
+  }
+
+  #went(by: Role, frame: readonly Uint8Array[]): void {
+    const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
+    this.#rate.count(bytes);
+    if (by === "escrow") this.#behind.count(bytes);
   }
 
   /** The base is not needed any more: the VM runs elsewhere, or in it, here. */

@@ -1,21 +1,24 @@
 import { linkSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { UserError } from "../../base/errors.ts";
+import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
-import { waitFor } from "../../base/wait.ts";
+import { waitFor, within } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import { beginning, MADE_RAM_SECTION_ID } from "../../qemu/stream/made-stream.ts";
 import type { PageRoute, Role } from "../core/index.ts";
+import type { PageRun } from "../dirty/pages.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
-import type { Note } from "../pages/notes.ts";
+import { encodeNote, type Note } from "../pages/notes.ts";
 import { decodePages, encodeRequest, type PageRequest } from "../pages/page-frames.ts";
-import { PageMap } from "../pages/page-map.ts";
+import { type BlockSize, PageMap, pagesOf } from "../pages/page-map.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { pagesIn, TargetFeed } from "../relay/feed.ts";
+import { AheadIntake, Holes } from "./ahead-intake.ts";
 import { BaseCopy } from "./base-copy.ts";
-import { type DataShell, sendTargetPages } from "./data-shell.ts";
-import type { Package } from "./kept-package.ts";
+import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
+import type { Ahead, Package } from "./kept-package.ts";
 import { LogReader } from "./log-reader.ts";
-import type { BaseOf, RestoredMemory } from "./protocol.ts";
+import type { AheadOffer, BaseOf, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
@@ -29,7 +32,11 @@ const RETRY_MS = 150;
 const SILENT_MS = 40;
 const ALL_PAGES_PING = 0x4645_7272;
 const LOADED_PING = 0x4645_7273;
+const BEGUN_PING = 0x4645_7274;
+const BEGUN_MS = 5_000;
 const PROGRESS_EVERY_MS = 20;
+/** Frames of pages that may come before the package that they belong to; more are asked for again. */
+const EARLY_MAX = 1024;
 
 /** The target's part: feeds QEMU the stream, gets it its pages; and, where its VM died, gets the base to restore from. */
 export class TargetStore {
@@ -37,6 +44,12 @@ export class TargetStore {
   #package: Package | undefined;
   #map: PageMap | undefined;
   #fetcher: PageFetcher | undefined;
+  /** What came, or comes, ahead of the VM. */
+  #intake: AheadIntake | undefined;
+  /** Pages of a base whose package is still on its way. */
+  readonly #early: Buffer[] = [];
+  #preparing: { readonly base: string; readonly prepared: Promise<void> } | undefined;
+  #holes: Holes | undefined;
   #feed: TargetFeed | undefined;
   #ticking: NodeJS.Timeout | undefined;
   #route: PageRoute = "direct";
@@ -61,13 +74,56 @@ export class TargetStore {
 
   // ---- the stream
 
+  /** The QEMU that waits gets the stream's beginning, once; then pages of that name may come. */
+  async prepareAhead(offer: AheadOffer & { readonly path: string }): Promise<void> {
+    if (this.#preparing?.base !== offer.base) {
+      if (this.#preparing !== undefined) throw new UserError("the QEMU that waits here is for another attempt");
+      this.#preparing = { base: offer.base, prepared: this.#prepare(offer) };
+    }
+    await this.#preparing.prepared;
+    const { base, turn } = offer;
+    const frames = this.#intake?.base === base ? this.#intake.frames : undefined;
+    // Taken no more: whoever offers gives up.
+    if (frames === undefined) return;
+    this.#shell.peers.sendData("source", "bulk", encodeNote({ kind: "ahead-ready", base, turn, frames }));
+  }
+
+  async #prepare({ path, base, blocks, machine }: BaseOf & { path: string; machine: string }): Promise<void> {
+    const begun = Promise.withResolvers<void>();
+    const feed = await this.#connect(path, { ram_section_id: MADE_RAM_SECTION_ID, blocks }, (value) => {
+      if (value === BEGUN_PING) begun.resolve();
+    });
+    feed.write(beginning({ machine, blocks }, BEGUN_PING));
+    await within({ what: "QEMU to read the stream's beginning", timeout_ms: BEGUN_MS }, begun.promise);
+    this.#intake = new AheadIntake(base, blocks, feed, this.#shell.config.ram_path);
+  }
+
   async load(path: string, what: Package, hold: boolean): Promise<void> {
     this.#package = what;
-    const feed = await this.#connect(path, what);
-    this.#begin(feed, new PageMap(what.blocks));
-    feed.write(what.preamble);
-    feed.write(what.packaged);
-    if (hold) feed.ping(LOADED_PING);
+    if (what.ahead === undefined) {
+      const feed = await this.#connect(path, what);
+      this.#begin(feed, new PageMap(what.blocks));
+      feed.write(what.preamble);
+      feed.write(what.packaged);
+      if (hold) feed.ping(LOADED_PING);
+      return;
+    }
+    const intake = this.#intake;
+    if (intake === undefined) throw new UserError("what was copied ahead is not here any more");
+    const { ahead } = what;
+    // The package goes another way than pages, and may be faster than the last of them.
+    await waitFor(
+      { what: "the last pages that were copied ahead", timeout_ms: this.#shell.config.lease_ms * 2, interval_ms: 1 },
+      () => (this.#intake === intake && intake.hasAllBut(ahead) ? true : undefined),
+    );
+    const commands = intake.settle(ahead);
+    this.#intake = undefined;
+    this.#begin(intake.feed, intake.map, intake.holes);
+    for (const command of commands) intake.feed.write(command);
+    intake.feed.write(what.packaged);
+    for (const payload of this.#early.splice(0)) this.pagesCame("source", payload);
+    if (hold) intake.feed.ping(LOADED_PING);
+    intake.close();
   }
 
   async recover(path: string, what: Package): Promise<{ readonly count: number; readonly total: number }> {
@@ -78,15 +134,20 @@ export class TargetStore {
     for (const [block, bitmap] of received) {
       for (const page of pagesIn(bitmap)) if (map.knows(block, page)) map.add(block, page);
     }
-    this.#begin(feed, map);
+    this.#begin(feed, map, what.ahead === undefined ? undefined : holesAfter(what.ahead, what.blocks, map));
     return { count: map.count, total: map.pages_total };
   }
 
-  async #connect(path: string, what: Package): Promise<TargetFeed> {
+  async #connect(
+    path: string,
+    what: Pick<Package, "ram_section_id" | "blocks">,
+    onPong: (value: number) => void = () => undefined,
+  ): Promise<TargetFeed> {
     const feed: TargetFeed = await TargetFeed.connect(path, {
       ram_section_id: what.ram_section_id,
       blocks: what.blocks,
       onPong: (value) => {
+        onPong(value);
         if (value === ALL_PAGES_PING) this.#shell.tell({ kind: "all-pages" });
         // Held still it never says that it runs.
         if (value === LOADED_PING) this.#shell.tell({ kind: "loaded" });
@@ -98,8 +159,9 @@ export class TargetStore {
     return feed;
   }
 
-  #begin(feed: TargetFeed, map: PageMap): void {
+  #begin(feed: TargetFeed, map: PageMap, holes?: Holes): void {
     this.#feed = feed;
+    this.#holes = holes;
     this.#map = map;
     this.#asked_all = false;
     this.#ended = false;
@@ -120,15 +182,32 @@ export class TargetStore {
     });
     this.#fetcher = fetcher;
     this.#setShare();
-    feed.onRequest = (run) => fetcher.want(run, performance.now());
+    feed.onRequest = (run) => this.#want(run, feed, fetcher);
     clearInterval(this.#ticking);
     this.#ticking = setInterval(() => this.#tick(), TICK_MS);
+  }
+
+  /** What QEMU waits for: asked for where it is; what came ahead and is not there is zeros, which nobody has to be asked for. */
+  #want({ block, first, count }: PageRun, feed: TargetFeed, fetcher: PageFetcher): void {
+    const now_ms = performance.now();
+    for (let page = first; page < first + count; page += 1) {
+      if (block === RAM_BLOCK && this.#holes?.has(page) === true) {
+        // Once: a page that comes twice is fatal for it.
+        this.#holes.remove(page);
+        feed.writePages([{ block, page, bytes: null }]);
+      } else fetcher.want({ block, first: page, count: 1 }, now_ms);
+    }
   }
 
   /** The sure way of finding changed pages has to know what the log has: the base, as it came. */
   #arrived(block: string, first: number, pages: readonly (Uint8Array | null)[]): void {
     const content = Buffer.concat(pages.map((bytes) => bytes ?? Buffer.alloc(PAGE_BYTES)));
     this.#shell.tell({ kind: "arrived", block, first, content });
+  }
+
+  /** A record takes its part of the rate, and goes before pages that nobody waits for. */
+  spent(bytes: number): void {
+    if (this.#package?.ahead !== undefined) this.#fetcher?.spent(bytes);
   }
 
   tellArrived(on: boolean): void {
@@ -190,19 +269,42 @@ export class TargetStore {
     const feed = this.#feed;
     this.#feed = undefined;
     this.#fetcher = undefined;
+    this.#forgetAhead();
     feed?.[Symbol.dispose]();
+  }
+
+  #forgetAhead(): void {
+    const intake = this.#intake;
+    this.#intake = undefined;
+    this.#preparing = undefined;
+    this.#early.splice(0);
+    intake?.feed[Symbol.dispose]();
+    intake?.close();
   }
 
   // ---- pages
 
   pagesCame(from: Role, payload: Buffer): void {
     const answer = decodePages(payload);
+    const intake = this.#intake;
+    if (intake !== undefined && answer.base === intake.base) {
+      try {
+        intake.take(answer);
+      } catch (error) {
+        log(this.#shell, `memory that came ahead was not taken: ${messageOf(error)}`);
+        this.#forgetAhead();
+      }
+      return;
+    }
     const fetching = this.#fetching;
     if (fetching !== undefined) {
       if (answer.base === fetching.base && !fetching.copy.complete) fetching.copy.answered(answer);
       return;
     }
-    if (answer.base !== this.#package?.base) return;
+    if (answer.base !== this.#package?.base || this.#feed === undefined) {
+      if (intake !== undefined && from === "source" && this.#early.length < EARLY_MAX) this.#early.push(payload);
+      return;
+    }
     if (from === "source") this.#source_heard_ms = performance.now();
     if (from === "escrow" && this.#route === "escrow" && this.#taken_over !== "served") {
       this.#taken_over = "served";
@@ -324,4 +426,21 @@ export class TargetStore {
     this.#reader?.abandon();
     this.#reader = undefined;
   }
+}
+
+/**
+ * After a recovery of QEMU's connection. Its account knows nothing of what was written ahead: ours says that it is there.
+ * What of it is asked for all the same is not, and so was zeros. The map gets all that came ahead.
+ */
+export function holesAfter({ stale }: Ahead, blocks: readonly BlockSize[], map: PageMap): Holes {
+  const holes = new Holes(blocks);
+  for (const { name, bytes } of blocks) {
+    const is_stale = new Uint8Array(pagesOf(bytes));
+    for (const [first, count] of stale[name] ?? []) is_stale.fill(1, first, first + count);
+    for (const [page, is] of is_stale.entries()) {
+      if (is === 1 || !map.add(name, page)) continue;
+      if (name === RAM_BLOCK) holes.add(page);
+    }
+  }
+  return holes;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readShimStatus } from "./shim-status.ts";
+import { readOwnDescriptor, readShimStatus } from "./shim-status.ts";
 
 const BEGUN = "api 9 wp 0\nregister 9 7f0000000000 1000 wp 0\nunregister 9 7f0000000000 1000\napi 12 wp 0\n";
 const GUEST = "register 12 7f1000000000 8000000 wp 0\nregister 12 7f2000000000 40000 wp 0\n";
@@ -25,4 +25,13 @@ test("whatever is missing is said", () => {
   expect(why(`${BEGUN}${GUEST}register 12 7f3000000000 1000 plain 22\n`)).toMatch(/1 of 3 ranges \(error 22\)/);
   const ended = "unregister 12 7f1000000000 8000000\nunregister 12 7f2000000000 40000\n";
   expect(why(BEGUN + GUEST + ended)).toMatch(/none any more/);
+});
+
+test("the descriptor that is there for us is the one of that process, and not one of QEMU's", () => {
+  const own = "own 41 900 0\nown 42 -1 1\n";
+  expect(readOwnDescriptor(own + BEGUN + GUEST, 41)).toBe(900);
+  expect(readOwnDescriptor(own, 42)).toMatch(/error 1.*Linux 6\.7/);
+  expect(readOwnDescriptor(own, 43)).toMatch(/without the preloaded library/);
+  expect(readOwnDescriptor(undefined, 41)).toMatch(/without the preloaded library/);
+  expect(readShimStatus(own + BEGUN + GUEST)).toMatchObject({ tracking: true, ranges: { length: 2 } });
 });

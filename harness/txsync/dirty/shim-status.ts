@@ -44,3 +44,16 @@ export function readShimStatus(text: string | undefined): ShimStatus {
   }
   return { tracking: true, ranges: all.map(({ start, bytes }) => ({ start, bytes })) };
 }
+
+/**
+ * Number of the descriptor that the preloaded library opened in process `pid` for whoever tracks it from outside.
+ * @returns the number, or why there is none
+ */
+export function readOwnDescriptor(text: string | undefined, pid: number): number | string {
+  const lines = (text ?? "").split("\n").map((line) => line.split(" "));
+  const own = lines.findLast(([what, whose]) => what === "own" && Number(whose) === pid);
+  if (own === undefined) return "QEMU runs without the preloaded library";
+  const [, , fd = "-1", error = "0"] = own;
+  if (Number(fd) >= 0) return Number(fd);
+  return `the kernel gave QEMU no userfaultfd with asynchronous write-protection (error ${error}): Linux 6.7 has one`;
+}

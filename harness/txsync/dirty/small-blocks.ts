@@ -2,7 +2,7 @@ import { open } from "node:fs/promises";
 import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
-import { openTracker } from "./tracker.ts";
+import { type DirtyTracker, openTracker } from "./tracker.ts";
 
 /** A RAM block that is in no file: its name, and its content as it stands. */
 export interface SmallBlock {
@@ -23,6 +23,16 @@ export async function readSmallBlocks(options: {
   const { pagescan, pid } = options;
   const blocks = options.blocks.filter((block) => block.where.kind === "process");
   await using tracker = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
+  return await readSmallBlocksBy(tracker, pid, blocks);
+}
+
+/** The same, by a tracker that is open. Of a guest that runs it is what each page was at some moment. */
+export async function readSmallBlocksBy(
+  tracker: Pick<DirtyTracker, "present">,
+  pid: number,
+  all: readonly LocatedBlock[],
+): Promise<SmallBlock[]> {
+  const blocks = all.filter((block) => block.where.kind === "process");
   await using memory = await open(`/proc/${pid}/mem`, "r");
   const small: SmallBlock[] = [];
   for (const { name, bytes, where } of blocks) {

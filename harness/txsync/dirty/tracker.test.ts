@@ -2,10 +2,10 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { readSpool, type SpoolBatch } from "./spool.ts";
-import { contentOf, GuestMemory } from "./testing/memory.ts";
+import { BLOCK_NAMES, contentOf, GuestMemory } from "./testing/memory.ts";
 import { buildNative, canBuildNative, type NativeTools } from "./testing/native.ts";
 import { Ordeal, type Seen, steps } from "./testing/ordeal.ts";
-import { openTracker, type TrackerOptions } from "./tracker.ts";
+import { openTracker, type PagescanTracker, type TrackerOptions } from "./tracker.ts";
 
 const RUNS = Number(process.env["FERRYMAN_ORDEALS"] ?? 30);
 
@@ -13,7 +13,7 @@ describe.skipIf(!canBuildNative())("the pages that changed, whatever happens mea
   let tools: NativeTools;
   beforeAll(() => {
     tools = buildNative();
-  });
+  }, 60_000);
   afterAll(() => tools[Symbol.dispose]());
 
   async function guestOf(): Promise<GuestMemory> {
@@ -91,5 +91,119 @@ describe.skipIf(!canBuildNative())("the pages that changed, whatever happens mea
     const fewer = { ...options, blocks: guest.blocks.slice(0, 1) };
     expect(await taken(fewer)).toBe(2);
     expect(await taken({ ...options, pid: other.pid, blocks: other.blocks })).toBe(0);
+  });
+
+  describe("tracking from outside", () => {
+    function optionsOf(guest: GuestMemory): TrackerOptions {
+      const { pid, blocks, folder, status_path: shim_status_path } = guest;
+      return { pagescan: tools.pagescan, pid, blocks, folder, shim_status_path };
+    }
+
+    async function foundBy(tracker: PagescanTracker, n: number): Promise<readonly string[]> {
+      await tracker.take(n, n - 1);
+      const { spool } = await tracker.collect();
+      const found: string[] = [];
+      for await (const { entries } of readSpool(spool, 64)) {
+        for (let at = 0; at < entries.length; at += 8)
+          found.push(`${BLOCK_NAMES[entries.readUInt32LE(at) & 1]}:${entries.readUInt32LE(at + 4)}`);
+      }
+      await tracker.release();
+      return found;
+    }
+
+    /** Memory in which nobody has registered anything: as of a QEMU that was only booted, with two pages in it. */
+    async function bootedGuest(): Promise<GuestMemory> {
+      const guest = await guestOf();
+      await guest.end();
+      await guest.write(0, 1, 1);
+      await guest.write(1, 2, 1);
+      return guest;
+    }
+
+    test("of a process that registered nothing every page is found that was written since", async ({ skip }) => {
+      await using guest = await bootedGuest();
+      await using tracker = await openTracker(optionsOf(guest));
+      const armed = await tracker.arm();
+      if (armed.mode === "sure") skip(`the kernel notes nothing here: ${tracker.why}`);
+      expect(armed.pages).toBe(guest.pages[0] + guest.pages[1]);
+      expect(tracker.why).toBe("tracked from outside");
+      await guest.write(0, 5, 3);
+      await guest.write(1, 1, 3);
+      expect(await foundBy(tracker, 1)).toEqual(["ram0:5", "pc.bios:1"]);
+      await guest.write(0, 1, 4);
+      expect(await foundBy(tracker, 2)).toEqual(["ram0:1"]);
+      expect(await foundBy(tracker, 3)).toEqual([]);
+    });
+
+    test("a look tells what changed since a number, and takes nothing away from the next take", async ({ skip }) => {
+      await using guest = await bootedGuest();
+      await using tracker = await openTracker(optionsOf(guest));
+      if ((await tracker.arm()).mode === "sure") skip("the kernel notes nothing here");
+      await guest.write(0, 5, 3);
+      expect(await tracker.look(1, 0)).toEqual([{ block: "ram0", first: 5, count: 1 }]);
+      await guest.write(0, 6, 3);
+      await guest.write(1, 2, 3);
+      const later = [
+        { block: "ram0", first: 6, count: 1 },
+        { block: "pc.bios", first: 2, count: 1 },
+      ];
+      expect(await tracker.look(2, 1)).toEqual(later);
+      expect(await tracker.look(3, 2)).toEqual([]);
+      expect(await tracker.look(4, 1)).toEqual(later);
+      expect(await foundBy(tracker, 5)).toEqual(["ram0:5", "ram0:6", "pc.bios:2"]);
+    });
+
+    test("whoever comes after goes on: what is noted is not thrown away", async ({ skip }) => {
+      await using guest = await bootedGuest();
+      {
+        await using first = await openTracker(optionsOf(guest));
+        if ((await first.arm()).mode === "sure") skip("the kernel notes nothing here");
+        expect(await foundBy(first, 1)).toEqual([]);
+      }
+      await guest.write(0, 6, 2);
+      await using second = await openTracker(optionsOf(guest));
+      expect(await second.arm()).toMatchObject({ mode: "quick", pages: 0 });
+      expect(await foundBy(second, 2)).toEqual(["ram0:6"]);
+    });
+
+    test("what QEMU itself has tracked is left to it until it has let go", async ({ skip }) => {
+      await using guest = await guestOf();
+      if (!guest.tracked) skip("the kernel notes nothing here");
+      await using tracker = await openTracker(optionsOf(guest));
+      await guest.place(0, 1, 1);
+      await guest.write(0, 1, 2);
+      expect(await tracker.arm()).toMatchObject({ mode: "quick", pages: 0 });
+      expect(await foundBy(tracker, 1)).toEqual(["ram0:1"]);
+      await guest.end();
+      expect((await tracker.arm("still")).pages).toBe(guest.pages[0] + guest.pages[1]);
+      await guest.write(0, 1, 3);
+      expect(await foundBy(tracker, 2)).toEqual(["ram0:1"]);
+    });
+
+    test("after a time without tracking everything that is there counts as changed", async ({ skip }) => {
+      await using guest = await bootedGuest();
+      await using tracker = await openTracker(optionsOf(guest));
+      if ((await tracker.arm()).mode === "sure") skip("the kernel notes nothing here");
+      expect(await foundBy(tracker, 1)).toEqual([]);
+      await tracker.disarm();
+      await guest.write(0, 1, 2);
+      await tracker.arm();
+      expect(await foundBy(tracker, 2)).toEqual(expect.arrayContaining(["ram0:1", "pc.bios:2"]));
+      expect(await foundBy(tracker, 3)).toEqual([]);
+    });
+
+    test("without a descriptor the way is the sure one, and that is said", async () => {
+      await using guest = await bootedGuest();
+      const { shim_status_path: _, ...options } = optionsOf(guest);
+      await using tracker = await openTracker(options);
+      const changes: string[] = [];
+      tracker.onModeChange = (mode, why) => changes.push(`${mode}: ${why}`);
+      expect(await tracker.arm()).toMatchObject({ mode: "sure", pages: 0 });
+      expect(changes).toEqual(["sure: pagescan: QEMU runs without the preloaded library"]);
+      await tracker.learn("ram0", 1, contentOf(1));
+      await tracker.learn("pc.bios", 2, contentOf(1));
+      await guest.write(0, 1, 2);
+      expect(await foundBy(tracker, 1)).toEqual(["ram0:1"]);
+    });
   });
 });

@@ -6,7 +6,7 @@ import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "./pages.ts";
 import { Pagescan, PagescanError } from "./pagescan.ts";
-import { readShimStatus } from "./shim-status.ts";
+import { readOwnDescriptor, readShimStatus } from "./shim-status.ts";
 import type { Spool } from "./spool.ts";
 
 /** The two ways to find changed pages, with the same answer; `quick` needs the preloaded shim and Linux 6.7. */
@@ -26,6 +26,14 @@ export interface TakenPages {
 export interface Lanes {
   readonly lane1: number;
   readonly lane2: number;
+}
+
+/** What came of `arm`. */
+export interface Armed {
+  readonly mode: FindMode;
+  /** Pages that were not tracked before: 0 where a tracker before this one, or QEMU itself, had it begun. */
+  readonly pages: number;
+  readonly arm_ms: number;
 }
 
 export interface CollectedPages {
@@ -50,11 +58,29 @@ export interface DirtyTracker extends AsyncDisposable {
   /** Called when the way changes by itself. */
   onModeChange: ((mode: FindMode, why: string) => void) | undefined;
   /**
+   * Has the kernel note what is written from now on, in any QEMU that was started with the preloaded library: one that
+   * was only booted, one that was restored, a target whose migration has completed. First this, then read the base.
+   * Where it is tracked already (by another tracker before this one; by QEMU itself, until its migration has completed)
+   * that is left as it is. Where the kernel refuses, the way is `sure` from then on, which has to `learn` what the base is
+   * read as; a later `arm` may be luckier.
+   * @param guest "still": it has not run since the last `take`, and nothing was missed. Else, where a take was made
+   *   before, or the memory tracked, and it is not now, every page that is there counts as changed.
+   */
+  arm(guest?: "running" | "still"): Promise<Armed>;
+  /** Ends that: a guest that nobody looks at pays nothing. What was noted and not taken is lost. */
+  disarm(): Promise<void>;
+  /**
    * While the guest is stopped: finds the changed pages of all RAM blocks, gives them the number n, and copies aside
    * every page whose number is greater than `since`: 0 for all that ever changed. A transaction that comes to nothing
    * has to be told to nobody: what it found is in every later one that begins before it.
    */
   take(n: number, since: number): Promise<TakenPages>;
+  /**
+   * Which pages changed after transaction `since`; what is found now has the number n. The guest may run, nothing is
+   * copied, and a later `take` has it all the same. Needs the quick way.
+   * @throws PagescanError "untracked" where the kernel does not say
+   */
+  look(n: number, since: number): Promise<readonly PageRun[]>;
   /** While the guest runs: the pages that `take` copied. To be called once after every `take`. */
   collect(): Promise<CollectedPages>;
   /** The spool was read, or will not be. */
@@ -75,7 +101,7 @@ export interface TrackerOptions {
   readonly pagescan: string;
   readonly pid: number;
   readonly blocks: readonly LocatedBlock[];
-  /** `auto` begins with the quick way and changes to the sure way, for good, when the kernel says it does not track. */
+  /** `auto` begins with the quick way and changes to the sure way when the kernel says it does not track. */
   readonly prefer?: "auto" | "sure";
   /**
    * Folder on a tmpfs that lives as long as that process: for the modified table, which a later tracker of the same
@@ -111,11 +137,12 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
       }
     }
     const folder = options.folder;
+    let last = 0;
     if (folder !== undefined) {
-      await scan.request(`modified ${join(folder, "modified")}`);
+      last = (await scan.request(`modified ${join(folder, "modified")}`)).fields["last"] ?? 0;
       await scan.request(`spool ${spoolPaths(folder).content_path}`);
     }
-    return new PagescanTracker(scan, options);
+    return new PagescanTracker(scan, options, last);
   } catch (error) {
     await scan[Symbol.asyncDispose]();
     if (error instanceof PagescanError) throw new UserError(`cannot look at QEMU's memory: ${error.message}`);
@@ -131,17 +158,25 @@ export class PagescanTracker implements DirtyTracker {
   readonly #blocks: readonly LocatedBlock[];
   readonly #names: readonly string[];
   readonly #shim_status_path: string | undefined;
+  readonly #pid: number;
+  readonly #prefer: "auto" | "sure";
   #mode: FindMode;
   readonly #folder: string | undefined;
   #why: string;
   #held = false;
   onModeChange: ((mode: FindMode, why: string) => void) | undefined;
 
-  constructor(scan: Pagescan, options: TrackerOptions) {
+  /** The greatest number that a page had when this tracker was opened. */
+  readonly last: number;
+
+  constructor(scan: Pagescan, options: TrackerOptions, last = 0) {
+    this.last = last;
     this.#scan = scan;
     this.#blocks = options.blocks;
     this.#names = options.blocks.map((block) => block.name);
     this.#shim_status_path = options.shim_status_path;
+    this.#pid = options.pid;
+    this.#prefer = options.prefer ?? "auto";
     this.#mode = options.prefer === "sure" ? "sure" : "quick";
     this.#why = options.prefer === "sure" ? "asked for" : "not refused so far";
     this.#folder = options.folder;
@@ -162,6 +197,32 @@ export class PagescanTracker implements DirtyTracker {
   /** Names of the blocks that are in no file. */
   get small_blocks(): readonly string[] {
     return this.#blocks.filter(({ where }) => where.kind === "process").map(({ name }) => name);
+  }
+
+  async arm(guest: "running" | "still" = "running"): Promise<Armed> {
+    if (this.#prefer === "sure") return { mode: "sure", pages: 0, arm_ms: 0 };
+    try {
+      const { fields } = await this.#scan.request(`arm ${await this.#descriptor()} ${guest}`);
+      if (this.#mode === "sure") this.#change("quick", "tracked from outside");
+      this.#why = "tracked from outside";
+      return { mode: "quick", pages: fields["pages"] ?? 0, arm_ms: (fields["took_us"] ?? 0) / 1000 };
+    } catch (error) {
+      if (!(error instanceof PagescanError) || error.reason !== "untracked") throw error;
+      this.#change("sure", error.message);
+      return { mode: "sure", pages: 0, arm_ms: 0 };
+    }
+  }
+
+  async disarm(): Promise<void> {
+    await this.#scan.request(`disarm ${await this.#descriptor()}`);
+  }
+
+  async #descriptor(): Promise<number> {
+    const path = this.#shim_status_path;
+    const text = path === undefined ? undefined : await readFile(path, "utf8").catch(() => undefined);
+    const own = readOwnDescriptor(text, this.#pid);
+    if (typeof own === "string") throw new PagescanError("untracked", own);
+    return own;
   }
 
   async take(n: number, since: number): Promise<TakenPages> {
@@ -200,9 +261,17 @@ export class PagescanTracker implements DirtyTracker {
   async #fallBack(message: string): Promise<void> {
     const path = this.#shim_status_path;
     const status = path === undefined ? undefined : readShimStatus(await readFile(path, "utf8").catch(() => undefined));
-    this.#mode = "sure";
-    this.#why = status?.tracking === false ? `${message} (${status.why})` : message;
-    this.onModeChange?.("sure", this.#why);
+    this.#change("sure", status?.tracking === false ? `${message} (${status.why})` : message);
+  }
+
+  #change(mode: FindMode, why: string): void {
+    this.#mode = mode;
+    this.#why = why;
+    this.onModeChange?.(mode, why);
+  }
+
+  async look(n: number, since: number): Promise<readonly PageRun[]> {
+    return this.#runs((await this.#scan.request(`look ${n} ${since}`)).binary);
   }
 
   async collect(): Promise<CollectedPages> {

@@ -562,3 +562,32 @@ describe("a page fetcher when nothing goes wrong", () => {
     expect([map.count, got]).toEqual([2, [148]]);
   });
 });
+
+it("what goes before the background takes its part of the rate, and the background does not starve for it", () => {
+  const map = new PageMap([{ name: "ram0", bytes: 4000 * PAGE_BYTES }]);
+  let asked = 0;
+  const fetcher = new PageFetcher({
+    map,
+    order: "ascending",
+    window_pages: 4000,
+    bytes_per_s: 1000 * PAGE_BYTES,
+    retry_ms: 10_000,
+    ask: (runs) => {
+      asked += runs.reduce((sum, { count }) => sum + count, 0);
+      return true;
+    },
+    deliver: () => undefined,
+  });
+  fetcher.tick(0);
+  for (let at_ms = 2; at_ms <= 1000; at_ms += 2) {
+    // As much again goes out beside it.
+    fetcher.spent(PAGE_BYTES);
+    fetcher.tick(at_ms);
+  }
+  expect(asked).toBeGreaterThan(350);
+  expect(asked).toBeLessThan(600);
+  const before = asked;
+  fetcher.spent(1e12);
+  for (let at_ms = 1002; at_ms <= 1400; at_ms += 2) fetcher.tick(at_ms);
+  expect(asked - before).toBeGreaterThan(150);
+});

@@ -26,6 +26,8 @@ export interface FetcherOptions {
 
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
+/** What others used of the rate is made up for within this time, in seconds: the background does not starve for one long record. */
+const DEBT_S = 0.1;
 /** Wanted pages in one request. */
 const WANTED_PAGES_MAX = 256;
 
@@ -53,6 +55,12 @@ export class PageFetcher {
 
   constructor(options: FetcherOptions) {
     this.#options = options;
+  }
+
+  /** Something that goes before the background used so much of the same rate. */
+  spent(bytes: number): void {
+    const { bytes_per_s } = this.#options;
+    this.#allowance = Math.max(this.#allowance - bytes, -bytes_per_s * DEBT_S);
   }
 
   /** No background while it is paused; wanted pages are asked for all the same. */

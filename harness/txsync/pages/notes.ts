@@ -31,6 +31,19 @@ const schema = z.discriminatedUnion("kind", [
     final: z.boolean(),
     changed: z.record(z.string().max(255), z.array(z.tuple([count, count])).max(CHANGED_RUNS_MAX)),
   }),
+  /** Source to target: pages of a VM that still runs here are to come under this name, for a QEMU that waits. */
+  z.strictObject({
+    kind: z.literal("ahead-offered"),
+    base: z.string().max(64),
+    machine: z.string().max(256),
+    blocks,
+    turn: count,
+  }),
+  /**
+   * Target to source: its QEMU has the stream's beginning, and pages may come; so many frames of them have been taken. To
+   * the offer of this turn, which came over the connection that is used from now on.
+   */
+  z.strictObject({ kind: z.literal("ahead-ready"), base: z.string().max(64), turn: count, frames: count }),
   /** Escrow to everybody: what it has of that base. `from`: all pages of the block at and above this one. */
   z.strictObject({
     kind: z.literal("base-held"),

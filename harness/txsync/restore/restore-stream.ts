@@ -1,11 +1,8 @@
-import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { RECORD } from "../../qemu/stream/format.ts";
+import { configuration, deviceSections, MADE_RAM_SECTION_ID } from "../../qemu/stream/made-stream.ts";
 import { be32, type PageToWrite, ramPart, ramStart, STREAM_HEADER } from "../../qemu/stream/writer.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-
-/** Any number that no device section has: QEMU numbers them from 0. */
-const RAM_SECTION_ID = 0x4665_7272;
 
 export interface RestoreStream {
   /** Machine type as QEMU names it in its configuration section: `pc-q35-7.2`. */
@@ -28,23 +25,11 @@ export interface RestoreStream {
  */
 export function* restoreStream(what: RestoreStream): Generator<Uint8Array> {
   yield STREAM_HEADER;
-  const machine = Buffer.from(what.machine);
-  yield Buffer.concat([Buffer.of(RECORD.configuration), be32(machine.length), machine]);
-  yield ramStart(RAM_SECTION_ID, what.blocks);
-  yield* ramPart(RAM_SECTION_ID, [...pagesOf(what.blocks, what.small)], RECORD.sectionEnd);
+  yield configuration(what.machine);
+  yield ramStart(MADE_RAM_SECTION_ID, what.blocks);
+  yield* ramPart(MADE_RAM_SECTION_ID, [...pagesOf(what.blocks, what.small)], RECORD.sectionEnd);
   yield deviceSections(what.device_state);
   yield Buffer.concat([Buffer.of(RECORD.eof, RECORD.description), be32(0)]);
-}
-
-/** The sections without header and end mark, of which the stream has its own. */
-function deviceSections(device_state: Buffer): Buffer {
-  if (!device_state.subarray(0, STREAM_HEADER.length).equals(STREAM_HEADER) || device_state.at(-1) !== RECORD.eof) {
-    throw new UserError(
-      `the device state of ${device_state.length} bytes is not a whole one: it begins with ` +
-        `${device_state.toString("hex", 0, 8)} and ends with ${device_state.toString("hex", device_state.length - 1)}`,
-    );
-  }
-  return device_state.subarray(STREAM_HEADER.length, -1);
 }
 
 function* pagesOf(blocks: RestoreStream["blocks"], small: readonly SmallBlock[]): Generator<PageToWrite> {

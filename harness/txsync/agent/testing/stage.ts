@@ -315,6 +315,8 @@ export function configOf(role: Role, folder: string, changes: Partial<AgentConfi
     epoch_ms: 100,
     durability: "host",
     log_sync: "memory",
+    switchover_by: "qemu",
+    memory_ahead: true,
     base_ahead: 0,
     base_ahead_ms: 0,
     keep_log: false,

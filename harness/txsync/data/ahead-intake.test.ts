@@ -1,0 +1,139 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import type { PageToWrite } from "../../qemu/stream/writer.ts";
+import { PageMap } from "../pages/page-map.ts";
+import type { TargetFeed } from "../relay/feed.ts";
+import { AheadIntake } from "./ahead-intake.ts";
+import type { ChangedRuns } from "./kept-package.ts";
+import { holesAfter } from "./target-store.ts";
+
+const RAM_PAGES = 40;
+const SMALL = "pc.bios";
+const BLOCKS = [
+  { name: RAM_BLOCK, bytes: RAM_PAGES * PAGE_BYTES },
+  { name: SMALL, bytes: 4 * PAGE_BYTES },
+];
+let root: string;
+let count = 0;
+beforeAll(() => {
+  root = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "ahead-test-"));
+});
+afterAll(() => rmSync(root, { recursive: true, force: true }));
+
+function intake(): { intake: AheadIntake; path: string; streamed: PageToWrite[] } {
+  count += 1;
+  const path = join(root, `ram-${count}`);
+  writeFileSync(path, "");
+  truncateSync(path, RAM_PAGES * PAGE_BYTES);
+  const streamed: PageToWrite[] = [];
+  const feed = { writePages: (pages: readonly PageToWrite[]) => void streamed.push(...pages) };
+  return { intake: new AheadIntake("a", BLOCKS, feed as unknown as TargetFeed, path), path, streamed };
+}
+
+const pageOf = (fill: number): Buffer | null => (fill === 0 ? null : Buffer.alloc(PAGE_BYTES, fill));
+
+/** Pages that a discard command names: "block:page". */
+function named(commands: readonly Buffer[]): string[] {
+  return commands.flatMap((command) => {
+    const data = command.subarray(5);
+    const name = data.toString("latin1", 2, 2 + data.readUInt8(1));
+    const pages: string[] = [];
+    for (let at = 3 + name.length; at < data.length; at += 16) {
+      const first = Number(data.readBigUInt64BE(at)) / PAGE_BYTES;
+      for (let i = 0; i < Number(data.readBigUInt64BE(at + 8)) / PAGE_BYTES; i += 1) pages.push(`${name}:${first + i}`);
+    }
+    return pages;
+  });
+}
+
+const sends = fc.array(
+  fc.record({
+    block: fc.constantFrom(RAM_BLOCK, RAM_BLOCK, RAM_BLOCK, SMALL),
+    first: fc.nat(RAM_PAGES - 1),
+    fills: fc.array(fc.nat(3), { minLength: 1, maxLength: 12 }),
+  }),
+  { maxLength: 30 },
+);
+
+test("what was sent last is in the file or a hole, and what is stale is thrown away: never nothing", () => {
+  fc.assert(
+    fc.property(sends, fc.uniqueArray(fc.nat(RAM_PAGES - 1), { maxLength: 10 }), (all, changed) => {
+      const { intake: into, path, streamed } = intake();
+      const is = new Map<string, number>();
+      for (const { block, first, fills } of all) {
+        const most = block === RAM_BLOCK ? RAM_PAGES : 4;
+        const pages = fills.slice(0, Math.max(0, most - first));
+        if (pages.length === 0) continue;
+        into.take({ block, first, pages: pages.map(pageOf) });
+        for (const [i, fill] of pages.entries()) is.set(`${block}:${first + i}`, fill);
+      }
+      const everything = BLOCKS.flatMap(({ name, bytes }) =>
+        Array.from({ length: bytes / PAGE_BYTES }, (_, page) => [name, page] as const),
+      );
+      const stale = everything.filter(
+        ([name, page]) => !is.has(`${name}:${page}`) || (name === RAM_BLOCK && changed.includes(page)),
+      );
+      if (stale.length === 0) stale.push([RAM_BLOCK, 0]);
+      const runs: Record<string, [number, number][]> = {};
+      for (const [name, page] of stale) runs[name] = [...(runs[name] ?? []), [page, 1]];
+      expect(into.hasAllBut({ base: "a", stale: runs })).toBe(true);
+      const file = readFileSync(path);
+      const holes = new Set(
+        Array.from({ length: RAM_PAGES }, (_, page) => page).filter((page) => into.holes.has(page)),
+      );
+      const gone = named(into.settle({ base: "a", stale: runs }));
+      into.close();
+
+      expect(gone.length).toBeGreaterThan(0);
+      const is_stale = new Set(stale.map(([name, page]) => `${name}:${page}`));
+      expect(gone.filter((page) => !is_stale.has(page))).toEqual([]);
+      expect(into.map.pages_total - into.map.count).toBe(is_stale.size);
+      for (const [name, page] of everything) {
+        const key = `${name}:${page}`;
+        const fill = is.get(key);
+        expect(into.map.has(name, page)).toBe(!is_stale.has(key));
+        if (name !== RAM_BLOCK) continue;
+        const content = file.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
+        if (fill !== undefined) expect(content.equals(pageOf(fill) ?? Buffer.alloc(PAGE_BYTES))).toBe(true);
+        // What stays behind somewhere else than as a hole has to go before it comes once more.
+        if (is_stale.has(key) && fill !== undefined && !holes.has(page)) expect(gone).toContain(key);
+        if (is_stale.has(key)) expect(into.holes.has(page)).toBe(false);
+      }
+      const last = new Map(streamed.map(({ block, page, bytes }) => [`${block}:${page}`, bytes?.[0] ?? 0]));
+      for (const [key, fill] of is) if (key.startsWith(SMALL)) expect(last.get(key)).toBe(fill);
+    }),
+  );
+});
+
+test("nothing runs of what is not whole, of another attempt, or with nothing to come", () => {
+  const { intake: into } = intake();
+  into.take({ block: RAM_BLOCK, first: 0, pages: [pageOf(1), pageOf(2)] });
+  const stale: ChangedRuns = { [RAM_BLOCK]: [[3, RAM_PAGES - 3]], [SMALL]: [[0, 4]] };
+  // Page 2 was sent and did not come.
+  expect(into.hasAllBut({ base: "a", stale })).toBe(false);
+  expect(() => into.settle({ base: "a", stale })).toThrow(/38 pages|some were lost/);
+  expect(() => into.settle({ base: "b", stale })).toThrow(/another attempt/);
+  into.close();
+  const whole = intake().intake;
+  whole.take({ block: RAM_BLOCK, first: 0, pages: Array.from({ length: RAM_PAGES }, () => null) });
+  whole.take({ block: SMALL, first: 0, pages: Array.from({ length: 4 }, () => null) });
+  expect(() => whole.settle({ base: "a", stale: {} })).toThrow(/would not run/);
+  whole.close();
+});
+
+test("after a recovery our account counts: QEMU's knows nothing of what was written behind its back", () => {
+  // QEMU says that it has page 5, which came in post-copy, and the small block.
+  const map = new PageMap(BLOCKS);
+  map.add(RAM_BLOCK, 5);
+  for (let page = 0; page < 4; page += 1) map.add(SMALL, page);
+  const holes = holesAfter({ base: "a", stale: { [RAM_BLOCK]: [[5, 3]] } }, BLOCKS, map);
+  const missing = Array.from({ length: RAM_PAGES }, (_, page) => page).filter((page) => !map.has(RAM_BLOCK, page));
+  expect(missing).toEqual([6, 7]);
+  // Asked for and not stale: it is not in the file, so it is zeros; but what QEMU has is never sent again.
+  expect([4, 5, 6, 8].map((page) => holes.has(page))).toEqual([true, false, false, true]);
+});

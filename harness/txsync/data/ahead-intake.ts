@@ -1,0 +1,152 @@
+import { closeSync, openSync, writeSync, writevSync } from "node:fs";
+import { UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import { discard, type PageRange } from "../../qemu/stream/writer.ts";
+import type { PageAnswer } from "../pages/page-frames.ts";
+import { type BlockSize, PageMap, pagesOf } from "../pages/page-map.ts";
+import type { TargetFeed } from "../relay/feed.ts";
+import type { Ahead } from "./kept-package.ts";
+
+const ZEROS = Buffer.alloc(PAGE_BYTES);
+
+/**
+ * Pages that come before the VM does: main RAM is written straight into the file that a waiting QEMU has as its memory,
+ * the other blocks go to it as pages of its stream. What is all zeros stays a hole. QEMU's own account knows nothing of
+ * what was written behind its back: ours counts (harness/qemu/FACTS.md, "Memory ahead").
+ */
+export class AheadIntake {
+  readonly base: string;
+  /** Pages that are here as they were sent last. */
+  readonly map: PageMap;
+  readonly holes: Holes;
+  readonly feed: TargetFeed;
+  /** Frames of pages that were taken. */
+  frames = 0;
+  readonly #fd: number;
+
+  /** @param ram_path its QEMU has the stream's beginning: before that it empties its blocks */
+  constructor(base: string, blocks: readonly BlockSize[], feed: TargetFeed, ram_path: string) {
+    this.base = base;
+    this.map = new PageMap(blocks);
+    this.holes = new Holes(blocks);
+    this.feed = feed;
+    this.#fd = openSync(ram_path, "r+");
+  }
+
+  take({ block, first, pages }: Pick<PageAnswer, "block" | "first" | "pages">): void {
+    const { map } = this;
+    if (!map.knows(block, first) || !map.knows(block, first + pages.length - 1))
+      throw new RangeError(`pages ${first} to ${first + pages.length - 1} of RAM block ${block} are nowhere`);
+    if (block === RAM_BLOCK) this.#write(first, pages);
+    else this.feed.writePages(pages.map((bytes, i) => ({ block, page: first + i, bytes })));
+    for (let i = 0; i < pages.length; i += 1) map.add(block, first + i);
+    this.frames += 1;
+  }
+
+  #write(first: number, pages: PageAnswer["pages"]): void {
+    for (let i = 0; i < pages.length; ) {
+      const at = first + i;
+      if (pages[i] === null) {
+        // Where something else stood before, zeros have to be written.
+        if (!this.map.has(RAM_BLOCK, at)) this.holes.add(at);
+        else if (!this.holes.has(at)) whole(writeSync(this.#fd, ZEROS, 0, PAGE_BYTES, at * PAGE_BYTES), PAGE_BYTES);
+        i += 1;
+        continue;
+      }
+      const run: Uint8Array[] = [];
+      for (let bytes = pages[i]; bytes; bytes = pages[i]) {
+        run.push(bytes);
+        this.holes.remove(first + i);
+        i += 1;
+      }
+      whole(writevSync(this.#fd, run, at * PAGE_BYTES), run.length * PAGE_BYTES);
+    }
+  }
+
+  /** Whether everything has come that the sender thinks is here. */
+  hasAllBut({ stale }: Ahead): boolean {
+    let here = this.map.count;
+    let stale_pages = 0;
+    for (const [block, runs] of Object.entries(stale)) {
+      for (const [first, count] of runs) {
+        stale_pages += count;
+        for (let page = first; page < first + count; page += 1) if (this.map.has(block, page)) here -= 1;
+      }
+    }
+    return here + stale_pages === this.map.pages_total;
+  }
+
+  /**
+   * The VM stands still where it came from: what is stale goes, and what is left is the base's.
+   * @returns what QEMU has to be told before the package
+   * @throws UserError when something is missing that the sender thinks is here: then nothing may run
+   */
+  settle({ base, stale }: Ahead): Buffer[] {
+    if (base !== this.base) throw new UserError("what was copied ahead is of another attempt");
+    const { map } = this;
+    const commands: Buffer[] = [];
+    let stale_pages = 0;
+    let first_stale: { readonly block: string; readonly page: number } | undefined;
+    for (const [block, runs] of Object.entries(stale)) {
+      const there: PageRange[] = [];
+      for (const [first, count] of runs) {
+        stale_pages += count;
+        first_stale ??= { block, page: first };
+        for (let page = first; page < first + count; page += 1) {
+          if (!map.has(block, page)) continue;
+          map.remove(block, page);
+          // A hole has nothing to be thrown away.
+          if (block === RAM_BLOCK && this.holes.has(page)) {
+            this.holes.remove(page);
+            continue;
+          }
+          const last = there.at(-1);
+          if (last !== undefined && last.first + last.count === page)
+            there[there.length - 1] = { ...last, count: last.count + 1 };
+          else there.push({ first: page, count: 1 });
+        }
+      }
+      if (there.length > 0) commands.push(...discard(block, there));
+    }
+    const missing = map.pages_total - map.count;
+    if (missing !== stale_pages)
+      throw new UserError(
+        `${missing} pages are missing of what was copied ahead, and not ${stale_pages}: some were lost`,
+      );
+    if (first_stale === undefined)
+      throw new UserError("a package that lets no page come once more: QEMU would not run");
+    // Told of no page at all a QEMU refuses to run: one that is missing anyway does no harm.
+    if (commands.length === 0) commands.push(...discard(first_stale.block, [{ first: first_stale.page, count: 1 }]));
+    return commands;
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+/** Pages of main RAM that are here as holes: a guest that touches one waits until it is told that it is zeros. */
+export class Holes {
+  readonly #is: Uint8Array;
+
+  constructor(blocks: readonly BlockSize[]) {
+    this.#is = new Uint8Array(pagesOf(blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0));
+  }
+
+  add(page: number): void {
+    this.#is[page] = 1;
+  }
+
+  has(page: number): boolean {
+    return this.#is[page] === 1;
+  }
+
+  remove(page: number): void {
+    this.#is[page] = 0;
+  }
+}
+
+function whole(written: number, wanted: number): void {
+  if (written !== wanted) throw new Error("there is no room for memory that is copied ahead");
+}

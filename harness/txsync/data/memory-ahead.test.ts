@@ -1,0 +1,266 @@
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import type { PageToWrite } from "../../qemu/stream/writer.ts";
+import { GuestMemory } from "../dirty/testing/memory.ts";
+import { buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
+import { decodeNote, encodeNote, FRAME_NOTE } from "../pages/notes.ts";
+import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
+import type { TargetFeed } from "../relay/feed.ts";
+import { AheadIntake } from "./ahead-intake.ts";
+import { MemoryAhead } from "./memory-ahead.ts";
+import { Rate } from "./rate.ts";
+import { FakeNet, FakeShell } from "./testing/fake-net.ts";
+
+const PAGES = [1200, 12] as const;
+const SMALL = "pc.bios";
+
+/** Source and target of memory that is copied ahead: real memory of a process, real notes of the kernel, a real file. */
+class Two implements AsyncDisposable {
+  readonly net = new FakeNet();
+  readonly folder: string;
+  readonly shell: FakeShell;
+  readonly guest: GuestMemory;
+  readonly streamed = new Map<string, Buffer>();
+  memory: MemoryAhead | undefined;
+  intake: AheadIntake | undefined;
+  /** What happens while the pages are on their way: called at every frame. */
+  onFrame: () => Promise<void> = async () => undefined;
+  frames = 0;
+
+  private constructor(guest: GuestMemory) {
+    this.guest = guest;
+    this.folder = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "memory-ahead-"));
+    this.shell = new FakeShell("source", this.net, this.folder);
+    writeFileSync(this.ram_path, "");
+    truncateSync(this.ram_path, PAGES[0] * PAGE_BYTES);
+    this.net.attach("target", async (_, payload) => await this.#came(payload));
+    this.net.attach("source", async (_, payload) => {
+      const note = payload[0] === FRAME_NOTE ? decodeNote(payload) : undefined;
+      if (note?.kind === "ahead-ready") this.memory?.ready(note);
+    });
+  }
+
+  get ram_path(): string {
+    return join(this.folder, "target-ram");
+  }
+
+  static async start(tools: NativeTools): Promise<Two> {
+    const guest = await GuestMemory.start(tools, PAGES);
+    await guest.end();
+    return new Two(guest);
+  }
+
+  async #came(payload: Buffer): Promise<void> {
+    if (payload[0] === FRAME_NOTE) {
+      const note = decodeNote(payload);
+      if (note.kind !== "ahead-offered") return;
+      const writePages = (pages: readonly PageToWrite[]): void => {
+        for (const { block, page, bytes } of pages)
+          this.streamed.set(`${block}:${page}`, Buffer.from(bytes ?? Buffer.alloc(PAGE_BYTES)));
+      };
+      this.intake ??= new AheadIntake(note.base, note.blocks, { writePages } as unknown as TargetFeed, this.ram_path);
+      this.net
+        .peersOf("target")
+        .sendData(
+          "source",
+          "bulk",
+          encodeNote({ kind: "ahead-ready", base: note.base, turn: note.turn, frames: this.intake.frames }),
+        );
+    } else if (payload[0] === FRAME_PAGES) {
+      this.frames += 1;
+      await this.onFrame();
+      this.intake?.take(decodePages(payload));
+    }
+  }
+
+  async open(tools: NativeTools): Promise<MemoryAhead | string> {
+    const { pid, blocks, folder, status_path: shim_status_path } = this.guest;
+    const ram = blocks.find(({ name }) => name === RAM_BLOCK)?.where;
+    const ram_path = ram?.kind === "file" ? ram.path : "";
+    const options = { pid, blocks, folder, shim_status_path, ram_path, pagescan: tools.pagescan };
+    const memory = await MemoryAhead.open(this.shell, new Rate(0), options);
+    if (typeof memory !== "string") this.memory = memory;
+    return memory;
+  }
+
+  /** Pages of the guest, which stands still, that the target would have otherwise. */
+  wrong(is_stale: ReadonlySet<string>): string[] {
+    const wrong: string[] = [];
+    const [ram, small] = this.guest.blocks;
+    const source = readFileSync(ram?.where.kind === "file" ? ram.where.path : "");
+    const target = readFileSync(this.ram_path);
+    for (let at = 0; at < source.length; at += PAGE_BYTES) {
+      const key = `${RAM_BLOCK}:${at / PAGE_BYTES}`;
+      if (!is_stale.has(key) && source.compare(target, at, at + PAGE_BYTES, at, at + PAGE_BYTES) !== 0) wrong.push(key);
+    }
+    const memory = openSync(`/proc/${this.guest.pid}/mem`, "r");
+    for (let page = 0; page < PAGES[1]; page += 1) {
+      const key = `${SMALL}:${page}`;
+      const content = Buffer.alloc(PAGE_BYTES);
+      const address = small?.where.kind === "process" ? Number(small.where.address) : 0;
+      readSync(memory, content, 0, PAGE_BYTES, address + page * PAGE_BYTES);
+      if (!is_stale.has(key) && !this.streamed.get(key)?.equals(content)) wrong.push(key);
+    }
+    closeSync(memory);
+    return wrong;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.memory?.close();
+    this.intake?.close();
+    await this.guest[Symbol.asyncDispose]();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+function keysOf(stale: Readonly<Record<string, readonly (readonly [number, number])[]>>): Set<string> {
+  return new Set(
+    Object.entries(stale).flatMap(([block, runs]) =>
+      runs.flatMap(([first, count]) => Array.from({ length: count }, (_, i) => `${block}:${first + i}`)),
+    ),
+  );
+}
+
+describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
+  let tools: NativeTools;
+  beforeAll(() => {
+    tools = buildNative();
+  }, 60_000);
+  afterAll(() => tools[Symbol.dispose]());
+
+  test.each([1, 2, 3])("whatever the guest writes meanwhile, what is not stale is what it has (%i)", async (seed) => {
+    await using two = await Two.start(tools);
+    const { guest } = two;
+    for (let page = 0; page < 600; page += 1) await guest.write(0, page * 2, 1 + (page % 3));
+    await guest.write(1, 3, 5);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    // A guest that writes here and there, zeros too, and once into a small block.
+    let [state, written] = [seed, 0];
+    two.onFrame = async () => {
+      for (let i = 0; i < 4 && written < 150; i += 1, written += 1) {
+        state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+        await guest.write(0, (state >>> 8) % PAGES[0], (state >>> 4) % 4);
+      }
+      if (two.frames === 5) await guest.write(1, 7, 9);
+    };
+    const rounds = await memory.send(60_000);
+    expect(rounds.rounds).toBeGreaterThan(1);
+    // It stands still when the last that it wrote is written.
+    two.onFrame = async () => undefined;
+    await two.net.peersOf("source").drained("target", "bulk", 0);
+    for (let i = 0; i < 9; i += 1) await guest.write(0, 100 + i * 11, i % 3);
+    await guest.write(1, 2, 4);
+    const { ahead, small, stale_pages } = await memory.finish();
+    const stale = keysOf(ahead.stale);
+    expect(stale.size).toBe(stale_pages);
+    expect([...stale]).toEqual(expect.arrayContaining(["ram0:100", "ram0:188", `${SMALL}:2`]));
+    expect(stale.size).toBeLessThan(200);
+    expect(small.find(({ name }) => name === SMALL)?.content.readUInt32LE(2 * PAGE_BYTES)).toBe(
+      Math.imul(4, 2_654_435_761) >>> 0,
+    );
+    await Promise.all([two.net.peersOf("source").drained("target", "bulk", 0)]);
+    expect(two.intake?.hasAllBut(ahead)).toBe(true);
+    expect(two.wrong(stale)).toEqual([]);
+    expect(two.intake?.settle(ahead).length).toBeGreaterThan(0);
+  });
+
+  test("a guest that wrote nothing: one page comes once more, or QEMU would not run", async () => {
+    await using two = await Two.start(tools);
+    await two.guest.write(0, 1, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    expect(await memory.send(60_000)).toMatchObject({ left_pages: 0 });
+    const { ahead, stale_pages } = await memory.finish();
+    expect([ahead.stale, stale_pages]).toEqual([{ [RAM_BLOCK]: [[0, 1]] }, 1]);
+    await two.net.peersOf("source").drained("target", "bulk", 0);
+    expect(two.intake?.settle(ahead)).toHaveLength(1);
+  });
+
+  test("nothing ahead: everything is stale", async () => {
+    await using two = await Two.start(tools);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    const { ahead } = await memory.finish();
+    expect(ahead.stale).toEqual({ [RAM_BLOCK]: [[0, PAGES[0]]], [SMALL]: [[0, PAGES[1]]] });
+    expect(two.intake?.settle(ahead)).toHaveLength(1);
+  });
+
+  test("connections that break on the way lose some of it, which is sent again", async () => {
+    await using two = await Two.start(tools);
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1 + (page % 2));
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    const breaks: Promise<void>[] = [];
+    two.onFrame = async () => {
+      if (![3, 4, 9, 15].includes(two.frames)) return;
+      // Some more is on its way when it breaks.
+      two.net.stall();
+      const broken = new Promise<void>((resolve) => setTimeout(resolve, 20));
+      breaks.push(
+        broken.then(() => {
+          two.net.breakBetween("source", "target");
+          two.net.flow();
+        }),
+      );
+    };
+    const first = await memory.send(60_000);
+    two.onFrame = async () => undefined;
+    await Promise.all(breaks);
+    // The end of it may have been lost when it was all sent.
+    const second = await memory.send(60_000);
+    const [sent_pages, left_pages] = [first.sent_pages + second.sent_pages, second.left_pages];
+    // As little as where nothing breaks.
+    expect(left_pages).toBeLessThanOrEqual(12);
+    expect(sent_pages).toBeGreaterThan(PAGES[0] + PAGES[1]);
+    const { ahead } = await memory.finish();
+    await two.net.peersOf("source").drained("target", "bulk", 0);
+    expect(two.intake?.hasAllBut(ahead)).toBe(true);
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
+  test("one that breaks when the guest stands still, or a word to give up, ends it", async () => {
+    await using two = await Two.start(tools);
+    await two.guest.write(0, 1, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    await memory.send(60_000);
+    two.net.breakBetween("source", "target");
+    await expect(memory.finish()).rejects.toThrow(/connection .* is gone/);
+    memory.giveUp();
+    await expect(memory.send(60_000)).rejects.toThrow(/not copied ahead any more/);
+  });
+
+  test("where the kernel notes nothing, nothing is begun", async () => {
+    await using two = await Two.start(tools);
+    const { pid, blocks, folder } = two.guest;
+    const options = {
+      pid,
+      blocks,
+      folder,
+      shim_status_path: join(folder, "none"),
+      ram_path: "",
+      pagescan: tools.pagescan,
+    };
+    expect(await MemoryAhead.open(two.shell, new Rate(0), options)).toMatch(/without the preloaded library/);
+  });
+});

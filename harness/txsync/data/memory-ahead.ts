@@ -1,0 +1,331 @@
+import { randomBytes } from "node:crypto";
+import { type FileHandle, open } from "node:fs/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
+import { UserError } from "../../base/errors.ts";
+import { PAGE_BYTES } from "../../base/page.ts";
+import { waitFor } from "../../base/wait.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import type { PageRun } from "../dirty/pages.ts";
+import { readSmallBlocksBy, type SmallBlock } from "../dirty/small-blocks.ts";
+import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import { encodeNote } from "../pages/notes.ts";
+import { encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
+import { type BlockSize, pagesOf } from "../pages/page-map.ts";
+import { BasePages } from "../pages/page-source.ts";
+import type { DataShell } from "./data-shell.ts";
+import type { Ahead } from "./kept-package.ts";
+import type { Rate } from "./rate.ts";
+
+/** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
+const BACKLOG_BYTES = 1 << 20;
+const OFFER_EVERY_MS = 20;
+/** The target's QEMU has nothing to do but to listen. */
+const READY_MS = 10_000;
+/** A round is small when what is left takes no longer than this at the rate, or is less than this share of memory. */
+const SMALL_MS = 20;
+const SMALL_SHARE = 0.01;
+/** The guest writes about as fast as is sent when a round leaves more than this share of the one before. */
+const SHRINKS_TO = 0.75;
+const ROUNDS_MAX = 30;
+
+export interface AheadOptions {
+  readonly pid: number;
+  readonly blocks: readonly LocatedBlock[];
+  readonly ram_path: string;
+  readonly pagescan: string;
+  /** Folder of that QEMU, for the modified table; its shim's status file. */
+  readonly folder: string;
+  readonly shim_status_path: string;
+}
+
+/** What came of the rounds. */
+export interface Rounds {
+  readonly rounds: number;
+  readonly sent_pages: number;
+  readonly sent_bytes: number;
+  /** Pages that the target does not have as they are now, as far as is known. */
+  readonly left_pages: number;
+}
+
+/** What the target lacks of a VM that stands still now. */
+export interface Finished {
+  readonly ahead: Ahead;
+  readonly small: readonly SmallBlock[];
+  readonly stale_pages: number;
+}
+
+/**
+ * Memory of a guest that still runs, copied to the target in rounds: everything once, then what changed meanwhile, until
+ * little is left. What changes is tracked from outside; each page is read after its note was begun anew, so that a write
+ * that comes during the reading is found by the next look.
+ */
+export class MemoryAhead {
+  readonly base = randomBytes(8).toString("hex");
+  readonly blocks: readonly BlockSize[];
+  readonly tracker: PagescanTracker;
+  readonly #options: AheadOptions;
+  readonly #shell: DataShell;
+  readonly #rate: Rate;
+  readonly #file: FileHandle;
+  readonly #pages: BasePages;
+  /** By block, 1 for a page that the target lacks as it is. */
+  readonly #lacks: ReadonlyMap<string, Uint8Array>;
+  #lacking: number;
+  readonly #present: Uint8Array;
+  #small: readonly SmallBlock[] = [];
+  #small_is_stale = true;
+  #n: number;
+  #machine = "";
+  #connection: number | undefined;
+  /** Counts offers: an answer to an earlier one says nothing of now. */
+  #turn = 0;
+  #answered: { readonly turn: number; readonly frames: number } | undefined;
+  /** Frames that the target had taken when this connection began, and what went over it since, in order. */
+  #frames_before = 0;
+  #sent: PageRun[] = [];
+  readonly #given_up = Promise.withResolvers<void>();
+  #is_given_up = false;
+  /** Told of every page that was found changed. */
+  onChanged: (runs: readonly PageRun[]) => void = () => undefined;
+
+  private constructor(
+    shell: DataShell,
+    rate: Rate,
+    options: AheadOptions,
+    file: FileHandle,
+    tracker: PagescanTracker,
+    present: readonly PageRun[],
+  ) {
+    this.#shell = shell;
+    this.#rate = rate;
+    this.#options = options;
+    this.#file = file;
+    this.tracker = tracker;
+    this.#n = tracker.last;
+    this.blocks = options.blocks.map(({ name, bytes }) => ({ name, bytes }));
+    this.#lacks = new Map(this.blocks.map(({ name, bytes }) => [name, new Uint8Array(pagesOf(bytes)).fill(1)]));
+    this.#lacking = this.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
+    const ram_bytes = this.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
+    this.#pages = new BasePages(RAM_BLOCK, file.fd, ram_bytes, []);
+    this.#present = new Uint8Array(pagesOf(ram_bytes));
+    for (const { first, count } of present) this.#present.fill(1, first, first + count);
+  }
+
+  /**
+   * Begins to track, then looks which pages there are.
+   * @returns why not, where the kernel does not note what is written: then nothing was begun
+   */
+  static async open(shell: DataShell, rate: Rate, options: AheadOptions): Promise<MemoryAhead | string> {
+    const { pagescan, pid, blocks, folder, shim_status_path, ram_path } = options;
+    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path });
+    try {
+      const armed = await tracker.arm();
+      if (armed.mode === "sure") {
+        await tracker[Symbol.asyncDispose]();
+        return tracker.why;
+      }
+      const present = await tracker.present(RAM_BLOCK);
+      return new MemoryAhead(shell, rate, options, await open(ram_path, "r"), tracker, present);
+    } catch (error) {
+      await tracker[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  get pages_total(): number {
+    return this.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
+  }
+
+  /** The target's QEMU is ready for pages of this name, and has taken so many frames of them. */
+  ready({ base, turn, frames }: { readonly base: string; readonly turn: number; readonly frames: number }): void {
+    if (base === this.base) this.#answered = { turn, frames };
+  }
+
+  /**
+   * Asks the target until it is ready; again where the connection is another one: then what was on its way may be lost.
+   * @throws WaitTimeoutError; UserError when it was given up
+   */
+  async offer(machine: string): Promise<void> {
+    this.#machine = machine;
+    if (this.#small_is_stale) await this.#readSmall();
+    const { peers } = this.#shell;
+    this.#turn += 1;
+    const turn = this.#turn;
+    const note = encodeNote({ kind: "ahead-offered", base: this.base, machine, blocks: this.blocks, turn });
+    let connection: number | undefined;
+    await waitFor(
+      { what: "the target's QEMU to be ready for memory", timeout_ms: READY_MS, interval_ms: OFFER_EVERY_MS },
+      () => {
+        this.#still();
+        if (this.#answered?.turn === turn && connection === peers.connection("target", "bulk")) return true;
+        connection = peers.connection("target", "bulk");
+        peers.sendData("target", "bulk", note);
+        return undefined;
+      },
+    );
+    const frames = this.#answered?.frames ?? 0;
+    // What arrived of it are the first so many: a connection loses its end.
+    for (const run of this.#sent.slice(frames - this.#frames_before)) this.#isLacking(run);
+    this.#sent = [];
+    this.#frames_before = frames;
+    this.#connection = connection;
+  }
+
+  /**
+   * Rounds until little is left, the guest writes as fast as is sent, or time is up.
+   * @throws WaitTimeoutError when the target is not reached any more; UserError when it was given up
+   */
+  async send(most_ms: number): Promise<Rounds> {
+    const until_ms = performance.now() + most_ms;
+    let [rounds, sent_pages, sent_bytes] = [0, 0, 0];
+    for (let before = Number.POSITIVE_INFINITY; rounds < ROUNDS_MAX; ) {
+      this.#still();
+      if (rounds > 0) await this.#look();
+      await this.#connect();
+      const left = this.#lacking;
+      if (rounds > 0 && (this.#isSmall(left) || left > before * SHRINKS_TO || performance.now() >= until_ms)) break;
+      before = left;
+      const turn = this.#turn;
+      if (this.#small_is_stale) await this.#readSmall();
+      for (const run of this.#lackingRuns()) {
+        if (performance.now() >= until_ms) break;
+        const bytes = await this.#sendRun(run);
+        sent_pages += run.count;
+        sent_bytes += bytes;
+      }
+      rounds += 1;
+      // What was lost on the way says nothing of how fast the guest writes.
+      if (this.#turn !== turn) before = Number.POSITIVE_INFINITY;
+    }
+    return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking };
+  }
+
+  #isSmall(pages: number): boolean {
+    const { bytes_per_s } = this.#rate;
+    const in_time = bytes_per_s > 0 ? (bytes_per_s * SMALL_MS) / 1000 / PAGE_BYTES : Number.POSITIVE_INFINITY;
+    return pages <= Math.min(in_time, this.pages_total * SMALL_SHARE);
+  }
+
+  /** Runs of what the target lacks, as they are when they are come to. */
+  *#lackingRuns(): Generator<PageRun> {
+    for (const [block, lacks] of this.#lacks) {
+      for (let first = lacks.indexOf(1); first >= 0; first = lacks.indexOf(1, first)) {
+        let count = 1;
+        while (count < RUN_PAGES_MAX && lacks[first + count] === 1) count += 1;
+        yield { block, first, count };
+        first += count;
+      }
+    }
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#shell.peers.connection("target", "bulk") !== this.#connection) await this.offer(this.#machine);
+  }
+
+  async #sendRun(run: PageRun): Promise<number> {
+    this.#still();
+    const { peers } = this.#shell;
+    await this.#connect();
+    // Before it is read: what is written from now on is found by the next look, and lacks again.
+    this.#lacks.get(run.block)?.fill(0, run.first, run.first + run.count);
+    this.#lacking -= run.count;
+    const pages = this.#read(run);
+    const frame = encodePages({ by: "target", base: this.base, block: run.block, first: run.first, pages });
+    this.#sent.push(run);
+    // Where there is no connection at the moment the next run sees to it.
+    peers.sendData("target", "bulk", frame);
+    const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
+    this.#rate.count(bytes);
+    const wait_ms = this.#rate.wait_ms;
+    if (wait_ms > 1) await Promise.race([delay(wait_ms), this.#given_up.promise]);
+    await Promise.race([peers.drained("target", "bulk", BACKLOG_BYTES), this.#given_up.promise]);
+    await turn();
+    return bytes;
+  }
+
+  #read(run: PageRun): readonly (Uint8Array | null)[] {
+    if (run.block !== RAM_BLOCK) {
+      const content = this.#small.find(({ name }) => name === run.block)?.content ?? Buffer.alloc(0);
+      return Array.from({ length: run.count }, (_, i) =>
+        content.subarray((run.first + i) * PAGE_BYTES, (run.first + i + 1) * PAGE_BYTES),
+      );
+    }
+    // A page that was not there when tracking began, and was not written since, is zeros: it need not be looked at.
+    const there = this.#present.indexOf(1, run.first);
+    if (there < 0 || there >= run.first + run.count) return Array.from({ length: run.count }, () => null);
+    return this.#pages.read(run).map((page) => {
+      if (page === undefined) throw new Error(`the guest's RAM ends before page ${run.first + run.count}`);
+      return page;
+    });
+  }
+
+  async #readSmall(): Promise<void> {
+    const { pid, blocks } = this.#options;
+    this.#small_is_stale = false;
+    this.#small = await readSmallBlocksBy(this.tracker, pid, blocks);
+  }
+
+  async #look(): Promise<void> {
+    this.#n += 1;
+    const runs = await this.tracker.look(this.#n, this.#n - 1);
+    for (const run of runs) {
+      if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);
+      else this.#small_is_stale = true;
+      this.#isLacking(run);
+    }
+    this.onChanged(runs);
+  }
+
+  #isLacking({ block, first, count }: PageRun): void {
+    const lacks = this.#lacks.get(block);
+    if (lacks === undefined) return;
+    for (let page = first; page < first + count; page += 1) {
+      this.#lacking += 1 - (lacks[page] ?? 1);
+      lacks[page] = 1;
+    }
+  }
+
+  /**
+   * The guest stands still, and its device state was saved: the last look, and what the target lacks.
+   * @throws Error when the connection broke meanwhile: nobody knows what the target has; PagescanError
+   */
+  async finish(): Promise<Finished> {
+    await this.#look();
+    if (this.#small_is_stale) await this.#readSmall();
+    this.#still();
+    if (this.#shell.peers.connection("target", "bulk") !== this.#connection)
+      throw new Error("the connection over which memory was copied ahead is gone");
+    const stale: Record<string, [number, number][]> = {};
+    for (const [block, lacks] of this.#lacks) {
+      const runs: [number, number][] = [];
+      for (let first = lacks.indexOf(1); first >= 0; ) {
+        const after = lacks.indexOf(0, first);
+        const end = after < 0 ? lacks.length : after;
+        runs.push([first, end - first]);
+        first = lacks.indexOf(1, end);
+      }
+      if (runs.length > 0) stale[block] = runs;
+    }
+    const stale_pages = this.#lacking;
+    // A QEMU that is told to throw nothing away refuses to run: one page comes once more.
+    if (stale_pages === 0) stale[RAM_BLOCK] = [[0, 1]];
+    return { ahead: { base: this.base, stale }, small: this.#small, stale_pages: Math.max(1, stale_pages) };
+  }
+
+  /** @throws UserError where it is not wanted any more */
+  #still(): void {
+    if (this.#is_given_up) throw new UserError("memory is not copied ahead any more");
+  }
+
+  giveUp(): void {
+    this.#is_given_up = true;
+    this.#given_up.resolve();
+  }
+
+  async close(): Promise<void> {
+    this.giveUp();
+    await this.#file.close().catch(() => undefined);
+    await this.tracker[Symbol.asyncDispose]().catch(() => undefined);
+  }
+}
