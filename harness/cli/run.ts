@@ -10,6 +10,7 @@ import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
+import { checkConfiguration } from "../run/configure.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { checkConfigured } from "../run/probe.ts";
@@ -159,8 +160,13 @@ export async function runScenarios(
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
-  const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const { configuration, source, target } = configured(scenarios, options);
+  const pairs = scenarios.flatMap((scenario) =>
+    (options.recoveries ?? [options.recovery]).map((recovery) => ({ scenario, recovery })),
+  );
+  for (const pair of pairs)
+    checkConfiguration({ ...pair, configuration, guest: guestOf(pair.scenario, options), memory_bytes });
+  const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = { ...(await prepareRuns(source, signal, target)), runs_folder: folder };
   const accels = new Map<GuestKind, AccelChoice>();
   for (const guest of guests) {
@@ -172,9 +178,6 @@ export async function runScenarios(
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
-  const pairs = scenarios.flatMap((scenario) =>
-    (options.recoveries ?? [options.recovery]).map((recovery) => ({ scenario, recovery })),
-  );
   const requests = pairs.flatMap(({ scenario, recovery }) =>
     Array.from({ length: options.repeat }, (_, turn): RunRequest => {
       const name = `${runName({ scenario: scenario.id, recovery })}${options.repeat > 1 ? ` ${turn + 1}` : ""}`;

@@ -14,7 +14,7 @@ import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
 import { capabilitiesOf, tlsObject } from "./stock/stream.ts";
 
 /** For a QEMU to start, to be asked a few things and to end; it loads no guest. */
-const PROBE_MS = 20_000;
+const PROBE_MS = 60_000;
 /** On a tmpfs, without which there is no post-copy; nothing is written to it. */
 const RAM_PATH = "/dev/shm/ferryman-probe-ram";
 /** In front of a message (-msg timestamp=on). */
@@ -80,7 +80,9 @@ function probeOf(environment: RunEnvironment, request: RunRequest, side: "source
   const commands = commandsOf(request, configuration, side);
   const lines = commands.map(({ id, execute, args }) => JSON.stringify({ id, execute, arguments: args }));
   const key =
-    configuration.tls === undefined ? [] : [`mkdir -p ${TLS_FOLDER}`, `echo qemu:${"00ff".repeat(16)} >${TLS_FOLDER}/keys.psk`];
+    configuration.tls === undefined
+      ? []
+      : [`mkdir -p ${TLS_FOLDER}`, `echo qemu:${"00ff".repeat(16)} >${TLS_FOLDER}/keys.psk`];
   const qemu = [environment.qemu_binary, ...argv, "-qmp", "stdio"].map(quoteWord).join(" ");
   return {
     image: qemuOf(environment, side).host_image,
@@ -125,7 +127,10 @@ function commandsOf(request: RunRequest, configuration: Configuration, side: "so
 
 async function ask(docker: Docker, { image, script, devices, about }: Probe, who: string): Promise<void> {
   const what = { image, what: "configuration-probe", script, devices, rights: HOST_RIGHTS, timeout_ms: PROBE_MS };
-  const { output } = await runOnce(docker, what);
+  const { output, exit_code } = await runOnce(docker, what);
+  // Ended because its time was over: that is no refusal.
+  if (exit_code === null)
+    throw new UserError(`${who} did not say within ${PROBE_MS / 1000} s whether it takes this: is the machine busy?`);
   const why = refusalIn(output, about);
   if (why !== undefined) throw new UserError(`${who} ${why}`);
 }
