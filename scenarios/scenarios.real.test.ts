@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Configuration } from "../harness/base/configuration.ts";
 import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
+import { checkConfigured } from "../harness/run/probe.ts";
 import type { RunEnvironment } from "../harness/run/request.ts";
 import { SCENARIOS } from "./index.ts";
 import { play, playWithAgents, request, wrong } from "./testing.ts";
@@ -40,6 +42,35 @@ describe("with stock recovery, on the default QEMU", () => {
       request("still-audit", { accel: "kvm" }),
     ]);
     expect(wrong(records)).toEqual([]);
+  });
+});
+
+describe("configured in many ways at once", () => {
+  async function arrivesWhole(environment: RunEnvironment, id: string, configuration: Configuration): Promise<void> {
+    const asked = { ...request(id), configuration };
+    await checkConfigured(environment, [asked]);
+    const records = await play(environment, [asked]);
+    expect(wrong(records)).toEqual([]);
+    expect(records.map((record) => record.configuration)).toEqual([configuration]);
+  }
+
+  test("a VM arrives whole, and is migrated again", async () => {
+    await arrivesWhole(await prepareRuns("10.0", ended.signal), "no-fault", {
+      capabilities: { "postcopy-preempt": true, "postcopy-blocktime": true },
+      parameters: { "announce-rounds": 2 },
+      ...{ vcpus: 2, cpu: "max", ram: "memfd", transport: "unix", tls: "psk" },
+      qemu_args: ["-device", "virtio-rng-pci"],
+    });
+  });
+
+  test("a VM goes from the oldest QEMU to the default one by pre-copy alone", async () => {
+    const environment = await prepareRuns("7.2", ended.signal, { target_qemu: "10.0" });
+    await arrivesWhole(environment, "no-fault", {
+      machine: "pc",
+      switchover: "never",
+      source_qemu: "7.2",
+      target_qemu: "10.0",
+    });
   });
 });
 

@@ -96,6 +96,8 @@ function onlyLine(stdout: string): Record<string, unknown> {
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
+const REFUSED = "run no-fault --recovery stock --accel tcg --qemu 10.0 --capability multifd".split(" ");
+
 describe.concurrent("wrong usage or environment is exit code 2 and a sentence on standard error", () => {
   test.each([
     ["an unknown command", ["frobnicate"], /unknown command 'frobnicate'/],
@@ -120,6 +122,18 @@ describe.concurrent("wrong usage or environment is exit code 2 and a sentence on
     ["a guest too small to boot", ["run", "no-fault", "--memory", "8"], /A whole number from 32 to 1048576 is needed/],
     ["a seed that no guest takes", ["run", "no-fault", "--seed", "99999999999999"], /from 0 to 4294967295 is needed/],
     ["a lease that no agent takes", ["run", "no-fault", "--lease", "999999"], /from 50 to 60000 is needed/],
+    ["a processor number of none", ["run", "no-fault", "--smp", "0"], /A whole number from 1 to 255 is needed/],
+    [
+      "what txsync's agents cannot",
+      ["run", "no-fault", "--capability", "multifd"],
+      /with --recovery txsync: .*one channel/,
+    ],
+    [
+      "a switchover that they do not have",
+      ["run", "no-fault", "--switchover", "never"],
+      /--switchover never cannot be/,
+    ],
+    ["what QEMU refuses", REFUSED, /QEMU 10\.0\S* .*refuses the capabilities multifd: "Postcopy is not yet compatible/],
     ["a guest larger than memory", ["run", "no-fault", "--memory", "1048576"], /1048576 MiB need \d+ MiB of memory/],
     ["a guest that the scenario is not for", ["run", "no-fault", "--guest", "bsd"], /argument 'bsd' is invalid/],
     ["an image that is nowhere", ["run", "no-fault", "--qemu", NO_IMAGE], /no image 127\.0\.0\.1:9\/no-such-image/],

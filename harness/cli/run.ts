@@ -11,6 +11,7 @@ import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
+import { checkConfiguration } from "../run/configure.ts";
 import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
@@ -305,8 +306,13 @@ export async function runScenarios(
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
-  const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const { configuration, source, target } = configured(scenarios, options);
+  const pairs = chosen.flatMap((each) =>
+    (options.recoveries ?? [options.recovery]).map((recovery) => ({ ...each, recovery })),
+  );
+  for (const { scenario, recovery } of pairs)
+    checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
+  const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = {
     ...(await prepareRuns(source, signal, { target_qemu: target, commandOf })),
     runs_folder: folder,
@@ -322,9 +328,6 @@ export async function runScenarios(
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
-  const pairs = chosen.flatMap((each) =>
-    (options.recoveries ?? [options.recovery]).map((recovery) => ({ ...each, recovery })),
-  );
   const requests = pairs.flatMap(({ scenario, named, seed, recovery }) =>
     Array.from({ length: repeat }, (_, turn): RunRequest => {
       const name = `${runName({ scenario: scenario.id, recovery })}${repeat > 1 ? ` ${turn + 1}` : ""}`;

@@ -6,7 +6,10 @@ import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { MigrationPlan } from "./scenario.ts";
 
 /** What a run is configured to: what was asked for, over what the scenario needs. */
-export function configurationOf({ scenario, configuration }: RunRequest): Configuration {
+export function configurationOf({
+  scenario,
+  configuration,
+}: Pick<RunRequest, "scenario" | "configuration">): Configuration {
   return mergeConfigurations(scenario.configuration, configuration);
 }
 
@@ -15,7 +18,7 @@ export interface SettledPlan extends MigrationPlan {
   readonly switchover: Switchover;
 }
 
-export function planOf(request: RunRequest): SettledPlan {
+export function planOf(request: Pick<RunRequest, "scenario" | "configuration" | "recovery">): SettledPlan {
   const { migration } = request.scenario;
   const { switchover, bandwidth_bytes_per_s } = configurationOf(request);
   const own = migration.switchover;
@@ -63,7 +66,9 @@ const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
  * What no QEMU needs to be asked for.
  * @throws UserError for a configuration that cannot work.
  */
-export function checkConfiguration(request: RunRequest): void {
+export function checkConfiguration(
+  request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes">,
+): void {
   const { recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
   const { capabilities = {}, parameters = {}, machine, ram } = configuration;

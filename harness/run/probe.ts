@@ -14,7 +14,7 @@ import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
 import { capabilitiesOf, tlsObject } from "./stock/stream.ts";
 
 /** For a QEMU to start, to be asked a few things and to end; it loads no guest. */
-const PROBE_MS = 20_000;
+const PROBE_MS = 60_000;
 /** On a tmpfs, without which there is no post-copy; nothing is written to it. */
 const RAM_PATH = "/dev/shm/ferryman-probe-ram";
 /** In front of a message (-msg timestamp=on). */
@@ -127,7 +127,10 @@ function commandsOf(request: RunRequest, configuration: Configuration, side: "so
 
 async function ask(docker: Docker, { image, script, devices, about }: Probe, who: string): Promise<void> {
   const what = { image, what: "configuration-probe", script, devices, rights: HOST_RIGHTS, timeout_ms: PROBE_MS };
-  const { output } = await runOnce(docker, what);
+  const { output, exit_code } = await runOnce(docker, what);
+  // Ended because its time was over: that is no refusal.
+  if (exit_code === null)
+    throw new UserError(`${who} did not say within ${PROBE_MS / 1000} s whether it takes this: is the machine busy?`);
   const why = refusalIn(output, about);
   if (why !== undefined) throw new UserError(`${who} ${why}`);
 }

@@ -250,7 +250,7 @@ export class StockMigration {
   async #repair(): Promise<void> {
     const now_ms = this.#timeline.now_ms;
     const [source, target] = [this.#source, this.#target];
-    if (isPaused(source) && isPaused(target) && this.#uris !== undefined) {
+    if (isPaused(source) && (isPaused(target) || listensAgain(target)) && this.#uris !== undefined) {
       if (now_ms - this.#tried_ms < RETRY_EVERY_MS) return;
       this.#tried_ms = now_ms;
       const refused = await this.#try(target.vm, "migrate-recover", { uri: this.#uris.listen }, "oob");
@@ -293,6 +293,14 @@ export class StockMigration {
 
 function isPaused({ status }: Side): boolean {
   return status === "postcopy-paused";
+}
+
+/**
+ * After switchover: of a target that listens for a recovery 7.2 tells `setup`, though it is paused as before (QEMU 7.2:
+ * migration/migration.c, qemu_start_incoming_migration). Where the recovery comes to nothing it is still that.
+ */
+function listensAgain({ status }: Side): boolean {
+  return status === "setup";
 }
 
 function isActive({ status }: Side): boolean {
