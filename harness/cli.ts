@@ -10,12 +10,14 @@ import { registerLog } from "./cli/log.ts";
 import { registerReport } from "./cli/report.ts";
 import { registerRun } from "./cli/run.ts";
 import { registerSetup } from "./cli/setup.ts";
+import { asksForVersion, versionLines } from "./cli/version.ts";
 
 const program = new Command()
   .name("ferryman")
   .description(
     "Carries real VMs from host to host by QEMU post-copy, breaks things on the way, and judges what arrives.",
   )
+  .option("-V, --version", "Ferryman, Node, engine and images")
   .exitOverride()
   .showHelpAfterError("(ferryman --help tells what there is)");
 
@@ -35,7 +37,8 @@ for (const register of [
 }
 
 try {
-  await program.parseAsync();
+  if (asksForVersion(process.argv.slice(2))) console.log((await versionLines()).join("\n"));
+  else await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : 2;

@@ -1,3 +1,4 @@
+import { configurationTexts } from "../harness/base/configuration.ts";
 import type { RunRecord } from "../harness/base/run-record.ts";
 import { quantile } from "./model/stats.ts";
 import type { SuiteRun } from "./read.ts";
@@ -62,7 +63,8 @@ export function compareSuites(before: readonly SuiteRun[], after: readonly Suite
 
 /** What makes two runs runs of the same case; the seed does not count. */
 export function caseOf(record: RunRecord): string {
-  return [record.scenario, record.recovery, record.accel, `qemu ${record.qemu}`, record.guest].join(" · ");
+  const { scenario, recovery, accel, qemu, guest, configuration = {} } = record;
+  return [scenario, recovery, accel, `qemu ${qemu}`, guest, ...configurationTexts(configuration)].join(" · ");
 }
 
 function caseChange(name: string, was: readonly SuiteRun[], is: readonly SuiteRun[]): CaseChange | undefined {

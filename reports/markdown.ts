@@ -1,4 +1,5 @@
 import { appendFile } from "node:fs/promises";
+import { configurationTexts } from "../harness/base/configuration.ts";
 import { type Comparison, tally } from "./compare.ts";
 import { matrixOf } from "./matrix.ts";
 import { verdictWord } from "./model/describe.ts";
@@ -104,7 +105,7 @@ function runLines(runs: readonly SuiteRun[]): string[] {
         escaped(record.scenario),
         record.recovery,
         record.accel,
-        escaped(record.qemu_version),
+        escaped([record.qemu_version, ...configurationTexts(record.configuration ?? {})].join(", ")),
         String(record.seed),
         `${record.verdict}${(record.tries ?? 1) > 1 ? ` (asked ${record.tries} times)` : ""}`,
         time(timings.detect_ms),

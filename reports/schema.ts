@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
+import { CONFIGURATION_FIELDS } from "../harness/base/configuration.ts";
 import { RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
 import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
@@ -144,6 +145,7 @@ export const runRecordSchema = z.looseObject({
   qemu_version: z.string(),
   seed: z.number(),
   memory_bytes: count,
+  configuration: z.exactOptional(z.looseObject(CONFIGURATION_FIELDS)),
   patience_ms: z.exactOptional(count),
   tries: z.exactOptional(count),
   write_rate_pages_per_s: z.exactOptional(count),

@@ -1,3 +1,4 @@
+import type { Configuration } from "./configuration.ts";
 import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
 
 /** Version of `run.json`. A reader accepts every version up to its own. */
@@ -61,6 +62,8 @@ export interface RunRecord {
   readonly qemu_version: string;
   readonly seed: number;
   readonly memory_bytes: number;
+  /** How QEMUs and their migration were set up, where anything was; what is absent was as it is by itself. */
+  readonly configuration?: Configuration;
   /** The run gave up once nothing had moved for so long. */
   readonly patience_ms?: number;
   /** How often the migration was asked for: more than once where it was given up though nothing had been broken. */

@@ -1,13 +1,19 @@
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
+import { configurationWords } from "./configuration.ts";
 
 /** The command that runs the same again. */
 export function commandOf(environment: RunEnvironment, request: RunRequest): string {
   const words = ["npx tsx harness/cli.ts run", request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
-  words.push(`--accel ${request.accel}`, `--qemu ${environment.qemu}`, `--guest ${request.guest}`);
+  const { qemu, target } = environment;
+  const qemus = target === undefined ? `--qemu ${qemu}` : `--source-qemu ${qemu} --target-qemu ${target.qemu}`;
+  words.push(`--accel ${request.accel}`, qemus, `--guest ${request.guest}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
   if (rate !== undefined) words.push(`--write-rate ${rate}`);
   if (set !== undefined) words.push(`--working-set ${set / 1024 ** 2}`);
+  // What is the scenario's own comes with it.
+  const { source_qemu: _source, target_qemu: _target, ...configuration } = request.configuration ?? {};
+  words.push(...configurationWords(configuration));
   const { lease_ms, epoch_ms, durability, base_ahead, find } = request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { linkCutHealed } from "../../scenarios/network/link-cut-healed.ts";
+import { quoteWord, splitWords } from "../base/words.ts";
 import { compose, saidAgain } from "./compose.ts";
 import { saveScenario, scenariosIn } from "./scenario-file.ts";
-import { quoted, wordsOf } from "./words.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "ferryman-compose-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -52,7 +52,7 @@ describe("a scenario that is put together on the command line", () => {
   });
 
   it("is said again by the same words", () => {
-    const words = wordsOf(saidAgain(said).map(quoted).join(" "));
+    const words = splitWords(saidAgain(said).map(quoteWord).join(" "));
     expect(words).toEqual(["--fault", said.faults[0], "--fault", said.faults[1], "--expect", said.expect]);
   });
 

@@ -1,11 +1,12 @@
 import { statfsSync } from "node:fs";
 import { freemem, tmpdir } from "node:os";
 import type { Command } from "commander";
+import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
 import { findEngine } from "../fleet/engine.ts";
 import { canInstall } from "../fleet/images/apt.ts";
-import { DEFAULT_QEMU, imageState } from "../fleet/images.ts";
-import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
+import { DEFAULT_QEMU, imageState, QEMU_NAMES, qemuImageThere } from "../fleet/images.ts";
+import { probeCapabilities, probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { textTable } from "../run/table.ts";
 import { qemuName } from "./options.ts";
 import { DISK_NEEDED_BYTES } from "./prepare.ts";
@@ -25,7 +26,9 @@ const MEMORY_NEEDED_BYTES = 1024 ** 3;
 export function registerDoctor(program: Command): void {
   program
     .command("doctor")
-    .description("look whether everything is there: engine, KVM, userfaultfd, memory, disk, images")
+    .description(
+      "look whether everything is there: engine, KVM, userfaultfd, memory, disk, images, and which migration capabilities each QEMU has",
+    )
     .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
     .action(async ({ qemu }: { qemu: string }) => {
       const findings = await examine(qemu);
@@ -74,6 +77,7 @@ export async function examine(qemu: string): Promise<readonly Finding[]> {
     findings.push(
       { what: "userfaultfd", state: "unknown", detail, needed: false },
       { what: "KVM", state: "unknown", detail, needed: false },
+      ...(await capabilities(docker, qemu)),
     );
     return findings;
   }
@@ -84,7 +88,20 @@ export async function examine(qemu: string): Promise<readonly Finding[]> {
       return { ok: ran, detail: ran ? why : `${why}: guests run under TCG` };
     }),
   );
+  findings.push(...(await capabilities(docker, qemu)));
   return findings;
+}
+
+/** Of every QEMU whose image is there, the migration capabilities that it has. */
+async function capabilities(docker: Docker, qemu: string): Promise<readonly Finding[]> {
+  const found: Finding[] = [];
+  for (const name of new Set([...QEMU_NAMES, qemu])) {
+    const image = await qemuImageThere(docker, name).catch(() => undefined);
+    if (image === undefined) continue;
+    const look = async () => ({ ok: true, detail: (await probeCapabilities(docker, image)).join(", ") });
+    found.push(await looked(`capabilities, QEMU ${name}`, false, look));
+  }
+  return found;
 }
 
 /** A named engine is not replaced by another; without a name Ferryman can help itself on some machines. */

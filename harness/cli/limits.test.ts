@@ -34,6 +34,8 @@ describe("the numbers of the command line", () => {
     ["--ahead", LIMITS.ahead_percent],
     ["--patience", LIMITS.patience_s],
     ["--working-set", LIMITS.working_set_mib],
+    ["--smp", LIMITS.vcpus],
+    ["--bandwidth", LIMITS.bandwidth_mib_per_s],
   ] as const;
 
   it.each(options)("%s is within its range, and told it where it is not", async (option, { least, most }) => {

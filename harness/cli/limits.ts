@@ -1,3 +1,5 @@
+import { VCPUS_MAX } from "../base/configuration.ts";
+
 /** What a number on the command line may be. Whoever is outside is told so before anything starts. */
 export interface Limits {
   readonly least: number;
@@ -14,6 +16,8 @@ export const LIMITS = {
   seed: { least: 0, most: 2 ** 32 - 1 },
   repeat: { least: 1, most: 100_000 },
   jobs: { least: 1, most: 256 },
+  vcpus: { least: 1, most: VCPUS_MAX },
+  bandwidth_mib_per_s: { least: 1, most: 1024 * 1024 },
   lease_ms: { least: 50, most: 60_000 },
   epoch_ms: { least: 10, most: 5_000 },
   ahead_percent: { least: 0, most: 100 },

@@ -51,9 +51,13 @@ export async function prepareImages(qemu: string): Promise<Prepared> {
   return { docker, host_image: images.host, toxiproxy_image: images.toxiproxy, qemu_version: images.qemu_version };
 }
 
-/** Everything that runs of one command share. */
-export async function prepareRuns(qemu: string, signal: AbortSignal): Promise<RunEnvironment> {
+/**
+ * Everything that runs of one command share.
+ * @param target_qemu of target and escrow, where it is another one
+ */
+export async function prepareRuns(qemu: string, signal: AbortSignal, target_qemu = qemu): Promise<RunEnvironment> {
   const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu);
+  const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu);
   const userfaultfd = await probeUserfaultfd(docker, host_image);
   if (!userfaultfd.ok) {
     throw new UserError(
@@ -68,12 +72,16 @@ export async function prepareRuns(qemu: string, signal: AbortSignal): Promise<Ru
     qemu,
     qemu_version,
     qemu_binary: "qemu-system-x86_64",
+    ...(target === undefined
+      ? {}
+      : { target: { qemu: target_qemu, host_image: target.host_image, qemu_version: target.qemu_version } }),
     versions: {
       ferryman: packageVersion(),
       node: process.version,
       engine: engine.Version,
       kernel: engine.KernelVersion ?? "unknown",
       host_image,
+      ...(target === undefined ? {} : { target_host_image: target.host_image }),
       toxiproxy_image,
     },
     runs_folder: RUNS_FOLDER,
@@ -92,7 +100,7 @@ export async function accelFor(environment: RunEnvironment, guest: GuestKind, as
   return chooseAccel(asked, () => probeKvm(environment.docker, environment.host_image));
 }
 
-function packageVersion(): string {
+export function packageVersion(): string {
   const text = readFileSync(join(import.meta.dirname, "..", "..", "package.json"), "utf8");
   return (JSON.parse(text) as { version: string }).version;
 }
@@ -112,6 +120,21 @@ export function checkMemory(memory_bytes: number, jobs: number): void {
       `${jobs} run(s) at a time with a guest of ${mib(memory_bytes)} need ${mib(needed)} of memory, and ${mib(free)} are available: ask for less with --memory or --jobs.`,
     );
   }
+}
+
+const HUGE_PAGE_BYTES = 2 * 1024 ** 2;
+
+/** @throws UserError when the machine has not huge pages enough for so many runs at a time: each has the guest's memory twice. */
+export function checkHugePages(memory_bytes: number, jobs: number): void {
+  const needed = Math.ceil(memory_bytes / HUGE_PAGE_BYTES) * 2 * jobs;
+  const [free, all] = ["HugePages_Free", "HugePages_Total"].map((name) => {
+    const found = new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(readFileSync("/proc/meminfo", "utf8"));
+    return Number(found?.[1] ?? 0);
+  });
+  if (free !== undefined && all !== undefined && free < needed)
+    throw new UserError(
+      `--ram hugetlbfs needs ${needed} free huge pages of 2 MiB, and this machine has ${free}: make more of them (as root: echo ${all - free + needed} > /proc/sys/vm/nr_hugepages).`,
+    );
 }
 
 /** What building the images takes at its height. */

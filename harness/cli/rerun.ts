@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { UserError } from "../base/errors.ts";
-import { wordsOf } from "./words.ts";
+import { splitWords } from "../base/words.ts";
 
 const RECORD = z.looseObject({ as_expected: z.boolean(), command: z.string() });
 
@@ -25,7 +25,7 @@ export function failedIn(folder: string): readonly (readonly string[])[] {
   });
   if (commands.length === 0) throw new UserError(`All ${records.length} runs in ${folder} came out as expected.`);
   return [...new Set(commands)].map((command) => {
-    const words = wordsOf(command);
+    const words = splitWords(command);
     return words.slice(words.indexOf("run") + 1);
   });
 }

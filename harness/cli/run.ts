@@ -5,13 +5,16 @@ import { Argument, Command } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
+import type { Configuration } from "../base/configuration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
+import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
+import { checkConfigured } from "../run/probe.ts";
 import { makeProgress, runName } from "../run/progress.ts";
 import type { FinishedRun, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
@@ -20,19 +23,19 @@ import { repeatTable, textTable, verdictTable } from "../run/table.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
 import { compose, saidAgain } from "./compose.ts";
+import { addConfigurationOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
 import { printExpect } from "./expect-grammar.ts";
 import { printFault } from "./fault-grammar.ts";
 import { interruptible } from "./interrupt.ts";
 import { LATEST, markLatest } from "./latest.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, RUNS_FOLDER, rangeOf, within } from "./options.ts";
-import { accelFor, checkMemory, prepareRuns, say } from "./prepare.ts";
+import { accelFor, checkHugePages, checkMemory, prepareRuns, say } from "./prepare.ts";
 import { failedIn } from "./rerun.ts";
 import { isFileName, saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
-import { quoted } from "./words.ts";
 
-export interface RunOptions {
+export interface RunOptions extends ConfigurationOptions {
   readonly recovery: Recovery;
   /** More than one, side by side, instead of `recovery`. */
   readonly recoveries?: readonly Recovery[];
@@ -79,7 +82,7 @@ export function registerRun(program: Command): void {
 
 /** The words that `run` takes, for a person's command or for one that stands in a record. */
 function declareRun(command: Command): Command {
-  return command
+  command
     .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
     .addArgument(
       new Argument("[scenario...]", 'scenarios by name (see list), glob ("link-*"), file (./my.scenario.ts), or all'),
@@ -164,7 +167,8 @@ function declareRun(command: Command): Command {
       "--patience <s>",
       `gives a run up once nothing has moved for so long, ${rangeOf(LIMITS.patience_s)}; default ${DEFAULT_PATIENCE_MS / 1000}`,
       within(LIMITS.patience_s),
-    )
+    );
+  return addConfigurationOptions(command)
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there");
 }
@@ -212,10 +216,13 @@ async function chosenOf(names: readonly string[], options: RunFlags): Promise<re
   const [base] = bases;
   const said = { faults, expect, recovery };
   const scenario = compose(said, base?.scenario);
-  const named = [...(base === undefined ? [] : [base.named]), ...saidAgain(said)].map(quoted).join(" ");
+  const named = [...(base === undefined ? [] : [base.named]), ...saidAgain(said)].map(quoteWord).join(" ");
   if (save === undefined) return [{ scenario, named }];
-  const saved = await saveScenario(save, scenario, `run ${named} --recovery ${recovery}`);
-  say(`${save} is written: run ${quoted(isFileName(save) ? save : `./${save}`)} runs it.`);
+  // What is said of the QEMUs belongs to what is written; said again it changes nothing.
+  const configuration = { ...scenario.configuration, ...configurationFrom(options) };
+  const whole = Object.keys(configuration).length === 0 ? scenario : { ...scenario, configuration };
+  const saved = await saveScenario(save, whole, `run ${named} --recovery ${recovery}`);
+  say(`${save} is written: run ${quoteWord(isFileName(save) ? save : `./${save}`)} runs it.`);
   return [{ scenario: saved, named: save }];
 }
 
@@ -287,17 +294,21 @@ export async function runScenarios(
   const scenarios = chosen.map(({ scenario }) => scenario);
   const repeat = options.untilFail === true && options.repeat === 1 ? LIMITS.repeat.most : options.repeat;
   checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
+  if (options.ram === "hugetlbfs") checkHugePages(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
-  const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: folder };
+  const { configuration, source, target } = configured(scenarios, options);
+  const environment = { ...(await prepareRuns(source, signal, target)), runs_folder: folder };
   await markLatest(folder);
   const accels = new Map<GuestKind, AccelChoice>();
   for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
     accels.set(guest, choice);
-    say(`QEMU ${environment.qemu_version}, ${guest} guest, ${choice.accel}: ${choice.why}`);
+    const { qemu_version, target } = environment;
+    const qemus = [qemu_version, ...(target === undefined ? [] : [target.qemu_version])].join(" to ");
+    say(`QEMU ${qemus}, ${guest} guest, ${choice.accel}: ${choice.why}`);
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
@@ -319,6 +330,7 @@ export async function runScenarios(
         seed: seed ?? options.seed ?? randomInt(2 ** 32),
         memory_bytes,
         work,
+        configuration,
         ...(options.patience === undefined ? {} : { patience_ms: options.patience * 1000 }),
         keep: options.keep === true,
         txsync: settingsOf(options),
@@ -327,6 +339,11 @@ export async function runScenarios(
       names.set(request, name);
       return request;
     }),
+  );
+  // Of each that is repeated one is enough.
+  await checkConfigured(
+    environment,
+    requests.filter((_, n) => n % repeat === 0),
   );
   // Until one fails: each in its turn, or the first would be run alone for ever.
   const turns = pairs.flatMap((_, pair) => Array.from({ length: repeat }, (__, turn) => ({ turn, pair })));
@@ -356,6 +373,26 @@ export async function runScenarios(
       if (!record.as_expected) console.log(`\n${record.why}\n  see ${folder}\n  again: ${record.command}`);
   }
   return records;
+}
+
+/** What is asked for, with the QEMUs of source and target: one pair for all runs of a command. */
+function configured(
+  scenarios: readonly Scenario[],
+  options: RunOptions,
+): { readonly configuration: Configuration; readonly source: string; readonly target: string } {
+  const { source_qemu, target_qemu, ...configuration } = configurationFrom(options);
+  const pairs = scenarios.map(({ configuration: own }) => ({
+    source: source_qemu ?? own?.source_qemu ?? options.qemu,
+    target: target_qemu ?? own?.target_qemu ?? options.qemu,
+  }));
+  const [first = { source: options.qemu, target: options.qemu }] = pairs;
+  if (pairs.some(({ source, target }) => source !== first.source || target !== first.target))
+    throw new UserError(
+      "These scenarios need different QEMUs: run them one by one, or name --source-qemu and --target-qemu.",
+    );
+  const { source, target } = first;
+  if (source === target) return { configuration, source, target };
+  return { configuration: { ...configuration, source_qemu: source, target_qemu: target }, source, target };
 }
 
 /** Writes the report of each run and of all together; a report that cannot be written does not change a verdict. */

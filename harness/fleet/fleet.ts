@@ -15,6 +15,8 @@ export interface FleetSpec {
   /** Names the run; part of every container's and network's name. */
   readonly run: string;
   readonly host_image: string;
+  /** Images of hosts that have another one. */
+  readonly host_images?: Readonly<Partial<Record<HostRole, string>>>;
   readonly toxiproxy_image: string;
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
@@ -58,7 +60,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         role,
         run: spec.run,
         owner,
-        image: spec.host_image,
+        image: spec.host_images?.[role] ?? spec.host_image,
         management: networks.management,
         fabric: networks.fabric,
         shm_bytes: spec.shm_bytes,

@@ -91,6 +91,13 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
   return { host, toxiproxy: toxiproxyTag(), qemu_version, built };
 }
 
+/** An image that has a QEMU in its PATH, the host's or that which it is made of; nothing is built or pulled. */
+export async function qemuImageThere(docker: Docker, qemu: string): Promise<string | undefined> {
+  const names = ["host", QEMU_RECIPES[qemu]?.what];
+  const found = (await imageState(docker, qemu)).filter(({ what, found }) => found && names.includes(what));
+  return found.at(-1)?.tag;
+}
+
 /** What `doctor` shows of the images for a QEMU. Changes nothing. */
 export interface ImageState {
   readonly what: string;

@@ -62,3 +62,19 @@ export async function probeUserfaultfd(
     mend: "a kernel with userfaultfd is needed, and an engine that grants SYS_PTRACE and takes a seccomp profile",
   };
 }
+
+/** The names of the migration capabilities that the QEMU in a host image has. @throws Error when it does not tell */
+export async function probeCapabilities(docker: Docker, host_image: string): Promise<readonly string[]> {
+  const commands = ["qmp_capabilities", "query-migrate-capabilities", "quit"].map((execute) =>
+    JSON.stringify({ execute }),
+  );
+  const { output } = await runOnce(docker, {
+    image: host_image,
+    what: "capabilities-probe",
+    script: `printf '%s\\n' ${commands.map((command) => `'${command}'`).join(" ")} | qemu-system-x86_64 -M none -nodefaults -display none -qmp stdio`,
+    timeout_ms: PROBE_TIMEOUT_MS,
+  });
+  const names = [...output.matchAll(/"capability": "([a-z0-9-]+)"/g)].flatMap(([, name]) => name ?? []);
+  if (names.length === 0) throw new Error(`QEMU says: ${output.trim() || "nothing"}`);
+  return names.sort();
+}

@@ -11,12 +11,22 @@ import type { OutputName } from "./process.ts";
 /** Where a VM's logs go: the name tells what it is ("qemu", "qmp", "console"). */
 export type LogSink = (name: string, line: string) => void;
 
-export interface VmSpec {
+/** What QEMU is asked for, whichever host it is on. */
+export interface VmMachine {
   readonly accel: "tcg" | "kvm";
+  readonly machine: string;
+  readonly vcpus: number;
+  readonly cpu?: string;
+  readonly ram: "file" | "memfd" | "hugetlbfs";
+  /** Further arguments of QEMU. */
+  readonly extra: readonly string[];
   readonly memory_bytes: number;
   readonly kernel: string;
   readonly initrd?: string;
   readonly append: string;
+}
+
+export interface VmSpec extends VmMachine {
   /** Waits for a migration instead of booting. */
   readonly incoming: boolean;
   /** Does not run until told to (-S). */
@@ -29,7 +39,7 @@ export interface VmSpec {
   readonly onConsole: (line: string) => void;
 }
 
-/** The file in a host's memory that is the guest's RAM. */
+/** The file in a host's memory that is the guest's RAM, where that is a file. */
 export const RAM_PATH = "/dev/shm/ferryman-ram";
 
 const COM2_MS = 500;
@@ -62,6 +72,8 @@ export class StartedVm implements AsyncDisposable {
   readonly control: QmpClient;
   readonly oob: QmpClient;
   readonly watch: QmpClient;
+  /** Where the guest's RAM can be read on the host. */
+  readonly ram_path: string;
 
   #running: boolean;
 
@@ -70,9 +82,11 @@ export class StartedVm implements AsyncDisposable {
     started: QemuProcess,
     monitors: Record<Monitor, QmpClient>,
     com2: () => Promise<Duplex>,
+    ram_path: string,
     running: boolean,
   ) {
     this.host = host;
+    this.ram_path = ram_path;
     this.#running = running;
     monitors.watch.on((event) => {
       if (event.kind === "resume") this.#running = true;
@@ -86,7 +100,7 @@ export class StartedVm implements AsyncDisposable {
   }
 
   static async start(host: StartedHost, spec: VmSpec): Promise<StartedVm> {
-    await makeRoom(host, spec.memory_bytes);
+    if (spec.ram === "file") await makeRoom(host, spec.memory_bytes);
     const argv = [spec.qemu_binary, ...qemuArgv(machineOf(host, spec))];
     const started = await host.spawn(argv);
     started.onLine((line, output: OutputName) => {
@@ -98,15 +112,27 @@ export class StartedVm implements AsyncDisposable {
     void started.exited.then((code) =>
       spec.emit(host.role, { kind: "qemu.exited", code, last_lines: started.lastLines(6) }),
     );
-    return await StartedVm.adopt(host, started, { ...spec, com2: () => host.connect(PORTS.com2, COM2_MS) });
+    const com2 = (): Promise<Duplex> => host.connect(PORTS.com2, COM2_MS);
+    const { emit, log } = spec;
+    return await StartedVm.adopt(host, started, {
+      emit,
+      log,
+      com2,
+      ...(spec.ram === "file" ? {} : { findRam: () => memfdOf(host, started.pid) }),
+    });
   }
 
   /** Connects to the monitors of a QEMU that runs already; what it tells on them goes onto the timeline. */
   static async adopt(
     host: StartedHost,
     started: QemuProcess,
-    { emit, log, com2 }: Pick<VmSpec, "emit" | "log"> & { readonly com2: () => Promise<Duplex> },
+    what: Pick<VmSpec, "emit" | "log"> & {
+      readonly com2: () => Promise<Duplex>;
+      /** Where the guest's RAM is, once QEMU answers; absent: RAM_PATH. */
+      readonly findRam?: () => Promise<string>;
+    },
   ): Promise<StartedVm> {
+    const { emit, log, com2, findRam } = what;
     const monitors: QmpClient[] = [];
     try {
       const open = async (monitor: Monitor): Promise<QmpClient> => {
@@ -128,7 +154,8 @@ export class StartedVm implements AsyncDisposable {
       const answer = await watch.execute("query-status");
       const running = told ?? answer.running;
       emit(host.role, { kind: "qemu.status", pid, running });
-      const vm = new StartedVm(host, started, { control, oob, watch }, com2, running);
+      const ram_path = findRam === undefined ? RAM_PATH : await findRam();
+      const vm = new StartedVm(host, started, { control, oob, watch }, com2, ram_path, running);
       stopListening();
       return vm;
     } catch (error) {
@@ -180,18 +207,37 @@ async function makeRoom(host: StartedHost, memory_bytes: number): Promise<void> 
   );
 }
 
-function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
-  const listen = (port: number) => ({ host: MANAGEMENT_NAME, port }) as const;
+/** RAM without a name is found among what QEMU holds open (QEMU: backends/hostmem-memfd.c, memfd_backend_memory_alloc). */
+async function memfdOf(host: StartedHost, pid: number): Promise<string> {
+  const find = `for fd in /proc/${pid}/fd/*; do case "$(readlink $fd)" in /memfd:memory-backend-memfd*) echo $fd;; esac; done`;
+  const [found, ...more] = (await host.run(find)).trim().split("\n");
+  if (!found || more.length > 0)
+    throw new Error(`QEMU on ${host.role} holds no memfd for the guest's memory, or several`);
+  return found;
+}
+
+/** The part of a VM's description that does not depend on where it runs. */
+export function machineSpecOf(name: string, spec: VmMachine): Omit<MachineSpec, "qmp" | "serials" | "paused"> {
   return {
-    name: `ferryman-${host.role}`,
+    name,
     accel: spec.accel,
-    machine: "q35",
+    machine: spec.machine,
     memory_bytes: spec.memory_bytes,
     ram_path: RAM_PATH,
-    smp: 1,
+    ram: spec.ram,
+    ...(spec.cpu === undefined ? {} : { cpu: spec.cpu }),
+    smp: spec.vcpus,
     kernel: spec.kernel,
     ...(spec.initrd === undefined ? {} : { initrd: spec.initrd }),
     append: spec.append,
+    extra: spec.extra,
+  };
+}
+
+function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
+  const listen = (port: number) => ({ host: MANAGEMENT_NAME, port }) as const;
+  return {
+    ...machineSpecOf(`ferryman-${host.role}`, spec),
     qmp: Object.values(MONITOR_PORTS).map(listen),
     serials: [
       { id: "com1", endpoint: "stdio" },

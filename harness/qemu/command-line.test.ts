@@ -35,6 +35,20 @@ describe("QEMU's command line", () => {
     expect(valuesOf(argv, "-m")).toEqual(["size=134217728B"]);
   });
 
+  test("keeps it in memory without a name where that is asked for, under the same name of the block", () => {
+    expect(valuesOf(qemuArgv({ ...spec, ram: "memfd" }), "-object")).toEqual([
+      "memory-backend-memfd,id=ram0,share=on,size=134217728",
+    ]);
+    expect(valuesOf(qemuArgv({ ...spec, ram: "hugetlbfs" }), "-object")).toEqual([
+      "memory-backend-memfd,id=ram0,share=on,hugetlb=on,hugetlbsize=2M,size=134217728",
+    ]);
+  });
+
+  test("has the CPU model that was asked for, once", () => {
+    expect(valuesOf(qemuArgv({ ...spec, cpu: "max" }), "-cpu")).toEqual(["max"]);
+    expect(valuesOf(qemuArgv(spec), "-cpu")).toHaveLength(1);
+  });
+
   test("listens on every monitor and serial line without waiting for a client", () => {
     expect(valuesOf(qemuArgv(spec), "-chardev")).toEqual([
       "socket,id=qmp0,path=/run/qmp,server=on,wait=off",

@@ -24,6 +24,10 @@ export interface MachineSpec {
   readonly memory_bytes: number;
   /** File on a tmpfs that holds guest RAM, block `ram0`. QEMU makes it where it is missing. */
   readonly ram_path: string;
+  /** What guest RAM is instead: memory without a name, of small pages or of huge ones (2 MiB). */
+  readonly ram?: "file" | "memfd" | "hugetlbfs";
+  /** CPU model as `-cpu` takes it, default CPU_MODEL. */
+  readonly cpu?: string;
   /** vCPUs, default 1. */
   readonly smp?: number;
   readonly kernel: string;
@@ -93,6 +97,12 @@ function checkSpec(spec: MachineSpec): void {
   }
 }
 
+function ramBackend({ ram = "file", ram_path, memory_bytes }: MachineSpec): string {
+  const memfd = ram === "hugetlbfs" ? ",hugetlb=on,hugetlbsize=2M" : "";
+  const where = ram === "file" ? `,mem-path=${optionValue(ram_path)}` : memfd;
+  return `memory-backend-${ram === "file" ? "file" : "memfd"},id=${RAM_BLOCK},share=on${where},size=${memory_bytes}`;
+}
+
 /**
  * The arguments of `qemu-system-x86_64` for a VM, without the program's name. A source, a target (`incoming`) and a
  * restored VM are started with the same arguments otherwise.
@@ -102,12 +112,9 @@ export function qemuArgv(spec: MachineSpec): string[] {
   checkSpec(spec);
   const argv = ["-name", optionValue(spec.name), "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
   argv.push("-msg", "timestamp=on");
-  argv.push("-accel", spec.accel === "tcg" ? "tcg,thread=multi" : "kvm", "-cpu", CPU_MODEL);
+  argv.push("-accel", spec.accel === "tcg" ? "tcg,thread=multi" : "kvm", "-cpu", spec.cpu ?? CPU_MODEL);
   argv.push("-machine", `${spec.machine},memory-backend=${RAM_BLOCK}`);
-  argv.push(
-    "-object",
-    `memory-backend-file,id=${RAM_BLOCK},share=on,mem-path=${optionValue(spec.ram_path)},size=${spec.memory_bytes}`,
-  );
+  argv.push("-object", ramBackend(spec));
   argv.push("-m", `size=${spec.memory_bytes}B`, "-smp", String(spec.smp ?? 1));
   argv.push("-kernel", spec.kernel);
   if (spec.initrd !== undefined) argv.push("-initrd", spec.initrd);

@@ -48,6 +48,14 @@ export function parseVersionText(output: string): QemuVersion {
   return { major: Number(major), minor: Number(minor), micro: Number(micro), text: text.trim() };
 }
 
+/**
+ * Reads a version as `QemuVersion.text` has it, and as images of hosts carry it: `10.0.13 (Debian 1:10.0.13)`.
+ * @throws UserError when it is none.
+ */
+export function parseVersion(text: string): QemuVersion {
+  return parseVersionText(`QEMU emulator version ${text}`);
+}
+
 /** The version that a QMP greeting told. */
 export function versionOfGreeting(greeting: {
   readonly major: number;

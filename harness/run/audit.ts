@@ -3,7 +3,7 @@ import { PAGE_BYTES } from "../base/page.ts";
 import { chunksOf } from "../base/patience.ts";
 import type { Accel } from "../base/run-record.ts";
 import type { BlockDifference, StillFindings } from "../checks/still-audit.ts";
-import { RAM_PATH, type StartedVm } from "../fleet/vm.ts";
+import type { StartedVm } from "../fleet/vm.ts";
 import { RAM_BLOCK } from "../qemu/command-line.ts";
 import { kvmClockUpdate } from "../qemu/kvm-clock.ts";
 import { type LocatedBlock, locateBlocks } from "../qemu/ram-blocks.ts";
@@ -76,7 +76,7 @@ async function blocksOf(vm: StartedVm): Promise<readonly LocatedBlock[]> {
       ? answer["human-readable-text"]
       : "";
   const maps = await vm.host.run(`cat /proc/${vm.process.pid}/maps`);
-  return locateBlocks(String(text), maps, { [RAM_BLOCK]: RAM_PATH });
+  return locateBlocks(String(text), maps, { [RAM_BLOCK]: vm.ram_path });
 }
 
 function bytesOf(vm: StartedVm, { where, bytes }: LocatedBlock): Promise<Readable> {

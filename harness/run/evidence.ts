@@ -5,6 +5,7 @@ import { CHECKS } from "../checks/index.ts";
 import type { View } from "../checks/view.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { auditStill } from "./audit.ts";
+import { configurationOf, planOf } from "./configure.ts";
 import { stillArriving, watchProgress } from "./gather.ts";
 import type { Workload } from "./guests/guest.ts";
 import { type EvidenceDraft, lookAt, withFindings } from "./looks.ts";
@@ -93,6 +94,7 @@ function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm 
         vms,
         (role) => startPlainVm(context, role, { incoming: true, paused: false }),
         looking,
+        { configuration: configurationOf(request), postcopy: planOf(request).switchover !== "never" },
       ),
     compareStill: (owner) => auditStill(vms.get("source"), owner, accel, looking),
     leftovers: async () => undefined,

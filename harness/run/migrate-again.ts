@@ -1,3 +1,4 @@
+import type { Configuration } from "../base/configuration.ts";
 import { whileMoving } from "../base/patience.ts";
 import type { HostRole } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
@@ -7,7 +8,7 @@ import type { StartedVm } from "../fleet/vm.ts";
 import { queryMigrate } from "../qemu/migration-api.ts";
 import type { GuestUnderTest } from "./guests/guest.ts";
 import type { Looking } from "./looking.ts";
-import { uriOf } from "./stock/addresses.ts";
+import { prepareStream } from "./stock/stream.ts";
 
 /** For a guest that has arrived to do its next step: it has all its memory. */
 const PROGRESS_MS = 10_000;
@@ -21,7 +22,8 @@ const STILL_MS = { at_first: 1_000, later: 60_000 };
 /**
  * Carries the VM that arrived over to another host, by plain pre-copy, and sees it go on there. What is asked is whether
  * the VM is whole, so it goes on a way of its own: the fault of the scenario may still lie on the link.
- * The host is the other one of the run or, where that is gone, the escrow's.
+ * The host is the other one of the run or, where that is gone, the escrow's. What the run was configured to holds here too:
+ * capabilities that were asked for stay as they are, with post-copy allowed where it was, and never begun.
  */
 export async function migrateAgain(
   fleet: StartedFleet,
@@ -30,6 +32,7 @@ export async function migrateAgain(
   vms: Map<HostRole, StartedVm>,
   startIncoming: (role: HostRole) => Promise<StartedVm>,
   looking: Looking,
+  how: { readonly configuration: Configuration; readonly postcopy: boolean },
 ): Promise<MigrateAgainFindings> {
   const from = owner.host.role;
   const to = (["source", "target", "escrow"] as const).find((role) => role !== from && fleet.host(role).up);
@@ -38,14 +41,15 @@ export async function migrateAgain(
   await vms.get(to)?.quit();
   const next = await startIncoming(to);
   const steps_before = (await guest.steps(owner)) ?? 0;
-  const capabilities = { capabilities: [{ capability: "postcopy-ram", state: false }] };
-  await owner.control.executeRaw("migrate-set-capabilities", capabilities);
+  const { configuration } = how;
+  const asked = configuration.capabilities !== undefined;
+  const way = await fleet.openWay(from, to);
+  const uris = await prepareStream(configuration, { from: owner, to: next }, way, asked && how.postcopy);
   const mayStandStill = (still_ms: number): Promise<unknown> =>
     owner.control.executeRaw("migrate-set-parameters", { "max-bandwidth": 4 * 1024 ** 3, "downtime-limit": still_ms });
   await mayStandStill(STILL_MS.at_first);
-  const way = await fleet.openWay(from, to);
-  await next.control.execute("migrate-incoming", { uri: uriOf(way.listen) });
-  await owner.control.execute("migrate", { uri: uriOf(way.connect) });
+  await next.control.execute("migrate-incoming", { uri: uris.listen });
+  await owner.control.execute("migrate", { uri: uris.connect });
   let passes = 0;
   let transferred_bytes = 0;
   await whileMoving(
@@ -62,6 +66,7 @@ export async function migrateAgain(
       passes = ram?.["dirty-sync-count"] ?? passes;
       transferred_bytes = ram?.transferred ?? transferred_bytes;
       if (before < PASSES_IN_VAIN && passes >= PASSES_IN_VAIN) await mayStandStill(STILL_MS.later);
+      if (status === "pre-switchover") await owner.control.executeRaw("migrate-continue", { state: "pre-switchover" });
       return status === "completed" ? true : undefined;
     },
   );

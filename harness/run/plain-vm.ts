@@ -1,20 +1,40 @@
 import type { HostRole } from "../base/timeline.ts";
-import { StartedVm } from "../fleet/vm.ts";
+import { StartedVm, type VmMachine } from "../fleet/vm.ts";
+import { configurationOf, extraArgsOf, machineTypeOf } from "./configure.ts";
 import type { RunContext } from "./recovery.ts";
+import { qemuOf } from "./request.ts";
+
+/** The run's VM as a QEMU on that host is asked for it. */
+export function vmMachineOf(
+  { environment, request, guest }: Pick<RunContext, "environment" | "request" | "guest">,
+  role: HostRole,
+): VmMachine {
+  const configuration = configurationOf(request);
+  const { vcpus = 1, cpu, ram = "file" } = configuration;
+  return {
+    ...guest.files,
+    accel: request.accel,
+    memory_bytes: request.memory_bytes,
+    machine: machineTypeOf(environment, configuration),
+    vcpus,
+    ...(cpu === undefined ? {} : { cpu }),
+    ram,
+    extra: extraArgsOf(configuration, role),
+  };
+}
 
 /** Starts a QEMU of the run's VM that nobody but the harness has to do with. */
 export async function startPlainVm(
-  { environment, request, fleet, guest, timeline, logs, vms }: RunContext,
+  context: RunContext,
   role: HostRole,
   how: { readonly incoming: boolean; readonly paused: boolean },
 ): Promise<StartedVm> {
+  const { environment, fleet, guest, timeline, logs, vms } = context;
   const vm = await StartedVm.start(fleet.host(role), {
-    ...guest.files,
+    ...vmMachineOf(context, role),
     ...how,
-    accel: request.accel,
     qemu_binary: environment.qemu_binary,
-    version_text: environment.qemu_version,
-    memory_bytes: request.memory_bytes,
+    version_text: qemuOf(environment, role).qemu_version,
     emit: timeline.emit,
     log: logs.of(role),
     onConsole: (line) => guest.onConsole(role, line),

@@ -1,4 +1,4 @@
-import type { HostRole } from "../base/timeline.ts";
+import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
 import { startFleet } from "../fleet/fleet.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
@@ -11,7 +11,7 @@ import { Nemesis } from "./nemesis.ts";
 import type { PhaseClock } from "./phase-clock.ts";
 import { RECOVERIES } from "./recoveries.ts";
 import type { RunContext } from "./recovery.ts";
-import type { RunEnvironment, RunRequest } from "./request.ts";
+import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
 import { ProgressSampler } from "./sampler.ts";
 import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
@@ -62,6 +62,7 @@ export class Play {
     const fleet = await startFleet(environment.docker, {
       run: this.#id,
       host_image: environment.host_image,
+      host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],

@@ -1,9 +1,10 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
 import type { Judged } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
+import { configurationOf } from "./configure.ts";
 import type { Expected } from "./expectation.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
-import type { RunEnvironment, RunRequest } from "./request.ts";
+import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
 import { triggerText } from "./trigger.ts";
 
 /** How a run came out. */
@@ -24,6 +25,7 @@ export interface Outcome {
 /** What `run.json` holds: everything that was asked for, and what came out. */
 export function recordOf(environment: RunEnvironment, request: RunRequest, outcome: Outcome): RunRecord {
   const { scenario } = request;
+  const configuration = configurationOf(request);
   const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, error } = outcome;
   return {
     version: RUN_RECORD_VERSION,
@@ -36,10 +38,11 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     accel: request.accel,
     accel_why: request.accel_why,
     guest: request.guest,
-    qemu: environment.qemu,
-    qemu_version: environment.qemu_version,
+    qemu: ofBoth(environment, ({ qemu }) => qemu),
+    qemu_version: ofBoth(environment, ({ qemu_version }) => qemu_version),
     seed: request.seed,
     memory_bytes: request.memory_bytes,
+    ...(Object.keys(configuration).length === 0 ? {} : { configuration }),
     ...scenario.work,
     ...request.work,
     patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
@@ -57,4 +60,10 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),
   };
+}
+
+/** Where source and target have different QEMUs, both. */
+function ofBoth(environment: RunEnvironment, what: (qemu: QemuOfHosts) => string): string {
+  const { target } = environment;
+  return target === undefined ? what(environment) : `${what(environment)} to ${what(target)}`;
 }

@@ -1,19 +1,26 @@
 import type Docker from "dockerode";
+import type { Configuration } from "../base/configuration.ts";
 import type { Accel, GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
-import type { TimelineEvent } from "../base/timeline.ts";
+import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { Scenario } from "./scenario.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
-/** What every run of one command shares. */
-export interface RunEnvironment {
-  readonly docker: Docker;
+/** A QEMU that hosts have. */
+export interface QemuOfHosts {
   readonly host_image: string;
-  readonly toxiproxy_image: string;
   /** As the user named it: "10.0", or an image. */
   readonly qemu: string;
   readonly qemu_version: string;
+}
+
+/** What every run of one command shares. */
+export interface RunEnvironment extends QemuOfHosts {
+  readonly docker: Docker;
+  readonly toxiproxy_image: string;
+  /** The QEMU of target and escrow, where it is not the source's. */
+  readonly target?: QemuOfHosts;
   readonly qemu_binary: string;
   readonly versions: Readonly<Record<string, string>>;
   /** Folder in which each run makes its own. */
@@ -21,6 +28,11 @@ export interface RunEnvironment {
   /** The command that runs the same again, in the grammar of whoever asks for runs. */
   readonly commandOf: (environment: RunEnvironment, request: RunRequest) => string;
   readonly signal: AbortSignal;
+}
+
+/** The QEMU that a host of the run has. */
+export function qemuOf(environment: RunEnvironment, role: HostRole): QemuOfHosts {
+  return role === "source" ? environment : (environment.target ?? environment);
 }
 
 export interface RunRequest {
@@ -35,6 +47,8 @@ export interface RunRequest {
   readonly memory_bytes: number;
   /** Over the scenario's own. */
   readonly work?: GuestWork;
+  /** Over the scenario's own. */
+  readonly configuration?: Configuration;
   /** Gives up once nothing has moved for so long; default DEFAULT_PATIENCE_MS. */
   readonly patience_ms?: number;
   /** Leaves the fleet standing after the run. */

@@ -1,3 +1,4 @@
+import type { Configuration, Switchover } from "../base/configuration.ts";
 import type { GuestKind, Recovery } from "../base/run-record.ts";
 import type { HostRole, Verdict } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
@@ -43,8 +44,8 @@ export interface FaultPlan {
 }
 
 export interface MigrationPlan {
-  /** When to switch over: with the first page (pure post-copy), or after one pass over all memory. */
-  readonly switchover: "at-once" | "after-one-pass";
+  /** When to switch over. What happens before it is not the same in each recovery: then each has its own. */
+  readonly switchover: Switchover | Readonly<Record<Recovery, Switchover>>;
   /** Bound for what is pushed in the background, bytes per second. */
   readonly bandwidth_bytes_per_s: number;
   /** The target is held still (`-S`): its memory can be compared with the source's page by page. */
@@ -75,6 +76,8 @@ export interface Scenario {
   readonly work?: GuestWork;
   /** Settings of txsync that this scenario needs; the others are the defaults. */
   readonly txsync?: Partial<TxsyncSettings>;
+  /** How its QEMUs and their migration are set up, where that is not as in any other scenario. */
+  readonly configuration?: Configuration;
   /** Further checks that only this scenario asks for. */
   readonly also?: readonly "still-audit"[];
 }

@@ -7,7 +7,10 @@ export function verdictTable(records: readonly RunRecord[]): string {
     record.scenario,
     record.recovery,
     `${record.guest}/${record.accel}`,
-    record.qemu_version.split(" ")[0] ?? record.qemu_version,
+    record.qemu_version
+      .split(" to ")
+      .map((version) => version.split(" ")[0])
+      .join(" to "),
     record.verdict,
     record.as_expected ? "as expected" : `expected ${record.expected}`,
     `${(record.timings.total_ms / 1000).toFixed(1)} s`,

@@ -1,5 +1,6 @@
 import { readdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { configurationTexts } from "../../harness/base/configuration.ts";
 import type { CheckResult, RunRecord } from "../../harness/base/run-record.ts";
 import { verdictWord } from "../model/describe.ts";
 import { formatAt, formatBytes, formatCount, formatMs, plural } from "../model/format.ts";
@@ -101,6 +102,7 @@ function chipsOf(record: RunRecord, partial: boolean): { name: string; value: st
     { name: "QEMU", value: record.qemu_version === "" ? record.qemu : record.qemu_version },
     { name: "accel", value: record.accel },
     { name: "guest", value: `${record.guest}, ${formatBytes(record.memory_bytes)}` },
+    ...configurationTexts(record.configuration ?? {}).map((value) => ({ name: "configured", value })),
     { name: "fault", value: record.faults.length === 0 ? "none" : record.faults.map(faultText).join(", then ") },
     ...((record.tries ?? 1) > 1 ? [{ name: "asked to migrate", value: plural(record.tries ?? 1, "time") }] : []),
     { name: "took", value: formatMs(record.timings.total_ms) },
@@ -179,6 +181,9 @@ function factRows(record: RunRecord, partial: boolean): [string, string][] {
     ["accelerator", `${record.accel}${record.accel_why === "" ? "" : `: ${record.accel_why}`}`],
     ["guest", record.guest],
     ["memory", formatBytes(record.memory_bytes)],
+    ...(record.configuration === undefined
+      ? []
+      : [["configured", configurationTexts(record.configuration).join(", ")] as [string, string]]),
     ...(record.patience_ms === undefined
       ? []
       : [["patience", `gives up once nothing has moved for ${formatMs(record.patience_ms)}`] as [string, string]]),

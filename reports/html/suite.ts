@@ -1,5 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
+import { configurationTexts } from "../../harness/base/configuration.ts";
 import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally, valuesOf } from "../compare.ts";
 import { faultOf, type Matrix, matrixOf, stepOf } from "../matrix.ts";
 import { formatMs, plural } from "../model/format.ts";
@@ -103,7 +104,10 @@ function rowOf({ path, record }: SuiteRun): object {
     recovery: record.recovery,
     accel: record.accel,
     guest: record.guest,
-    qemu: record.qemu_version === "" ? record.qemu : record.qemu_version,
+    qemu: [
+      record.qemu_version === "" ? record.qemu : record.qemu_version,
+      ...configurationTexts(record.configuration ?? {}),
+    ].join(", "),
     seed: record.seed,
     fault: faultOf(record),
     step: stepOf(record),

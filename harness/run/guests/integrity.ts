@@ -10,7 +10,7 @@ import type { GuestFindings } from "../../checks/guest-self-check.ts";
 import type { LedgerFindings } from "../../checks/ledger.ts";
 import type { MemoryFindings } from "../../checks/memory-model.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
-import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import {
   type HelloAnswer,
@@ -134,7 +134,7 @@ export class IntegrityGuest implements GuestUnderTest {
   async #status(vm: StartedVm): Promise<StatusPage | undefined> {
     const page = STATUS_ADDRESS / PAGE_BYTES;
     const text = await vm.host.run(
-      `dd if=${RAM_PATH} bs=${PAGE_BYTES} skip=${page} count=1 status=none | base64 -w0`,
+      `dd if=${vm.ram_path} bs=${PAGE_BYTES} skip=${page} count=1 status=none | base64 -w0`,
       1_000,
     );
     const bytes = Buffer.from(text.trim(), "base64");
@@ -147,7 +147,7 @@ export class IntegrityGuest implements GuestUnderTest {
     if (running) await vm.control.execute("stop");
     try {
       const ram = await verifyRam(
-        chunksOf(await vm.host.readFile(RAM_PATH), {
+        chunksOf(await vm.host.readFile(vm.ram_path), {
           what: `the guest's memory on ${vm.host.role} to be read`,
           ...this.#looking,
         }),
@@ -185,7 +185,7 @@ export class IntegrityGuest implements GuestUnderTest {
     if (pages_above === 0) return [];
     const length_bytes = pages_above * PAGE_BYTES;
     const patience_ms = ABOVE_MS_PER_GIB * Math.ceil(length_bytes / 1024 ** 3);
-    const command = `${AGENT_FILES.node} -e '${FIRST_NOT_ZERO}' ${RAM_PATH} ${length_bytes}`;
+    const command = `${AGENT_FILES.node} -e '${FIRST_NOT_ZERO}' ${vm.ram_path} ${length_bytes}`;
     const first = Number(await vm.host.run(command, patience_ms));
     if (first < 0) return [];
     const page = Math.floor(first / PAGE_BYTES);

@@ -2,7 +2,7 @@ import { whileMoving } from "../../base/patience.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import type { GuestAbility } from "../../checks/evidence.ts";
 import type { GuestFindings } from "../../checks/guest-self-check.ts";
-import { RAM_PATH, type StartedVm } from "../../fleet/vm.ts";
+import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
 import { LinuxControl } from "../../guests/linux/control.ts";
@@ -73,7 +73,8 @@ export class LinuxGuest implements GuestUnderTest {
         ...this.#looking,
         interval_ms: 100,
         // It fills its memory without a word.
-        moves: async () => `${(await vm.host.run(`stat -c %b ${RAM_PATH}`, 1_000)).trim()} blocks of memory in use`,
+        moves: async () =>
+          `${(await vm.host.run(`stat -L -c %b ${vm.ram_path}`, 1_000)).trim()} blocks of memory in use`,
         lastLines: () => vm.process.lastLines(),
       },
       () => {

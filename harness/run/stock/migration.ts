@@ -1,10 +1,10 @@
+import type { Configuration } from "../../base/configuration.ts";
 import { messageOf } from "../../base/errors.ts";
 import { Patience } from "../../base/patience.ts";
 import type { ProtocolStep } from "../../base/timeline.ts";
 import { pause } from "../../base/wait.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import {
-  enablePostcopy,
   isCompleting,
   type MigrationInfo,
   progressOf,
@@ -13,11 +13,12 @@ import {
   stepOfStatus,
 } from "../../qemu/migration-api.ts";
 import { traits, versionOfGreeting } from "../../qemu/versions.ts";
+import type { SettledPlan } from "../configure.ts";
 import { Movement } from "../movement.ts";
-import type { MigrationPlan } from "../scenario.ts";
 import { givenUpAt, type Settled } from "../settled.ts";
 import type { Timeline } from "../timeline.ts";
-import { linkUri, listenUri } from "./addresses.ts";
+import { linkWay } from "./addresses.ts";
+import { prepareStream, type StreamUris } from "./stream.ts";
 
 /**
  * How long the manager waits, in milliseconds. Not the guest's business: nothing is asserted about these. The first two
@@ -38,6 +39,8 @@ const LOOK_EVERY_MS = 10;
 /** For a monitor to answer a command that does nothing but begin or tell something. */
 const ANSWER_MS = 400;
 const RETRY_EVERY_MS = 200;
+/** A migration by pre-copy alone comes to no end where the guest writes faster than it is sent: it is cancelled then. */
+const PASSES_MAX = 50;
 
 /** What the manager knows of one side. */
 interface Side {
@@ -54,24 +57,36 @@ interface Side {
 export class StockMigration {
   readonly #source: Side;
   readonly #target: Side;
-  readonly #plan: MigrationPlan;
+  readonly #plan: SettledPlan;
+  readonly #configuration: Configuration;
   readonly #timeline: Timeline;
   readonly #patience: StockPatience;
   readonly #steps = new Set<ProtocolStep>();
   readonly #unsubscribe: (() => void)[] = [];
+  #uris: StreamUris | undefined;
   #switched = false;
+  /** When the pre-copy phase began. */
+  #active_ms: number | undefined;
   /** The least that the source has said is left to send, and when it said so first. */
   #left = { bytes: Number.POSITIVE_INFINITY, at_ms: 0 };
   #completing = false;
   #broken_since_ms: number | undefined;
   #tried_ms = Number.NEGATIVE_INFINITY;
 
-  constructor(source: StartedVm, target: StartedVm, plan: MigrationPlan, timeline: Timeline, patience: StockPatience) {
-    this.#source = { vm: source, status: "none" };
-    this.#target = { vm: target, status: "none" };
-    this.#plan = plan;
-    this.#timeline = timeline;
-    this.#patience = patience;
+  constructor(what: {
+    readonly source: StartedVm;
+    readonly target: StartedVm;
+    readonly plan: SettledPlan;
+    readonly configuration: Configuration;
+    readonly timeline: Timeline;
+    readonly patience: StockPatience;
+  }) {
+    this.#source = { vm: what.source, status: "none" };
+    this.#target = { vm: what.target, status: "none" };
+    this.#plan = what.plan;
+    this.#configuration = what.configuration;
+    this.#timeline = what.timeline;
+    this.#patience = what.patience;
   }
 
   /** Runs the migration to its end, good or bad. */
@@ -118,13 +133,18 @@ export class StockMigration {
   async #begin(): Promise<void> {
     const { vm: source } = this.#source;
     const { vm: target } = this.#target;
-    await Promise.all([enablePostcopy(source.control), enablePostcopy(target.control)]);
+    this.#uris = await prepareStream(
+      this.#configuration,
+      { from: source, to: target },
+      linkWay("source", "target"),
+      this.#plan.switchover !== "never",
+    );
     await setMigrationParameters(source.control, {
       "max-bandwidth": this.#plan.bandwidth_bytes_per_s,
       "max-postcopy-bandwidth": this.#plan.bandwidth_bytes_per_s,
     });
-    await target.control.execute("migrate-incoming", { uri: listenUri() });
-    await source.control.execute("migrate", { uri: linkUri("source", "target") });
+    await target.control.execute("migrate-incoming", { uri: this.#uris.listen });
+    await source.control.execute("migrate", { uri: this.#uris.connect });
   }
 
   #onStatus(role: "source" | "target", status: string): void {
@@ -166,12 +186,25 @@ export class StockMigration {
     }
     this.#completing = isCompleting(info);
     if (this.#completing) this.#step("completing");
-    if (info.status === "active" && !this.#switched) {
-      const passes = info.ram?.["dirty-sync-count"] ?? 0;
-      if (this.#plan.switchover === "at-once" || passes >= 2) {
-        await vm.control.execute("migrate-start-postcopy").catch(() => undefined);
-      }
+    // Whoever asks for the capability pause-before-switchover is asked: there is nothing to be done in between here.
+    if (info.status === "pre-switchover")
+      await vm.control.executeRaw("migrate-continue", { state: "pre-switchover" }).catch(() => undefined);
+    if (info.status === "active" && !this.#switched) await this.#beforeSwitchover(info);
+  }
+
+  async #beforeSwitchover(info: MigrationInfo): Promise<void> {
+    const { control } = this.#source.vm;
+    const { switchover } = this.#plan;
+    this.#active_ms ??= this.#timeline.now_ms;
+    const passes = info.ram?.["dirty-sync-count"] ?? 0;
+    if (switchover === "never") {
+      if (passes >= PASSES_MAX) await control.executeRaw("migrate_cancel").catch(() => undefined);
+      return;
     }
+    const now =
+      switchover === "at-once" ||
+      (switchover === "after-one-pass" ? passes >= 2 : this.#timeline.now_ms - this.#active_ms >= switchover.after_ms);
+    if (now) await control.execute("migrate-start-postcopy").catch(() => undefined);
   }
 
   async #decide(): Promise<Settled | undefined> {
@@ -205,6 +238,11 @@ export class StockMigration {
     if (!vm.alive) return { owner: "none", how: "the source died before switchover, as any VM dies with its host" };
     if (status === "failed")
       return { owner: "source", how: "the migration failed before switchover: the source runs on" };
+    if (status === "cancelled")
+      return {
+        owner: "source",
+        how: `pre-copy came to no end in ${PASSES_MAX} passes: it was cancelled, the source runs on`,
+      };
     return undefined;
   }
 
@@ -212,13 +250,13 @@ export class StockMigration {
   async #repair(): Promise<void> {
     const now_ms = this.#timeline.now_ms;
     const [source, target] = [this.#source, this.#target];
-    if (isPaused(source) && isPaused(target)) {
+    if (isPaused(source) && isPaused(target) && this.#uris !== undefined) {
       if (now_ms - this.#tried_ms < RETRY_EVERY_MS) return;
       this.#tried_ms = now_ms;
-      const refused = await this.#try(target.vm, "migrate-recover", { uri: listenUri() }, "oob");
+      const refused = await this.#try(target.vm, "migrate-recover", { uri: this.#uris.listen }, "oob");
       // A second migrate-recover while the first still listens is refused; then the listener is the one we want.
       if (refused !== undefined && !refused.includes("triggered already")) return;
-      await this.#try(source.vm, "migrate", { uri: linkUri("source", "target"), resume: true }, "control");
+      await this.#try(source.vm, "migrate", { uri: this.#uris.connect, resume: true }, "control");
       return;
     }
     const half = (isPaused(source) && isActive(target)) || (isActive(source) && isPaused(target));

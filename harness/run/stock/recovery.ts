@@ -1,6 +1,7 @@
 import type { HostRole } from "../../base/timeline.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import { configurationOf, planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
 import { startPlainVm } from "../plain-vm.ts";
 import type { RecoveryUnderTest, RunContext } from "../recovery.ts";
@@ -49,8 +50,14 @@ export class StockRecovery implements RecoveryUnderTest {
     if (this.#sides === undefined) throw new Error("no VM was started");
     const { request, timeline, looking } = this.#context;
     const { source, target } = this.#sides;
-    const patience = { ...STOCK_PATIENCE, patience_ms: looking.patience_ms };
-    return await new StockMigration(source, target, request.scenario.migration, timeline, patience).run();
+    return await new StockMigration({
+      source,
+      target,
+      plan: planOf(request),
+      configuration: configurationOf(request),
+      timeline,
+      patience: { ...STOCK_PATIENCE, patience_ms: looking.patience_ms },
+    }).run();
   }
 
   async succeeded(): Promise<Record<never, never>> {

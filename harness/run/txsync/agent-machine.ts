@@ -8,15 +8,19 @@ export function agentMachine(what: {
   readonly initrd?: string;
   readonly append: string;
   readonly accel: "tcg" | "kvm";
+  readonly machine: string;
+  readonly vcpus: number;
+  readonly cpu?: string;
+  readonly extra: readonly string[];
   readonly memory_bytes: number;
   readonly hold: boolean;
 }): Machine {
+  const { vcpus, extra, ...rest } = what;
   return {
     name: "ferryman",
-    machine: "q35",
-    smp: 1,
+    smp: vcpus,
     monitors: Object.values(MONITOR_PORTS).map((port) => ({ host: MANAGEMENT_NAME, port })),
-    extra: [],
-    ...what,
+    extra: [...extra],
+    ...rest,
   };
 }

@@ -25,6 +25,14 @@ describe("who is on the fabric", () => {
   let bed: TestBed;
   const spec = (): Parameters<typeof startFleet>[1] => bed.spec({ shm_bytes: hostShmBytes(MEMORY_BYTES) });
   const guest = makeGuest("integrity", { seed: 1, memory_bytes: MEMORY_BYTES, accel: "tcg", emit: () => undefined });
+  const asked = {
+    ...guest.files,
+    accel: "tcg",
+    machine: "q35",
+    vcpus: 1,
+    extra: [],
+    memory_bytes: MEMORY_BYTES,
+  } as const;
   const dial = async (fleet: StartedFleet, from: HostRole, host: string, port: number): Promise<string> =>
     (await fleet.host(from).run(`/opt/ferryman/bin/node -e '${DIAL}' ${host} ${port}`, 10_000)).trim();
 
@@ -41,9 +49,8 @@ describe("who is on the fabric", () => {
       await fleet.host("source").detachFromFabric();
       await fleet.host("source").attachToFabric();
       vm = await StartedVm.start(fleet.host("source"), {
-        ...guest.files,
-        accel: "tcg",
-        memory_bytes: MEMORY_BYTES,
+        ...asked,
+        ram: "file",
         incoming: true,
         paused: true,
         qemu_binary: "qemu-system-x86_64",
@@ -87,7 +94,7 @@ describe("who is on the fabric", () => {
         log: () => (_name, line) => lines.push(line),
         onEvent: () => undefined,
       });
-      const machine = agentMachine({ ...guest.files, accel: "tcg", memory_bytes: MEMORY_BYTES, hold: false });
+      const machine = agentMachine({ ...asked, hold: false });
       await agents.client("source").ask({ do: "prepare", machine, start: "boot" });
     });
     afterAll(async () => {

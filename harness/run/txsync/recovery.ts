@@ -7,8 +7,9 @@ import type { Evidence } from "../../checks/evidence.ts";
 import type { OutputFindings } from "../../checks/output.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
-import type { Machine } from "../../txsync/agent/machine.ts";
+import { planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
+import { vmMachineOf } from "../plain-vm.ts";
 import type { FaultsSeen, RecoveryUnderTest, RunContext } from "../recovery.ts";
 import type { Settled } from "../settled.ts";
 import type { AgentStatus } from "./agent-client.ts";
@@ -28,7 +29,6 @@ const NO_FAULTS: FaultsSeen = { done: true, struck: false };
 export class TxsyncRecovery implements RecoveryUnderTest {
   readonly #context: RunContext;
   readonly #settings: TxsyncSettings;
-  readonly #machine: Machine;
   readonly #token = randomBytes(32).toString("hex");
   readonly #edge: Edge;
   readonly #vms: AgentVms;
@@ -36,12 +36,9 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   #current: Agents | undefined;
 
   constructor(context: RunContext) {
-    const { request, fleet, guest, logs, timeline, vms } = context;
-    const { scenario, memory_bytes, accel } = request;
+    const { request, fleet, logs, timeline, vms } = context;
     this.#context = context;
-    this.#settings = settingsFor(memory_bytes, scenario.txsync, request.txsync);
-    const hold = scenario.migration.hold_target === true;
-    this.#machine = agentMachine({ ...guest.files, accel, memory_bytes, hold });
+    this.#settings = settingsFor(request.memory_bytes, request.scenario.txsync, request.txsync);
     this.#edge = this.#stack.use(new Edge((role) => fleet.host(role), this.#token));
     this.#vms = new AgentVms({ fleet, edge: this.#edge, emit: timeline.emit, log: logs.of, vms });
   }
@@ -100,7 +97,9 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     role: HostRole,
     how: { readonly start: "boot" | "incoming" } | { readonly start: "adopt"; readonly folder: string },
   ): Promise<void> {
-    await this.#agents.client(role).ask({ do: "prepare", machine: this.#machine, ...how });
+    const hold = this.#context.request.scenario.migration.hold_target === true;
+    const { ram: _, ...machine } = vmMachineOf(this.#context, role);
+    await this.#agents.client(role).ask({ do: "prepare", machine: agentMachine({ ...machine, hold }), ...how });
   }
 
   /** The world outside knows one line; behind it the VM may be anywhere. */
@@ -131,7 +130,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       fleet,
       agents: this.#agents,
       memory_bytes: request.memory_bytes,
-      bytes_per_s: request.scenario.migration.bandwidth_bytes_per_s,
+      bytes_per_s: planOf(request).bandwidth_bytes_per_s,
       timeline,
       patience_ms: looking.patience_ms,
       lease_ms: this.#settings.lease_ms,

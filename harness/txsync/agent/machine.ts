@@ -7,6 +7,8 @@ export const machineSchema = z.strictObject({
   name: z.string(),
   accel: z.enum(["tcg", "kvm"]),
   machine: z.string(),
+  /** As `-cpu` takes it; absent: CPU_MODEL of harness/qemu/command-line.ts. */
+  cpu: z.exactOptional(z.string()),
   memory_bytes: z.int().min(1 << 20),
   smp: z.int().min(1),
   kernel: z.string(),

@@ -1,0 +1,100 @@
+import * as z from "zod";
+
+/** Words of a migration's switchover; `after_ms` is counted from the beginning of the pre-copy phase. */
+export const SWITCHOVER_WORDS = ["at-once", "after-one-pass", "never"] as const;
+export const SWITCHOVER_AFTER_MS_MAX = 3_600_000;
+export const VCPUS_MAX = 255;
+
+export const switchoverSchema = z.union([
+  z.enum(SWITCHOVER_WORDS),
+  z.strictObject({ after_ms: z.int().min(0).max(SWITCHOVER_AFTER_MS_MAX) }),
+]);
+
+/**
+ * When to switch over: with the first page (pure post-copy), after one pass over all memory, so long after the beginning,
+ * or never: then the migration completes by pre-copy alone.
+ */
+export type Switchover = z.infer<typeof switchoverSchema>;
+
+/** Capabilities and parameters have QAPI's names; which of them a QEMU has, it says itself. */
+export const QAPI_NAME = /^[a-z][a-z0-9-]*$/;
+const qapiName = z.string().regex(QAPI_NAME);
+
+export const RAM_KINDS = ["file", "memfd", "hugetlbfs"] as const;
+export const MACHINES = ["q35", "pc"] as const;
+export const TRANSPORTS = ["tcp", "unix"] as const;
+const words = z.array(z.string()).readonly();
+
+/** The fields of a configuration; what is absent is as it is by itself. */
+export const CONFIGURATION_FIELDS = {
+  /** Migration capabilities beside `postcopy-ram`, on both sides, in every migration of the run. */
+  capabilities: z.exactOptional(z.record(qapiName, z.boolean()).readonly()),
+  /** Migration parameters, on both sides, in every migration of the run. */
+  parameters: z.exactOptional(z.record(qapiName, z.union([z.boolean(), z.number(), z.string()])).readonly()),
+  /** QEMU of the source, and of the target and the escrow; absent: the run's QEMU. The machine type is the older one's. */
+  source_qemu: z.exactOptional(z.string()),
+  target_qemu: z.exactOptional(z.string()),
+  /** Further arguments of every QEMU, and of those on one host. */
+  qemu_args: z.exactOptional(words),
+  source_qemu_args: z.exactOptional(words),
+  target_qemu_args: z.exactOptional(words),
+  vcpus: z.exactOptional(z.int().min(1).max(VCPUS_MAX)),
+  machine: z.exactOptional(z.enum(MACHINES)),
+  /** As `-cpu` takes it. */
+  cpu: z.exactOptional(z.string().min(1)),
+  /** What guest RAM is: a file on a tmpfs, a memfd, or huge pages. */
+  ram: z.exactOptional(z.enum(RAM_KINDS)),
+  /** Over the scenario's own bound for what is pushed in the background. */
+  bandwidth_bytes_per_s: z.exactOptional(z.int().min(1)),
+  /** Over the scenario's own. */
+  switchover: z.exactOptional(switchoverSchema),
+  /** What QEMU connects by; a Unix socket is carried over the link by a process on each host, as libvirt does. */
+  transport: z.exactOptional(z.enum(TRANSPORTS)),
+  /** The stream is encrypted, with a key that both sides have been given. */
+  tls: z.exactOptional(z.literal("psk")),
+};
+
+/**
+ * How QEMUs of a run and their migration are set up, where that is not Ferryman's own choice: plain data that a scenario
+ * carries and the command line changes.
+ */
+export const configurationSchema = z.strictObject(CONFIGURATION_FIELDS).readonly();
+export type Configuration = z.infer<typeof configurationSchema>;
+
+/** One configuration over another: what both name is the second's, capabilities and parameters one by one. */
+export function mergeConfigurations(under: Configuration = {}, over: Configuration = {}): Configuration {
+  const both = <Key extends "capabilities" | "parameters">(key: Key): Pick<Configuration, Key> | object =>
+    under[key] === undefined && over[key] === undefined ? {} : { [key]: { ...under[key], ...over[key] } };
+  return { ...under, ...over, ...both("capabilities"), ...both("parameters") };
+}
+
+/** What is configured, each in a few words, for people. */
+export function configurationTexts(configuration: Configuration): readonly string[] {
+  const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
+  const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
+  const { vcpus, machine, cpu, ram, transport, tls } = configuration;
+  const said = (what: string, value: string | number | undefined): string[] =>
+    value === undefined ? [] : [`${what} ${value}`];
+  return [
+    ...Object.entries(capabilities).map(([name, on]) => (on ? name : `${name} off`)),
+    ...Object.entries(parameters).map(([name, value]) => `${name}=${value}`),
+    ...said("source QEMU", source_qemu),
+    ...said("target QEMU", target_qemu),
+    ...said("QEMU with", qemu_args?.join(" ")),
+    ...said("source QEMU with", source_qemu_args?.join(" ")),
+    ...said("target QEMU with", target_qemu_args?.join(" ")),
+    ...said("vCPUs", vcpus),
+    ...said("machine", machine),
+    ...said("CPU", cpu),
+    ...said("RAM", ram),
+    ...(bandwidth_bytes_per_s === undefined ? [] : [`at most ${bandwidth_bytes_per_s / 1024 ** 2} MiB/s`]),
+    ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
+    ...said("transport", transport),
+    ...said("TLS", tls),
+  ];
+}
+
+/** As the command line takes it. */
+export function switchoverText(switchover: Switchover): string {
+  return typeof switchover === "string" ? switchover : `after=${switchover.after_ms}`;
+}

@@ -1,0 +1,178 @@
+import { type Command, InvalidArgumentError } from "commander";
+import {
+  type Configuration,
+  MACHINES,
+  QAPI_NAME,
+  RAM_KINDS,
+  SWITCHOVER_AFTER_MS_MAX,
+  type Switchover,
+  switchoverText,
+  TRANSPORTS,
+} from "../base/configuration.ts";
+import { messageOf } from "../base/errors.ts";
+import { quoteWord, splitWords } from "../base/words.ts";
+import { LIMITS } from "./limits.ts";
+import { oneOf, qemuName, rangeOf, within } from "./options.ts";
+
+/** What commander makes of the options of this file. */
+export interface ConfigurationOptions {
+  readonly capability?: Readonly<Record<string, boolean>>;
+  readonly parameter?: Readonly<Record<string, boolean | number | string>>;
+  readonly sourceQemu?: string;
+  readonly targetQemu?: string;
+  readonly qemuArgs?: readonly string[];
+  readonly sourceQemuArgs?: readonly string[];
+  readonly targetQemuArgs?: readonly string[];
+  readonly smp?: number;
+  readonly machine?: (typeof MACHINES)[number];
+  readonly cpu?: string;
+  readonly ram?: (typeof RAM_KINDS)[number];
+  /** MiB a second. */
+  readonly bandwidth?: number;
+  readonly switchover?: Switchover;
+  readonly transport?: (typeof TRANSPORTS)[number];
+  readonly tls?: "psk";
+}
+
+/** Capabilities that people ask for most, for the help; `doctor` tells which a QEMU has. */
+const FOR_EXAMPLE = ["postcopy-preempt", "multifd", "xbzrle", "auto-converge", "release-ram", "switchover-ack"];
+
+/** Adds the options by which QEMUs and their migration are set up. */
+export function addConfigurationOptions(command: Command): Command {
+  return command
+    .option(
+      "--capability <name[=on|off]>",
+      `a migration capability of QEMU's, on both sides, may be given again: ${FOR_EXAMPLE.join(", ")}, or any other (doctor tells which there are)`,
+      capability,
+    )
+    .option("--parameter <name=value>", "a migration parameter of QEMU's, on both sides, may be given again", parameter)
+    .option("--source-qemu <name>", "QEMU of the source, where the two differ (the older one's machine type)", qemuName)
+    .option("--target-qemu <name>", "QEMU of the target and the escrow, where the two differ", qemuName)
+    .option("--qemu-args <words>", "further arguments of every QEMU, in quotes", qemuArgs)
+    .option("--source-qemu-args <words>", "further arguments of QEMU on the source", qemuArgs)
+    .option("--target-qemu-args <words>", "further arguments of QEMU on target and escrow", qemuArgs)
+    .option(
+      "--smp <vCPUs>",
+      `${rangeOf(LIMITS.vcpus)}; the integrity guest works on the first; default 1`,
+      within(LIMITS.vcpus),
+    )
+    .option("--machine <type>", `${MACHINES.join(" or ")}; default q35`, oneOf(...MACHINES))
+    .option("--cpu <model>", "CPU model, as QEMU's -cpu takes it", cpuModel)
+    .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))
+    .option(
+      "--bandwidth <MiB/s>",
+      `bound of what is pushed in the background, ${rangeOf(LIMITS.bandwidth_mib_per_s)}; default is the scenario's`,
+      within(LIMITS.bandwidth_mib_per_s),
+    )
+    .option(
+      "--switchover <when>",
+      "at-once, after-one-pass, after=<ms>, or never (pre-copy alone); default is the scenario's",
+      switchover,
+    )
+    .option("--transport <kind>", `${TRANSPORTS.join(" or ")}; default tcp`, oneOf(...TRANSPORTS))
+    .option("--tls <kind>", "psk: the stream is encrypted, with a key that both sides share", oneOf("psk"));
+}
+
+/** What the options say, as a run takes it. */
+export function configurationFrom(options: ConfigurationOptions): Configuration {
+  const { bandwidth } = options;
+  const known = {
+    capabilities: options.capability,
+    parameters: options.parameter,
+    source_qemu: options.sourceQemu,
+    target_qemu: options.targetQemu,
+    qemu_args: options.qemuArgs,
+    source_qemu_args: options.sourceQemuArgs,
+    target_qemu_args: options.targetQemuArgs,
+    vcpus: options.smp,
+    machine: options.machine,
+    cpu: options.cpu,
+    ram: options.ram,
+    bandwidth_bytes_per_s: bandwidth === undefined ? undefined : bandwidth * 1024 ** 2,
+    switchover: options.switchover,
+    transport: options.transport,
+    tls: options.tls,
+  };
+  return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined)) as Configuration;
+}
+
+/** The words of a command line that say the same. */
+export function configurationWords(configuration: Configuration): readonly string[] {
+  const { capabilities = {}, parameters = {}, bandwidth_bytes_per_s: bandwidth, switchover } = configuration;
+  const option = (name: string, value: string | number | undefined): string[] =>
+    value === undefined ? [] : [`--${name} ${quoteWord(String(value))}`];
+  const line = (words: readonly string[] | undefined): string | undefined => words?.map(quoteWord).join(" ");
+  return [
+    ...Object.entries(capabilities).flatMap(([name, on]) => option("capability", on ? name : `${name}=off`)),
+    ...Object.entries(parameters).flatMap(([name, value]) => option("parameter", `${name}=${value}`)),
+    ...option("source-qemu", configuration.source_qemu),
+    ...option("target-qemu", configuration.target_qemu),
+    ...option("qemu-args", line(configuration.qemu_args)),
+    ...option("source-qemu-args", line(configuration.source_qemu_args)),
+    ...option("target-qemu-args", line(configuration.target_qemu_args)),
+    ...option("smp", configuration.vcpus),
+    ...option("machine", configuration.machine),
+    ...option("cpu", configuration.cpu),
+    ...option("ram", configuration.ram),
+    ...option("bandwidth", bandwidth === undefined ? undefined : bandwidth / 1024 ** 2),
+    ...option("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
+    ...option("transport", configuration.transport),
+    ...option("tls", configuration.tls),
+  ];
+}
+
+function capability(text: string, before: Readonly<Record<string, boolean>> = {}): Readonly<Record<string, boolean>> {
+  const { name, value = "on" } = named(text);
+  if (value !== "on" && value !== "off") throw new InvalidArgumentError("It is a name, name=on or name=off.");
+  return { ...before, [name]: value === "on" };
+}
+
+function parameter(
+  text: string,
+  before: Readonly<Record<string, boolean | number | string>> = {},
+): Readonly<Record<string, boolean | number | string>> {
+  const { name, value } = named(text);
+  if (value === undefined || value === "") throw new InvalidArgumentError("It is name=value.");
+  return { ...before, [name]: parameterValue(value) };
+}
+
+/** As QAPI takes it: a whole number, a truth, or a word. */
+function parameterValue(text: string): boolean | number | string {
+  if (/^(true|false|on|off)$/.test(text)) return text === "true" || text === "on";
+  if (!/^\d+$/.test(text)) return text;
+  const value = Number(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError(`A number is at most ${Number.MAX_SAFE_INTEGER}.`);
+  return value;
+}
+
+function named(text: string): { readonly name: string; readonly value?: string } {
+  const at = text.indexOf("=");
+  const name = at < 0 ? text : text.slice(0, at);
+  if (!QAPI_NAME.test(name)) throw new InvalidArgumentError("A name has small letters, digits and dashes.");
+  return at < 0 ? { name } : { name, value: text.slice(at + 1) };
+}
+
+function qemuArgs(text: string): readonly string[] {
+  try {
+    const words = splitWords(text);
+    if (words.length > 0) return words;
+  } catch (error) {
+    throw new InvalidArgumentError(messageOf(error));
+  }
+  throw new InvalidArgumentError("It is words, in quotes, such as '-device virtio-net-pci'.");
+}
+
+function cpuModel(text: string): string {
+  if (text.trim() === "" || /\s/.test(text))
+    throw new InvalidArgumentError("It is a CPU model, such as max or Nehalem.");
+  return text;
+}
+
+function switchover(text: string): Switchover {
+  if (text === "at-once" || text === "after-one-pass" || text === "never") return text;
+  const after = /^after=(\d+)$/.exec(text)?.[1];
+  if (after !== undefined && Number(after) <= SWITCHOVER_AFTER_MS_MAX) return { after_ms: Number(after) };
+  throw new InvalidArgumentError(
+    `It is at-once, after-one-pass, never or after=<ms>, from 0 to ${SWITCHOVER_AFTER_MS_MAX} ms.`,
+  );
+}

@@ -1,0 +1,103 @@
+import { describe, expect, it } from "vitest";
+import { noFault } from "../../scenarios/controls/no-fault.ts";
+import { SCENARIOS } from "../../scenarios/index.ts";
+import type { Configuration } from "../base/configuration.ts";
+import { UserError } from "../base/errors.ts";
+import { checkConfiguration, configurationOf, extraArgsOf, machineTypeOf, planOf } from "./configure.ts";
+import type { RunEnvironment, RunRequest } from "./request.ts";
+
+const MIB = 1024 ** 2;
+
+function request(configuration: Configuration, change: Partial<RunRequest> = {}): RunRequest {
+  const asked = { scenario: noFault, recovery: "stock", guest: "integrity", accel: "tcg", accel_why: "" } as const;
+  return { ...asked, seed: 1, memory_bytes: 128 * MIB, keep: false, configuration, ...change };
+}
+
+// Only the versions are looked at.
+const environment = (source: string, target?: string): RunEnvironment =>
+  ({ qemu_version: source, ...(target === undefined ? {} : { target: { qemu_version: target } }) }) as RunEnvironment;
+
+describe("a run's configuration", () => {
+  it("is the scenario's, with what was asked for over it", () => {
+    const scenario = { ...noFault, configuration: { vcpus: 2, switchover: "never" as const } };
+    const asked = request({ vcpus: 4, bandwidth_bytes_per_s: 8 * MIB }, { scenario });
+    expect(configurationOf(asked)).toEqual({ vcpus: 4, switchover: "never", bandwidth_bytes_per_s: 8 * MIB });
+    expect(planOf(asked)).toEqual({ switchover: "never", bandwidth_bytes_per_s: 8 * MIB });
+  });
+
+  it("leaves the scenario's migration as it is, which may be another one in each recovery", () => {
+    const migration = { switchover: { stock: "after-one-pass", txsync: "at-once" }, bandwidth_bytes_per_s: 1 } as const;
+    const scenario = { ...noFault, migration };
+    expect(planOf(request({}, { scenario })).switchover).toBe("after-one-pass");
+    expect(planOf(request({}, { scenario, recovery: "txsync" })).switchover).toBe("at-once");
+    const after = { ...migration, switchover: { after_ms: 5 } };
+    expect(planOf(request({}, { scenario: { ...noFault, migration: after } })).switchover).toEqual({ after_ms: 5 });
+  });
+
+  it("names the older one's machine type where the QEMUs differ", () => {
+    expect(machineTypeOf(environment("10.0.13 (Debian)"), {})).toBe("q35");
+    expect(machineTypeOf(environment("10.0.13 (Debian)"), { machine: "pc" })).toBe("pc");
+    expect(machineTypeOf(environment("7.2.22 (Debian)", "11.1.3 (Debian)"), {})).toBe("pc-q35-7.2");
+    expect(machineTypeOf(environment("11.1.3", "10.0.13"), { machine: "pc" })).toBe("pc-i440fx-10.0");
+  });
+
+  it("gives each host its own arguments after those of all", () => {
+    const configuration = { qemu_args: ["-a"], source_qemu_args: ["-s"], target_qemu_args: ["-t"] };
+    expect(extraArgsOf(configuration, "source")).toEqual(["-a", "-s"]);
+    expect(extraArgsOf(configuration, "target")).toEqual(["-a", "-t"]);
+    expect(extraArgsOf(configuration, "escrow")).toEqual(["-a", "-t"]);
+    expect(extraArgsOf({}, "source")).toEqual([]);
+  });
+
+  it.each<[Configuration, string]>([
+    [{ capabilities: { "postcopy-ram": false } }, "--switchover"],
+    [{ capabilities: { events: false } }, "events"],
+    [{ parameters: { "max-bandwidth": 1 } }, "--bandwidth"],
+    [{ parameters: { "tls-creds": "x" } }, "--tls"],
+  ])("%j is said by an option, whatever the recovery", (configuration, why) => {
+    expect(() => checkConfiguration(request(configuration))).toThrow(UserError);
+    expect(() => checkConfiguration(request(configuration))).toThrow(why);
+  });
+
+  it.each<[Configuration, string]>([
+    [{ capabilities: { multifd: true } }, "one channel"],
+    [{ capabilities: { "postcopy-preempt": true } }, "one channel"],
+    [{ capabilities: { xbzrle: true } }, "not compressed"],
+    [{ parameters: { "multifd-compression": "zstd" } }, "not compressed"],
+    [{ capabilities: { "auto-converge": true } }, "by themselves"],
+    [{ parameters: { "announce-rounds": 0 } }, "by themselves"],
+    [{ tls: "psk" }, "read QEMU's stream"],
+    [{ transport: "unix" }, "connections of their own"],
+    [{ ram: "memfd" }, "--ram memfd"],
+    [{ switchover: "never" }, "--switchover never"],
+    [{ switchover: { after_ms: 10 } }, "--switchover after=10"],
+  ])("%j is what txsync refuses aloud, and stock does not", (configuration, why) => {
+    expect(() => checkConfiguration(request(configuration))).not.toThrow();
+    const under = request(configuration, { recovery: "txsync" });
+    expect(() => checkConfiguration(under)).toThrow(UserError);
+    expect(() => checkConfiguration(under)).toThrow(why);
+  });
+
+  it.each<[Configuration]>([
+    [{ vcpus: 2, machine: "pc", cpu: "max", bandwidth_bytes_per_s: 8 * MIB }],
+    [{ qemu_args: ["-device", "virtio-rng-pci"], source_qemu: "7.2", target_qemu: "10.0" }],
+    [{ switchover: "at-once", transport: "tcp", ram: "file" }],
+  ])("%j is taken by both", (configuration) => {
+    for (const recovery of ["stock", "txsync"] as const)
+      expect(() => checkConfiguration(request(configuration, { recovery }))).not.toThrow();
+  });
+
+  it("has no pc with more memory than lies there in one piece, and whole huge pages", () => {
+    const large = { memory_bytes: 4096 * MIB };
+    expect(() => checkConfiguration(request({ machine: "pc" }, large))).toThrow("2816 MiB");
+    expect(() => checkConfiguration(request({ machine: "pc" }, { ...large, guest: "linux" }))).not.toThrow();
+    expect(() => checkConfiguration(request({ ram: "hugetlbfs" }, { memory_bytes: 129 * MIB }))).toThrow("2 MiB");
+  });
+
+  it("of every scenario can be had in every recovery that it expects something of", () => {
+    for (const scenario of SCENARIOS)
+      for (const recovery of ["stock", "txsync"] as const)
+        if (scenario.expect[recovery] !== undefined)
+          expect(() => checkConfiguration(request({}, { scenario, recovery })), scenario.id).not.toThrow();
+  });
+});

@@ -1,0 +1,108 @@
+import { type Configuration, mergeConfigurations, type Switchover, switchoverText } from "../base/configuration.ts";
+import { UserError } from "../base/errors.ts";
+import type { Recovery } from "../base/run-record.ts";
+import { parseVersion } from "../qemu/versions.ts";
+import type { RunEnvironment, RunRequest } from "./request.ts";
+import type { MigrationPlan } from "./scenario.ts";
+
+/** What a run is configured to: what was asked for, over what the scenario needs. */
+export function configurationOf({ scenario, configuration }: RunRequest): Configuration {
+  return mergeConfigurations(scenario.configuration, configuration);
+}
+
+/** A migration as it is carried out. */
+export interface SettledPlan extends MigrationPlan {
+  readonly switchover: Switchover;
+}
+
+export function planOf(request: RunRequest): SettledPlan {
+  const { migration } = request.scenario;
+  const { switchover, bandwidth_bytes_per_s } = configurationOf(request);
+  const own = migration.switchover;
+  return {
+    ...migration,
+    switchover: switchover ?? (typeof own === "object" && "stock" in own ? own[request.recovery] : own),
+    bandwidth_bytes_per_s: bandwidth_bytes_per_s ?? migration.bandwidth_bytes_per_s,
+  };
+}
+
+/** `q35` and `pc` mean another machine in each version: where the two sides differ, the older one's is named. */
+export function machineTypeOf(environment: RunEnvironment, { machine = "q35" }: Configuration): string {
+  const { target } = environment;
+  if (target === undefined || target.qemu_version === environment.qemu_version) return machine;
+  const [a, b] = [parseVersion(environment.qemu_version), parseVersion(target.qemu_version)];
+  const { major, minor } = a.major < b.major || (a.major === b.major && a.minor <= b.minor) ? a : b;
+  return `${machine === "pc" ? "pc-i440fx" : "pc-q35"}-${major}.${minor}`;
+}
+
+/** Further arguments of the QEMU on a host. */
+export function extraArgsOf(configuration: Configuration, side: "source" | "target" | "escrow"): readonly string[] {
+  const { qemu_args = [], source_qemu_args = [], target_qemu_args = [] } = configuration;
+  // A VM that goes to the escrow's host goes there in the target's place.
+  return [...qemu_args, ...(side === "source" ? source_qemu_args : target_qemu_args)];
+}
+
+const PARAMETERS_OF_OPTIONS: Readonly<Record<string, string>> = {
+  "max-bandwidth": "--bandwidth",
+  "max-postcopy-bandwidth": "--bandwidth",
+  "tls-creds": "--tls",
+};
+
+const CAPABILITIES_OF_OPTIONS: Readonly<Record<string, string>> = {
+  "postcopy-ram": "whether the migration is one by post-copy is said by --switchover",
+  events: "Ferryman follows a migration by its events: they are always on",
+};
+
+const CHANNELS = ["multifd", "postcopy-preempt", "zero-copy-send"];
+const COMPRESSION = ["compress", "xbzrle", "multifd-compression"];
+
+/** The integrity guest's look at its memory knows where q35 puts it; up to here every machine puts it in one piece. */
+const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
+
+/**
+ * What no QEMU needs to be asked for.
+ * @throws UserError for a configuration that cannot work.
+ */
+export function checkConfiguration(request: RunRequest): void {
+  const { recovery, guest, memory_bytes } = request;
+  const configuration = configurationOf(request);
+  const { capabilities = {}, parameters = {}, machine, ram } = configuration;
+  for (const name of Object.keys(capabilities)) {
+    const why = CAPABILITIES_OF_OPTIONS[name];
+    if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
+  }
+  for (const name of Object.keys(parameters)) {
+    const option = PARAMETERS_OF_OPTIONS[name];
+    if (option !== undefined) throw new UserError(`The parameter ${name} is set by ${option}.`);
+  }
+  if (machine === "pc" && guest === "integrity" && memory_bytes >= PC_MEMORY_MAX)
+    throw new UserError(
+      `The integrity guest on the machine pc has less than ${PC_MEMORY_MAX / 1024 ** 2} MiB of memory: ask for less with --memory.`,
+    );
+  if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
+    throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
+  if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
+}
+
+/** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
+function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
+  const refuse = (what: string, why: string): never => {
+    throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
+  };
+  for (const name of [...Object.keys(capabilities), ...Object.keys(parameters)]) {
+    if (CHANNELS.includes(name)) refuse(name, "its agents read and write QEMU's stream, and theirs has one channel");
+    if (COMPRESSION.includes(name))
+      refuse(name, "its agents read and write QEMU's stream, and theirs is not compressed");
+    refuse(name, "its agents choose QEMU's capabilities and parameters by themselves");
+  }
+  if (tls !== undefined) refuse("TLS", "its agents read QEMU's stream, and authenticate their own connections");
+  if (transport !== "tcp")
+    refuse(`--transport ${transport}`, "its agents carry the stream over connections of their own");
+  if (ram !== "file") refuse(`--ram ${ram}`, "its agents work on the file that is the guest's memory");
+  if (switchover !== "at-once")
+    refuse(
+      `--switchover ${switchoverText(switchover)}`,
+      "its agents switch over at once, as soon as what goes ahead (--ahead) has been copied",
+    );
+}
