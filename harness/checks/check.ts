@@ -23,10 +23,19 @@ export interface Case {
 
 /**
  * What false says. Of the VM: two of it, none, an earlier one, a damaged one. `unproved`: what the run is for was not seen.
- * `untidy`: the VM may be well, and the run is not as it has to be all the same. `unbelievable`: what was written down
+ * `untidy`: the VM may be well, and the run is not as it has to be all the same. `unfinished`: the same, where the VM is
+ * well; what else a worse verdict leaves behind is part of it. `unbelievable`: what was written down
  * contradicts itself, so nothing follows from it.
  */
-export type FalseMeans = "split-brain" | "lost" | "rollback" | "corrupt" | "unproved" | "untidy" | "unbelievable";
+export type FalseMeans =
+  | "split-brain"
+  | "lost"
+  | "rollback"
+  | "corrupt"
+  | "unproved"
+  | "untidy"
+  | "unfinished"
+  | "unbelievable";
 
 /** Judges what a run wrote down, and brings with it what has to be found out for that. A new one is one file, and a line in `CHECKS`. */
 export interface Check {

@@ -22,7 +22,7 @@ describe("nothing waits for ever", () => {
       verdict: false,
       summary: expect.stringContaining("source does not answer"),
     });
-    expect(nothingWaits.false_means).toBe("untidy");
+    expect(nothingWaits.false_means).toBe("unfinished");
   });
 
   it("is false for a QEMU that was left to wait for a migration that nobody drives (CASES 7)", () => {

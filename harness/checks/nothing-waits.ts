@@ -69,7 +69,7 @@ const OPEN: readonly string[] = [
  */
 export const nothingWaits: Check = {
   name: "nothing-waits",
-  false_means: "untidy",
+  false_means: "unfinished",
   needs: [asked],
   // A VM that is lost waits for ever; that is said already.
   applies: ({ evidence }) => evidence.owner !== "none" || movers(evidence).length > 0,

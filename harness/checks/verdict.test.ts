@@ -37,7 +37,7 @@ const made = ({ false_means, says }: Said, index: number): Check => ({
 
 const said: fc.Arbitrary<Said> = fc.record({
   false_means: fc.constantFrom(
-    ...(["lost", "corrupt", "rollback", "split-brain", "unproved", "untidy", "unbelievable"] as const),
+    ...(["lost", "corrupt", "rollback", "split-brain", "unproved", "untidy", "unfinished", "unbelievable"] as const),
   ),
   says: fc.constantFrom(
     ...([true, false, "unknown", "crashes", "does not apply", "crashes when asked whether it applies"] as const),
@@ -50,7 +50,9 @@ function expected(all: readonly Said[]): Verdict {
   if (means.includes("unbelievable")) return "unknown";
   for (const verdict of ["split-brain", "lost", "rollback", "corrupt"] as const)
     if (means.includes(verdict)) return verdict;
-  const applying = all.filter(({ says, false_means }) => says !== "does not apply" && false_means !== "untidy");
+  const applying = all.filter(
+    ({ says, false_means }) => says !== "does not apply" && false_means !== "untidy" && false_means !== "unfinished",
+  );
   return applying.length > 0 && applying.every(({ says }) => says === true) ? "intact" : "unknown";
 }
 
@@ -97,6 +99,11 @@ describe("verdict", () => {
     expect(judgedBy([well, untidy])).toMatchObject({ verdict: "intact", untidy: ["check-0: check-0 says false"] });
     expect(judgedBy([well, made({ false_means: "untidy", says: "unknown" }, 0)]).untidy).toHaveLength(1);
     expect(judgedBy([well]).untidy).toEqual([]);
+    // What waits for ever is part of a verdict that is worse.
+    const waits = made({ false_means: "unfinished", says: false }, 0);
+    expect(judgedBy([well, waits])).toMatchObject({ verdict: "intact", untidy: ["check-0: check-0 says false"] });
+    const bad = made({ false_means: "split-brain", says: false }, 2);
+    expect(judgedBy([bad, waits, untidy]).untidy).toEqual(["check-0: check-0 says false"]);
   });
 
   it("of a run that broke off is unknown, and only what is left of it is looked at", () => {

@@ -17,6 +17,9 @@ export interface Judged {
 /** From worst to least: what is said when several checks say false. An earlier VM is told before a damaged one. */
 const WORST_FIRST = ["split-brain", "lost", "rollback", "corrupt"] as const;
 
+/** What changes no verdict. */
+const BESIDES: readonly FalseMeans[] = ["untidy", "unfinished"];
+
 /**
  * Judges a run by what it wrote down: the only way to a verdict, and a pure function. Nothing follows from what contradicts
  * itself. Two instances outweigh everything; a VM that does not run is lost, whatever else is wrong with it; one that
@@ -38,10 +41,14 @@ export function judge(
     return result === undefined ? [] : [{ check, result }];
   });
   const checks = results.map(({ result }) => result);
-  const untidy = results.flatMap(({ check, result }) =>
-    check.false_means !== "untidy" || result.verdict === true ? [] : [`${result.check}: ${result.summary}`],
-  );
-  const said = (verdict: Verdict, why: string): Judged => ({ verdict, why, checks, untidy });
+  const besides = results.filter(({ check }) => BESIDES.includes(check.false_means));
+  const untidyWhen = (verdict: Verdict): readonly string[] =>
+    besides.flatMap(({ check, result }) =>
+      result.verdict === true || (check.false_means === "unfinished" && verdict !== "intact")
+        ? []
+        : [`${result.check}: ${result.summary}`],
+    );
+  const said = (verdict: Verdict, why: string): Judged => ({ verdict, why, checks, untidy: untidyWhen(verdict) });
   const firstFalse = (means: FalseMeans): CheckResult | undefined =>
     results.find(({ check, result }) => result.verdict === false && check.false_means === means)?.result;
   const unbelievable = firstFalse("unbelievable");
@@ -53,10 +60,11 @@ export function judge(
   }
   const unproved = firstFalse("unproved");
   if (unproved) return said("unknown", unproved.summary);
-  const ofVm = results.filter(({ check }) => check.false_means !== "untidy").map(({ result }) => result);
+  const ofVm = results.filter((one) => !besides.includes(one)).map(({ result }) => result);
   const unknown = ofVm.find(({ verdict }) => verdict === "unknown");
   if (unknown) return said("unknown", `${unknown.check}: ${unknown.summary}`);
   if (ofVm.length === 0) return said("unknown", "no check had anything to say about this run");
+  const untidy = untidyWhen("intact");
   if (untidy.length > 0)
     return said("intact", `every check of the VM holds, but not all is tidy: ${untidy.join("; ")}`);
   return said("intact", `all ${checks.length} checks hold`);
