@@ -173,7 +173,7 @@ export class MemoryAhead {
   }
 
   /**
-   * Rounds until little is left, the guest writes as fast as is sent, or time is up.
+   * Rounds until little is left, the guest writes as fast as is sent, or, when everything went once, time is up.
    * @throws WaitTimeoutError when the target is not reached any more; UserError when it was given up
    */
   async send(most_ms: number): Promise<Rounds> {
@@ -189,7 +189,8 @@ export class MemoryAhead {
       const turn = this.#turn;
       if (this.#small_is_stale) await this.#readSmall();
       for (const run of this.#lackingRuns()) {
-        if (performance.now() >= until_ms) break;
+        // Everything goes once, however long that takes: in post-copy it would take no less, and there more is at stake.
+        if (rounds > 0 && performance.now() >= until_ms) break;
         const bytes = await this.#sendRun(run);
         sent_pages += run.count;
         sent_bytes += bytes;
