@@ -193,6 +193,15 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     expect(two.intake?.settle(ahead)).toHaveLength(1);
   });
 
+  test("time that is up does not keep memory from going once: only from being sent again", async () => {
+    await using two = await Two.start(tools);
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    expect(await memory.send(0)).toMatchObject({ rounds: 1, sent_pages: PAGES[0] + PAGES[1], left_pages: 0 });
+  });
+
   test("nothing ahead: everything is stale", async () => {
     await using two = await Two.start(tools);
     const memory = await two.open(tools);
