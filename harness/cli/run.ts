@@ -39,6 +39,8 @@ export interface RunOptions {
   readonly lease?: number;
   readonly epoch?: number;
   readonly durability?: TxsyncSettings["durability"];
+  readonly protect?: TxsyncSettings["protect"];
+  readonly unprotected?: TxsyncSettings["unprotected"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
   /** Seconds. */
@@ -104,6 +106,16 @@ export function registerRun(program: Command): void {
       "--durability <kind>",
       "txsync: host holds output back until the base would survive the source's host; default process",
       oneOf<TxsyncSettings["durability"]>("host", "process"),
+    )
+    .option(
+      "--protect <how-long>",
+      "txsync: until-handoff, or always: after it too, and anew wherever the VM runs; default until-handoff",
+      oneOf<TxsyncSettings["protect"]>("until-handoff", "always"),
+    )
+    .option(
+      "--unprotected <what>",
+      "txsync: while the escrow is not heard the VM goes on, which is said (go), or its output waits (hold); default go",
+      oneOf<TxsyncSettings["unprotected"]>("go", "hold"),
     )
     .option(
       "--ahead <percent>",
@@ -257,13 +269,20 @@ export function settingsOf({
   lease,
   epoch,
   durability,
+  protect,
+  unprotected,
   ahead,
   find,
-}: Pick<RunOptions, "lease" | "epoch" | "durability" | "ahead" | "find">): Partial<TxsyncSettings> {
+}: Pick<
+  RunOptions,
+  "lease" | "epoch" | "durability" | "protect" | "unprotected" | "ahead" | "find"
+>): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
+    ...(protect === undefined ? {} : { protect }),
+    ...(unprotected === undefined ? {} : { unprotected }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
   };

@@ -192,6 +192,8 @@ export class Outlook {
         return this.#migrationOver() ?? this.#handedOff("the target has every page");
       case "handoff":
         return this.#migrationOver();
+      case "protection-on":
+        return this.#noVote();
     }
   }
 

@@ -172,10 +172,12 @@ function commandOf(environment: RunEnvironment, request: RunRequest): string {
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
   if (rate !== undefined) words.push(`--write-rate ${rate}`);
   if (set !== undefined) words.push(`--working-set ${set / 1024 ** 2}`);
-  const { lease_ms, epoch_ms, durability, base_ahead, find } = request.txsync ?? {};
+  const { lease_ms, epoch_ms, durability, protect, unprotected, base_ahead, find } = request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (protect !== undefined) words.push(`--protect ${protect}`);
+  if (unprotected !== undefined) words.push(`--unprotected ${unprotected}`);
   if (base_ahead !== undefined) words.push(`--ahead ${Math.round(base_ahead * 100)}`);
   if (find !== undefined) words.push(`--find ${find}`);
   if (request.patience_ms !== undefined) words.push(`--patience ${request.patience_ms / 1000}`);
@@ -392,7 +394,7 @@ class Run {
     });
     await Promise.all([
       agents.client("source").ask({ do: "prepare", machine, start: "boot" }),
-      agents.client("target").ask({ do: "prepare", machine, start: "incoming" }),
+      agents.client("target").ask({ do: "prepare", machine, start: scenario.protect ? "nothing" : "incoming" }),
     ]);
     const source = await agentVms.of("source");
     await guest.booted(source);
@@ -425,6 +427,7 @@ class Run {
       timeline: this.#timeline,
       patience_ms: this.#looking.patience_ms,
       lease_ms: settings.lease_ms,
+      protect: scenario.protect !== undefined,
       faultsOver: () => nemesis.done,
       struck: () => nemesis.struck,
       prepareTarget: () => agents.client("target").ask({ do: "prepare", machine, start: "incoming" }),
@@ -443,9 +446,25 @@ class Run {
     const parts = { agents, startAgents, agentVms, machine, edge, lease_ms: settings.lease_ms };
     return await this.#evidence(fleet, guest, settled, workload, machine.hold, {
       edge,
+      unprotect: () => this.#unprotect(fleet, agents),
       released: () => agents.stop(),
       afterwards: (owner) => this.#afterwards(fleet, guest, owner, parts),
     });
+  }
+
+  /** As an operator would: the agents of who has a VM that is protected are told that this is enough. */
+  async #unprotect(fleet: StartedFleet, agents: Agents): Promise<void> {
+    for (const role of ["source", "target"] as const) {
+      const client = agents.client(role);
+      if (!fleet.host(role).up || !client.connected) continue;
+      const { protect } = await client.ask<AgentStatus>({ do: "status" });
+      if (!protect) continue;
+      await client.ask({ do: "protect", on: false });
+      await waitFor({ what: `the VM on ${role} to be protected no more`, timeout_ms: 10_000 }, async () => {
+        const { opened } = await client.ask<AgentStatus>({ do: "status" });
+        return opened.mode === "final" ? true : undefined;
+      });
+    }
   }
 
   /** What the scenario does with the VM that has arrived. */
@@ -525,6 +544,8 @@ class Run {
     held_still: boolean,
     agents?: {
       readonly edge: Edge;
+      /** A VM that is protected for good is not any more: who looks at it stops it, and nobody else may by then. */
+      readonly unprotect: () => Promise<void>;
       /** The agents let go of everything: what comes then is plain QEMU. */
       readonly released: () => Promise<void>;
       readonly afterwards: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
@@ -544,6 +565,7 @@ class Run {
     // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
     const two = agents !== undefined && movers(seen).length > 1;
     const succeeded = two ? { succeeded: (await agents.edge.succeeded(settled.owner)) ?? ("unheard" as const) } : {};
+    await agents?.unprotect();
     await workload.stop();
     await agents?.edge.count(settled.owner);
     // What comes out while the VM is put through something afterwards belongs to it too.

@@ -15,7 +15,10 @@ export type Trigger = (
   /** When the target has asked for so many pages. */
   | { readonly on: "requests"; readonly count: number }
   /** When an agent tells of it; only under txsync. */
-  | { readonly on: "event"; readonly event: "restore.started" | "restore.finished" | "takeover" | "handoff" }
+  | {
+      readonly on: "event";
+      readonly event: "restore.started" | "restore.finished" | "takeover" | "handoff" | "protection-on";
+    }
   /** Once the fault with this index in the scenario's list has been injected. */
   | { readonly on: "fault"; readonly index: number }
   /** Once that fault has been healed again. */
@@ -52,6 +55,11 @@ export interface Scenario {
   readonly expect: { readonly [R in Recovery]?: Verdict };
   /** What is done with the VM when it has arrived, before it is judged. Under txsync only. */
   readonly afterwards?: "reboot" | "migrate-protected";
+  /**
+   * `alone`: the VM is protected where it runs, and does not migrate; the source's agent is asked for that instead. Under
+   * txsync only.
+   */
+  readonly protect?: "alone";
   /** How much the guest works by itself, where its own default is not what the scenario is for. */
   readonly work?: GuestWork;
   /** Settings of txsync that this scenario needs; the others are the defaults. */

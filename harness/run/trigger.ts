@@ -18,6 +18,7 @@ export function fires(trigger: Trigger, event: TimelineEvent): boolean {
     case "requests":
       return event.kind === "migration.progress" && event.pages_requested >= trigger.count;
     case "event":
+      if (trigger.event === "protection-on") return event.kind === "protection" && event.state === "on";
       return event.kind === trigger.event;
     case "fault":
       return event.kind === "fault.injected" && event.id === faultId(trigger.index);

@@ -5,6 +5,10 @@ export interface TxsyncSettings {
   readonly epoch_ms: number;
   readonly durability: "host" | "process";
   readonly log_sync: "memory" | "disk";
+  /** Whether protection goes on after the handoff, and begins anew after a restore. */
+  readonly protect: "until-handoff" | "always";
+  /** What becomes of output while the escrow is not heard. */
+  readonly unprotected: "go" | "hold";
   /** Share of the guest's memory that the escrow has before switchover, 0 to 1, and how long that may take. */
   readonly base_ahead: number;
   readonly base_ahead_ms: number;
@@ -17,6 +21,8 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   epoch_ms: 100,
   durability: "process",
   log_sync: "memory",
+  protect: "until-handoff",
+  unprotected: "go",
   base_ahead: 0.75,
   base_ahead_ms: 10_000,
   find: "auto",

@@ -43,6 +43,10 @@ const schema = z.strictObject({
   epoch_ms: z.int().min(10).max(5_000),
   durability: z.enum(["host", "process"]),
   log_sync: z.enum(["memory", "disk"]),
+  /** `always`: protection goes on after the handoff, and begins anew after a restore, for as long as there are three hosts. */
+  protect: z.enum(["until-handoff", "always"]),
+  /** What becomes of output while the escrow is not heard: it leaves, and that is said, or it is held back. */
+  unprotected: z.enum(["go", "hold"]),
   /** So much of the guest's memory, 0 to 1, is copied to the escrow before switchover, in at most so long. */
   base_ahead: z.number().min(0).max(1),
   base_ahead_ms: z.int().min(0),
@@ -67,6 +71,7 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
 
 /** What the core has to know of it. */
 export function coreConfig(config: AgentConfig): Config {
-  const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync } = config;
-  return { role, lease_ms, heartbeat_ms, epoch_ms, durability, logSync: log_sync, rules: ALL_RULES };
+  const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync, protect, unprotected } = config;
+  const timing = { lease_ms, heartbeat_ms, epoch_ms };
+  return { role, ...timing, durability, logSync: log_sync, protect, unprotected, rules: ALL_RULES };
 }

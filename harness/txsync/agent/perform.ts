@@ -2,6 +2,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { Action, Durable, Message, Role, TimerName } from "../core/index.ts";
 import type { StoreOutcome } from "../data/index.ts";
 import type { Control } from "./control.ts";
+import type { Protector } from "./protector.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
@@ -17,6 +18,7 @@ export interface Performers {
   readonly target: TargetSide;
   readonly taker: TransactionTaker;
   readonly life: VmLife;
+  readonly protector: Protector;
   /** Sends a word; with a body where it is a package. */
   readonly say: (to: Role, message: Message, body?: readonly Uint8Array[]) => void;
   readonly setTimer: (timer: TimerName, delay_ms: number) => void;
@@ -28,7 +30,7 @@ type Performing = { readonly [K in Action["kind"]]: (action: Extract<Action, { k
 
 /** One deed for every action of the core; none of them waits, what takes long tells its end as an event. */
 export function performing(with_: Performers): Performing {
-  const { shell, control, source, target, taker, life, say } = with_;
+  const { shell, control, source, target, taker, life, protector, say } = with_;
   return {
     send: ({ to, message }) => {
       // A record's bytes are the data plane's; the core's word comes out of it when they are all there.
@@ -43,6 +45,9 @@ export function performing(with_: Performers): Performing {
     persistPromise: ({ durable }) => with_.persist(durable),
     startMigration: () => void source.migrate(),
     cancelMigration: () => void life.cancel(),
+    startProtection: () => later(shell, protector.start()),
+    stopProtection: () => protector.stop(),
+    adoptBase: ({ from }) => tellData(shell, "adoptBase", { from }),
     startPageServer: () => later(shell, source.startServing()),
     stopPageServer: () => source.stopServing(),
     loadPackage: () => life.load(),

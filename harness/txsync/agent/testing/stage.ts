@@ -315,6 +315,8 @@ export function configOf(role: Role, folder: string, changes: Partial<AgentConfi
     epoch_ms: 100,
     durability: "host",
     log_sync: "memory",
+    protect: "until-handoff",
+    unprotected: "go",
     base_ahead: 0,
     base_ahead_ms: 0,
     keep_log: false,
