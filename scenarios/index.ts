@@ -25,6 +25,7 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { protectedHostKilled } from "./source/protected-host-killed.ts";
 import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
 import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restarted-before-package.ts";
@@ -39,6 +40,7 @@ import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
 import { targetHostKilled } from "./target/target-host-killed.ts";
+import { targetHostKilledAfterHandoff } from "./target/target-host-killed-after-handoff.ts";
 import { targetHostKilledCompared } from "./target/target-host-killed-compared.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
 import { targetQemuFrozen } from "./target/target-qemu-frozen.ts";
@@ -53,10 +55,12 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilledTooEarly,
   sourceFrozen,
   sourceKilledBeforeSwitchover,
+  protectedHostKilled,
   targetQemuKilled,
   targetQemuFrozen,
   targetHostKilled,
   targetHostKilledCompared,
+  targetHostKilledAfterHandoff,
   targetFrozen,
   targetKilledBeforeSwitchover,
   linkCutHealed,

@@ -14,10 +14,13 @@ export function commandOf(environment: RunEnvironment, request: RunRequest): str
   // What is the scenario's own comes with it.
   const { source_qemu: _source, target_qemu: _target, ...configuration } = request.configuration ?? {};
   words.push(...configurationWords(configuration));
-  const { lease_ms, epoch_ms, durability, switchover_by, base_ahead, find } = request.txsync ?? {};
+  const { lease_ms, epoch_ms, durability, protect, unprotected, switchover_by, base_ahead, find } =
+    request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (protect !== undefined) words.push(`--protect ${protect}`);
+  if (unprotected !== undefined) words.push(`--unprotected ${unprotected}`);
   if (switchover_by !== undefined) words.push(`--switchover-by ${switchover_by}`);
   if (base_ahead !== undefined) words.push(`--ahead ${Math.round(base_ahead * 100)}`);
   if (find !== undefined) words.push(`--find ${find}`);

@@ -54,6 +54,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly epoch?: number;
   readonly durability?: TxsyncSettings["durability"];
   readonly switchoverBy?: TxsyncSettings["switchover_by"];
+  readonly protect?: TxsyncSettings["protect"];
+  readonly unprotected?: TxsyncSettings["unprotected"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
   /** Seconds. */
@@ -160,6 +162,16 @@ function declareRun(command: Command): Command {
       "--switchover-by <who>",
       "txsync: qemu migrates by itself (default), or agents copy its memory ahead to the target and make the package",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
+    )
+    .option(
+      "--protect <how-long>",
+      "txsync: until-handoff, or always: after it too, and anew wherever the VM runs; default until-handoff",
+      oneOf<TxsyncSettings["protect"]>("until-handoff", "always"),
+    )
+    .option(
+      "--unprotected <what>",
+      "txsync: while the escrow is not heard the VM goes on, which is said (go), or its output waits (hold); default go",
+      oneOf<TxsyncSettings["unprotected"]>("go", "hold"),
     )
     .option(
       "--ahead <percent>",
@@ -458,15 +470,22 @@ export function settingsOf({
   lease,
   epoch,
   durability,
+  protect,
+  unprotected,
   switchoverBy,
   ahead,
   find,
-}: Pick<RunOptions, "lease" | "epoch" | "durability" | "switchoverBy" | "ahead" | "find">): Partial<TxsyncSettings> {
+}: Pick<
+  RunOptions,
+  "lease" | "epoch" | "durability" | "protect" | "unprotected" | "switchoverBy" | "ahead" | "find"
+>): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
     ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
+    ...(protect === undefined ? {} : { protect }),
+    ...(unprotected === undefined ? {} : { unprotected }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
   };

@@ -59,6 +59,7 @@ export async function gatherEvidence(
   draft = { ...draft, progress: await watching };
   // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
   if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };
+  await recovery.unprotect?.();
   await clients.stop();
   await recovery.count(owner);
   // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.

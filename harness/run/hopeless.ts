@@ -102,6 +102,10 @@ export class Outlook {
       case "handoff":
         this.#handed_off = true;
         return;
+      case "protection":
+        // It goes on after the handoff too where that was asked for.
+        if (event.state === "on") this.#handed_off = false;
+        return;
       case "restore.running":
         this.#restored_on = event.lane;
         return;

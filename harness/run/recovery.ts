@@ -53,6 +53,8 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   daemon(role: HostRole): number | undefined;
   /** Asks for the migration and waits until it is known who has the VM. */
   migrate(faults: FaultsSeen): Promise<Settled>;
+  /** A VM that is protected for good is not any more: who looks at it stops it, and nobody else may by then. */
+  unprotect?(): Promise<void>;
   /** Of two instances that move: what is seen from outside of who has succeeded whom. */
   succeeded(owner: HostRole | "none"): Promise<Pick<Evidence, "succeeded">>;
   /** Waits for output that is under way: what has not come by then is missing. */

@@ -125,6 +125,7 @@ const scenarioSchema = z
       ),
     ),
     tags: z.exactOptional(z.array(z.string().min(1))),
+    protect: z.exactOptional(z.literal("alone")),
   })
   .superRefine(({ faults }, context) => {
     for (const [at, plan] of faults.entries()) {

@@ -72,6 +72,11 @@ export interface Scenario {
   readonly tags?: readonly string[];
   /** What is done with the VM when it has arrived, before it is judged. Under txsync only. */
   readonly afterwards?: "reboot" | "migrate-protected";
+  /**
+   * `alone`: the VM is protected where it runs, and does not migrate; the source's agent is asked for that instead. Under
+   * txsync only.
+   */
+  readonly protect?: "alone";
   /** How much the guest works by itself, where its own default is not what the scenario is for. */
   readonly work?: GuestWork;
   /** Settings of txsync that this scenario needs; the others are the defaults. */

@@ -17,6 +17,8 @@ export interface AgentStatus {
   readonly opened: Descriptor;
   readonly promised: Descriptor;
   readonly finished: boolean;
+  readonly protect: boolean;
+  readonly protected: boolean;
   readonly allPages: boolean;
   readonly route: PageRoute;
   readonly log: LogState | null;

@@ -28,6 +28,8 @@ export interface TxsyncOptions {
   /** The agents are given up once nothing has moved for so long. */
   readonly patience_ms: number;
   readonly lease_ms: number;
+  /** The source's agent is asked to protect the VM where it runs, not to migrate it. */
+  readonly protect?: boolean;
   /** Whether any fault has struck by now. */
   readonly struck: () => boolean;
   /** A fresh QEMU on the target that waits for a migration. */
@@ -100,8 +102,8 @@ export class TxsyncMigration {
   }
 
   async #settle(patience: Patience, movement: Movement): Promise<Settled> {
-    const { agents, bytes_per_s, timeline, lease_ms, faultsOver, struck } = this.#options;
-    await agents.client("source").ask({ do: "migrate", bytes_per_s });
+    const { agents, bytes_per_s, timeline, lease_ms, faultsOver, struck, protect = false } = this.#options;
+    await agents.client("source").ask(protect ? { do: "protect", on: true } : { do: "migrate", bytes_per_s });
     const began_ms = timeline.now_ms;
     let seen_ms = began_ms;
     let pages_ms = began_ms;
@@ -110,6 +112,7 @@ export class TxsyncMigration {
     let given_up_ms: number | undefined;
     let states = "";
     for (;;) {
+      const over_before = faultsOver();
       this.last = await this.#look();
       const now_ms = timeline.now_ms;
       if (states !== statesOf(this.last)) {
@@ -121,7 +124,9 @@ export class TxsyncMigration {
       if (now_ms - pages_ms > NO_PAGES_MS)
         return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
       const settled = settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
-      if (settled !== undefined) return { ...(await this.#tidied(settled)), tries };
+      // A VM that is protected for good is where it is only until what is to strike has struck.
+      const lasts = over_before || !HOST_ROLES.some((role) => this.last[role]?.protect === true);
+      if (settled !== undefined && lasts) return { ...(await this.#tidied(settled)), tries };
       if (this.last.source !== undefined && this.last.source.phase !== "idle") left = true;
       if (givenUp(this.last) && (left || now_ms - began_ms > BEGIN_MS)) {
         given_up_ms ??= now_ms;

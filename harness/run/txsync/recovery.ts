@@ -23,6 +23,8 @@ import { settingsFor, type TxsyncSettings } from "./settings.ts";
 
 /** For a guest that has all its memory to do a step: it takes no longer for a large one. */
 const STEP_MS = 5_000;
+/** For a vote of three agents that are there. */
+const UNPROTECT_MS = 10_000;
 const NO_FAULTS: FaultsSeen = { done: true, struck: false };
 
 /** Under txsync: agents have the VMs, the links and the decisions; the harness asks once and watches. */
@@ -54,7 +56,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   async start(): Promise<StartedVm> {
     this.#followConsoles();
     this.#current = await this.#startAgents(1);
-    await Promise.all([this.#prepare("source", { start: "boot" }), this.#prepare("target", { start: "incoming" })]);
+    const start = this.#context.request.scenario.protect === undefined ? "incoming" : "nothing";
+    await Promise.all([this.#prepare("source", { start: "boot" }), this.#prepare("target", { start })]);
     return await this.#vms.of("source");
   }
 
@@ -98,7 +101,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
 
   async #prepare(
     role: HostRole,
-    how: { readonly start: "boot" | "incoming" } | { readonly start: "adopt"; readonly folder: string },
+    how: { readonly start: "boot" | "incoming" | "nothing" } | { readonly start: "adopt"; readonly folder: string },
   ): Promise<void> {
     const hold = this.#context.request.scenario.migration.hold_target === true;
     const { ram: _, ...machine } = vmMachineOf(this.#context, role);
@@ -137,10 +140,27 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       timeline,
       patience_ms: looking.patience_ms,
       lease_ms: this.#settings.lease_ms,
+      protect: request.scenario.protect !== undefined,
       faultsOver: () => faults.done,
       struck: () => faults.struck,
       prepareTarget: () => this.#prepare("target", { start: "incoming" }),
     }).run();
+  }
+
+  /** As an operator would: the agents of who has a VM that is protected are told that this is enough. */
+  async unprotect(): Promise<void> {
+    const { fleet } = this.#context;
+    for (const role of ["source", "target"] as const) {
+      const client = this.#agents.client(role);
+      if (!fleet.host(role).up || !client.connected) continue;
+      const { protect } = await client.ask<AgentStatus>({ do: "status" });
+      if (!protect) continue;
+      await client.ask({ do: "protect", on: false });
+      await waitFor({ what: `the VM on ${role} to be protected no more`, timeout_ms: UNPROTECT_MS }, async () => {
+        const { opened } = await client.ask<AgentStatus>({ do: "status" });
+        return opened.mode === "final" ? true : undefined;
+      });
+    }
   }
 
   async succeeded(owner: HostRole | "none"): Promise<Pick<Evidence, "succeeded">> {

@@ -9,6 +9,10 @@ export interface TxsyncSettings {
   readonly switchover_by: "agent" | "qemu";
   /** By the agents: whether memory goes to the target before switchover; else all of it comes in post-copy. */
   readonly memory_ahead: boolean;
+  /** Whether protection goes on after the handoff, and begins anew after a restore. */
+  readonly protect: "until-handoff" | "always";
+  /** What becomes of output while the escrow is not heard. */
+  readonly unprotected: "go" | "hold";
   /** Share of the guest's memory that the escrow has before switchover, 0 to 1, and how long that may take. */
   readonly base_ahead: number;
   readonly base_ahead_ms: number;
@@ -23,6 +27,8 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   log_sync: "memory",
   switchover_by: "qemu",
   memory_ahead: true,
+  protect: "until-handoff",
+  unprotected: "go",
   base_ahead: 0.75,
   base_ahead_ms: 10_000,
   find: "auto",

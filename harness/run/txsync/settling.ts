@@ -22,6 +22,11 @@ export function settledAs(statuses: Statuses, nobody: boolean): Settled | undefi
     const agent = statuses[role];
     if (agent?.phase === "lost") return { owner: "none", how: `the agent on ${role} says that the VM is lost` };
     if (agent === undefined || !agent.owner || agent.vm !== "running") continue;
+    if (isProtectedForGood(role, agent))
+      return {
+        owner: role,
+        how: `generation ${agent.opened.generation}: protected on ${role}, for as long as it runs`,
+      };
     if (agent.opened.mode !== "final" || agent.phase !== "completed") continue;
     if (agent.opened.generation === 0) continue;
     if (role === "target" && agent.migration !== "completed" && agent.opened.basis === null) continue;
@@ -37,10 +42,16 @@ export function settledAs(statuses: Statuses, nobody: boolean): Settled | undefi
   return undefined;
 }
 
+/** The VM is whole, its protection is on and meant to last: there is nothing more to wait for. */
+export function isProtectedForGood(role: HostRole, agent: AgentStatus): boolean {
+  if (!agent.protect || !agent.protected) return false;
+  return role === "source" || (agent.phase === "completed" && ["", "completed"].includes(agent.migration ?? ""));
+}
+
 /** The source has its VM, as before the migration: the migration was given up. */
 export function givenUp(statuses: Statuses): boolean {
   const source = statuses.source;
-  return source?.phase === "idle" && source.vm === "running" && source.opened.generation === 0;
+  return source?.phase === "idle" && source.vm === "running" && source.opened.generation === 0 && !source.protect;
 }
 
 /** Whether anybody has a VM, or is making one. */
@@ -53,11 +64,14 @@ export function somebodyHas(statuses: Statuses): boolean {
 
 /** The target runs, and reaches nobody who has the pages that it lacks. */
 export function waitsForPages({ target }: Statuses): boolean {
-  return target?.vm === "running" && !target.allPages && target.route === "none";
+  return target?.vm === "running" && !target.allPages && !target.protect && target.route === "none";
 }
 
 /** Whether every agent that answers is done: the owner runs, the others have let go of what they kept for it. */
 export function tidy(statuses: Statuses, owner: HostRole): boolean {
+  const owned = statuses[owner];
+  // They keep what they have for as long as the VM is protected.
+  if (owned !== undefined && isProtectedForGood(owner, owned)) return true;
   return (["source", "target", "escrow"] as const).every((role) => {
     const agent = statuses[role];
     // Who does not hear the owner keeps what it has until it does.

@@ -41,6 +41,7 @@ export async function findAgain(
     if (vm === "restoring") vm = "none";
   }
   const hasBase = packaged || (config.role === "source" && promised === 0 && vm === "running");
+  if (config.role === "escrow") return { ...host, vm, produced: output.produced };
   return { ...host, vm, produced: output.produced, hasBase, hasPackage: packaged };
 }
 

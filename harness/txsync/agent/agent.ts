@@ -29,6 +29,7 @@ import { OutputStore } from "./output.ts";
 import { PackageSender } from "./package-sender.ts";
 import { atHeartbeat, performing } from "./perform.ts";
 import { goFirst } from "./process.ts";
+import { Protector } from "./protector.ts";
 import { Restorer } from "./restorer.ts";
 import { log, type Shell } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
@@ -81,6 +82,7 @@ export class Agent implements Shell {
   readonly #target: TargetSide;
   readonly #taker: TransactionTaker;
   readonly #life: VmLife;
+  readonly #protector: Protector;
   readonly #perform: ReturnType<typeof performing>;
   readonly #die: AgentParts["die"];
   #state: AgentState;
@@ -139,6 +141,7 @@ export class Agent implements Shell {
     this.#source = new SourceSide(this);
     this.#taker = new TransactionTaker(this);
     this.#target = new TargetSide(this, this.#taker);
+    this.#protector = new Protector(this, this.#taker);
     this.#life = new VmLife(this, this.#source, this.#target, new Restorer(this));
     const management = new Management(this, this.#source, this.#life, (machine) => {
       this.#machine = machine;
@@ -176,6 +179,7 @@ export class Agent implements Shell {
       target: this.#target,
       taker: this.#taker,
       life: this.#life,
+      protector: this.#protector,
       say: (to, message) => void this.#peers.send(to, "words", message),
       sendPackage: (message) => packages.send(message),
       setTimer: (timer, delay_ms) => this.#setTimer(timer, delay_ms),
@@ -268,7 +272,7 @@ export class Agent implements Shell {
     if (this.slot.vm !== vm || this.#state.vm !== "running") this.#found = undefined;
     else if (mayGoOn(this.#state)) {
       this.#found = undefined;
-      void goOnWith(this, this.#target, vm);
+      void goOnWith(this, this.#target, vm).then(() => this.#protector.resume(this.#target.package?.blocks));
     }
   }
 
@@ -292,7 +296,7 @@ export class Agent implements Shell {
         this.dispatch({ kind: "message", from: event.from, message: { kind: "append", ...event.header } });
         return;
       case "record-not-received":
-        this.dispatch({ kind: "recordNotReceived", generation: event.generation, n: event.n, why: event.why });
+        this.dispatch({ ...event, kind: "recordNotReceived" });
         return;
       case "record-moves":
         this.dispatch({ kind: "recordSending", generation: event.generation, n: event.n });
@@ -314,6 +318,13 @@ export class Agent implements Shell {
         return;
       case "arrived":
         this.#taker.learn(event.block, event.first, event.content);
+        return;
+      case "base-offered":
+        this.dispatch({ kind: "baseOffered", from: event.from });
+        return;
+      case "base-void":
+        this.dispatch({ kind: "baseVoid" });
+        void this.#source.forgetBase();
         return;
       case "base-complete":
         this.dispatch({ kind: "baseComplete", complete: true });

@@ -43,6 +43,10 @@ const schema = z.strictObject({
   epoch_ms: z.int().min(10).max(5_000),
   durability: z.enum(["host", "process"]),
   log_sync: z.enum(["memory", "disk"]),
+  /** `always`: protection goes on after the handoff, and begins anew after a restore, for as long as there are three hosts. */
+  protect: z.enum(["until-handoff", "always"]),
+  /** What becomes of output while the escrow is not heard: it leaves, and that is said, or it is held back. */
+  unprotected: z.enum(["go", "hold"]),
   /**
    * Who has the VM change hosts: the source's QEMU by a migration of its own, or the agents, which copy its memory to the
    * target while it runs and make the package themselves; its QEMU then never migrates, and can always go on.
@@ -77,6 +81,7 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
 
 /** What the core has to know of it. */
 export function coreConfig(config: AgentConfig): Config {
-  const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync } = config;
-  return { role, lease_ms, heartbeat_ms, epoch_ms, durability, logSync: log_sync, rules: ALL_RULES };
+  const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync, protect, unprotected } = config;
+  const timing = { lease_ms, heartbeat_ms, epoch_ms };
+  return { role, ...timing, durability, logSync: log_sync, protect, unprotected, rules: ALL_RULES };
 }

@@ -26,6 +26,8 @@ const requestSchema = z.discriminatedUnion("do", [
     folder: z.string().optional(),
   }),
   z.strictObject({ id: z.int(), do: z.literal("migrate"), bytes_per_s: z.number().min(0) }),
+  /** Protects the VM that runs here, without any migration, or does so no more. */
+  z.strictObject({ id: z.int(), do: z.literal("protect"), on: z.boolean() }),
   z.strictObject({ id: z.int(), do: z.literal("status") }),
   z.strictObject({ id: z.int(), do: z.literal("watch") }),
   z.strictObject({ id: z.int(), do: z.literal("edge"), upTo: z.int().min(0) }),

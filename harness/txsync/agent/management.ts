@@ -1,5 +1,5 @@
 import { UserError } from "../../base/errors.ts";
-import type { Role } from "../core/index.ts";
+import { hears, type Role } from "../core/index.ts";
 import type { ControlRequest } from "./control.ts";
 import type { Machine } from "./machine.ts";
 import type { Shell } from "./shell.ts";
@@ -44,12 +44,42 @@ export class Management {
       case "migrate":
         if (config.role !== "source") throw new UserError("a migration is asked of the source's agent");
         if (slot.vm === undefined) throw new UserError("there is no VM here that could be migrated");
+        if (state().protect)
+          throw new UserError(
+            "the VM is protected where it runs, and cannot be migrated so: end its protection first (`protect`, on: false)",
+          );
+        if (state().promised.generation !== 0)
+          throw new UserError(
+            "these agents have carried this VM before: let other ones adopt it (`prepare`, start: adopt) to migrate it again",
+          );
         this.#life.migrate_asked = true;
         this.#source.setRate(request.bytes_per_s);
         dispatch({ kind: "migrate" });
+        return null;
+      case "protect":
+        if (request.on) mayBeProtected(this.#shell);
+        dispatch({ kind: "protect", on: request.on });
         return null;
       default:
         return statusOf(state(), slot, Object.keys(config.peers) as Role[]);
     }
   }
+}
+
+/** @throws UserError with what has to be done first */
+function mayBeProtected({ config, slot, state }: Shell): void {
+  const { vm, phase } = state();
+  const others = (["source", "target", "escrow"] as const).filter((role) => role !== config.role);
+  if (config.role === "escrow")
+    throw new UserError("the escrow has no VM: ask the agent of the host that the VM runs on for its protection");
+  if (slot.vm === undefined || vm !== "running") throw new UserError("there is no VM here that could be protected");
+  if (others.some((role) => config.peers[role] === undefined))
+    throw new UserError("protection takes three hosts: with two, a dead host cannot be told from a cut link");
+  const silent = others.filter((role) => !hears(state(), role));
+  if (silent.length > 0)
+    throw new UserError(
+      `protection takes three hosts, and ${silent.join(" and ")} cannot be heard: two cannot tell a dead host from a cut link`,
+    );
+  if (phase !== "idle" && phase !== "completed")
+    throw new UserError("the VM is being migrated, which has a protection of its own: ask again when that is over");
 }

@@ -23,6 +23,8 @@ describe("what an agent remembers", () => {
     epoch_ms: 10,
     durability: "process",
     logSync: "memory",
+    protect: "until-handoff",
+    unprotected: "go",
     rules: ALL_RULES,
   });
 

@@ -43,6 +43,8 @@ export class MemoryStore {
       restored: state.restored,
       everFree: state.everFree,
       ranFree: state.ranFree,
+      protect: state.protect,
+      base: state.base,
       log: state.log,
     };
     const text = JSON.stringify({ host, qemu, machine: machine ?? null } satisfies Remembered);

@@ -2,6 +2,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { Action, Durable, Message, Role, TimerName } from "../core/index.ts";
 import type { StoreOutcome } from "../data/index.ts";
 import type { Control } from "./control.ts";
+import type { Protector } from "./protector.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
@@ -17,6 +18,7 @@ export interface Performers {
   readonly target: TargetSide;
   readonly taker: TransactionTaker;
   readonly life: VmLife;
+  readonly protector: Protector;
   readonly say: (to: Role, message: Message) => void;
   readonly sendPackage: (message: Extract<Message, { kind: "package" }>) => void;
   readonly setTimer: (timer: TimerName, delay_ms: number) => void;
@@ -27,7 +29,7 @@ type Performing = { readonly [K in Action["kind"]]: (action: Extract<Action, { k
 
 /** One deed for every action of the core; none of them waits, what takes long tells its end as an event. */
 export function performing(with_: Performers): Performing {
-  const { shell, control, source, target, taker, life, say } = with_;
+  const { shell, control, source, target, taker, life, protector, say } = with_;
   return {
     send: ({ to, message }) => {
       if (message.kind === "ask" || message.kind === "promise" || message.kind === "refuse") {
@@ -44,6 +46,9 @@ export function performing(with_: Performers): Performing {
     persistPromise: ({ durable }) => with_.persist(durable),
     startMigration: () => void source.migrate(),
     cancelMigration: () => void life.cancel(),
+    startProtection: () => later(shell, protector.start()),
+    stopProtection: () => protector.stop(),
+    adoptBase: ({ from }) => tellData(shell, "adoptBase", { from }),
     startPageServer: () => later(shell, source.startServing()),
     stopPageServer: () => source.stopServing(),
     loadPackage: () => life.load(),

@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber } from "../core/index.ts";
-import type { Package, RestoredMemory } from "../data/index.ts";
+import type { Layout, Package, RestoredMemory } from "../data/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { OutputFrame } from "../log/index.ts";
 import { feedRestore } from "../restore/feed.ts";
@@ -40,11 +40,11 @@ export class Restorer {
   }
 
   /**
-   * @param package_ the package that belongs to the base
+   * @param package_ the package that belongs to the base, or what is known of a VM that never was packaged
    * @param fetch whether the base has to come from the escrow; else it is here, and a QEMU stands by on it
    * @param paused the QEMU that the VM left, as it left it: the package is what stands in it
    */
-  async restore(action: StartRestore, package_: Package, fetch: boolean, paused?: VmProcess): Promise<void> {
+  async restore(action: StartRestore, package_: Package | Layout, fetch: boolean, paused?: VmProcess): Promise<void> {
     const { dispatch, emit, slot, data } = this.#shell;
     const turn = ++this.#turn;
     const began_ms = performance.now();
@@ -68,7 +68,7 @@ export class Restorer {
       const memory = action.from === "package" ? undefined : await data.ask("restore", { base, blocks, n, fetch });
       const material =
         memory === undefined
-          ? this.#asItStood(deviceStateOf(package_), (await data.ask("restorePackage", {})).small)
+          ? this.#asItStood(deviceStateOf(packageOf(package_)), (await data.ask("restorePackage", {})).small)
           : materialOf(memory);
       const made_ms = performance.now();
       if (turn !== this.#turn) return;
@@ -178,6 +178,12 @@ export class Restorer {
     const { acked } = state().gate;
     return { device_state, small, mark: output.produced, acked, frames: output.frames(acked + 1, output.produced) };
   }
+}
+
+/** @throws UserError where there is a base and no package: nothing but a record makes the VM of it */
+function packageOf(what: Package | Layout): Package {
+  if ("packaged" in what) return what;
+  throw new UserError("there is no package of this VM: it was protected where it ran");
 }
 
 export function deviceStateOf(package_: Package): Buffer {

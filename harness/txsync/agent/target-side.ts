@@ -11,6 +11,8 @@ import type { VmProcess } from "./vm-process.ts";
 
 /** QEMU reports a broken connection, and listens for the recovery, at once: this bounds one step, not the work. */
 const PAUSED_MS = 5_000;
+/** All pages have been placed: what is left is one message and QEMU's own tidying. */
+const ENDED_MS = 2_000;
 
 /** The target's part of the control plane: has QEMU load the package, recovers its stream, ends it at the handoff. */
 export class TargetSide {
@@ -113,12 +115,34 @@ export class TargetSide {
   /** After every step of the core: the migration ends when the VM is handed off. */
   afterStep(): void {
     const state = this.#shell.state();
-    const handed = state.vm === "running" && state.allPages && isOwner(state) && state.opened.mode === "final";
-    if (!handed || this.#ended || this.#fed === undefined) return;
+    const whole = state.vm === "running" && state.allPages && isOwner(state);
+    if (!whole || this.#ended || this.#fed === undefined) return;
+    if (state.protect) this.#goOnProtected(this.#fed, state.opened.mode === "protected");
+    if (state.opened.mode !== "final") return;
     this.#ended = true;
     this.#shell.emit({ kind: "handoff", generation: state.opened.generation, n: state.tx.next - 1 });
     tellData(this.#shell, "endFeed", {});
     this.#taker.stop();
+  }
+
+  /** All pages are here, and protection goes on: QEMU's migration ends in the stillness of a transaction, if one is taken. */
+  #goOnProtected(vm: VmProcess, taking: boolean): void {
+    this.#ended = true;
+    const { emit, data, state } = this.#shell;
+    let told = false;
+    const end = async (): Promise<void> => {
+      if (!told) await data.ask("endFeed", {});
+      told = true;
+      await waitFor({ what: "QEMU to end its migration", timeout_ms: ENDED_MS, interval_ms: 1 }, () =>
+        vm.migration === "completed" ? true : undefined,
+      );
+      emit({ kind: "handoff", generation: state().opened.generation, n: state().tx.next - 1 });
+    };
+    if (taking) this.#taker.handOver(end);
+    else
+      end()
+        .then(() => this.#taker.followRunning(vm, this.#package?.blocks ?? []))
+        .catch((error: unknown) => log(this.#shell, messageOf(error)));
   }
 
   /**

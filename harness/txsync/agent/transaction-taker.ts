@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Action, RecordHeader } from "../core/index.ts";
-import { type DirtyTracker, openTracker } from "../dirty/tracker.ts";
+import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import { takeTransaction } from "../transaction/take.ts";
@@ -57,6 +57,10 @@ export class TransactionTaker {
   /** Everything that touches the tracker or its spool is done one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #hung = false;
+  /** It came by no migration, or has completed it: the kernel notes what is written because we have told it to. */
+  #outside = false;
+  /** Done once, while the guest stands still for a transaction and after its pages were found. */
+  #handover: (() => Promise<void>) | undefined;
   #taken: Taken | undefined;
   /** Whose pages lie in the spool: until the data plane has let go of them nothing else is taken. */
   #spooled: Taken | undefined;
@@ -76,7 +80,31 @@ export class TransactionTaker {
     if (this.#vm === vm) return;
     this.#vm = vm;
     this.#blocks = blocks;
+    this.#outside = false;
     void this.#inTurn(() => this.#open(vm));
+  }
+
+  /**
+   * The same of a QEMU that came by no migration, or has completed it. When this settles every change is noted.
+   * @returns the way in which; undefined where nobody can say what changes, which the core is told
+   */
+  async followRunning(vm: VmProcess, blocks: readonly BlockSize[]): Promise<FindMode | undefined> {
+    const known = this.#vm === vm && this.#tracker?.gone === false;
+    this.#vm = vm;
+    this.#blocks = blocks;
+    this.#outside = true;
+    this.#handover = undefined;
+    await this.#inTurn(async () => void (known ? await this.#tracker?.arm() : await this.#open(vm)));
+    return this.#vm === vm ? this.#tracker?.mode : undefined;
+  }
+
+  /**
+   * QEMU ends its migration, and with it its own tracking, while the guest stands still for the next transaction; ours goes
+   * on where that ended, so nothing is missed.
+   * @param end settles when QEMU says that its migration is over
+   */
+  handOver(end: () => Promise<void>): void {
+    this.#handover = end;
   }
 
   async #open(vm: VmProcess): Promise<void> {
@@ -105,11 +133,17 @@ export class TransactionTaker {
       folder: vm.folder,
       shim_status_path: vm.shim_status_path,
     });
-    this.#tracker = tracker;
     tracker.onModeChange = (mode, because) => {
       this.#shell.emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${because}` });
       tellData(this.#shell, "tellArrived", { on: mode === "sure" });
     };
+    try {
+      if (this.#outside) await tracker.arm();
+    } catch (error) {
+      await tracker[Symbol.asyncDispose]();
+      throw error;
+    }
+    this.#tracker = tracker;
     tellData(this.#shell, "tellArrived", { on: tracker.mode === "sure" });
     if (!this.#untrackable) return;
     this.#untrackable = false;
@@ -169,7 +203,9 @@ export class TransactionTaker {
         n,
         since,
         hold_ms: this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
-        status: () => vm.migration,
+        // Without a migration there is no page that a `stop` could wait for.
+        status: () => (this.#outside ? "completed" : vm.migration),
+        whileStill: async () => await this.#handOver(tracker),
         state_path: join(vm.folder, "device-state"),
         onStill: () => {
           mark = output.look();
@@ -207,6 +243,15 @@ export class TransactionTaker {
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
     if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
+  }
+
+  async #handOver(tracker: DirtyTracker): Promise<void> {
+    const end = this.#handover;
+    if (end === undefined) return;
+    await end();
+    this.#handover = undefined;
+    await tracker.arm("still");
+    this.#outside = true;
   }
 
   /** The core wants this record to go to the escrow, for the first time or again. */

@@ -126,9 +126,16 @@ export class VmLife {
   async restore(action: Extract<Action, { kind: "startRestore" }>): Promise<void> {
     this.#letGo();
     this.#stood_by = 0;
-    const isSource = this.#shell.config.role === "source";
+    const { config, data, state } = this.#shell;
+    const isSource = config.role === "source";
     const known = isSource ? this.#source.package : this.#target.package;
-    if (known === undefined) this.#shell.dispatch({ kind: "restoreFailed", generation: action.generation });
+    // A VM that was protected where it ran: the escrow has all that is needed, whether it ever was here or not.
+    const held = (action.from === "log" && (await data.ask("heldBase", {}))) || undefined;
+    // Given up while that was asked.
+    const given_up = state().vm !== "restoring" || state().opened.generation !== action.generation;
+    if (held !== undefined && given_up) return;
+    if (held !== undefined && held.base !== known?.base) await this.#restorer.restore(action, held, true);
+    else if (known === undefined) this.#shell.dispatch({ kind: "restoreFailed", generation: action.generation });
     else await this.#restorer.restore(action, known, !isSource, isSource ? this.#source.paused : undefined);
   }
 

@@ -40,6 +40,15 @@ export type Action =
   /** Source: start QEMU's migration through the relays; its package is held back until a message `package` is sent. */
   | { readonly kind: "startMigration" }
   | { readonly kind: "cancelMigration" }
+  /**
+   * A new base of the VM that runs here: track what changes from now on, forget what was found before, then let the
+   * escrow copy the memory while the guest runs. What changed since it was tracked is in the first record.
+   */
+  | { readonly kind: "startProtection" }
+  /** The VM here is not protected any more, and runs on: nothing is tracked, nothing offered. */
+  | { readonly kind: "stopProtection" }
+  /** Escrow: throw base and log away, and copy the base that `from` offers. */
+  | { readonly kind: "adoptBase"; readonly from: Role }
   | { readonly kind: "startPageServer" }
   | { readonly kind: "stopPageServer" }
   /** Target: feed the package to QEMU, then event `vmRunning`. */

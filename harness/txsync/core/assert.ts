@@ -1,4 +1,4 @@
-import { isFree, isOwner } from "./owner.ts";
+import { isOwner } from "./owner.ts";
 import type { AgentState } from "./state.ts";
 
 /** The core contradicts itself. The agent must stop at once, with its gate shut, and start again from its disk. */
@@ -28,7 +28,13 @@ export function assertState(s: AgentState): void {
   if (s.vm === "ready" && gate.released > gate.committed && config.rules.readyHoldsOutput) {
     broken(s, "a restored VM that is not known to run has let something out");
   }
-  if (s.vm === "running" && config.role === "source" && isOwner(s) && !isFree(opened) && config.rules.runAfterVote) {
+  if (
+    s.vm === "running" &&
+    config.role === "source" &&
+    isOwner(s) &&
+    opened.mode === "claim" &&
+    config.rules.runAfterVote
+  ) {
     broken(s, "the source runs the VM without the second vote");
   }
 }

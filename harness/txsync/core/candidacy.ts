@@ -1,11 +1,12 @@
 import type { Action } from "./action.ts";
-import { nextGeneration, type Wish, wish } from "./decide.ts";
+import { isHollow, nextGeneration, type Wish, wish } from "./decide.ts";
 import { openGate } from "./gate.ts";
+import { hears, notePeer } from "./lease.ts";
 import type { Status } from "./message.ts";
-import { isFree, isOwner } from "./owner.ts";
-import type { Draft } from "./state.ts";
+import { isFree, isOwner, isWhole } from "./owner.ts";
+import type { AgentState, Draft } from "./state.ts";
 import { beginGeneration, sayProtected, takeIfDue } from "./transactions.ts";
-import { type Descriptor, generation, type LogState, type Role, transactionNumber } from "./values.ts";
+import { type Descriptor, frameNumber, generation, type LogState, type Role, transactionNumber } from "./values.ts";
 import { persist, sameDescriptor } from "./votes.ts";
 
 /**
@@ -69,8 +70,9 @@ export function promiseCame(
   from: Role,
   pre: boolean,
   descriptor: Descriptor,
-  { log, committed }: Status,
+  status: Status,
 ): void {
+  const { log, committed } = status;
   const now = s.candidacy;
   if (now === null || !sameDescriptor(now.descriptor, descriptor)) return;
   if (!now.asked.includes(from)) return;
@@ -84,6 +86,8 @@ export function promiseCame(
   if (now.stage !== "asking" || !sameDescriptor(s.promised, descriptor)) return;
   if (s.persisting !== null && s.config.rules.promiseDurable) return;
   if (descriptor.mode === "claim" && from === "target" && committed !== -1) return;
+  // Whether the escrow still has the base is known from here on: it gives it up for nothing that comes later.
+  if (s.protect && from === "escrow") notePeer(s, from, status);
   open(s, out, descriptor, from, log);
 }
 
@@ -98,15 +102,23 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
   switch (d.mode) {
     case "protected":
       beginGeneration(s, out, log);
-      s.phase = "draining";
+      // Opened without one it gets one (`keepBased`); nothing is taken before.
+      if (s.base !== "none" || !s.protect) s.base = "held";
+      s.baseMissing_ms = null;
+      if (s.ranFree) {
+        // What was restored and is protected now is restored again, if need be; nothing of it is still to come.
+        s.ranFree = false;
+        s.allPages = s.allPages || s.config.role === "target";
+      }
+      if (!isWhole(s)) s.phase = "draining";
       if (!s.config.rules.protectionWhenCommitted) sayProtected(s, out, d.generation, s.tx.next);
       openGate(s, out);
       takeIfDue(s, out, true);
       break;
     case "unprotected":
       beginGeneration(s, out, null);
-      s.tx = { ...s.tx, committed: null };
-      out.push({ kind: "report", report: { what: "protection-off", why: s.untrackable ?? "the escrow is not heard" } });
+      s.tx = { ...s.tx, committed: null, protectedIn: null };
+      out.push({ kind: "report", report: { what: "protection-off", why: whyUnprotected(s) } });
       openGate(s, out);
       break;
     case "claim":
@@ -115,6 +127,7 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
         from === "escrow" && log !== null ? { n: log.last, from: "log" } : { n: transactionNumber(0), from: "package" };
       s.vm = "none";
       s.runAsked = false;
+      s.phase = s.phase === "watching" ? "draining" : s.phase;
       s.retry_ms = s.now_ms;
       if (s.config.role === "source") out.push({ kind: "stopPageServer" });
       break;
@@ -127,9 +140,41 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
   }
 }
 
+function whyUnprotected(s: AgentState): string {
+  if (s.untrackable !== null) return s.untrackable;
+  return hears(s, "escrow") ? "the escrow has no base of this VM" : "the escrow is not heard";
+}
+
+/** A VM that is to be protected has its base at the escrow, or gets one there: where its output may leave meanwhile. */
+function keepBased(s: Draft, out: Action[]): void {
+  if (!s.protect || !isWhole(s)) return;
+  if (s.config.role === "source") s.phase = "idle";
+  else if (s.phase === "draining" && s.opened.mode === "protected" && s.peerEscrow?.baseComplete === true)
+    s.phase = "completed";
+  if (!isFree(s.opened) && s.config.unprotected !== "hold") return;
+  if (isHollow(s)) s.base = "none";
+  if (s.base !== "none" || !hears(s, "escrow")) return;
+  s.base = "copying";
+  s.baseCovered = false;
+  s.baseMissing_ms = null;
+  s.hasBase = false;
+  s.hasPackage = false;
+  // What was committed over the base before it is committed no more, and what is under way never will be.
+  const { record } = s.tx;
+  if (record !== null) out.push({ kind: "dropRecord", generation: record.generation, n: record.n });
+  s.tx = { ...s.tx, stage: "idle", record: null, next: transactionNumber(Math.max(s.tx.next, (record?.n ?? 0) + 1)) };
+  s.gate = { ...s.gate, committed: frameNumber(Math.min(s.gate.committed, s.gate.released)) };
+  if (s.tx.protectedIn !== null) {
+    s.tx = { ...s.tx, protectedIn: null };
+    out.push({ kind: "report", report: { what: "protection-off", why: whyUnprotected(s) } });
+  }
+  out.push({ kind: "startProtection" });
+}
+
 /** What an owner does without being told: restore what it claimed, run what the second vote gave it. */
 export function workAsOwner(s: Draft, out: Action[]): void {
   if (!isOwner(s)) return;
+  keepBased(s, out);
   const { mode } = s.opened;
   if (mode === "claim" && (s.vm === "none" || s.vm === "gone") && s.restoreFrom !== null) {
     if (s.now_ms < s.retry_ms) return;

@@ -10,6 +10,10 @@ export interface Config {
   readonly durability: "host" | "process";
   /** Escrow: does a stored record survive the loss of the host's memory? */
   readonly logSync: "memory" | "disk";
+  /** Whether protection ends when a migrated VM is whole on its new host, or a restored one runs. */
+  readonly protect: "until-handoff" | "always";
+  /** What an owner does that does not hear the escrow: goes on unprotected and says so, or holds its output back. */
+  readonly unprotected: "go" | "hold";
   readonly rules: Rules;
 }
 

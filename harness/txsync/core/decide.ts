@@ -1,5 +1,6 @@
 import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
-import { isFree, isOwner, isWell } from "./owner.ts";
+import { isFree, isOwner, isWell, isWhole, somebodyHasBase } from "./owner.ts";
+import { SWITCHOVER } from "./start.ts";
 import type { AgentState } from "./state.ts";
 import { type Basis, type Generation, generation, type Mode, type PageRoute, type Role } from "./values.ts";
 
@@ -17,8 +18,9 @@ export interface Wish {
  */
 export function wish(s: AgentState): Wish | null {
   if (s.phase === "idle" || s.phase === "lost" || s.phase === "closed-out" || s.phase === "completed") {
-    return unnotedFinal(s);
+    return unnotedFinal(s) ?? wishWithoutMigration(s);
   }
+  if (s.protect && isWhole(s)) return wishOfProtected(s);
   if (s.config.role === "target") return wishOfTarget(s);
   if (s.config.role === "source") return wishOfSource(s);
   return null;
@@ -32,10 +34,68 @@ function unnotedFinal(s: AgentState): Wish | null {
   return ask("final", s.promised.validFrom, heard(s));
 }
 
+/** A whole VM is protected for as long as somebody wants it to be. */
+function wishWithoutMigration(s: AgentState): Wish | null {
+  if (!isWhole(s)) return null;
+  if (s.protect) return wishOfProtected(s);
+  const { mode } = s.opened;
+  return isOwner(s) && (mode === "protected" || mode === "unprotected") ? ask("final", validFrom(s), heard(s)) : null;
+}
+
+/**
+ * The VM is whole here, and wants protection: before a migration, after one, or without any. An owner that lets output out
+ * freely goes on so until the escrow has a base; then the records of a new generation are what counts.
+ */
+function wishOfProtected(s: AgentState): Wish | null {
+  const { role, unprotected, rules } = s.config;
+  const other = role === "source" ? "target" : "source";
+  const e = hears(s, "escrow");
+  if (isFree(s.promised) && s.promised.owner !== role && !passedOver(s)) return null;
+  // A claim of the other goes before ours, unless we have promised ourselves something newer: then it is too late.
+  const yields = s.opened.owner === other && s.promised.generation <= s.opened.generation;
+  if (yields && hears(s, other) && peerStatus(s, other)?.well === true) return null;
+  // Another host's VM has gone on since, as somebody knows: ours is not the one any more.
+  const succeeded = peersOf(role)
+    .map((peer) => peerStatus(s, peer)?.promised)
+    .some((d) => d?.owner === other && d.mode !== "claim" && d.generation > s.promised.generation);
+  if (succeeded) return null;
+  const free = isOwner(s) && isFree(s.opened);
+  const tracked = s.untrackable === null || !rules.untrackableGivesUp;
+  if (!tracked) return free ? null : ask("unprotected", validFrom(s), heard(s));
+  const goesOn = unprotected === "go" || !rules.holdWaits;
+  // What went out meanwhile is in no record before the next one; and relative to a new base there is none yet.
+  if (free || s.base === "copying") {
+    const based = s.base !== "none" && (s.base === "held" || s.baseCovered) && somebodyHasBase(s);
+    if (e && based) return ask("protected", nextGeneration(s), ["escrow"]);
+    if (free) return null;
+  }
+  if (s.base !== "held" || isHollow(s)) {
+    if (goesOn) return inGrace(s) ? null : ask("unprotected", validFrom(s), heard(s));
+    // Its owner again, behind a shut gate, it gives the escrow another one.
+    return !isOwner(s) && e ? ask("protected", nextGeneration(s), ["escrow"]) : null;
+  }
+  if (e) {
+    const there = s.peerEscrow?.promised;
+    const pushed = (there?.generation ?? 0) > s.promised.generation || (there?.validFrom ?? 0) > s.opened.generation;
+    return !isOwner(s) || s.reassert || pushed ? ask("protected", validFrom(s), ["escrow"]) : null;
+  }
+  // Silence may be our own doing: wait for a lease before giving protection up.
+  return goesOn && hears(s, other) && !inGrace(s) ? ask("unprotected", validFrom(s), [other]) : null;
+}
+
+/**
+ * The escrow is heard, and has had no base for a lease: its host's memory was lost, and nobody else has one. Whatever it
+ * stores restores nothing.
+ */
+export function isHollow(s: AgentState): boolean {
+  if (s.base !== "held" || s.baseMissing_ms === null || !hears(s, "escrow") || somebodyHasBase(s)) return false;
+  return s.now_ms - s.baseMissing_ms > s.config.lease_ms && s.config.rules.hollowIsNoProtection;
+}
+
 function wishOfTarget(s: AgentState): Wish | null {
   const e = hears(s, "escrow");
   const src = hears(s, "source");
-  if (isFree(s.promised) && s.promised.owner !== "target") return null;
+  if (isFree(s.promised) && s.promised.owner !== "target" && !passedOver(s)) return null;
   if (s.vm === "running") {
     // A claim of the source goes before ours, unless we have promised ourselves something newer: then it is too late.
     const yields = s.opened.owner === "source" && s.promised.generation <= s.opened.generation;
@@ -56,7 +116,8 @@ function wishOfTarget(s: AgentState): Wish | null {
     }
     if (e) return ask("protected", validFrom(s), ["escrow"]);
     // Silence may be our own doing: wait for a lease before giving protection up.
-    if (src && !inGrace(s)) return ask("unprotected", validFrom(s), ["source"]);
+    const goesOn = s.config.unprotected === "go" || !s.config.rules.holdWaits;
+    if (src && !inGrace(s) && goesOn) return ask("unprotected", validFrom(s), ["source"]);
     return null;
   }
   if (s.vm === "ready") return readyWish(s, e ? ["escrow"] : src ? ["source"] : []);
@@ -92,11 +153,16 @@ function wishOfSource(s: AgentState): Wish | null {
     return isOwner(s) ? null : ask("final", validFrom(s), heard(s));
   }
   if (s.vm !== "none" && s.vm !== "gone") return null;
-  if (!s.hasBase || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
+  const { peerEscrow } = s;
+  const base = s.hasBase || (peerEscrow?.hasBase === true && peerEscrow.baseComplete && peerEscrow.log !== null);
+  if (!base || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
   const target = s.peerTarget;
   const helpless =
     target?.well === false && (target.vm === "none" || target.vm === "restoring") && target.promised.generation > 0;
-  const dead = helpless || (target !== null && (target.vm === "gone" || (target.vm === "incoming" && waitsInVain(s))));
+  // It was protected here: the target never had it.
+  const never = s.opened.owner === "source" && target?.vm === "none";
+  const dead =
+    never || helpless || (target !== null && (target.vm === "gone" || (target.vm === "incoming" && waitsInVain(s))));
   if (t && !dead) return null;
   if (e) return ask("claim", validFrom(s), ["escrow"]);
   // Nothing was ever committed and the target itself says so: the package is the last transaction.
@@ -133,8 +199,7 @@ function heard(s: AgentState): readonly Role[] {
  * may have been: we promised it to ourselves) only records of the new generation count.
  */
 function validFrom(s: AgentState): Generation {
-  const own =
-    s.config.role === "target" && s.everFree && s.promised.owner === "target" && s.promised.mode === "unprotected";
+  const own = s.everFree && s.promised.owner === s.config.role && s.promised.mode === "unprotected";
   if (own) return nextGeneration(s);
   const escrow = s.peerEscrow?.promised.validFrom ?? 0;
   return generation(Math.max(s.promised.validFrom, escrow));
@@ -144,7 +209,8 @@ function validFrom(s: AgentState): Generation {
 export function nextGeneration(s: AgentState): Generation {
   let g = Math.max(s.seen, s.promised.generation, s.opened.generation);
   for (const peer of peersOf(s.config.role)) g = Math.max(g, peerStatus(s, peer)?.promised.generation ?? 0);
-  return generation(g + 1);
+  // 1 is the switchover of a VM that was never protected; what is empty then is made up for by the package.
+  return generation(Math.max(g + 1, s.protect ? SWITCHOVER.generation + 1 : 1));
 }
 
 /** Who answers the target's page requests. The base never changes, so any holder is as good as any other. */

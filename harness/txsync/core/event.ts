@@ -1,5 +1,15 @@
 import type { Message } from "./message.ts";
-import type { Basis, Durable, FrameNumber, Generation, LogState, Role, TransactionNumber, VmState } from "./values.ts";
+import type {
+  BaseState,
+  Basis,
+  Durable,
+  FrameNumber,
+  Generation,
+  LogState,
+  Role,
+  TransactionNumber,
+  VmState,
+} from "./values.ts";
 
 /** What a restarted agent finds in its host's memory (tmpfs); `null` when the memory is gone. */
 export interface HostMemory {
@@ -17,6 +27,9 @@ export interface HostMemory {
   readonly everFree: boolean;
   /** As `AgentState.ranFree`; to be written likewise. */
   readonly ranFree: boolean;
+  /** As `AgentState.protect` and `AgentState.base`. */
+  readonly protect: boolean;
+  readonly base: BaseState;
   /** Escrow: as `AgentState.log`, the last record that may have been answered for; to be written likewise. */
   readonly log: LogState | null;
 }
@@ -39,6 +52,15 @@ export type EventBody =
   | { readonly kind: "promisePersisted"; readonly generation: Generation }
   /** Source: the harness or an operator asks for the migration. */
   | { readonly kind: "migrate" }
+  /**
+   * An operator asks that the VM that runs here be protected, or not any more. Nothing is asked of a VM that is being
+   * migrated.
+   */
+  | { readonly kind: "protect"; readonly on: boolean }
+  /** The base that is kept here is not the one that the escrow's records are relative to any more. */
+  | { readonly kind: "baseVoid" }
+  /** Escrow: that host has a new base for us. What the log has is relative to another one. */
+  | { readonly kind: "baseOffered"; readonly from: Role }
   /** Source: QEMU has stopped its vCPUs, the package is captured and stored, nothing of it is forwarded yet. */
   | { readonly kind: "packageReady"; readonly mark: FrameNumber; readonly acked: FrameNumber }
   /** Source: QEMU gave the migration up before there was a package; it can run on here. */
@@ -52,7 +74,10 @@ export type EventBody =
   /** QEMU is gone: it exited, or its connection to us shows that it never comes back. */
   | { readonly kind: "qemuGone" }
   | { readonly kind: "allPagesArrived" }
-  /** Target: base is (or is no longer) contained in what escrow and target hold together. */
+  /**
+   * The VM's host: base is (or is no longer) contained in what the escrow and this host hold together; one that was
+   * begun here (`startProtection`): the escrow has all of it.
+   */
   | { readonly kind: "baseCovered"; readonly covered: boolean }
   /** Escrow: its own copy of the base is complete (or was lost). */
   | { readonly kind: "baseComplete"; readonly complete: boolean }
@@ -89,6 +114,7 @@ export type EventBody =
   /** Escrow: one that was coming in could not even be received, by the disk's fault. */
   | {
       readonly kind: "recordNotReceived";
+      readonly from: Role;
       readonly generation: Generation;
       readonly n: TransactionNumber;
       readonly why: string;

@@ -1,5 +1,5 @@
 import type { Action } from "./action.ts";
-import { isOwner, lettingOutFreely } from "./owner.ts";
+import { isOwner, lacksBase, lettingOutFreely } from "./owner.ts";
 import type { AgentState, Draft } from "./state.ts";
 import { type FrameNumber, frameNumber } from "./values.ts";
 
@@ -18,6 +18,7 @@ export function gateLimit(s: AgentState): FrameNumber {
   if (!isOwner(s)) return gate.released;
   if (s.opened.mode !== "protected") return gate.released;
   if (config.durability === "host" && !s.baseCovered) return gate.released;
+  if (lacksBase(s) || (s.protect && s.base !== "held")) return gate.released;
   const covered = config.rules.gateWaitsForCommit ? gate.committed : takenMark(s);
   return frameNumber(Math.min(covered, gate.produced));
 }

@@ -10,7 +10,7 @@ export { type Config, DEFAULT_TIMING } from "./config.ts";
 export type { AgentEvent, EventBody, HostMemory, TimerName } from "./event.ts";
 export { hears } from "./lease.ts";
 export type { AppendRefusal, Message, RecordHeader, RecordId, Refusal, Status } from "./message.ts";
-export { isFree, isOwner, lettingOutFreely, mayGoOn } from "./owner.ts";
+export { isFree, isOwner, isWhole, lettingOutFreely, mayGoOn } from "./owner.ts";
 export { ALL_RULES, type Rules } from "./rules.ts";
 export { GENESIS, initialState, SWITCHOVER } from "./start.ts";
 export type { AgentState } from "./state.ts";

@@ -30,6 +30,11 @@ export interface Status {
   readonly hearsTarget: boolean;
   readonly hearsEscrow: boolean;
   readonly baseComplete: boolean;
+  /**
+   * It has a base of its own to restore from: the file that was the VM's memory at switchover. Escrow: its base came with
+   * all that has to be known by who never had the VM.
+   */
+  readonly hasBase: boolean;
   readonly phase: Phase;
 }
 

@@ -2,7 +2,7 @@ import type { Action } from "./action.ts";
 import { hears, peerStatus, peersOf } from "./lease.ts";
 import type { Status } from "./message.ts";
 import type { AgentState, Draft } from "./state.ts";
-import type { Descriptor } from "./values.ts";
+import type { Descriptor, Phase } from "./values.ts";
 
 /** Output leaves without waiting in such a generation: nobody but its owner can supersede it. */
 export function isFree(d: Descriptor): boolean {
@@ -64,6 +64,7 @@ export function statusOf(s: AgentState): Status {
     hearsTarget: s.config.role === "target" || hears(s, "target"),
     hearsEscrow: s.config.role === "escrow" || hears(s, "escrow"),
     baseComplete: s.baseComplete,
+    hasBase: s.hasBase && s.vm !== "running",
     phase: s.phase,
   };
 }
@@ -92,18 +93,52 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
     s.begun = d.generation;
     s.everFree = true;
   }
+  if (d.mode !== "final") beginAgain(s);
   if (role === "escrow" || d.owner === role) return;
+  if (d.mode === "protected" && OVER.includes(s.phase)) s.phase = "watching";
   // A `final` of ours that was opened would have bound a majority to us: it was not, so nothing ran under it.
   s.ranFree = false;
   s.runAsked = false;
   if (isFree(d) && d.mode === "final") closeOut(s, out);
-  else if (s.vm === "restoring" || s.vm === "ready") {
+  else if (s.vm === "running" && d.mode !== "claim") {
+    // Another host's VM has gone on since: ours will never be the one again. It may be made again here, of the log.
+    closeOut(s, out);
+    s.phase = "watching";
+  } else if (s.vm === "restoring" || s.vm === "ready") {
     out.push({ kind: "abortRestore" });
     s.vm = "none";
     s.restored = null;
     s.restoreFrom = null;
     if (role === "source") out.push({ kind: "startPageServer" });
   }
+}
+
+/** No migration is under way for who is in one of these. */
+const OVER: readonly Phase[] = ["idle", "completed", "closed-out"];
+
+/** What was over is not over any more: a VM that had been let go of is protected. */
+function beginAgain(s: Draft): void {
+  s.finished = false;
+  if (s.config.role !== "escrow") return;
+  // What is heard late, of a generation before the one that the base was adopted in, says nothing of it.
+  if (s.opened.mode === "protected" && s.opened.generation >= s.promised.generation) s.base = "none";
+  if (s.phase === "completed") s.phase = "idle";
+}
+
+/** The whole VM is here: nothing of it is still to come from anywhere. */
+export function isWhole(s: AgentState): boolean {
+  return s.vm === "running" && (s.config.role === "source" || s.allPages || s.ranFree);
+}
+
+/** There is something beside this host to lay the log over. */
+export function somebodyHasBase(s: AgentState): boolean {
+  if (hears(s, "escrow") && s.peerEscrow?.baseComplete === true) return true;
+  return s.config.role === "target" && hears(s, "source") && s.peerSource?.hasBase === true;
+}
+
+/** A whole VM that is protected, and of which a committed transaction restores nothing: there is no base to lay it over. */
+export function lacksBase(s: AgentState): boolean {
+  return s.protect && isWhole(s) && s.config.rules.hollowIsNoProtection && !somebodyHasBase(s);
 }
 
 /** Another owner has the VM for good: nothing of ours may live on. */
@@ -115,6 +150,8 @@ function closeOut(s: Draft, out: Action[]): void {
     s.vm = "gone";
   }
   s.restoreFrom = null;
+  s.protect = false;
+  s.base = "none";
   s.phase = role === "source" ? "completed" : "closed-out";
 }
 
@@ -124,6 +161,7 @@ function closeOut(s: Draft, out: Action[]): void {
  */
 export function finishWhenSettled(s: Draft, out: Action[]): void {
   const { opened } = s;
+  if (s.config.role === "escrow" && s.base === "held") return;
   if (s.finished || opened.mode !== "final" || opened.generation === 0 || opened.owner === s.config.role) return;
   const owner = peerStatus(s, opened.owner);
   const runs = owner?.vm === "running" && owner.opened.generation >= opened.generation;
@@ -131,6 +169,7 @@ export function finishWhenSettled(s: Draft, out: Action[]): void {
   const told = escrow?.phase === "completed" && escrow.opened.generation >= opened.generation;
   if (!runs && !told) return;
   s.finished = true;
+  s.hasBase = false;
   if (s.config.role === "escrow") s.phase = "completed";
   out.push({ kind: "finish" });
 }

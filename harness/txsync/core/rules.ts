@@ -48,6 +48,12 @@ export interface Rules {
   readonly failedStoreIsTriedAgain: boolean;
   /** A target that cannot tell which pages change asks to go on without protection. */
   readonly untrackableGivesUp: boolean;
+  /** An escrow that lost the base protects nothing: it gets another one. */
+  readonly hollowIsNoProtection: boolean;
+  /** The escrow gives its base up for another one of the VM's owner alone, and only where nothing rests on it. */
+  readonly adoptsOwnersBase: boolean;
+  /** An owner that is to hold its output back while the escrow is not heard does. */
+  readonly holdWaits: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -75,4 +81,7 @@ export const ALL_RULES: Rules = {
   movingIsNotSilent: true,
   failedStoreIsTriedAgain: true,
   untrackableGivesUp: true,
+  hollowIsNoProtection: true,
+  adoptsOwnersBase: true,
+  holdWaits: true,
 };

@@ -56,6 +56,10 @@ export function initialState(config: Config): AgentState {
     runAsked: false,
     ranFree: false,
     everFree: false,
+    protect: false,
+    base: "none",
+    baseMissing_ms: null,
+    ticking: config.role === "target",
     hasBase: config.role === "source",
     hasPackage: false,
     joined: [],
@@ -84,8 +88,10 @@ export function initialState(config: Config): AgentState {
     reassert: false,
     log: null,
     storing: null,
+    storingFrom: "target",
     waiting: null,
     cannotStore: false,
+    waitingFrom: "target",
     restoreFrom: null,
     restored: null,
     retry_ms: 0,
@@ -124,7 +130,10 @@ export function startedState(config: Config, event: Started): AgentState {
     vm,
     ranFree,
     everFree: memory === null ? durable !== null : memory.everFree || (durable?.opened ?? false),
-    hasBase: role === "source" && (memory?.hasBase ?? durable === null),
+    protect: memory?.protect ?? false,
+    // A copy that was under way is begun anew: what was sent of it is not known.
+    base: memory?.base === "held" ? "held" : "none",
+    hasBase: role !== "target" && (memory?.hasBase ?? (role === "source" && durable === null)),
     hasPackage: memory?.hasPackage ?? false,
     allPages: memory?.allPages ?? false,
     restored: memory?.restored ?? null,
@@ -166,7 +175,9 @@ function knownOpened(config: Config, promised: Descriptor, noted: boolean): Desc
   if (noted) return promised;
   if (!config.rules.restartOpensGeneration && config.role === promised.owner) return promised;
   // The source promised generation 1 to itself only after both others had: it was opened with that.
-  return config.role === "source" && promised.generation === SWITCHOVER.generation ? promised : GENESIS;
+  return config.role === "source" && promised.owner === "target" && promised.generation === SWITCHOVER.generation
+    ? promised
+    : GENESIS;
 }
 
 function phaseAfterRestart(

@@ -2,12 +2,14 @@ import type { Action } from "./action.ts";
 import type { Config } from "./config.ts";
 import type { RecordHeader, Status } from "./message.ts";
 import type {
+  BaseState,
   Basis,
   Descriptor,
   Durable,
   FrameNumber,
   Generation,
   LogState,
+  Owner,
   PageRoute,
   Phase,
   Role,
@@ -112,6 +114,13 @@ export interface AgentState {
   readonly ranFree: boolean;
   /** A free generation of ours (after 0) was opened, in this life or an earlier one, as far as can be known. */
   readonly everFree: boolean;
+  /** An operator, or the configuration, wants the VM that runs here to be protected for as long as it runs. */
+  readonly protect: boolean;
+  readonly base: BaseState;
+  /** Since when the escrow, which is heard, has said that it has no complete base; `null` while it has. */
+  readonly baseMissing_ms: number | null;
+  /** Source: the epoch timer goes round; the target's always does. */
+  readonly ticking: boolean;
   readonly hasBase: boolean;
   readonly hasPackage: boolean;
   readonly joined: readonly Role[];
@@ -133,8 +142,10 @@ export interface AgentState {
   readonly reassert: boolean;
   readonly log: LogState | null;
   readonly storing: RecordHeader | null;
+  readonly storingFrom: Owner;
   /** Escrow: a record that came while a promise or another record was being written. */
   readonly waiting: RecordHeader | null;
+  readonly waitingFrom: Owner;
   /** Escrow: that its disk takes no records was said, and not yet that it does again. */
   readonly cannotStore: boolean;
   /** What a claim restores from. */

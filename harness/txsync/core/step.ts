@@ -6,7 +6,7 @@ import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
 import { advanceClock, hears, inGrace, isGone, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
 import type { Message, Refusal, Status } from "./message.ts";
-import { finishWhenSettled, isOwner, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
+import { finishWhenSettled, isFree, isOwner, isWhole, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
 import { SWITCHOVER, startedState } from "./start.ts";
 import type { AgentState, Draft, Persisting, Step } from "./state.ts";
 import {
@@ -25,7 +25,7 @@ import {
   taken,
   takingFailed,
 } from "./transactions.ts";
-import { type Descriptor, type FrameNumber, frameNumber, type Role, transactionNumber } from "./values.ts";
+import { type Descriptor, type FrameNumber, frameNumber, generation, type Role, transactionNumber } from "./values.ts";
 import { becomeIncoming, handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
 
 /**
@@ -60,7 +60,12 @@ function begin(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "star
     out.push({ kind: "cancelMigration" });
   }
   heartbeat(s, out);
-  if (s.config.role === "target") out.push({ kind: "setTimer", timer: "epoch", delay_ms: s.config.epoch_ms });
+  if (s.ticking || s.protect) tick(s, out);
+}
+
+function tick(s: Draft, out: Action[]): void {
+  s.ticking = true;
+  out.push({ kind: "setTimer", timer: "epoch", delay_ms: s.config.epoch_ms });
 }
 
 function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "started" }>): void {
@@ -69,7 +74,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       if (event.timer === "heartbeat") heartbeat(s, out);
       else {
         takeIfDue(s, out, false);
-        out.push({ kind: "setTimer", timer: "epoch", delay_ms: s.config.epoch_ms });
+        tick(s, out);
       }
       return;
     case "message":
@@ -83,6 +88,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
         s.config.role !== "source" ||
         s.phase !== "idle" ||
         s.migrating ||
+        s.protect ||
         s.promised.generation !== 0 ||
         s.vm !== "running"
       )
@@ -90,6 +96,16 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       s.phase = "precopy";
       s.attempt = s.now_ms;
       join(s, out);
+      return;
+    case "protect":
+      protect(s, out, event.on);
+      return;
+    case "baseVoid":
+      s.hasBase = false;
+      s.hasPackage = false;
+      return;
+    case "baseOffered":
+      baseOffered(s, out, event.from);
       return;
     case "packageReady":
       packageReady(s, out, event.mark, event.acked);
@@ -140,7 +156,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       takingFailed(s, event.generation, event.n);
       return;
     case "untrackable":
-      if (s.config.role === "target") s.untrackable = event.why;
+      if (s.config.role !== "escrow") s.untrackable = event.why;
       return;
     case "trackable":
       s.untrackable = null;
@@ -155,7 +171,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       storingFailed(s, out, event.n, event.why);
       return;
     case "recordNotReceived":
-      if (s.config.role === "escrow") cannotStore(s, out, event, event.why);
+      if (s.config.role === "escrow" && event.from !== "escrow") cannotStore(s, out, event.from, event, event.why);
       return;
     case "recordRefused":
       refusedByLog(s, out, event.n, event.why);
@@ -172,6 +188,44 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
   }
 }
 
+function protect(s: Draft, out: Action[], on: boolean): void {
+  if (s.config.role === "escrow" || s.protect === on || s.vm !== "running") return;
+  if (!on) {
+    s.protect = false;
+    s.base = "none";
+    out.push({ kind: "stopProtection" });
+    out.push({ kind: "report", report: { what: "protection-off", why: "it is not wanted any more" } });
+    return;
+  }
+  // A migration has a protection of its own.
+  if (!isWhole(s) || !["idle", "completed"].includes(s.phase)) return;
+  s.protect = true;
+  if (!s.ticking) tick(s, out);
+}
+
+/** Nothing may rest on what the escrow has: no output waits for it, or it has no base to lay it over. */
+function baseOffered(s: Draft, out: Action[], from: Role): void {
+  if (s.config.role !== "escrow") return;
+  const d = s.opened.generation >= s.promised.generation ? s.opened : s.promised;
+  // Where output is held back there is no free generation in which another base could come.
+  const unused = s.config.unprotected === "hold" && (s.log === null || s.log.generation < d.validFrom);
+  const allowed = d.owner === from && (isFree(d) || !s.baseComplete || unused);
+  if (!allowed && s.config.rules.adoptsOwnersBase) return;
+  if (s.storing !== null || s.persisting !== null) return;
+  s.log = null;
+  s.waiting = null;
+  s.baseComplete = false;
+  if (!isFree(d) && d.generation === s.promised.generation) {
+    // A record that is still on its way is relative to the base before: only those of a later generation count.
+    const validFrom = generation(d.generation + 1);
+    persist(s, out, { descriptor: { ...s.promised, validFrom }, opened: false }, { kind: "nothing" });
+  }
+  // What was over before is let go of with this; what it would let go of now is the new one.
+  s.base = "held";
+  s.hasBase = true;
+  out.push({ kind: "adoptBase", from });
+}
+
 function heartbeat(s: Draft, out: Action[]): void {
   const status = statusOf(s);
   for (const to of peersOf(s.config.role)) {
@@ -179,6 +233,7 @@ function heartbeat(s: Draft, out: Action[]): void {
   }
   out.push({ kind: "setTimer", timer: "heartbeat", delay_ms: s.config.heartbeat_ms });
   reportLeases(s, out);
+  reportHold(s, out);
   routePages(s, out);
   resendIfSilent(s, out);
   if (s.config.role === "source") sourceHeartbeat(s, out);
@@ -202,6 +257,15 @@ function reportLeases(s: Draft, out: Action[]): void {
     s.silent = lost ? [...s.silent, peer] : s.silent.filter((role) => role !== peer);
     out.push({ kind: "report", report: { what: lost ? "lease-lost" : "lease-regained", peer } });
   }
+}
+
+/** An owner that holds its output back while the escrow is silent is not protected: that is said, though nothing leaves. */
+function reportHold(s: Draft, out: Action[]): void {
+  if (s.tx.protectedIn === null || s.config.unprotected !== "hold" || inGrace(s)) return;
+  if (!isOwner(s) || s.opened.mode !== "protected" || hears(s, "escrow")) return;
+  s.tx = { ...s.tx, protectedIn: null };
+  const why = "the escrow is not heard: output is held back until it is";
+  out.push({ kind: "report", report: { what: "protection-off", why } });
 }
 
 function sourceHeartbeat(s: Draft, out: Action[]): void {
@@ -347,7 +411,11 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
 
 function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
-  if (from === "escrow") noteLog(s, out, status.log);
+  if (from === "escrow") {
+    noteLog(s, out, status.log);
+    s.baseMissing_ms = s.peerEscrow?.baseComplete === true ? null : (s.baseMissing_ms ?? s.now_ms);
+    if (s.protect && s.vm === "running") openGate(s, out);
+  }
   learnOpened(s, out, status.opened);
   finishWhenSettled(s, out);
   routePages(s, out);
@@ -383,6 +451,8 @@ function packageCame(s: Draft, out: Action[], message: Extract<Message, { kind: 
   s.begun = SWITCHOVER.generation;
   s.vm = "loading";
   s.phase = "switchover";
+  s.base = "held";
+  s.protect = s.config.protect === "always";
   s.gate = { produced: message.mark, released: message.acked, acked: message.acked, committed: message.mark };
   out.push({ kind: "loadPackage" });
 }
@@ -398,6 +468,10 @@ function vmRunning(s: Draft, out: Action[]): void {
     s.runAsked = false;
     s.ranFree = true;
     s.phase = "completed";
+    // What the escrow has is not relative to this one's memory.
+    s.base = "none";
+    s.protect = s.config.protect === "always";
+    if (s.protect && !s.ticking) tick(s, out);
   }
   openGate(s, out);
 }
@@ -420,7 +494,7 @@ function qemuGone(s: Draft, out: Action[]): void {
     s.phase = "lost";
     s.ranFree = true;
     out.push({ kind: "report", report: { what: "lost", why: "the VM died while nothing protected it" } });
-  }
+  } else if (was === "running" && (s.phase === "idle" || s.phase === "completed")) s.phase = "watching";
 }
 
 function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "restoreReady" }>): void {
@@ -476,6 +550,8 @@ function giveRestoredUp(s: Draft, out: Action[], refused: Descriptor): void {
 }
 
 function routePages(s: Draft, out: Action[]): void {
+  // A restored VM lacks nothing.
+  if (s.protect && isWhole(s)) return;
   if (s.config.role !== "target" || s.allPages || (s.vm !== "running" && s.vm !== "loading")) return;
   const route = pageRoute(s);
   if (route === s.route || (route === "none" && inGrace(s))) return;

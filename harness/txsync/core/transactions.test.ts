@@ -337,18 +337,24 @@ describe("a record on its way", () => {
     trio.shells.loses = ({ kind }) => kind === "append";
     trio.says(3);
     const record = { generation: generation(1), n: transactionNumber(2) };
-    trio.event("escrow", { kind: "recordNotReceived", ...record, why: "ENOSPC" });
+    trio.event("escrow", { kind: "recordNotReceived", from: "target", ...record, why: "ENOSPC" });
     expect(trio.sent("escrow", "append-refused")).toMatchObject([{ ...record, why: "cannot-store" }]);
     expect(trio.states.target.tx).toMatchObject({ stage: "sent", record, patience_ms: 500 });
     // Of another record it says nothing.
-    trio.event("escrow", { kind: "recordNotReceived", ...record, n: transactionNumber(7), why: "ENOSPC" });
+    trio.event("escrow", {
+      kind: "recordNotReceived",
+      from: "target",
+      ...record,
+      n: transactionNumber(7),
+      why: "ENOSPC",
+    });
     expect(trio.states.target.tx).toMatchObject({ stage: "sent", patience_ms: 500 });
     // One that is being stored meanwhile is not touched by that.
     trio.shells.loses = () => false;
     trio.shells.stores = "hold";
     trio.beat(5);
     expect(trio.states.escrow.storing).toMatchObject(record);
-    trio.event("escrow", { kind: "recordNotReceived", ...record, why: "ENOSPC" });
+    trio.event("escrow", { kind: "recordNotReceived", from: "target", ...record, why: "ENOSPC" });
     expect(trio.states.escrow.storing).toMatchObject(record);
     // There was nothing to be stored: nobody is told, and it comes again.
     const refusals = trio.sent("escrow", "append-refused").length;

@@ -2,7 +2,7 @@ import type { Action } from "./action.ts";
 import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
 import type { AppendRefusal, Message, RecordHeader, RecordId } from "./message.ts";
-import { isOwner, learnOpened } from "./owner.ts";
+import { isOwner, lacksBase, learnOpened } from "./owner.ts";
 import { patience } from "./start.ts";
 import type { Draft } from "./state.ts";
 import {
@@ -10,6 +10,7 @@ import {
   frameNumber,
   type Generation,
   type LogState,
+  type Owner,
   type Role,
   type TransactionNumber,
   transactionNumber,
@@ -20,7 +21,7 @@ import { replyPromise } from "./votes.ts";
 const PATIENCE_LEASES_MAX = 2;
 
 /**
- * Transactions. Target: take n, send it, wait for the escrow's word; at most one is under way, so memory is bounded,
+ * Transactions. The VM's host: take n, send it, wait for the escrow's word; at most one is under way, so memory is bounded,
  * and when the escrow is slow epochs stretch. Escrow: store a record whole if it is of the generation promised and
  * follows the last one. A number whose record's fate is unknown is never used again within the same generation.
  *
@@ -28,7 +29,9 @@ const PATIENCE_LEASES_MAX = 2;
  * protection costs what changed in it, and nothing has to be learned or forgotten for a record to be right.
  */
 export function takeIfDue(s: Draft, out: Action[], force: boolean): void {
-  if (s.config.role !== "target" || s.vm !== "running" || s.tx.stage !== "idle") return;
+  if (s.config.role === "escrow" || s.vm !== "running" || s.tx.stage !== "idle") return;
+  // Until the escrow has all of it nothing is relative to it.
+  if (s.base === "copying" || (s.base === "none" && s.protect)) return;
   if (!isOwner(s) || s.opened.mode !== "protected" || s.reassert || !hears(s, "escrow")) return;
   if (s.untrackable !== null) return;
   const { hold, lastTaken_ms } = s.tx;
@@ -106,7 +109,7 @@ export function committed(s: Draft, out: Action[], generation: Generation, n: Tr
 
 /** Once a generation, and again after protection was said to be off. */
 export function sayProtected(s: Draft, out: Action[], generation: Generation, n: TransactionNumber): void {
-  if (s.tx.protectedIn === generation) return;
+  if (s.tx.protectedIn === generation || lacksBase(s)) return;
   s.tx = { ...s.tx, protectedIn: generation };
   out.push({ kind: "report", report: { what: "protection-on", generation, n } });
 }
@@ -128,7 +131,7 @@ export function beginGeneration(s: Draft, out: Action[], log: LogState | null): 
     ...s.tx,
     stage: "idle",
     record: null,
-    since: rules.sinceIsStored ? sinceOf(s, log) : s.tx.since,
+    since: s.base === "copying" ? "base" : rules.sinceIsStored ? sinceOf(s, log) : s.tx.since,
     hold: false,
     next: transactionNumber(Math.max(s.tx.next, (log?.last ?? 0) + 1)),
     // After a time without protection only a record of the new generation holds all that was let out.
@@ -194,16 +197,17 @@ export function append(s: Draft, out: Action[], from: Role, header: RecordHeader
   const { generation, n, since } = header;
   const d = s.promised;
   const { rules } = s.config;
-  if (s.config.role !== "escrow" || from !== "target") return;
+  if (s.config.role !== "escrow" || from === "escrow") return;
   const valid = d.validFrom <= generation || !rules.logMustBeValid;
-  const current = d.generation === generation && d.owner === "target" && d.mode === "protected" && valid;
+  const current = d.generation === generation && d.owner === from && d.mode === "protected" && valid;
   if (rules.refuseOldRecords && !current) {
-    refuse(s, out, header, "generation");
+    refuse(s, out, from, header, "generation");
     return;
   }
   if (s.persisting !== null || s.storing !== null) {
     // Looked at when that is written. At most one is under way: what came before is not wanted any more.
     s.waiting = header;
+    s.waitingFrom = from;
     return;
   }
   if (s.log !== null && s.log.last === n && s.log.generation === generation) {
@@ -214,21 +218,22 @@ export function append(s: Draft, out: Action[], from: Role, header: RecordHeader
   // A late repeat of what was long answered for.
   if (s.log !== null && s.log.generation === generation && n < last) return;
   if (n <= last || (since !== "base" && since !== s.log?.last && rules.sinceIsStored)) {
-    refuse(s, out, header, "gap");
+    refuse(s, out, from, header, "gap");
     return;
   }
   const wrong = contradiction(s.log, header);
   if (wrong !== null && rules.escrowDistrusts) {
-    violation(s, out, header, wrong);
+    violation(s, out, from, header, wrong);
     return;
   }
   s.storing = header;
+  s.storingFrom = from;
   out.push({ kind: "storeRecord", header });
 }
 
-function refuse(s: Draft, out: Action[], { generation, n }: RecordId, why: AppendRefusal): void {
+function refuse(s: Draft, out: Action[], to: Owner, { generation, n }: RecordId, why: AppendRefusal): void {
   const { promised, log } = s;
-  out.push({ kind: "send", to: "target", message: { kind: "append-refused", generation, n, promised, log, why } });
+  out.push({ kind: "send", to, message: { kind: "append-refused", generation, n, promised, log, why } });
 }
 
 /** What an escrow can see by itself: output is only ever added to. */
@@ -238,10 +243,10 @@ function contradiction(log: LogState | null, { mark, acked }: RecordHeader): str
   return null;
 }
 
-function violation(s: Draft, out: Action[], header: RecordHeader, what: string): void {
+function violation(s: Draft, out: Action[], from: Owner, header: RecordHeader, what: string): void {
   const why = `record ${header.n} of generation ${header.generation} was refused: ${what}`;
   out.push({ kind: "report", report: { what: "violation", why } });
-  refuse(s, out, header, "violation");
+  refuse(s, out, from, header, "violation");
 }
 
 /** Escrow: the record under way is stored whole. */
@@ -257,7 +262,7 @@ export function stored(s: Draft, out: Action[], n: TransactionNumber): void {
   // Only an owner that had opened its generation sends records of it: this is how the escrow knows.
   if (s.promised.generation === header.generation) learnOpened(s, out, s.promised);
   // A newer promise may have come meanwhile; it has not been sent yet and will name this record.
-  out.push({ kind: "send", to: "target", message: { kind: "appended", generation: header.generation, n } });
+  out.push({ kind: "send", to: s.storingFrom, message: { kind: "appended", generation: header.generation, n } });
   afterStore(s, out);
 }
 
@@ -266,15 +271,15 @@ export function storingFailed(s: Draft, out: Action[], n: TransactionNumber, why
   const header = s.storing;
   if (header === null || header.n !== n) return;
   s.storing = null;
-  if (why !== null) cannotStore(s, out, header, why);
+  if (why !== null) cannotStore(s, out, s.storingFrom, header, why);
   afterStore(s, out);
 }
 
 /** Escrow: its disk did not take a record, while it came in or when it was to be stored. */
-export function cannotStore(s: Draft, out: Action[], record: RecordId, why: string): void {
+export function cannotStore(s: Draft, out: Action[], from: Owner, record: RecordId, why: string): void {
   if (!s.cannotStore) out.push({ kind: "report", report: { what: "cannot-store", why } });
   s.cannotStore = true;
-  refuse(s, out, record, "cannot-store");
+  refuse(s, out, from, record, "cannot-store");
 }
 
 /** Escrow: the log itself found that the record under way contradicts it. */
@@ -286,7 +291,7 @@ export function refusedByLog(s: Draft, out: Action[], n: TransactionNumber, why:
     return;
   }
   s.storing = null;
-  violation(s, out, header, why);
+  violation(s, out, s.storingFrom, header, why);
   afterStore(s, out);
 }
 
@@ -304,5 +309,5 @@ export function appendWaiting(s: Draft, out: Action[]): void {
   const header = s.waiting;
   if (header === null || s.persisting !== null || s.storing !== null) return;
   s.waiting = null;
-  append(s, out, "target", header);
+  append(s, out, s.waitingFrom, header);
 }

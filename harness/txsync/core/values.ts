@@ -74,7 +74,26 @@ export interface LogState {
  */
 export type VmState = "none" | "incoming" | "loading" | "running" | "restoring" | "ready" | "gone";
 
-/** `idle` before and after a cancelled migration, `draining`: the target runs and pages are still arriving. */
-export type Phase = "idle" | "precopy" | "switchover" | "draining" | "handoff" | "completed" | "closed-out" | "lost";
+/**
+ * `idle` before and after a cancelled migration, `draining`: the target runs and pages are still arriving; `watching`: no
+ * migration is under way, and a VM that is protected may have to be made again here.
+ */
+export type Phase =
+  | "idle"
+  | "precopy"
+  | "switchover"
+  | "draining"
+  | "handoff"
+  | "completed"
+  | "closed-out"
+  | "lost"
+  | "watching";
+
+/**
+ * What the log's records are relative to, as the VM's host sees it. `none`: the escrow has nothing of this VM, `copying`:
+ * the shell tracks what changes and hands the running VM's memory over, `held`: records are relative to it. At the escrow
+ * `held` is a base that was adopted and that no generation rests on yet: the VM's host is not done with us.
+ */
+export type BaseState = "none" | "copying" | "held";
 
 export type PageRoute = "direct" | "via-escrow" | "escrow" | "none";

@@ -26,6 +26,9 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   if (p.generation <= d.generation) return sameDescriptor(p, d) ? "stale" : "promised-higher";
   if (s.persisting !== null || s.replyAfterStore !== null) return "busy";
   if (isFree(d) && d.owner !== from && rules.freeBindsForEver && !mayYield(s, d)) return "belongs-to-another";
+  // Its VM has gone on since: another one may be made of the log, but none that stood elsewhere comes back.
+  if (d.mode === "protected" && p.owner !== d.owner && p.mode !== "claim" && p.basis === null)
+    return "belongs-to-another";
   if (rules.refuseWhileHearing && (p.mode === "claim" || from !== d.owner)) {
     if (inGrace(s)) return "just-started";
     if (isWell(s)) return "hears-owner";

@@ -32,6 +32,7 @@ type LogWanted = Extract<Note, { kind: "log-wanted" }>;
 /** A record that is coming in, piece by piece, behind the last one in the log's file. */
 interface Incoming {
   readonly stream: number;
+  readonly from: Role;
   readonly record: IncomingRecord;
   /** Whole, and waiting for the core's word. */
   header?: { readonly generation: number; readonly n: number };
@@ -47,6 +48,10 @@ export class EscrowStore {
   readonly #answering = new Map<Role, number>();
   #base: string | undefined;
   #copy: BaseCopy | undefined;
+  /** Who has it; and of a VM that is protected where it runs its machine. */
+  #of: Role = "source";
+  #machine: string | undefined;
+  #offered: { readonly from: Role; readonly note: Extract<Note, { kind: "base-running" }> } | undefined;
   #final = false;
   #told_complete = false;
   #told_ms = 0;
@@ -87,6 +92,8 @@ export class EscrowStore {
       return;
     }
     this.#base = kept.base;
+    this.#of = kept.of ?? "source";
+    this.#machine = kept.machine;
     this.#final = true;
   }
 
@@ -111,7 +118,7 @@ export class EscrowStore {
         this.#incoming = undefined;
         // One that waited for the core's word is not here any more.
         this.#came = undefined;
-        this.#incoming = { stream: piece.stream, record: this.#log.begin() };
+        this.#incoming = { stream: piece.stream, from, record: this.#log.begin() };
       }
       const incoming = this.#incoming;
       if (incoming === undefined || incoming.stream !== piece.stream || incoming.header !== undefined) return;
@@ -127,7 +134,7 @@ export class EscrowStore {
       await this.#spoilt(from, error);
       if (head === null || isItsFault(error)) return;
       const { generation, n } = head;
-      this.#shell.tell({ kind: "record-not-received", generation, n, why: messageOf(error) });
+      this.#shell.tell({ kind: "record-not-received", from, generation, n, why: messageOf(error) });
     }
   }
 
@@ -163,19 +170,23 @@ export class EscrowStore {
       for (const to of PEERS) this.#shell.peers.sendData(to, "urgent", encodeNote({ kind: "log-grew", n }));
       return { outcome: "stored", bytes: this.#log.bytes - before };
     } catch (error) {
-      await this.#spoilt("target", error);
+      await this.#spoilt(incoming.from, error);
       const outcome =
         error instanceof RecordViolation ? "violation" : error instanceof RecordError ? "missing" : "failed";
       return { outcome, why: messageOf(error) };
     }
   }
 
-  async #answer(to: Role, { question, n, since }: LogWanted): Promise<void> {
+  async #answer(to: Role, { question, n, since, base }: LogWanted): Promise<void> {
     const { peers } = this.#shell;
     this.#answering.set(to, question);
     const refuse = (why: string): void =>
       void peers.sendData(to, "urgent", encodeNote({ kind: "log-refused", question, why: why.slice(0, 1000) }));
     try {
+      if (this.#machine !== undefined && base !== undefined && base !== this.#base) {
+        refuse(`the log is of base ${this.#base ?? "none"}, not of ${base}`);
+        return;
+      }
       const last = this.#log.state?.last;
       if (last === undefined || (n !== null && last !== n)) {
         refuse(`the log's last transaction is ${last ?? "none"}, not ${n ?? "any"}`);
@@ -208,6 +219,7 @@ export class EscrowStore {
 
   note(from: Role, note: Note): void {
     if (note.kind === "log-wanted") void this.#answer(from, note);
+    if (note.kind === "base-running") this.#baseRuns(from, note);
     if (note.kind === "record-again") this.#again(from, note.generation, note.n);
     if (note.kind !== "base-offered" || from !== "source") return;
     if (this.#base === note.base) {
@@ -225,9 +237,47 @@ export class EscrowStore {
       this.#copy = BaseCopy.begin(this.#copyOptions(note.blocks));
     }
     this.#base = note.base;
+    this.#of = "source";
+    this.#machine = undefined;
     this.#told_complete = false;
     // Only what is offered for good can be complete: what was offered before may have changed since.
     this.#final = note.final;
+    this.#progress();
+  }
+
+  /** The VM's host offers its memory while it runs. That nothing rests on what is here is for the core to say. */
+  #baseRuns(from: Role, note: Extract<Note, { kind: "base-running" }>): void {
+    if (this.#base === note.base) {
+      this.tell();
+      return;
+    }
+    this.#offered = { from, note };
+    this.#shell.tell({ kind: "base-offered", from });
+  }
+
+  /** What is here is given up for what that host has offered last: the log's records are of another base. */
+  adopt(from: Role): Promise<void> {
+    const adopted = this.#queue.then(() => this.#adopt(from));
+    this.#queue = adopted.catch(() => undefined);
+    return adopted;
+  }
+
+  async #adopt(from: Role): Promise<void> {
+    const offered = this.#offered;
+    if (offered?.from !== from || this.#base === offered.note.base) return;
+    const { base, machine, blocks } = offered.note;
+    await this.#incoming?.record.discard().catch(() => undefined);
+    this.#incoming = undefined;
+    this.#came = undefined;
+    this.forget();
+    await this.#log.reset();
+    this.#copy = BaseCopy.begin(this.#copyOptions(blocks));
+    this.#base = base;
+    this.#of = from;
+    this.#machine = machine;
+    this.#told_complete = false;
+    // It has been tracked since before it was offered: what changes is in the records.
+    this.#final = true;
     this.#progress();
   }
 
@@ -260,7 +310,8 @@ export class EscrowStore {
   #ask(runs: readonly PageRun[]): boolean {
     const base = this.#base;
     if (base === undefined) return false;
-    return this.#shell.peers.sendData("source", "bulk", [encodeRequest({ by: "escrow", of: "source", base, runs })]);
+    const of = this.#of;
+    return this.#shell.peers.sendData(of, "bulk", [encodeRequest({ by: "escrow", of, base, runs })]);
   }
 
   #progress(): void {
@@ -268,7 +319,9 @@ export class EscrowStore {
     if (copy === undefined || this.#base === undefined) return;
     if (this.#final && copy.complete && !this.#told_complete) {
       // The peers rely on it from now on, whatever becomes of this agent.
-      saveBase(this.#shell.config.memory_folder, { base: this.#base, blocks: copy.blocks, small: copy.small });
+      const layout = this.#machine === undefined ? {} : { machine: this.#machine };
+      const [base, of] = [this.#base, this.#of];
+      saveBase(this.#shell.config.memory_folder, { base, blocks: copy.blocks, small: copy.small, of, ...layout });
       this.#completed();
     } else if (performance.now() - this.#told_ms >= TELL_EVERY_MS) this.tell();
   }
@@ -285,8 +338,11 @@ export class EscrowStore {
     const copy = this.#copy;
     if (copy === undefined || this.#base === undefined) return;
     this.#told_ms = performance.now();
+    const blocks = copy.blocks.map(({ name, bytes }) => ({ name, bytes }));
+    const layout = this.#machine === undefined ? {} : { layout: { machine: this.#machine, blocks } };
     const note = encodeNote({
       kind: "base-held",
+      ...layout,
       base: this.#base,
       complete: this.#final && copy.complete,
       share: copy.share,

@@ -1,5 +1,6 @@
 /** The data plane: pages, base, records, log and restored memory, in a thread of its own. */
 export { type DataClient, DataThread } from "./client.ts";
+export { type Layout, loadLayout, saveLayout } from "./kept-base.ts";
 export {
   type Ahead,
   decodePackage,

@@ -58,13 +58,16 @@ export interface Reached {
 export class LogReader {
   readonly #shell: DataShell;
   readonly #image: RamImage;
+  readonly #base: string | undefined;
   #reached: Reached | null = null;
   #answer: Answer | undefined;
   #question = 0;
   #abandoned = false;
 
-  constructor(shell: DataShell, image: RamImage) {
+  /** @param base what the image is: of another one nothing is laid over it */
+  constructor(shell: DataShell, image: RamImage, base?: string) {
     this.#shell = shell;
+    this.#base = base;
     this.#image = image;
     this.#question = Math.floor(Math.random() * 2 ** 31);
   }
@@ -170,7 +173,8 @@ export class LogReader {
       failed: undefined,
       done: false,
     };
-    this.#shell.peers.sendData("escrow", "urgent", encodeNote({ kind: "log-wanted", question, n, since }));
+    const base = this.#base === undefined ? {} : { base: this.#base };
+    this.#shell.peers.sendData("escrow", "urgent", encodeNote({ kind: "log-wanted", question, n, since, ...base }));
   }
 
   refused(question: number, why: string): void {

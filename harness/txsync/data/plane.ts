@@ -8,8 +8,10 @@ import { decodeRecordPiece, FRAME_RECORD } from "../pages/record-frames.ts";
 import { Peers } from "../wire/index.ts";
 import { DATA_CHANNELS, type DataChannel, type DataShell, log, sendTargetPages } from "./data-shell.ts";
 import { EscrowStore } from "./escrow-store.ts";
+import type { Layout } from "./kept-base.ts";
 import type { DataCalls, DataConfig, DataEvent, FromData, ToData } from "./protocol.ts";
 import { RecordSender } from "./record-sender.ts";
+import { RunningBase } from "./running-base.ts";
 import { SourceStore } from "./source-store.ts";
 import { TargetStore } from "./target-store.ts";
 
@@ -30,6 +32,9 @@ export class DataPlane implements DataShell {
   readonly #source: SourceStore;
   readonly #target: TargetStore;
   readonly #sender: RecordSender;
+  readonly #running: RunningBase;
+  /** The base of a VM that was protected where it ran, as the escrow has said last. */
+  #held: Layout | null = null;
   #escrow: EscrowStore | undefined;
   readonly #handlers: Handlers;
 
@@ -54,6 +59,7 @@ export class DataPlane implements DataShell {
     this.#source = new SourceStore(this);
     this.#target = new TargetStore(this);
     this.#sender = new RecordSender(this, (bytes) => this.#target.spent(bytes));
+    this.#running = new RunningBase(this);
     this.#handlers = this.#calls();
     port.on("message", (asked: ToData) => void this.#asked(asked));
   }
@@ -105,6 +111,13 @@ export class DataPlane implements DataShell {
         source.haveBase({ ...base, small: small.map((each) => ({ ...each, content: asBuffer(each.content) })) }),
       serve: () => source.serve(),
       stopServing: () => source.stopServing(),
+      offerBase: (offered) =>
+        this.#running.begin({
+          ...offered,
+          small: offered.small.map((each) => ({ ...each, content: asBuffer(each.content) })),
+        }),
+      withdrawBase: () => this.#running.end(),
+      heldBase: () => this.#held,
       mayLayOver: () => source.mayLayOver(),
       forgetBase: () => source.forget(),
       restore: ({ n, fetch, ...base }) => (fetch ? target.restore(base, n) : source.restore(n)),
@@ -115,8 +128,10 @@ export class DataPlane implements DataShell {
       },
       store: ({ generation, n }) => escrow().store(generation, n),
       forgetCopy: () => escrow().forget(),
+      adoptBase: ({ from }) => escrow().adopt(from),
       tell: () => {
         if (this.config.role === "source") source.offer();
+        this.#running.offer();
         this.#escrow?.begin();
         this.#escrow?.tell();
       },
@@ -129,6 +144,7 @@ export class DataPlane implements DataShell {
       switch (payload[0]) {
         case FRAME_REQUEST:
           if (this.#escrow !== undefined) this.#escrow.requested(from, payload);
+          else if (this.#running.isOf(payload)) return this.#running.requested(from, payload).catch(failed);
           // No more is read of what comes by itself than is answered: who asks faster than that waits.
           else return this.#source.requested(from, payload, channel).catch(failed);
           return undefined;
@@ -162,6 +178,8 @@ export class DataPlane implements DataShell {
     const note = decodeNote(payload);
     switch (note.kind) {
       case "base-held":
+        this.#held = note.layout === undefined ? null : { base: note.base, ...note.layout };
+        this.#running.baseHeld(note);
         this.#source.baseHeld(note);
         this.#target.baseHeld(note);
         return;

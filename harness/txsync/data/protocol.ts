@@ -13,8 +13,10 @@ import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { Spool } from "../dirty/spool.ts";
 import type { ModifiedSet, OutputFrame, RecordBlock } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
+import type { Layout } from "./kept-base.ts";
 import type { Package } from "./kept-package.ts";
 import type { Finished, Rounds } from "./memory-ahead.ts";
+import type { OfferedBase } from "./running-base.ts";
 
 /**
  * What the two threads of an agent say to each other. The control plane (agent/) has the core, QMP, votes and leases and
@@ -144,6 +146,9 @@ export interface DataCalls {
   haveBase: (what: BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean }) => void;
   serve: (what: object) => void;
   stopServing: (what: object) => void;
+  /** The base of the VM that runs here: the escrow is told of it, and gets its pages. In place of any before it. */
+  offerBase: (what: OfferedBase) => void;
+  withdrawBase: (what: object) => void;
   /** Committed records may be laid over the base: nobody will ever go back to the package alone. */
   mayLayOver: (what: object) => void;
   forgetBase: (what: object) => void;
@@ -157,10 +162,14 @@ export interface DataCalls {
   /** The base as it stood. @throws where a record was laid over it already */
   restorePackage: (what: object) => { readonly small: readonly SmallBlock[] };
   abortRestore: (what: object) => void;
+  /** The base that the escrow's log is relative to, as it has said: where it is that of a VM that was protected as it ran. */
+  heldBase: (what: object) => Layout | null;
 
   // ---- escrow
   store: (what: { readonly generation: Generation; readonly n: TransactionNumber }) => StoreOutcome;
   forgetCopy: (what: object) => void;
+  /** The core has decided for the base that this host offered: copy and log begin anew. */
+  adoptBase: (what: { readonly from: Role }) => void;
   tell: (what: object) => void;
 }
 
@@ -172,6 +181,7 @@ export type DataEvent =
   /** Escrow: a record that was coming in could not be received: the log's file did not take it. */
   | {
       readonly kind: "record-not-received";
+      readonly from: Role;
       readonly generation: Generation;
       readonly n: TransactionNumber;
       readonly why: string;
@@ -186,7 +196,11 @@ export type DataEvent =
   | { readonly kind: "arrived"; readonly block: string; readonly first: number; readonly content: Uint8Array }
   | { readonly kind: "base-complete" }
   /** Target: the source would send memory ahead. */
-  | { readonly kind: "ahead-offered"; readonly offer: AheadOffer };
+  | { readonly kind: "ahead-offered"; readonly offer: AheadOffer }
+  /** Escrow: this host's VM has a base that is not the one that is kept here. */
+  | { readonly kind: "base-offered"; readonly from: Role }
+  /** What is kept here is not what the escrow's log is relative to. */
+  | { readonly kind: "base-void" };
 
 /** As messages between the threads. */
 export type ToData = { readonly id: number; readonly call: keyof DataCalls; readonly what: unknown };

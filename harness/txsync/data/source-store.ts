@@ -211,6 +211,9 @@ export class SourceStore {
   /** What the escrow says that it has. */
   baseHeld(held: BaseHeld): void {
     this.#held = held;
+    // A VM that runs elsewhere has a base of its own by now: nobody will ever come back to this one.
+    if (held.layout !== undefined && this.#base !== undefined && this.#base.base !== held.base)
+      this.#shell.tell({ kind: "base-void" });
   }
 
   /** The escrow is told that there is a base, until it has all of it. */
@@ -336,7 +339,7 @@ export class SourceStore {
     const base = this.#base;
     if (base === undefined) throw new UserError("there is no base here");
     this.#image ??= RamImage.open(this.#path, RAM_BLOCK, base.blocks, base.small);
-    this.#reader ??= new LogReader(this.#shell, this.#image);
+    this.#reader ??= new LogReader(this.#shell, this.#image, base.base);
     return this.#reader;
   }
 

@@ -38,7 +38,7 @@ const PROGRESS_EVERY_MS = 20;
 /** Frames of pages that may come before the package that they belong to; more are asked for again. */
 const EARLY_MAX = 1024;
 
-/** The target's part: feeds QEMU the stream, gets it its pages; and, where its VM died, gets the base to restore from. */
+/** The target's part: feeds QEMU the stream, gets it its pages; and, on any host, gets the base to restore a VM from. */
 export class TargetStore {
   readonly #shell: DataShell;
   #package: Package | undefined;
@@ -387,7 +387,7 @@ export class TargetStore {
     const copy = BaseCopy.begin({
       path: join(config.memory_folder, "base-fetched"),
       blocks,
-      ask: (runs) => peers.sendData("escrow", "bulk", [encodeRequest({ by: "target", of: "escrow", base, runs })]),
+      ask: (runs) => peers.sendData("escrow", "bulk", [encodeRequest({ by: config.role, of: "escrow", base, runs })]),
       onProgress: () => {
         moved_ms = performance.now();
       },
@@ -407,7 +407,7 @@ export class TargetStore {
       rmSync(config.ram_path, { force: true });
       linkSync(copy.path, config.ram_path);
       using image = RamImage.open(config.ram_path, RAM_BLOCK, blocks, copy.small);
-      const reader = new LogReader(this.#shell, image);
+      const reader = new LogReader(this.#shell, image, base);
       this.#reader = reader;
       const laid = await reader.layOver(n, most_silent_ms);
       const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;

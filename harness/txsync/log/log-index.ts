@@ -57,6 +57,13 @@ export class LogIndex {
     return bytes;
   }
 
+  clear(): void {
+    this.pages.clear();
+    this.#entries = [];
+    this.#device = [];
+    this.#frames = [];
+  }
+
   /** A whole record at this place of the file is now the last. Others get their turn while a large one is indexed. */
   async apply(intake: RecordIntake, offset: number, crc: number): Promise<LogEntry> {
     const { head, end } = intake.finish();

@@ -73,6 +73,7 @@ describe("a log whose file system fails", () => {
     // Though it would say yes now.
     await expect(write([0, 3, 3])).rejects.toThrow(/broken: the disk did not take/);
     await expect(log.compact()).rejects.toThrow(LogBrokenError);
+    await expect(log.reset()).rejects.toThrow(LogBrokenError);
     expect(log.broken).toMatch(/EIO/);
     // What was answered for can still be read.
     expect(plain(await modelOf(log))).toEqual(plain(model));

@@ -52,7 +52,7 @@ export class NotInLogError extends Error {
   override readonly name = "NotInLogError";
 }
 
-/** A compaction that was given up, because the log is closed. */
+/** A compaction that was given up, because the log began anew or is closed. */
 class GivenUpError extends Error {}
 
 /**
@@ -65,7 +65,7 @@ export class TransactionLog {
   readonly #options: LogOptions;
   #shared: SharedFile;
   #number: number;
-  readonly #lineage: string;
+  #lineage: string;
   readonly #index: LogIndex;
   /** Bytes that are committed, and what was written behind them. */
   #size: number;
@@ -74,6 +74,8 @@ export class TransactionLog {
   #broken: string | null = null;
   #queue: Promise<unknown> = Promise.resolve();
   #compacting: Promise<void> | null = null;
+  /** Counts how often the log began anew. */
+  #life = 0;
   #closed = false;
   #wait_commits = 0;
   #failures = 0;
@@ -139,7 +141,7 @@ export class TransactionLog {
     return this.#size;
   }
 
-  /** Names this log, compacted or not, and no other: 32 hexadecimal digits. */
+  /** Names this log, compacted or not; another one where it began anew: 32 hexadecimal digits. */
   get lineage(): string {
     return this.#lineage;
   }
@@ -174,10 +176,34 @@ export class TransactionLog {
 
   /** One record for all, since the base, under the number of the last. @throws Error when it does not succeed. */
   compact(): Promise<void> {
-    this.#compacting ??= this.#compact().finally(() => {
+    this.#compacting ??= this.#compact(this.#life).finally(() => {
       this.#compacting = null;
     });
     return this.#compacting;
+  }
+
+  /** Begins anew, empty and under another lineage: what it held is void. */
+  reset(): Promise<void> {
+    this.#life += 1;
+    this.#incoming = null;
+    return this.#inTurn(async () => {
+      this.#mustBeSound();
+      const { files } = this.#options;
+      const lineage = newLineage();
+      const name = fileName(this.#number + 1);
+      const file = await files.open(`${name}.begun`, "create");
+      try {
+        await writeAll(file, 0, encodeFileHeader(lineage));
+        await file.sync();
+        await files.rename(`${name}.begun`, name);
+      } catch (error) {
+        await file.close();
+        throw error;
+      }
+      this.#lineage = lineage;
+      this.#index.clear();
+      await this.#goOnWith(file, FILE_HEADER_BYTES, 0);
+    });
   }
 
   /** When no compaction is under way. */
@@ -332,10 +358,10 @@ export class TransactionLog {
     );
   }
 
-  async #compact(): Promise<void> {
+  async #compact(life: number): Promise<void> {
     const { files } = this.#options;
     const goOn = (): void => {
-      if (this.#closed) throw new GivenUpError("the log was closed");
+      if (this.#life !== life || this.#closed) throw new GivenUpError("the log began anew, or was closed");
     };
     const snapshot = await this.#inTurn(async () => {
       goOn();
@@ -384,12 +410,17 @@ export class TransactionLog {
   /** From here on the new file is the log. */
   async #switch({ file, intake, end }: CompactedFile, { last }: Snapshot, from: number): Promise<void> {
     await this.#index.relocate(last, intake, FILE_HEADER_BYTES, from, end);
+    await this.#goOnWith(file, this.#size + end - from, this.#tail);
+  }
+
+  async #goOnWith(file: LogFile, size: number, tail: number): Promise<void> {
     const { files, sync } = this.#options;
     const old = this.#shared;
     const old_name = fileName(this.#number);
     this.#shared = new SharedFile(file);
     this.#number += 1;
-    this.#size += end - from;
+    this.#size = size;
+    this.#tail = tail;
     await old.release().catch((error: unknown) => this.#trouble(`the old log was not closed: ${messageOf(error)}`));
     try {
       await files.syncFolder();

@@ -43,6 +43,12 @@ export class PageIndex {
     return this.#full;
   }
 
+  clear(): void {
+    this.blocks.length = 0;
+    this.#sum = new DigestSum();
+    this.#full = 0;
+  }
+
   /** -1 where the block is not known. */
   blockNumber(name: string): number {
     return this.blocks.findIndex((block) => block.name === name);

@@ -44,6 +44,8 @@ const schema = z.discriminatedUnion("kind", [
    * the offer of this turn, which came over the connection that is used from now on.
    */
   z.strictObject({ kind: z.literal("ahead-ready"), base: z.string().max(64), turn: count, frames: count }),
+  /** The VM's host to the escrow: the VM runs on, and pages of it are to be had under this name. */
+  z.strictObject({ kind: z.literal("base-running"), base: z.string().max(64), machine: z.string().max(256), blocks }),
   /** Escrow to everybody: what it has of that base. `from`: all pages of the block at and above this one. */
   z.strictObject({
     kind: z.literal("base-held"),
@@ -51,6 +53,8 @@ const schema = z.discriminatedUnion("kind", [
     complete: z.boolean(),
     /** Of all pages, 0 to 1. */
     share: z.number().min(0).max(1),
+    /** Of a VM that was protected where it ran: what has to be known to make it again elsewhere. */
+    layout: z.exactOptional(z.strictObject({ machine: z.string().max(256), blocks })),
     from: z.record(z.string().max(255), count),
   }),
   /**
@@ -62,6 +66,8 @@ const schema = z.discriminatedUnion("kind", [
     question: count,
     n: count.nullable(),
     since: z.strictObject({ lineage: z.string().max(64), n: count }).nullable(),
+    /** The base that it is to be laid over: where the log is of another one it is refused. */
+    base: z.exactOptional(z.string().max(64)),
   }),
   /** The escrow has no such transaction. */
   z.strictObject({ kind: z.literal("log-refused"), question: count, why: z.string().max(1000) }),

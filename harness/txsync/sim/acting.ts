@@ -1,4 +1,4 @@
-import { type Action, frameNumber, type Report } from "../core/index.ts";
+import { type Action, frameNumber, hears, isWhole, type Report } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import { isSabotaged } from "./model.ts";
@@ -69,25 +69,53 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
     case "report":
       noteReport(cluster, host, action.report);
       return;
+    case "startProtection":
+      vm.beginBase(host);
+      return;
+    case "stopProtection":
+      vm.endBase(host);
+      return;
+    case "adoptBase":
+      vm.adoptBase(host, action.from);
+      return;
     case "startPageServer":
     case "stopPageServer":
       return;
   }
 }
 
+/** Where output is to be held back the escrow's silence lets none of it out. */
+function mayGoOn({ schedule, faults }: Cluster, { state }: Host): void {
+  if (schedule.protect?.unprotected !== "hold" || faults.untrackable || state.untrackable !== null) return;
+  throw new Violation(2, "the escrow is silent, and output that is to be held back may leave");
+}
+
 function noteReport(cluster: Cluster, host: Host, report: Report): void {
-  const { oracle, faults, model, watch } = cluster;
+  const { oracle, faults, model, watch, vm } = cluster;
   switch (report.what) {
     case "violation":
       if (!isSabotaged(model)) throw new Violation(1, report.why);
       cluster.reported.push(report.why);
       return;
-    case "protection-on":
+    case "protection-on": {
       oracle.protectedBy(report.generation, report.n);
+      cluster.saysProtected = host.role;
+      // While pages still come the base is nowhere whole, and every holder counts on the others.
+      const whole = cluster.schedule.protect !== undefined && isWhole(host.state);
+      // One that died a moment ago is still counted on: nobody knows more than what was heard within the lease.
+      const counted_on = host.role === "target" && hears(host.state, "source");
+      if (whole && !counted_on && !vm.somebodyHasBase(host)) {
+        throw new Violation(2, "protection is said to be on, and nobody else has what the log is relative to");
+      }
+      return;
+    }
+    case "protection-off":
+      if (cluster.saysProtected === host.role) cluster.saysProtected = null;
       return;
     case "generation-opened": {
       const { descriptor } = report;
       cluster.path += `${descriptor.owner}:${descriptor.mode} `;
+      if (descriptor.mode !== "protected") cluster.saysProtected = null;
       if (descriptor.mode === "claim" && faults.ranWhenCut) {
         throw new Violation(4, "one cut link cost a working VM its place");
       }
@@ -95,6 +123,7 @@ function noteReport(cluster: Cluster, host: Host, report: Report): void {
         throw new Violation(4, "nothing is broken any more, and yet a working VM loses its place");
       }
       oracle.opened(descriptor, host.role, host.state);
+      if (descriptor.mode === "unprotected") mayGoOn(cluster, host);
       return;
     }
     default:

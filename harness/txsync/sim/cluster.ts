@@ -49,6 +49,8 @@ export class Cluster {
   events = 0;
   /** Generations opened and routes taken, in order. */
   path = "";
+  /** On which host a VM is said to be protected, and not to be so no more. */
+  saysProtected: Role | null = null;
   /** Of agents, counted. */
   lives = 0;
   /** Violations that the escrow, or the target, has reported of a shell that does wrong. */
@@ -67,6 +69,15 @@ export class Cluster {
     this.vm = new ModelVm(this);
     this.faults = new Faults(this);
     this.watch = new ProtectionWatch(this);
+  }
+
+  /** Where the VM runs that is to be protected: without a migration wherever it is, else where it went. */
+  get runner(): Host {
+    const { source, target } = this.hosts;
+    if (this.schedule.protect === undefined) return target;
+    const has = ({ role, vm, state }: Host): boolean =>
+      vm?.running === true && state.protect && state.promised.owner === role;
+    return [source, target].find(has) ?? target;
   }
 
   // ---- time

@@ -252,6 +252,59 @@ export const LINK_BLINKS_TARGET_DIES: Directed = {
   faults: [...BLINKS, { kind: "kill-host", role: "target", when: { at_ms: 6_860 } }],
 };
 
+// ---- protection beside a migration
+
+const ALONE: Omit<Directed, "faults"> = {
+  ...CALM,
+  pageRate: 25,
+  protect: { when: "alone", always: false, unprotected: "go" },
+};
+const protectedAlone = afterStep("report:protection-on", "source", 1, 60);
+
+export const PROTECTED_ALONE: Directed = { ...ALONE, faults: [] };
+
+/** The VM was never anywhere else, and its host dies: the target makes it again. */
+export const PROTECTED_HOST_DIES: Directed = {
+  ...ALONE,
+  faults: [{ kind: "kill-host", role: "source", when: protectedAlone }],
+};
+
+export const PROTECTED_QEMU_DIES: Directed = {
+  ...ALONE,
+  faults: [{ kind: "kill-qemu", role: "source", when: protectedAlone }],
+};
+
+/** The handoff is over, and then the host dies that the VM went to. */
+export const TARGET_DIES_AFTER_HANDOFF: Directed = {
+  ...CALM,
+  pageRate: 25,
+  protect: { when: "after", always: true, unprotected: "go" },
+  faults: [{ kind: "kill-host", role: "target", when: { at_ms: 2_500 } }],
+};
+
+/** The escrow's host loses its memory, base and log with it; and the host of the VM dies when that is made good. */
+export const ESCROW_LOSES_BASE: Directed = {
+  ...ALONE,
+  logSync: "memory",
+  faults: [{ kind: "reboot-host", role: "escrow", for_ms: 200, when: protectedAlone }],
+};
+export const ESCROW_LOSES_BASE_HOST_DIES: Directed = {
+  ...ESCROW_LOSES_BASE,
+  faults: [...ESCROW_LOSES_BASE.faults, { kind: "kill-host", role: "source", when: { at_ms: 4_500 } }],
+};
+
+/** What the escrow has is all that there is, for longer than an offer may be on its way. */
+export const PROTECTED_FOR_LONG: Directed = {
+  ...ALONE,
+  faults: [{ kind: "busy", role: "target", for_ms: 20, late_ms: 10, when: { at_ms: 4_000 } }],
+};
+
+export const ESCROW_SILENT_OUTPUT_HELD: Directed = {
+  ...ALONE,
+  protect: { when: "alone", always: false, unprotected: "hold" },
+  faults: [cut("source-escrow", 1_500, protectedAlone)],
+};
+
 /**
  * A transaction is being taken, slowly, when the target's generation ends: it is dropped, and another with its number is
  * taken behind it.

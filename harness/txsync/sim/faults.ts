@@ -1,4 +1,4 @@
-import type { Action, Message, Role } from "../core/index.ts";
+import type { Action, EventBody, Message, Role } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import { crashAgent, type Host, loseMemory, startAgent } from "./hosts.ts";
 import type { Fault, Step } from "./schedule.ts";
@@ -128,7 +128,7 @@ export class Faults {
       case "cut": {
         const { pair, direction, for_ms } = fault;
         const only = cluster.schedule.faults.length === 1 && !cluster.schedule.nervous;
-        this.ranWhenCut = only && cluster.hosts.target.state.vm === "running";
+        this.ranWhenCut = only && cluster.runner?.state.vm === "running";
         cluster.network.cut(pair, direction);
         if (for_ms !== null) cluster.at(for_ms, () => cluster.network.heal(pair, direction));
         return;
@@ -208,11 +208,11 @@ export class Faults {
         return;
       case "untrackable":
         this.#untrackables += 1;
-        cluster.event("target", { kind: "untrackable", why: "the tracker does not open" });
+        this.#tellRunners({ kind: "untrackable", why: "the tracker does not open" });
         if (fault.for_ms === null) return;
         cluster.at(fault.for_ms, () => {
           this.#untrackables -= 1;
-          if (!this.untrackable) cluster.event("target", { kind: "trackable" });
+          if (!this.untrackable) this.#tellRunners({ kind: "trackable" });
         });
         return;
       case "fsync-error":
@@ -220,6 +220,11 @@ export class Faults {
         cluster.at(fault.for_ms, () => this.fsyncFails(fault.role));
         return;
     }
+  }
+
+  #tellRunners(body: EventBody): void {
+    this.#cluster.event("target", body);
+    if (this.#cluster.schedule.protect !== undefined) this.#cluster.event("source", body);
   }
 
   #crash(host: Host, for_ms: number | null): void {

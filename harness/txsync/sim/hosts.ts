@@ -28,8 +28,8 @@ export interface Vm {
   hash: number;
   frames: number[];
   readonly memory: Memory;
-  /** Target: which of its pages changed since when. */
-  readonly table: PageTable;
+  /** Which of its pages changed since when. */
+  table: PageTable;
   running: boolean;
   /** Stands still for a transaction that is being taken. */
   still: boolean;
@@ -66,6 +66,8 @@ export interface Host {
   frames: readonly number[];
   package: Snapshot | null;
   hasBase: boolean;
+  /** Which one that is, of all that there were. */
+  baseId: number;
   committed: number | null;
   acked: number;
   log: StoredRecord[];
@@ -99,6 +101,8 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
       ...(schedule.nervous ? NERVOUS : TIMING),
       durability: schedule.durability,
       logSync: schedule.logSync,
+      protect: schedule.protect?.always === true ? "always" : "until-handoff",
+      unprotected: schedule.protect?.unprotected ?? "go",
       rules,
     }),
     durable: null,
@@ -107,6 +111,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     frames: [],
     package: null,
     hasBase: role === "source",
+    baseId: 0,
     committed: -1,
     acked: 0,
     log: [],
@@ -134,7 +139,7 @@ export function snapshotOf(vm: Vm): Snapshot {
 
 export function startAgent(cluster: Cluster, host: Host): void {
   if (!host.up || host.agentUp) return;
-  const { oracle, vm } = cluster;
+  const { oracle, vm, schedule } = cluster;
   host.agentUp = true;
   host.life += 1;
   cluster.lives += 1;
@@ -155,6 +160,14 @@ export function startAgent(cluster: Cluster, host: Host): void {
   });
   if (first) return;
   cluster.event(host.role, { kind: "edgeConnected", upTo: frameNumber(oracle.edgeCount) });
+  if (
+    host.role !== "escrow" &&
+    cluster.faults.untrackable &&
+    schedule.protect !== undefined &&
+    host.role === "source"
+  ) {
+    cluster.event("source", { kind: "untrackable", why: "the tracker does not open" });
+  }
   if (host.role === "target") {
     if (cluster.faults.untrackable) cluster.event("target", { kind: "untrackable", why: "the tracker does not open" });
     if (vm.covered) cluster.event("target", { kind: "baseCovered", covered: true });
@@ -184,13 +197,15 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
     produced: frameNumber(host.vm?.frames.length ?? 0),
     acked: frameNumber(Math.min(host.acked, host.vm?.frames.length ?? 0)),
     committed: host.committed,
-    hasBase: host.hasBase,
+    hasBase: host.role === "escrow" ? state.hasBase : host.hasBase,
     hasPackage: host.package !== null,
     restored: state.restored,
     everFree: state.everFree,
     ranFree: state.ranFree,
+    protect: state.protect,
+    base: state.base,
     log: state.log,
-    allPages: host.role === "target" && host.vm !== null && pagesTarget >= PAGES,
+    allPages: host.role === "target" && host.vm !== null && (state.allPages || pagesTarget >= PAGES),
   };
 }
 

@@ -12,6 +12,9 @@ export function mustBeLive(cluster: Cluster): boolean {
   const promisedBy = (host: Host): Descriptor =>
     host.agentUp ? host.state.promised : (host.durable?.descriptor ?? GENESIS);
   // Before switchover the VM lives and dies with the source.
+  const { vm, schedule } = cluster;
+  const hasBase = (host: Host): boolean => vm.hasBase(host) || (vm.baseId !== 0 && vm.pagesEscrow === 0);
+  const holds = schedule.protect?.unprotected === "hold";
   if (promisedBy(source).generation === 0) return source.up && source.agentUp && source.vm !== null;
   const valid = (d: Descriptor): boolean => {
     const last = escrow.log[escrow.log.length - 1];
@@ -38,15 +41,18 @@ export function mustBeLive(cluster: Cluster): boolean {
       // It was never known to run, so nobody has seen anything of it: it is restored from the same again.
       const logged =
         escrow.log.some(({ header }) => header.n === free?.basis?.n) || (source.package !== null && free.basis.n === 0);
-      if (owner.role === "source") return se && source.hasBase && logged && valid(promisedBy(escrow));
+      if (owner.role === "source") return se && hasBase(source) && logged && valid(promisedBy(escrow));
       return te && !se && !st && cluster.vm.pagesEscrow === 0 && logged && valid(promisedBy(escrow));
     }
     if (owner.vm === null || !owner.agentUp) return false;
     if (isOwner(owner.state) && isFree(owner.state.opened)) return pagesOk(cluster, owner.role);
     return (owner.role === "target" ? st || te : st || se) && pagesOk(cluster, owner.role);
   }
-  if (target.agentUp && target.vm !== null && (st || te)) return pagesOk(cluster, "target");
-  if (se && source.hasBase) {
+  // It runs, and its output waits for the escrow, as it was asked to: nobody takes it over for that.
+  if (holds && schedule.protect?.when === "after" && target.agentUp && target.vm !== null && !te) return false;
+  if (target.agentUp && target.vm !== null && (holds ? te : st || te)) return pagesOk(cluster, "target");
+  if (schedule.protect?.when === "alone" && source.agentUp && source.vm !== null) return holds ? se : st || se;
+  if (se && hasBase(source)) {
     const last = escrow.log[escrow.log.length - 1];
     return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);
   }
@@ -56,7 +62,7 @@ export function mustBeLive(cluster: Cluster): boolean {
 
 function pagesOk(cluster: Cluster, role: Role): boolean {
   const { network, vm } = cluster;
-  if (role !== "target" || vm.pagesTarget >= PAGES) return true;
+  if (role !== "target" || !vm.drains || vm.pagesTarget >= PAGES) return true;
   const { hasBase } = cluster.hosts.source;
   if (hasBase && network.canTalk("source", "target")) return true;
   if (!network.canTalk("escrow", "target")) return false;

@@ -1,13 +1,15 @@
-import { type Action, frameNumber } from "../core/index.ts";
+import { type Action, frameNumber, isFree, type Role } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import { type Host, snapshotOf, type Vm, vmOf } from "./hosts.ts";
-import { type Memory, PAGES, sameMemory } from "./memory.ts";
+import { type Memory, PAGES, PageTable, sameMemory } from "./memory.ts";
 import { type Snapshot, Violation } from "./oracle.ts";
 import { Random } from "./random.ts";
 import { foldOf, keyOf } from "./storage.ts";
 
 /** Of migrations that QEMU gives up before its package. */
 const GIVEN_UP = 0.02;
+/** An offer that was long on its way. */
+const LATE_OFFER_MS = 2_500;
 /** How fast pages are copied aside while the VM stands still. */
 const ASIDE_BYTES_PER_MS = 2_000_000;
 /** Of a record, beside its pages. */
@@ -37,9 +39,103 @@ export class ModelVm {
     this.#givingUp = new Random(cluster.schedule.seed ^ 0x27d4eb2f);
   }
 
+  /** The base that records are relative to, of all that there were; 0: the one of the switchover. */
+  baseId = 0;
+  /** Of a VM that runs on, and what the escrow still lacks of it; once it was offered it is copied while the VM works. */
+  #begun: { readonly host: Host; readonly vm: Vm; readonly id: number; adopted: boolean } | null = null;
+  #bases = 0;
+
   begin(): void {
     this.#work();
     this.#movePages();
+  }
+
+  // ---- a base of a VM that runs
+
+  /** What changes is noted from now on. */
+  beginBase(host: Host): void {
+    const { vm } = host;
+    if (vm === null) return;
+    vm.table = new PageTable();
+    if (host.role === "source") host.hasBase = false;
+    this.#bases += 1;
+    this.#begun = { host, vm, id: this.#bases, adopted: false };
+  }
+
+  endBase(host: Host): void {
+    if (this.#begun?.host === host) this.#begun = null;
+  }
+
+  /** Somebody's base is let go of for that one. */
+  adoptBase(escrow: Host, from: Role): void {
+    const begun = this.#begun;
+    // One that lost its memory has nothing that could be thrown away.
+    const there = this.pagesEscrow === 0;
+    if (
+      there &&
+      this.#cluster.saysProtected !== null &&
+      !isFree(escrow.state.promised) &&
+      !isFree(escrow.state.opened)
+    ) {
+      throw new Violation(2, `the escrow throws away what the protection on ${this.#cluster.saysProtected} rests on`);
+    }
+    this.base = new Int32Array(PAGES);
+    this.pagesEscrow = PAGES;
+    this.baseId = begun?.host.role === from ? begun.id : -1;
+    if (begun?.host.role === from) begun.adopted = true;
+    escrow.log = [];
+    escrow.fold = null;
+    escrow.finished = false;
+  }
+
+  /** The escrow, or the host that the VM left, has all of what records are relative to. */
+  somebodyHasBase(owner: Host): boolean {
+    const { source } = this.#cluster.hosts;
+    return this.pagesEscrow === 0 || (owner !== source && this.hasBase(source));
+  }
+
+  hasBase(host: Host): boolean {
+    return host.up && host.role === "source" && host.hasBase && host.baseId === this.baseId;
+  }
+
+  #moveBase(): void {
+    const cluster = this.#cluster;
+    const { network, schedule, hosts } = cluster;
+    const { escrow, source } = hosts;
+    if (schedule.protect === undefined) return;
+    if (source.hasBase && source.baseId !== this.baseId && network.canTalk("source", "escrow") && source.vm === null) {
+      source.hasBase = false;
+      cluster.event("source", { kind: "baseVoid" });
+    }
+    const begun = this.#begun;
+    if (begun === null) return;
+    const { host, vm, id } = begun;
+    if (host.vm !== vm) this.#begun = null;
+    if (host.vm !== vm || !network.canTalk(host.role, "escrow") || escrow.frozenUntil_ms > cluster.now_ms) return;
+    if (host.frozenUntil_ms > cluster.now_ms || host.state.base === "none") return;
+    // An agent that came up again hears that the escrow still has it.
+    const there = this.baseId === id && this.pagesEscrow === 0;
+    if (there && !host.state.baseCovered) cluster.event(host.role, { kind: "baseCovered", covered: true });
+    if (host.state.base !== "copying") return;
+    if (!begun.adopted || this.baseId !== id || this.pagesEscrow === PAGES) {
+      begun.adopted = false;
+      cluster.event("escrow", { kind: "baseOffered", from: host.role });
+      // Said again and again until it is heard, and once more when nobody thinks of it.
+      cluster.at(LATE_OFFER_MS, () => cluster.event("escrow", { kind: "baseOffered", from: host.role }));
+      if (this.baseId !== id) return;
+    }
+    if (this.baseId !== id || this.base === null) return;
+    for (let i = 0; i < schedule.pageRate && this.pagesEscrow > 0; i += 1) {
+      const page = PAGES - this.pagesEscrow;
+      this.base[page] = vm.memory[page] ?? 0;
+      this.pagesEscrow -= 1;
+      if (this.pagesEscrow > 0) continue;
+      escrow.fold = this.base.slice();
+      if (cluster.model.armedLate) vm.table = new PageTable();
+      cluster.event("escrow", { kind: "baseComplete", complete: true });
+    }
+    if (this.pagesEscrow === 0 && !host.state.baseCovered)
+      cluster.event(host.role, { kind: "baseCovered", covered: true });
   }
 
   // ---- its way
@@ -62,6 +158,7 @@ export class ModelVm {
       vm.running = false;
       host.package = snapshotOf(vm);
       this.base = host.package.memory;
+      this.baseId = 0;
       cluster.hosts.escrow.fold = this.base.slice();
       cluster.oracle.packaged(host.package);
       const mark = frameNumber(vm.frames.length);
@@ -104,7 +201,7 @@ export class ModelVm {
       vm.still = false;
       host.taking = null;
       const { generation, n, since } = action;
-      if (fails) cluster.event("target", { kind: "transactionFailed", generation, n });
+      if (fails) cluster.event(host.role, { kind: "transactionFailed", generation, n });
       else if (host.vm === vm) {
         const snapshot = snapshotOf(vm);
         host.bodies.set(keyOf(action), {
@@ -113,7 +210,7 @@ export class ModelVm {
           changes: { pages, contents: pages.map((page) => snapshot.memory[page] ?? 0) },
           bytes: bytes + DEVICE_STATE_BYTES,
         });
-        cluster.event("target", { kind: "transactionTaken", generation, n, mark: frameNumber(mark) });
+        cluster.event(host.role, { kind: "transactionTaken", generation, n, mark: frameNumber(mark) });
       }
       const next = host.takeNext;
       host.takeNext = null;
@@ -148,7 +245,9 @@ export class ModelVm {
     cluster.at(3 + random.real() * 12, () => {
       if (host.life !== life || host.qemu !== qemu) return;
       const from = this.#material(host, action);
-      const base = host.role === "source" ? host.hasBase : this.pagesEscrow === 0;
+      // Who never had the VM has to be told what it is; a base of a switchover says nothing of that.
+      const elsewhere = host.role === "target" || this.baseId !== 0;
+      const base = this.hasBase(host) || (elsewhere && this.pagesEscrow === 0);
       if (from === null || !base) {
         cluster.event(host.role, { kind: "restoreFailed", generation: action.generation });
         return;
@@ -218,7 +317,8 @@ export class ModelVm {
       const { vm } = host;
       if (vm === null || !vm.running || vm.still) continue;
       if (!host.up || !host.agentUp || host.frozenUntil_ms > cluster.now_ms) continue;
-      if (role === "target" && this.pagesTarget < PAGES && this.#route() === null && random.chance(0.5)) continue;
+      if (role === "target" && this.drains && this.pagesTarget < PAGES && this.#route() === null && random.chance(0.5))
+        continue;
       vm.hash = (Math.imul(vm.hash, 0x01000193) ^ random.uint32()) >>> 0;
       this.#write(vm);
       if (random.chance(0.35)) continue;
@@ -279,7 +379,20 @@ export class ModelVm {
     return route === "escrow" && network.canTalk("escrow", "target") ? "escrow" : null;
   }
 
+  /** The target's VM came by post-copy, and nobody has begun another base since. */
+  get drains(): boolean {
+    return this.baseId === 0 && this.#cluster.schedule.protect?.when !== "alone";
+  }
+
   #movePages(): void {
+    const cluster = this.#cluster;
+    this.#moveBase();
+    if (this.drains) this.#drain();
+    cluster.watch.look();
+    cluster.at(60, () => this.#movePages());
+  }
+
+  #drain(): void {
     const cluster = this.#cluster;
     const { source, target } = cluster.hosts;
     const rate = cluster.schedule.pageRate;
@@ -304,7 +417,5 @@ export class ModelVm {
     if (target.vm !== null && this.pagesTarget >= PAGES && !target.state.allPages) {
       cluster.event("target", { kind: "allPagesArrived" });
     }
-    cluster.watch.look();
-    cluster.at(60, () => this.#movePages());
   }
 }

@@ -11,9 +11,17 @@ export interface Model {
   readonly dropForgets: boolean;
   /** A mark is taken from before the transaction. */
   readonly staleMark: boolean;
+  /** What changes is tracked from when the running VM's memory was copied, not from before. */
+  readonly armedLate: boolean;
 }
 
-export const TODAY: Model = { oneThread: false, basePresent: false, dropForgets: false, staleMark: false };
+export const TODAY: Model = {
+  oneThread: false,
+  basePresent: false,
+  dropForgets: false,
+  staleMark: false,
+  armedLate: false,
+};
 
 /** Shells that do wrong: what the escrow says of them is expected, and no protection is. */
 export function isSabotaged({ dropForgets, staleMark }: Model): boolean {

@@ -8,6 +8,8 @@ import {
   type Directed,
   DROPPED_DURING_A_SLOW_TAKE,
   ESCROW_FORGETS,
+  ESCROW_LOSES_BASE,
+  ESCROW_SILENT_OUTPUT_HELD,
   LINK_BLINKS,
   LINK_BLINKS_TARGET_DIES,
   LOG_LOSES_ITS_TAIL,
@@ -15,6 +17,8 @@ import {
   NOBODY_KNOWS_WHAT_CHANGES,
   NOTHING,
   ONE_LINK_CUT,
+  PROTECTED_ALONE,
+  PROTECTED_FOR_LONG,
   RECORD_COMES_LATE,
   RECORD_LOST,
   RUNS_UNHEARD,
@@ -129,6 +133,27 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "untrackableGivesUp",
     what: "a target that cannot tell what changes keeps its gate shut",
     directed: NOBODY_KNOWS_WHAT_CHANGES,
+  },
+  {
+    rule: "hollowIsNoProtection",
+    what: "a VM counts as protected whose base the escrow has lost",
+    directed: ESCROW_LOSES_BASE,
+  },
+  {
+    rule: "adoptsOwnersBase",
+    what: "the escrow throws base and log away for an offer that was long on its way",
+    directed: PROTECTED_FOR_LONG,
+  },
+  {
+    rule: "holdWaits",
+    what: "output that is to be held back leaves while the escrow is silent",
+    directed: ESCROW_SILENT_OUTPUT_HELD,
+  },
+  {
+    rule: null,
+    model: { armedLate: true },
+    what: "what changes is tracked from when the memory was copied, not from before",
+    directed: PROTECTED_ALONE,
   },
 ];
 

@@ -1,6 +1,7 @@
-import { type Descriptor, isFree, isOwner } from "../core/index.ts";
+import { type Descriptor, isFree, isOwner, isWhole } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import { TIMING } from "./hosts.ts";
+import { PAGES } from "./memory.ts";
 import { isSabotaged } from "./model.ts";
 import { Violation } from "./oracle.ts";
 
@@ -39,7 +40,7 @@ export class ProtectionWatch {
   look(): void {
     const cluster = this.#cluster;
     const { now_ms } = cluster;
-    const { target } = cluster.hosts;
+    const target = cluster.runner;
     if (!this.#able()) {
       this.#able_ms = null;
       return;
@@ -62,13 +63,30 @@ export class ProtectionWatch {
   }
 
   bound_ms(): number {
-    return VOTES_LEASES * TIMING.lease_ms + TIMES * this.everything_ms();
+    return VOTES_LEASES * TIMING.lease_ms + TIMES * this.everything_ms() + this.base_ms;
+  }
+
+  /** A new base, where one may be needed: begun when it is known that the old one is gone, and then copied. */
+  get base_ms(): number {
+    const { protect, pageRate } = this.#cluster.schedule;
+    return protect === undefined ? 0 : 4 * TIMING.lease_ms + (PAGES / pageRate + 2) * 60;
+  }
+
+  /** Nothing broke, and the VM is as it is to stay: protected where it is. */
+  get protectedForGood(): boolean {
+    const { schedule, runner } = this.#cluster;
+    if (schedule.protect === undefined) return false;
+    return (
+      this.#able_ms !== null &&
+      this.#isProtected() &&
+      (schedule.protect.when === "alone" || runner.state.phase === "completed")
+    );
   }
 
   /** What all pages that ever changed take: to be copied, to go over a link, to be written. */
   everything_ms(): number {
     const { size } = this.#cluster.schedule;
-    const pages = this.#cluster.hosts.target.vm?.table.since(0).length ?? 0;
+    const pages = this.#cluster.runner.vm?.table.since(0).length ?? 0;
     const each_ms = 1 / size.copy_bytes_per_ms + 1 / size.link_bytes_per_ms + 1 / size.disk_bytes_per_ms;
     return (pages + size.writes) * size.page_bytes * each_ms;
   }
@@ -76,23 +94,30 @@ export class ProtectionWatch {
   #able(): boolean {
     const cluster = this.#cluster;
     const { faults, network, schedule } = cluster;
-    const { source, target, escrow } = cluster.hosts;
+    const { source, escrow } = cluster.hosts;
+    const target = cluster.runner;
+    const other = target === source ? cluster.hosts.target : source;
     if (schedule.nervous || isSabotaged(cluster.model) || faults.anyUnderWay || faults.untrackable) return false;
-    if (target.vm === null || !target.vm.running || target.state.vm !== "running" || target.state.allPages)
-      return false;
-    if (!network.canTalk("target", "escrow")) return false;
+    if (target.vm === null || !target.vm.running || target.state.vm !== "running") return false;
+    if (schedule.protect === undefined ? target.state.allPages : !target.state.protect) return false;
+    // Pages that nobody has: the guest waits, and there is nothing to lay a log over.
+    if (schedule.protect !== undefined && !isWhole(target.state) && !cluster.vm.somebodyHasBase(target)) return false;
+    if (!network.canTalk(target.role, "escrow")) return false;
     let latest: Descriptor = escrow.state.promised;
-    for (const { state } of [source, target]) {
+    for (const { state } of [other, target]) {
       if (state.promised.generation > latest.generation) latest = state.promised;
       if (state.opened.generation > latest.generation) latest = state.opened;
     }
-    return latest.owner === "target" && latest.mode !== "final";
+    if (schedule.protect === undefined) return latest.owner === "target" && latest.mode !== "final";
+    return latest.owner === target.role;
   }
 
   #isProtected(): boolean {
-    const { target, escrow } = this.#cluster.hosts;
+    const { escrow } = this.#cluster.hosts;
+    const target = this.#cluster.runner;
     const { opened } = target.state;
     const last = escrow.log[escrow.log.length - 1];
+    if (this.#cluster.schedule.protect !== undefined && !this.#cluster.vm.somebodyHasBase(target)) return false;
     return isOwner(target.state) && opened.mode === "protected" && last?.header.generation === opened.generation;
   }
 }

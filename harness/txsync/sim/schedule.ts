@@ -92,6 +92,15 @@ export const LARGE: Size = {
   hot_pages: 4,
 };
 
+/** How the VM is protected where that is not only from switchover to handoff. */
+export interface ProtectPlan {
+  /** `alone`: where it runs, without any migration. `after`: it migrates first, and protection goes on. */
+  readonly when: "alone" | "after";
+  /** Whatever happens to the VM, protection begins anew wherever it runs. */
+  readonly always: boolean;
+  readonly unprotected: "go" | "hold";
+}
+
 /** One schedule: plain data, and all that is needed to play it again. */
 export interface Schedule {
   /** Delays, drift, torn writes and the guest's input come from it. */
@@ -106,6 +115,8 @@ export interface Schedule {
    * but nothing may go wrong: safety does not rest on leases.
    */
   readonly nervous: boolean;
+  /** Protection beside that of a migration; absent: a migration as it always was. */
+  readonly protect?: ProtectPlan;
   readonly faults: readonly Fault[];
 }
 
@@ -148,6 +159,52 @@ export function scheduleOf(seed: number): Schedule {
 /** Whose package is large too: it takes up to 200 ms. */
 function largeOf(page_bytes: number): Size {
   return { ...LARGE, page_bytes, package_bytes: 2 * page_bytes };
+}
+
+/** The same, of a VM that is protected longer than it migrates. Faults of a protected source are those of a target. */
+export function protectedScheduleOf(seed: number): Schedule {
+  const schedule = scheduleOf(seed);
+  const random = new Random(seed ^ 0x6a09e667);
+  const when = random.chance(0.6) ? "alone" : "after";
+  const always = when === "after" || random.chance(0.5);
+  const protect: ProtectPlan = { when, always, unprotected: random.chance(0.8) ? "go" : "hold" };
+  const faults = when === "alone" && random.chance(0.8) ? schedule.faults.map(mirrored) : schedule.faults;
+  return {
+    ...schedule,
+    pageRate: random.pick([12, 25, 50]),
+    protect,
+    faults: faults.map((fault) => later(fault, random)),
+  };
+}
+
+/** Source and target have changed places. */
+export function mirrored(fault: Fault): Fault {
+  const swap = (role: Role): Role => (role === "source" ? "target" : role === "target" ? "source" : role);
+  const { when } = fault;
+  const then: When = "at_ms" in when ? when : { ...when, by: swap(when.by) };
+  if (fault.kind === "cut") {
+    const [pair, forth] = MIRRORED[fault.pair];
+    const turned = fault.direction === "forward" ? "backward" : "forward";
+    return { ...fault, pair, direction: forth || fault.direction === "both" ? fault.direction : turned, when: then };
+  }
+  if (fault.kind === "delay") return { ...fault, by: swap(fault.by), when: then };
+  if (fault.kind === "kill-qemu") return { ...fault, role: fault.role === "source" ? "target" : "source", when: then };
+  if ("role" in fault) return { ...fault, role: swap(fault.role), when: then } as Fault;
+  return { ...fault, when: then };
+}
+
+/** Of a link between source and target the two ends change places with it. */
+const MIRRORED: Readonly<Record<Pair, readonly [pair: Pair, forth: boolean]>> = {
+  "source-target": ["source-target", false],
+  "source-escrow": ["target-escrow", true],
+  "target-escrow": ["source-escrow", true],
+};
+
+/** A base takes its time before there is anything to break. */
+function later(fault: Fault, random: Random): Fault {
+  const { when } = fault;
+  if (!("at_ms" in when)) return fault;
+  return { ...fault, when: { at_ms: when.at_ms + random.int(0, 2_500) } };
 }
 
 function whenOf(random: Random): When {

@@ -59,7 +59,7 @@ export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader):
       cluster.event("escrow", { kind: "recordFailed", generation, n, why });
       return;
     }
-    const after = foldWith(host, body);
+    const after = host.fold === null ? body.snapshot.memory : foldWith(host, body, cluster.model.armedLate);
     if (after === null) {
       cluster.event("escrow", { kind: "recordRefused", generation, n, why: "base and log do not give its digest" });
       // Where the core does not listen the log has it all the same.
@@ -74,13 +74,15 @@ export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader):
 
 function keep(cluster: Cluster, host: Host, body: Body, synced: boolean): void {
   host.log.push({ ...body, synced });
+  // Relative to a base that is not here, or not yet: it restores nothing, and nobody may say that it does.
+  if (host.fold === null) return;
   const fold = foldOf(cluster, host.log);
   host.fold = fold;
   cluster.oracle.committed(body.snapshot, body.header, fold);
 }
 
 /** What base and log would give with the record; `null` where that is not what it says itself. */
-function foldWith(host: Host, { header, snapshot, changes }: Body): Memory | null {
+function foldWith(host: Host, { header, snapshot, changes }: Body, blind: boolean): Memory | null {
   const { fold } = host;
   if (fold === null) throw new Error("a record came before there was a base");
   if (header.since === "base") {
@@ -89,6 +91,8 @@ function foldWith(host: Host, { header, snapshot, changes }: Body): Memory | nul
   }
   const after = fold.slice();
   apply(after, changes);
+  // A digest is of what changed: where pages that never did are wrong it says nothing.
+  if (blind) return after;
   return sameMemory(after, snapshot.memory) ? after : null;
 }
 
@@ -107,9 +111,14 @@ export function foldOf(cluster: Cluster, log: readonly StoredRecord[], upTo = Nu
 
 /** The log is shorter than it was. */
 export function cutLog(cluster: Cluster, host: Host, length: number): void {
-  if (length >= host.log.length) return;
-  host.log.length = Math.max(0, length);
-  host.fold = cluster.vm.base === null ? null : foldOf(cluster, host.log);
+  const { base, baseId, pagesEscrow } = cluster.vm;
+  // A copy of a running VM's memory is nowhere else.
+  const lost = base === null || (baseId !== 0 && pagesEscrow > 0);
+  if (length < host.log.length) {
+    host.log.length = Math.max(0, length);
+    if (!lost) host.fold = foldOf(cluster, host.log);
+  }
+  if (lost) host.fold = null;
 }
 
 function stopAndComeBack(cluster: Cluster, host: Host): void {

@@ -44,7 +44,9 @@ export function playWorld(schedule: Schedule, options: ClusterOptions = {}): Out
 
 function begin(cluster: Cluster): void {
   for (const role of ROLES) startAgent(cluster, cluster.hosts[role]);
-  cluster.at(5, () => cluster.event("source", { kind: "migrate" }));
+  if (cluster.schedule.protect?.when === "alone")
+    cluster.at(5, () => cluster.event("source", { kind: "protect", on: true }));
+  else cluster.at(5, () => cluster.event("source", { kind: "migrate" }));
   cluster.vm.begin();
   cluster.faults.begin();
 }
@@ -62,21 +64,29 @@ function toTheEnd(cluster: Cluster): boolean {
       mark = vm.framesEver;
     }
     const flows = mark >= 0 && vm.edgeFresh > mark && watch.satisfied;
-    if (flows && (schedule.faults.length > 0 || cluster.hosts.escrow.finished)) return true;
+    const ends = schedule.faults.length > 0 || cluster.hosts.escrow.finished || watch.protectedForGood;
+    if (flows && ends) return true;
     if (schedule.nervous && next_ms > quiet_ms + 300) return false;
-    const bound_ms = BOUND_LEASES * TIMING.lease_ms + TIMES * watch.everything_ms();
+    const bound_ms = BOUND_LEASES * TIMING.lease_ms + TIMES * watch.everything_ms() + 2 * watch.base_ms;
     if (next_ms > quiet_ms + bound_ms) return mark >= 0 && vm.edgeFresh > mark;
     cluster.advance();
     if (cluster.events > EVENTS_MAX) throw new Violation(4, "the agents never come to rest");
   }
 }
 
+/** What is opened when nothing breaks. */
+const EXPECTED = {
+  no: "target:protected target:final ",
+  alone: "source:protected ",
+  after: "target:protected ",
+} as const;
+
 function judge(cluster: Cluster, live: boolean): void {
   const { schedule, path } = cluster;
   const expected = !schedule.nervous && !isSabotaged(cluster.model) && mustBeLive(cluster);
   if (!live && expected) throw new Violation(4, "two hosts live and can talk, but the VM does not run again");
   if (schedule.faults.length > 0 || schedule.nervous) return;
-  if (path.replace(/(direct|via-escrow|none|escrow) /g, "") !== "target:protected target:final ") {
+  if (path.replace(/(direct|via-escrow|none|escrow) /g, "") !== EXPECTED[schedule.protect?.when ?? "no"]) {
     throw new Violation(4, `nothing broke, and yet: ${path}`);
   }
 }

@@ -37,6 +37,8 @@ export interface TakeOptions {
   readonly stop_timeout_ms?: number;
   /** Called while the guest stands still and its device state is saved: what it has put out by then belongs to the transaction. */
   readonly onStill?: () => void;
+  /** Done while the guest stands still, when its pages have been found and copied: what it throws is the take's. */
+  readonly whileStill?: () => Promise<void>;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -155,7 +157,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
 
 /** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
 async function whileStill(
-  { qmp, tracker, n, since, onStill, hold_ms = 0 }: TakeOptions,
+  { qmp, tracker, n, since, onStill, whileStill: inStillness, hold_ms = 0 }: TakeOptions,
   saving: Promise<unknown>,
 ): Promise<{ readonly taken: TakenPages; readonly saved_ms: number; readonly copied_ms: number }> {
   let copied_ms = 0;
@@ -171,6 +173,7 @@ async function whileStill(
     } finally {
       taken = await taking;
     }
+    await inStillness?.();
     if (hold_ms > 0) await delay(hold_ms);
     copied_ms = performance.now();
     return { taken, saved_ms, copied_ms };

@@ -38,7 +38,18 @@ const status = z.strictObject({
   hearsTarget: z.boolean(),
   hearsEscrow: z.boolean(),
   baseComplete: z.boolean(),
-  phase: z.enum(["idle", "precopy", "switchover", "draining", "handoff", "completed", "closed-out", "lost"]),
+  hasBase: z.boolean(),
+  phase: z.enum([
+    "idle",
+    "precopy",
+    "switchover",
+    "draining",
+    "handoff",
+    "completed",
+    "closed-out",
+    "lost",
+    "watching",
+  ]),
 });
 const refusal = z.enum([
   "promised-higher",

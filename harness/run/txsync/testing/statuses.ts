@@ -9,6 +9,8 @@ export const idle: AgentStatus = {
   opened: GENESIS,
   promised: GENESIS,
   finished: false,
+  protect: false,
+  protected: false,
   allPages: false,
   route: "direct",
   log: null,

@@ -317,6 +317,8 @@ export function configOf(role: Role, folder: string, changes: Partial<AgentConfi
     log_sync: "memory",
     switchover_by: "qemu",
     memory_ahead: true,
+    protect: "until-handoff",
+    unprotected: "go",
     base_ahead: 0,
     base_ahead_ms: 0,
     keep_log: false,

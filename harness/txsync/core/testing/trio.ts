@@ -38,7 +38,15 @@ export class Trio {
 
   constructor() {
     const make = (role: Role): AgentState =>
-      initialState({ role, ...DEFAULT_TIMING, durability: "process", logSync: "disk", rules: ALL_RULES });
+      initialState({
+        role,
+        ...DEFAULT_TIMING,
+        durability: "process",
+        logSync: "disk",
+        protect: "until-handoff",
+        unprotected: "go",
+        rules: ALL_RULES,
+      });
     this.states = { source: make("source"), target: make("target"), escrow: make("escrow") };
     for (const role of ROLES)
       this.event(role, { kind: "started", incarnation: 1, durable: null, memory: null, log: null });
@@ -97,6 +105,8 @@ export class Trio {
     restored: null,
     allPages: false,
     ranFree: false,
+    protect: false,
+    base: "none",
     log: null,
   } as const;
 

@@ -1,0 +1,101 @@
+import { describe, expect, it } from "vitest";
+import { frameNumber } from "./index.ts";
+import { Trio } from "./testing/trio.ts";
+
+/** The source's VM is to be protected, and the escrow has been told of its memory. */
+function asked(): Trio {
+  const trio = new Trio();
+  trio.beat(2);
+  trio.event("source", { kind: "protect", on: true });
+  trio.event("source", { kind: "output", upTo: frameNumber(2) });
+  trio.event("escrow", { kind: "baseOffered", from: "source" });
+  return trio;
+}
+
+function copied(trio: Trio): Trio {
+  trio.event("escrow", { kind: "baseComplete", complete: true });
+  trio.event("source", { kind: "baseCovered", covered: true });
+  trio.beat(3);
+  return trio;
+}
+
+const on = (): Trio => copied(asked());
+
+describe("a VM that is protected where it runs", () => {
+  it("lets its output out until the escrow has its base, and then only what is committed", () => {
+    const trio = asked();
+    expect(trio.of("source", "startProtection")).toHaveLength(1);
+    expect(trio.of("escrow", "adoptBase")).toEqual([{ kind: "adoptBase", from: "source" }]);
+    trio.beat(3);
+    expect(trio.of("source", "releaseOutput")).toMatchObject([{ from: 1, to: 2 }]);
+    expect(trio.states.source.opened.generation).toBe(0);
+    copied(trio);
+    expect(trio.states.source.opened).toMatchObject({
+      owner: "source",
+      mode: "protected",
+      generation: 2,
+      validFrom: 2,
+    });
+    expect(trio.of("source", "takeTransaction")).toMatchObject([{ n: 1, since: "base" }]);
+    expect(trio.reports("source", "protection-on")).toHaveLength(1);
+    trio.shells.stores = "hold";
+    trio.event("source", { kind: "output", upTo: frameNumber(3) });
+    trio.beat(2);
+    expect(trio.of("source", "releaseOutput")).toHaveLength(1);
+  });
+
+  it("is made again by the target when its host is gone", () => {
+    const trio = on();
+    trio.deaf.add("source");
+    trio.beat(12);
+    expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "claim" });
+    expect(trio.of("target", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
+  });
+
+  it("is made again where it was when only its QEMU died", () => {
+    const trio = on();
+    trio.event("source", { kind: "qemuGone" });
+    trio.beat(4);
+    expect(trio.of("source", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
+    expect(trio.of("target", "startRestore")).toEqual([]);
+  });
+
+  it("gives its base to the escrow again when that has lost it, and says that it is not protected meanwhile", () => {
+    const trio = on();
+    trio.event("escrow", { kind: "baseComplete", complete: false });
+    trio.beat(10);
+    expect(trio.reports("source", "protection-off")).toMatchObject([{ why: "the escrow has no base of this VM" }]);
+    expect(trio.of("source", "startProtection")).toHaveLength(2);
+    trio.event("escrow", { kind: "baseOffered", from: "source" });
+    copied(trio);
+    expect(trio.states.source.opened.mode).toBe("protected");
+    expect(trio.of("source", "takeTransaction").at(-1)).toMatchObject({ since: "base" });
+    expect(trio.reports("source", "protection-on")).toHaveLength(2);
+  });
+
+  it("ends when it is not wanted any more, and the escrow lets go", () => {
+    const trio = on();
+    trio.event("source", { kind: "protect", on: false });
+    trio.beat(4);
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "final" });
+    expect(trio.of("source", "stopProtection")).toHaveLength(1);
+    expect(trio.of("escrow", "finish")).toHaveLength(1);
+  });
+
+  it("is not migrated", () => {
+    const trio = on();
+    trio.event("source", { kind: "migrate" });
+    trio.beat(2);
+    expect(trio.of("source", "startMigration")).toEqual([]);
+  });
+});
+
+describe("an escrow that is offered a base", () => {
+  it("takes it of nobody but the VM's owner, and gives up none that something rests on", () => {
+    const trio = on();
+    trio.event("escrow", { kind: "baseOffered", from: "source" });
+    trio.event("escrow", { kind: "baseOffered", from: "target" });
+    expect(trio.of("escrow", "adoptBase")).toHaveLength(1);
+    expect(trio.states.escrow.log?.last).toBe(1);
+  });
+});

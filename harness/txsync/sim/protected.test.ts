@@ -1,0 +1,61 @@
+import { describe, expect, it } from "vitest";
+import {
+  ESCROW_LOSES_BASE,
+  ESCROW_LOSES_BASE_HOST_DIES,
+  ESCROW_SILENT_OUTPUT_HELD,
+  PROTECTED_HOST_DIES,
+  PROTECTED_QEMU_DIES,
+  TARGET_DIES_AFTER_HANDOFF,
+} from "./directed.ts";
+import { play, playOne, summaryLine, tell } from "./play.ts";
+import { protectedScheduleOf } from "./schedule.ts";
+
+const SCHEDULES = 8_000;
+const DIRECTED = 40;
+
+describe("protection beside a migration, under simulated faults", () => {
+  it(`keeps every invariant in ${SCHEDULES} schedules`, { timeout: 300_000 }, () => {
+    const summary = play({ from: 0, schedules: SCHEDULES, shape: ({ seed }) => protectedScheduleOf(seed) });
+    console.log(summaryLine(summary));
+    const failures = summary.failures.map(({ seed, what }) => `${what}; seed ${seed}`);
+    expect(failures).toEqual([]);
+    expect(summary.schedules).toBe(SCHEDULES);
+    expect(summary.paths.size).toBeGreaterThan(200);
+    expect(summary.recovered).toBeGreaterThan(SCHEDULES / 2);
+  });
+
+  it.each([
+    { what: "its host dies", directed: PROTECTED_HOST_DIES, path: /target:claim target:final/ },
+    { what: "its QEMU dies", directed: PROTECTED_QEMU_DIES, path: /source:claim source:final/ },
+    {
+      what: "it was handed off, and its host dies",
+      directed: TARGET_DIES_AFTER_HANDOFF,
+      path: /source:claim source:final/,
+    },
+    { what: "the escrow loses the base", directed: ESCROW_LOSES_BASE, path: /source:unprotected source:protected/ },
+    {
+      what: "the escrow loses the base, and then its host dies",
+      directed: ESCROW_LOSES_BASE_HOST_DIES,
+      path: /source:unprotected source:protected target:claim target:final/,
+    },
+    {
+      what: "output is held back while the escrow is silent",
+      directed: ESCROW_SILENT_OUTPUT_HELD,
+      path: /^source:protected $/,
+    },
+  ])("has the VM run when $what", ({ directed, path }) => {
+    for (let seed = 0; seed < DIRECTED; seed += 1) {
+      const outcome = playOne({ ...directed, seed });
+      expect(outcome.violation, `seed ${seed}`).toBeNull();
+      expect(outcome.live, `seed ${seed}`).toBe(true);
+      expect(outcome.path, `seed ${seed}`).toMatch(path);
+    }
+  });
+
+  it("plays the same schedule the same way", () => {
+    for (let seed = 0; seed < 30; seed += 1) {
+      expect(tell(protectedScheduleOf(seed))).toEqual(tell(protectedScheduleOf(seed)));
+      expect(playOne(protectedScheduleOf(seed)).violation).toBeNull();
+    }
+  });
+});
