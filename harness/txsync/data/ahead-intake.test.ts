@@ -81,12 +81,13 @@ test("what was sent last is in the file or a hole, and what is stale is thrown a
       if (stale.length === 0) stale.push([RAM_BLOCK, 0]);
       const runs: Record<string, [number, number][]> = {};
       for (const [name, page] of stale) runs[name] = [...(runs[name] ?? []), [page, 1]];
-      expect(into.hasAllBut({ base: "a", stale: runs })).toBe(true);
+      const ahead = { base: "a", stale: runs, frames: into.frames };
+      expect(into.hasAll(ahead)).toBe(true);
       const file = readFileSync(path);
       const holes = new Set(
         Array.from({ length: RAM_PAGES }, (_, page) => page).filter((page) => into.holes.has(page)),
       );
-      const gone = named(into.settle({ base: "a", stale: runs }));
+      const gone = named(into.settle(ahead));
       into.close();
 
       expect(gone.length).toBeGreaterThan(0);
@@ -115,15 +116,30 @@ test("nothing runs of what is not whole, of another attempt, or with nothing to 
   into.take({ block: RAM_BLOCK, first: 0, pages: [pageOf(1), pageOf(2)] });
   const stale: ChangedRuns = { [RAM_BLOCK]: [[3, RAM_PAGES - 3]], [SMALL]: [[0, 4]] };
   // Page 2 was sent and did not come.
-  expect(into.hasAllBut({ base: "a", stale })).toBe(false);
-  expect(() => into.settle({ base: "a", stale })).toThrow(/38 pages|some were lost/);
-  expect(() => into.settle({ base: "b", stale })).toThrow(/another attempt/);
+  expect(into.hasAll({ base: "a", stale, frames: 2 })).toBe(false);
+  expect(() => into.settle({ base: "a", stale, frames: 2 })).toThrow(/1 frames came of 2/);
+  expect(() => into.settle({ base: "a", stale, frames: 1 })).toThrow(/pages are missing/);
+  expect(() => into.settle({ base: "b", stale, frames: 1 })).toThrow(/another attempt/);
   into.close();
   const whole = intake().intake;
   whole.take({ block: RAM_BLOCK, first: 0, pages: Array.from({ length: RAM_PAGES }, () => null) });
   whole.take({ block: SMALL, first: 0, pages: Array.from({ length: 4 }, () => null) });
-  expect(() => whole.settle({ base: "a", stale: {} })).toThrow(/would not run/);
+  expect(() => whole.settle({ base: "a", stale: {}, frames: 2 })).toThrow(/would not run/);
   whole.close();
+});
+
+test("a page that was sent again is not here before it has come again: nothing runs of what it was", () => {
+  const { intake: into } = intake();
+  into.take({ block: RAM_BLOCK, first: 0, pages: Array.from({ length: RAM_PAGES }, () => pageOf(1)) });
+  into.take({ block: SMALL, first: 0, pages: Array.from({ length: 4 }, () => null) });
+  // Pages 5 and 6 changed, and were sent once more in a later round; page 9 is stale. The package came before that frame.
+  const ahead = { base: "a", stale: { [RAM_BLOCK]: [[9, 1]] }, frames: 3 } as const;
+  expect(into.hasAll(ahead)).toBe(false);
+  expect(() => into.settle(ahead)).toThrow(/2 frames came of 3/);
+  into.take({ block: RAM_BLOCK, first: 5, pages: [pageOf(2), pageOf(2)] });
+  expect(into.hasAll(ahead)).toBe(true);
+  into.settle(ahead);
+  into.close();
 });
 
 test("after a recovery our account counts: QEMU's knows nothing of what was written behind its back", () => {
@@ -131,7 +147,7 @@ test("after a recovery our account counts: QEMU's knows nothing of what was writ
   const map = new PageMap(BLOCKS);
   map.add(RAM_BLOCK, 5);
   for (let page = 0; page < 4; page += 1) map.add(SMALL, page);
-  const holes = holesAfter({ base: "a", stale: { [RAM_BLOCK]: [[5, 3]] } }, BLOCKS, map);
+  const holes = holesAfter({ base: "a", stale: { [RAM_BLOCK]: [[5, 3]] }, frames: 0 }, BLOCKS, map);
   const missing = Array.from({ length: RAM_PAGES }, (_, page) => page).filter((page) => !map.has(RAM_BLOCK, page));
   expect(missing).toEqual([6, 7]);
   // Asked for and not stale: it is not in the file, so it is zeros; but what QEMU has is never sent again.

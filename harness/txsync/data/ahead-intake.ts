@@ -64,17 +64,12 @@ export class AheadIntake {
     }
   }
 
-  /** Whether everything has come that the sender thinks is here. */
-  hasAllBut({ stale }: Ahead): boolean {
-    let here = this.map.count;
-    let stale_pages = 0;
-    for (const [block, runs] of Object.entries(stale)) {
-      for (const [first, count] of runs) {
-        stale_pages += count;
-        for (let page = first; page < first + count; page += 1) if (this.map.has(block, page)) here -= 1;
-      }
-    }
-    return here + stale_pages === this.map.pages_total;
+  /**
+   * Whether everything has come that the sender thinks is here. Frames are counted, not pages: what a page was when it was
+   * sent first is here long before what it is now.
+   */
+  hasAll({ frames }: Ahead): boolean {
+    return this.frames === frames;
   }
 
   /**
@@ -82,8 +77,10 @@ export class AheadIntake {
    * @returns what QEMU has to be told before the package
    * @throws UserError when something is missing that the sender thinks is here: then nothing may run
    */
-  settle({ base, stale }: Ahead): Buffer[] {
+  settle({ base, stale, frames }: Ahead): Buffer[] {
     if (base !== this.base) throw new UserError("what was copied ahead is of another attempt");
+    if (frames !== this.frames)
+      throw new UserError(`${this.frames} frames came of ${frames} that were copied ahead: some were lost`);
     const { map } = this;
     const commands: Buffer[] = [];
     let stale_pages = 0;

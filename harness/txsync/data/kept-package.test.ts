@@ -36,6 +36,7 @@ const packages: fc.Arbitrary<Package> = fc.record(
         stale: fc.dictionary(fc.constantFrom("ram0", "pc.bios"), fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1 }))), {
           noNullPrototype: true,
         }),
+        frames: fc.nat(),
       },
       { noNullPrototype: true },
     ),

@@ -24,6 +24,8 @@ export interface Ahead {
   readonly base: string;
   /** By block, pages in a row (first, count), which have to come once more, or were never sent. Never empty. */
   readonly stale: ChangedRuns;
+  /** So many frames of pages were sent: a page that was sent twice is here only when the second one is. */
+  readonly frames: number;
 }
 
 /** By block, pages in a row: first, count. */
@@ -40,6 +42,7 @@ const headSchema = z.strictObject({
     z.strictObject({
       base: z.string().max(64),
       stale: z.record(z.string().max(255), z.array(z.tuple([z.int().min(0), z.int().min(1)]).readonly()).readonly()),
+      frames: z.int().min(0),
     }),
   ),
   preamble_bytes: z.int().min(0).max(LENGTHS_MAX),

@@ -313,7 +313,8 @@ export class MemoryAhead {
     const stale_pages = this.#lacking;
     // A QEMU that is told to throw nothing away refuses to run: one page comes once more.
     if (stale_pages === 0) stale[RAM_BLOCK] = [[0, 1]];
-    return { ahead: { base: this.base, stale }, small: this.#small, stale_pages: Math.max(1, stale_pages) };
+    const frames = this.#frames_before + this.#sent.length;
+    return { ahead: { base: this.base, stale, frames }, small: this.#small, stale_pages: Math.max(1, stale_pages) };
   }
 
   /** @throws UserError where it is not wanted any more */

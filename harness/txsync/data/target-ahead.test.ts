@@ -151,6 +151,7 @@ async function everythingAhead(): Promise<Ahead> {
         [63, 1],
       ],
     },
+    frames: 2,
   };
 }
 
@@ -203,7 +204,7 @@ test("offered again over another connection, the source is told how much has com
 test("a package whose memory did not come whole, or not at all, is refused: nothing runs", async () => {
   source();
   const whole = await everythingAhead();
-  const lacks: Ahead = { base: AHEAD, stale: { [RAM_BLOCK]: [[7, 1]] } };
+  const lacks: Ahead = { base: AHEAD, stale: whole.stale, frames: 3 };
   await expect(store.load("", packageWith(lacks), false)).rejects.toThrow(/last pages that were copied ahead/);
   expect(qemu.read).not.toContain("packaged");
   store.stopFeed();
@@ -220,6 +221,7 @@ test("after a recovery the agent's account counts: what was written ahead is not
         [60, 4],
       ],
     },
+    frames: 2,
   };
   qemu.server.close();
   qemu = new PlayedQemu("top");

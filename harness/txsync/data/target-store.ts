@@ -114,7 +114,7 @@ export class TargetStore {
     // The package goes another way than pages, and may be faster than the last of them.
     await waitFor(
       { what: "the last pages that were copied ahead", timeout_ms: this.#shell.config.lease_ms * 2, interval_ms: 1 },
-      () => (this.#intake === intake && intake.hasAllBut(ahead) ? true : undefined),
+      () => (this.#intake === intake && intake.hasAll(ahead) ? true : undefined),
     );
     const commands = intake.settle(ahead);
     this.#intake = undefined;
