@@ -1,0 +1,45 @@
+import { afterAll, expect, test } from "vitest";
+import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
+import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
+import { playWithAgents, request, wrong } from "./testing.ts";
+
+/** What `by-agents.real.test.ts` does, for more faults and on every QEMU: too much for every `npm test`. */
+
+const ended = new AbortController();
+afterAll(() => ended.abort());
+
+const byAgents = (
+  ids: readonly string[],
+  asked: Parameters<typeof request>[1] = {},
+  txsync: Partial<TxsyncSettings> = {},
+) =>
+  ids.map((id) => ({
+    ...request(id, { recovery: "txsync", ...asked }),
+    txsync: { switchover_by: "agent" as const, ...txsync },
+  }));
+
+const FAULTS = ["target-host-killed", "target-qemu-killed", "source-host-killed", "link-cut-for-good"];
+
+test("nothing is lost where a host, a QEMU, an agent or the link breaks", async () => {
+  const environment = await prepareRuns("10.0", ended.signal);
+  const more = ["cut-between-package-and-running", "target-agent-killed"];
+  expect(wrong(await playWithAgents(environment, byAgents([...more, ...FAULTS])))).toEqual([]);
+}, 900_000);
+
+test.each(["7.2", "11.1"])(
+  "QEMU %s takes a stream that no QEMU sends",
+  async (qemu) => {
+    const environment = await prepareRuns(qemu, ended.signal);
+    expect(
+      wrong(await playWithAgents(environment, byAgents(["no-fault", "still-audit", "target-host-killed"]))),
+    ).toEqual([]);
+  },
+  900_000,
+);
+
+test("under real KVM too, where KVM runs anything at all", async (context) => {
+  const environment = await prepareRuns("10.0", ended.signal);
+  const { accel, why } = await accelFor(environment, "integrity", "auto");
+  if (accel !== "kvm") context.skip(why);
+  expect(wrong(await playWithAgents(environment, byAgents(["no-fault", "still-audit"], { accel })))).toEqual([]);
+}, 600_000);
