@@ -1,22 +1,11 @@
 import { afterAll, expect, test } from "vitest";
 import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
-import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
-import { playWithAgents, request, wrong } from "./testing.ts";
+import { byAgents, playWithAgents, wrong } from "./testing.ts";
 
 /** What `by-agents.real.test.ts` does, for more faults and on every QEMU: too much for every `npm test`. */
 
 const ended = new AbortController();
 afterAll(() => ended.abort());
-
-const byAgents = (
-  ids: readonly string[],
-  asked: Parameters<typeof request>[1] = {},
-  txsync: Partial<TxsyncSettings> = {},
-) =>
-  ids.map((id) => ({
-    ...request(id, { recovery: "txsync", ...asked }),
-    txsync: { switchover_by: "agent" as const, ...txsync },
-  }));
 
 const FAULTS = ["target-host-killed", "target-qemu-killed", "source-host-killed", "link-cut-for-good"];
 

@@ -1,22 +1,11 @@
 import { afterAll, expect, test } from "vitest";
 import { prepareRuns } from "../harness/run/prepare.ts";
-import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
-import { playWithAgents, request, wrong } from "./testing.ts";
+import { byAgents, playWithAgents, wrong } from "./testing.ts";
 
 /** The agents copy memory ahead to the target and make the package themselves: the source's QEMU never migrates. */
 
 const ended = new AbortController();
 afterAll(() => ended.abort());
-
-const byAgents = (
-  ids: readonly string[],
-  asked: Parameters<typeof request>[1] = {},
-  txsync: Partial<TxsyncSettings> = {},
-) =>
-  ids.map((id) => ({
-    ...request(id, { recovery: "txsync", ...asked }),
-    txsync: { switchover_by: "agent" as const, ...txsync },
-  }));
 
 test("nothing is lost where nothing breaks, nor where a host does", async () => {
   const environment = await prepareRuns("10.0", ended.signal);

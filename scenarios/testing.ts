@@ -2,6 +2,7 @@ import { expect } from "vitest";
 import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-record.ts";
 import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
 import { runSuite } from "../harness/run/suite.ts";
+import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
 import { SCENARIOS } from "./index.ts";
 
 /** How tests on real parts run scenarios. */
@@ -32,6 +33,18 @@ export function request(id: string, asked: Asked = {}): RunRequest {
     memory_bytes: memory_mib * MIB,
     keep: false,
   };
+}
+
+/** The agents copy memory ahead and make the package themselves (`--switchover-by agent`). */
+export function byAgents(
+  ids: readonly string[],
+  asked: Asked = {},
+  txsync: Partial<TxsyncSettings> = {},
+): readonly RunRequest[] {
+  return ids.map((id) => ({
+    ...request(id, { recovery: "txsync", ...asked }),
+    txsync: { switchover_by: "agent", ...txsync },
+  }));
 }
 
 export async function play(
