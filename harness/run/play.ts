@@ -111,6 +111,7 @@ export class Play {
   async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
     const [timeline, clock] = [this.#timeline, this.#clock];
+    using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     clock.enter("boot");
     const recovery = stack.use(RECOVERIES[request.recovery](context));
