@@ -46,6 +46,10 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
   "freeze-host": spec("freeze-host", { host }),
   "freeze-process": spec("freeze-process", { host, process }),
   "kill-host": spec("kill-host", { host }),
+  "kill-manager": spec("kill-manager", {
+    host: fc.constantFrom("source", "target"),
+    part: fc.constantFrom("daemon", "client"),
+  }),
   "kill-process": spec("kill-process", { host, process }, { stays_away: fc.constant(true) }),
   latency: spec("latency", { link, latency_ms: ms, jitter_ms: ms }, way),
   qmp: spec(

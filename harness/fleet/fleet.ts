@@ -4,11 +4,12 @@ import { type Emit, HOST_ROLES, type HostRole, type LinkName } from "../base/tim
 import { waitFor } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
+import { type LibvirtWay, openLibvirtLink, openLibvirtWay } from "./libvirt-links.ts";
 import { LINKS_ALIAS, type Link, openLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
-import { LINKS_RIGHTS } from "./rights.ts";
+import { LIBVIRT_HOST_RIGHTS, LINKS_RIGHTS } from "./rights.ts";
 import { splitLink } from "./split.ts";
 
 export interface FleetSpec {
@@ -21,6 +22,8 @@ export interface FleetSpec {
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
+  /** Hosts have libvirt, and there is a link for it. */
+  readonly libvirt?: boolean;
   /** Stays after the process that made it is gone, and is no leftover then. */
   readonly kept?: boolean;
   readonly emit: Emit;
@@ -32,6 +35,8 @@ export interface StartedFleet extends AsyncDisposable {
   readonly link: (name: LinkName) => Link;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
+  /** The same for libvirt: for its daemons, and for the stream. */
+  readonly openLibvirtWay: (from: HostRole, to: HostRole) => Promise<LibvirtWay>;
   /** From now on the connections of a link can be told apart; does nothing the second time. */
   readonly splitLink: (name: LinkName) => Promise<void>;
 }
@@ -65,6 +70,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         fabric: networks.fabric,
         shm_bytes: spec.shm_bytes,
         devices: spec.devices,
+        ...(spec.libvirt === true ? { rights: LIBVIRT_HOST_RIGHTS } : {}),
         emit: spec.emit,
       });
       removals.push(() => started[Symbol.asyncDispose]());
@@ -96,6 +102,9 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       );
       toxiproxy_url = url;
       links = await openLinks(url, spec.emit);
+      const stream = links.find(({ name }) => name === "source-target");
+      if (spec.libvirt === true && stream !== undefined)
+        links = [...links, await openLibvirtLink(url, stream, spec.emit)];
     })(),
   ];
   const failed = (await Promise.allSettled(starting)).find((result) => result.status === "rejected");
@@ -109,6 +118,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   return {
     host: (role) => found(hosts.get(role), role),
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
+    openLibvirtWay: (from, to) => openLibvirtWay(toxiproxy_url, from, to),
     link,
     splitLink: async (name) => {
       const whole = link(name);

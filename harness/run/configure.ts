@@ -8,6 +8,7 @@ import {
 } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
+import { whereOf } from "../faults/index.ts";
 import { parseVersion } from "../qemu/versions.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { MigrationPlan } from "./scenario.ts";
@@ -98,8 +99,45 @@ export function checkConfiguration(
     );
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
-  if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");
+  const manager = managerOf(request);
+  if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
+  else checkWithoutLibvirt(request.scenario);
   if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
+}
+
+/** libvirt has its own mind about QEMU's arguments and capabilities: what it is not told here is refused, never left out. */
+function checkUnderLibvirt(
+  { scenario }: Pick<RunRequest, "scenario">,
+  configuration: Configuration,
+  manager: Manager,
+): void {
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu } = configuration;
+  const { source_qemu_args: of_source, target_qemu_args: of_target } = configuration;
+  const refuse = (what: string, why: string): never => {
+    throw new UserError(`${what} cannot be had with --manager ${manager}: ${why}.`);
+  };
+  for (const name of [...Object.keys(capabilities), ...Object.keys(parameters)])
+    refuse(name, "libvirt chooses QEMU's capabilities and parameters by itself");
+  if (tls !== undefined) refuse(`--tls ${tls}`, "libvirt takes certificates, and none are made here");
+  if (transport !== "tcp") refuse(`--transport ${transport}`, "libvirt has QEMU connect by TCP");
+  if (ram !== "file") refuse(`--ram ${ram}`, "its domain has guest RAM in a file, where the harness can read it");
+  if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
+  if (of_source !== undefined || of_target !== undefined)
+    refuse("Arguments of one side's QEMU alone", "the target's QEMU is started as libvirt on the source describes it");
+  if (scenario.migration.hold_target === true)
+    refuse(`The scenario ${scenario.id}`, "libvirt does not hold the target of a post-copy migration still");
+  if (scenario.faults.some(({ fault }) => "connection" in fault && fault.connection !== undefined))
+    refuse("A fault of one connection", "the connections of its stream are not told apart");
+}
+
+function checkWithoutLibvirt({ faults }: RunRequest["scenario"]): void {
+  const ofLibvirt = faults.find(
+    ({ fault }) => fault.fault === "kill-manager" || ("link" in fault && fault.link === "libvirt"),
+  );
+  if (ofLibvirt !== undefined)
+    throw new UserError(
+      `The fault ${ofLibvirt.fault.fault} (${whereOf(ofLibvirt.fault)}) breaks what only libvirt has: run it with --recovery stock --manager libvirt, or libvirt:resume.`,
+    );
 }
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */

@@ -88,6 +88,7 @@ function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm 
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),
     migrateAgain: (owner) =>
+      recovery.migrateAgain?.(owner) ??
       migrateAgain(
         fleet,
         guest,

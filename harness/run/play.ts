@@ -1,7 +1,9 @@
+import { isLibvirt } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
 import { startFleet } from "../fleet/fleet.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import { managerOf } from "./configure.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
@@ -66,6 +68,7 @@ export class Play {
       toxiproxy_image: environment.toxiproxy_image,
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      libvirt: isLibvirt(managerOf(request)),
       kept: request.keep,
       emit: this.#timeline.emit,
     });
@@ -125,6 +128,7 @@ export class Play {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
+      ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);

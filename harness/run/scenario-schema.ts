@@ -10,7 +10,12 @@ import { STEP_NAMES, stepOf } from "./steps.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-export const LINK_NAMES = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
+export const LINK_NAMES = [
+  "source-target",
+  "source-escrow",
+  "target-escrow",
+  "libvirt",
+] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);
@@ -47,6 +52,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("freeze-process", onProcess),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("kill-manager", { host: vm_host, part: z.enum(["daemon", "client"]) }),
   fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
   fault("qmp", {
     host: vm_host,
