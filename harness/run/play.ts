@@ -2,6 +2,7 @@ import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
 import { startFleet } from "../fleet/fleet.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import { configurationOf } from "./configure.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
@@ -54,6 +55,7 @@ export class Play {
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
+      vcpus: configurationOf(request).vcpus ?? 1,
       looking,
     });
     await using stack = new AsyncDisposableStack();
