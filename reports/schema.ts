@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
-import { CONFIGURATION_FIELDS } from "../harness/base/configuration.ts";
+import { CONFIGURATION_FIELDS, MANAGERS } from "../harness/base/configuration.ts";
 import { ANSWERS_EXPECTED, RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
 import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
@@ -138,6 +138,7 @@ export const runRecordSchema = z.looseObject({
   title: z.string(),
   group: z.string(),
   recovery,
+  manager: z.exactOptional(z.enum(MANAGERS)),
   accel: z.enum(["tcg", "kvm"]),
   accel_why: z.string(),
   guest: z.enum(["integrity", "linux"]),

@@ -1,10 +1,15 @@
-import type { Configuration } from "./configuration.ts";
+import type { Configuration, Manager } from "./configuration.ts";
 import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
 
 /** Version of `run.json`. A reader accepts every version up to its own. */
 export const RUN_RECORD_VERSION = 1;
 
 export type Recovery = "stock" | "txsync";
+/** Whose recovery it was, and what drove the migration where that is a choice: "stock libvirt", "txsync". */
+export function underText({ recovery, manager }: { readonly recovery: Recovery; readonly manager?: Manager }): string {
+  return manager === undefined ? recovery : `${recovery} ${manager}`;
+}
+
 export type Accel = "tcg" | "kvm";
 export type GuestKind = "integrity" | "linux";
 
@@ -70,6 +75,8 @@ export interface RunRecord {
   readonly title: string;
   readonly group: string;
   readonly recovery: Recovery;
+  /** What drove the migration; absent: txsync's agents (and in records that are older than the choice: `qmp`). */
+  readonly manager?: Manager;
   readonly accel: Accel;
   readonly accel_why: string;
   readonly guest: GuestKind;

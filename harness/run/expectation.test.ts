@@ -29,12 +29,32 @@ describe("what ought to come out", () => {
     ["txsync", "11.1.3", "intact", undefined],
     ["stock", "mine", "lost", undefined],
   ] as const)("%s with QEMU %s: %s", (recovery, version, verdict, why) => {
-    const expected = expectedOf(by_version, recovery, version);
+    const expected = expectedOf(by_version, { recovery, qemu_version: version });
     expect([expected.verdict, expected.why]).toEqual([verdict, why]);
   });
 
+  it("may depend on the target's version, and on what drives the migration", () => {
+    const depends: Scenario = {
+      ...scenario,
+      expect_on: [
+        { under: "stock", before: "11.0", target_from: "11.0", verdict: "intact", why: "pair" },
+        { under: "stock", managers: ["none", "libvirt"], verdict: "corrupt", why: "manager" },
+      ],
+    };
+    const of = (more: Partial<Parameters<typeof expectedOf>[1]>) =>
+      expectedOf(depends, { recovery: "stock", qemu_version: "10.0.13", ...more }).why;
+    expect(of({ target_version: "11.1.3", manager: "none" })).toBe("pair");
+    expect(of({ manager: "libvirt" })).toBe("manager");
+    expect(of({ manager: "libvirt", qemu_version: "mine" })).toBe("manager");
+    expect(of({ manager: "qmp" })).toBeUndefined();
+    expect(of({})).toBeUndefined();
+    expect(of({ recovery: "txsync", manager: "none" })).toBeUndefined();
+  });
+
   it("is unknown where the scenario has no word for the recovery", () => {
-    expect(expectedOf({ ...scenario, expect: { txsync: "intact" } }, "stock", "10.0.1")).toEqual({
+    expect(
+      expectedOf({ ...scenario, expect: { txsync: "intact" } }, { recovery: "stock", qemu_version: "10.0.1" }),
+    ).toEqual({
       verdict: "unknown",
     });
   });

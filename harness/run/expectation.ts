@@ -1,3 +1,4 @@
+import type { Manager } from "../base/configuration.ts";
 import type { LimitSet, Recovery } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { LimitedName } from "../checks/limits.ts";
@@ -14,12 +15,19 @@ export interface Limit extends LimitSet {
 /** "10.2": major and minor. */
 export type QemuSince = `${number}.${number}`;
 
-/** What comes out with some versions of QEMU only, and why. */
+/**
+ * What comes out with some versions of QEMU only, or with some managers, and why. Each of the conditions is optional, one
+ * of them is there, and all that are there have to hold.
+ */
 export interface ExpectedOn {
   readonly under: Recovery;
-  /** Both optional, one of them there: from this version on, and before that one. */
+  /** QEMU's version from this one on, and before that one: of the source, and of the target where that has another one. */
   readonly from?: QemuSince;
   readonly before?: QemuSince;
+  readonly target_from?: QemuSince;
+  readonly target_before?: QemuSince;
+  /** Where one of these drives the migration. */
+  readonly managers?: readonly Manager[];
   readonly verdict: Verdict;
   /** One sentence: what is different there. */
   readonly why: string;
@@ -31,21 +39,38 @@ export interface Expected {
   readonly why?: string;
 }
 
+/** Under what a scenario is played: what an expectation may depend on. */
+export interface Circumstances {
+  readonly recovery: Recovery;
+  /** "10.0.13 (Debian …)": of the source, and of the target where that has another one. */
+  readonly qemu_version: string;
+  readonly target_version?: string;
+  readonly manager?: Manager;
+}
+
 /**
- * What ought to come out with a version of QEMU ("10.0.13 (Debian …)"): what the first entry says that is for it, else
- * the scenario's own word for the recovery. "unknown" where it has none.
+ * What ought to come out: what the first entry says that is for these circumstances, else the scenario's own word for the
+ * recovery. "unknown" where it has none.
  */
-export function expectedOf(scenario: Scenario, recovery: Recovery, qemu_version: string): Expected {
-  const version = versionIn(qemu_version);
-  const found =
-    version === undefined
-      ? undefined
-      : scenario.expect_on?.find(({ under, from, before }) => {
-          const since = from === undefined || reaches(version, from);
-          return under === recovery && since && (before === undefined || !reaches(version, before));
-        });
+export function expectedOf(scenario: Scenario, circumstances: Circumstances): Expected {
+  const { recovery, qemu_version, target_version = qemu_version, manager } = circumstances;
+  const found = scenario.expect_on?.find(
+    (on) =>
+      on.under === recovery &&
+      (on.managers === undefined || (manager !== undefined && on.managers.includes(manager))) &&
+      isBetween(qemu_version, on.from, on.before) &&
+      isBetween(target_version, on.target_from, on.target_before),
+  );
   if (found !== undefined) return { verdict: found.verdict, why: found.why };
   return { verdict: scenario.expect[recovery] ?? "unknown" };
+}
+
+/** Of a QEMU that does not tell its version nothing that depends on that is said. */
+function isBetween(text: string, from: QemuSince | undefined, before: QemuSince | undefined): boolean {
+  if (from === undefined && before === undefined) return true;
+  const version = versionIn(text);
+  if (version === undefined) return false;
+  return (from === undefined || reaches(version, from)) && (before === undefined || !reaches(version, before));
 }
 
 interface Version {

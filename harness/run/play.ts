@@ -112,6 +112,7 @@ export class Play {
   async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
     const timeline = this.#timeline;
+    using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
     const recovery = stack.use(RECOVERIES[request.recovery](context));

@@ -1,7 +1,7 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
 import type { Judged } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
-import { configurationOf } from "./configure.ts";
+import { configurationOf, managerOf } from "./configure.ts";
 import { type Expected, limitsUnder } from "./expectation.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
 import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
@@ -28,6 +28,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
   const { scenario } = request;
   const configuration = configurationOf(request);
   const limits = limitsUnder(scenario, request.recovery);
+  const manager = managerOf(request);
   const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, error } = outcome;
   return {
     version: RUN_RECORD_VERSION,
@@ -37,6 +38,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     title: scenario.title,
     group: scenario.group,
     recovery: request.recovery,
+    ...(manager === undefined ? {} : { manager }),
     accel: request.accel,
     accel_why: request.accel_why,
     guest: request.guest,

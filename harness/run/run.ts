@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Manager } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { JudgedScenario } from "../checks/check.ts";
@@ -9,8 +10,9 @@ import { CHECKS } from "../checks/index.ts";
 import { timingsOf } from "../checks/timings.ts";
 import { judge } from "../checks/verdict.ts";
 import { findLeftovers } from "../fleet/clean.ts";
+import { managerOf } from "./configure.ts";
 import { writeEvidence } from "./evidence-file.ts";
-import { expectedOf, limitsUnder } from "./expectation.ts";
+import { type Circumstances, expectedOf, limitsUnder } from "./expectation.ts";
 import { scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { Play } from "./play.ts";
@@ -22,7 +24,7 @@ import { Timeline } from "./timeline.ts";
 /** One run from start to verdict. It never throws for what happens in the run: that is in the record. */
 export async function runScenario(environment: RunEnvironment, request: RunRequest): Promise<FinishedRun> {
   const { scenario, recovery, seed, checks = CHECKS } = request;
-  const id = `${scenario.id}-${recovery}-${request.accel}-${randomBytes(4).toString("hex")}`;
+  const id = `${scenario.id}-${folderWord(managerOf(request)) ?? recovery}-${request.accel}-${randomBytes(4).toString("hex")}`;
   const folder = join(environment.runs_folder, id);
   mkdirSync(folder, { recursive: true });
   const started_at = new Date().toISOString();
@@ -44,7 +46,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   const timings = timingsOf(timeline.events, judged.verdict !== "lost");
   for (const { check, verdict, summary } of judged.checks)
     timeline.emit("check", { kind: "check.result", check, verdict, summary });
-  const expected = expectedOf(scenario, recovery, environment.qemu_version);
+  const expected = expectedOf(scenario, circumstancesOf(environment, request));
   const as_expected = error === undefined && judged.verdict === expected.verdict && judged.untidy.length === 0;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record = recordOf(environment, request, {
@@ -61,6 +63,22 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   await timeline.close();
   await writeFile(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
   return { record, folder, untidy: judged.untidy };
+}
+
+/** Of a manager's name what may stand in the name of a folder, and of a container; undefined where `stock` says enough. */
+function folderWord(manager: Manager | undefined): string | undefined {
+  return manager === undefined || manager === "qmp" ? undefined : `stock-${manager.replace(":", "-")}`;
+}
+
+/** What the expectation of a run may depend on. */
+function circumstancesOf(environment: RunEnvironment, request: RunRequest): Circumstances {
+  const manager = managerOf(request);
+  return {
+    recovery: request.recovery,
+    qemu_version: environment.qemu_version,
+    ...(environment.target === undefined ? {} : { target_version: environment.target.qemu_version }),
+    ...(manager === undefined ? {} : { manager }),
+  };
 }
 
 /** What of a scenario has to be known to judge a run of it. */

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { MANAGERS } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import { ANSWERS_EXPECTED } from "../base/run-record.ts";
 import { HOST_ROLES, type LinkName, VERDICTS } from "../base/timeline.ts";
@@ -110,10 +111,16 @@ const scenarioSchema = z
             under: recovery,
             from: z.exactOptional(since),
             before: z.exactOptional(since),
+            target_from: z.exactOptional(since),
+            target_before: z.exactOptional(since),
+            managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
             verdict,
             why: z.string().min(1),
           })
-          .refine(({ from, before }) => from !== undefined || before !== undefined, "with which versions?"),
+          .refine(
+            ({ under: _under, verdict: _verdict, why: _why, ...on }) => Object.keys(on).length > 0,
+            "with which versions, or which managers?",
+          ),
       ),
     ),
     limits: z.exactOptional(
