@@ -22,6 +22,22 @@ export interface CheckResult {
   readonly evidence?: JsonValue;
 }
 
+/** What ought to come of a command that a monitor is asked. */
+export const ANSWERS_EXPECTED = ["in-time", "never", "either"] as const;
+export type AnswerExpected = (typeof ANSWERS_EXPECTED)[number];
+
+/** What a fault asks a monitor ("stop on target"), and what ought to come of that. */
+export interface Asked {
+  readonly what: string;
+  readonly answer: AnswerExpected;
+}
+
+/** What a run may take at most; in milliseconds, or a count. `of` is one of LIMITED (harness/checks/limits.ts). */
+export interface LimitSet {
+  readonly of: string;
+  readonly most: number;
+}
+
 /** Milliseconds unless the name says otherwise; absent where the run has no such thing. */
 export interface RunTimings {
   readonly total_ms: number;
@@ -79,7 +95,14 @@ export interface RunRecord {
   readonly write_rate_pages_per_s?: number;
   readonly working_set_bytes?: number;
   /** The faults of the scenario as plain data, for people and for matrices. */
-  readonly faults: readonly { readonly fault: string; readonly on: string; readonly at: string }[];
+  readonly faults: readonly {
+    readonly fault: string;
+    readonly on: string;
+    readonly at: string;
+    readonly asks?: Asked;
+  }[];
+  /** Those of the scenario that held under this recovery; absent: none. */
+  readonly limits?: readonly LimitSet[];
   readonly expected: Verdict;
   /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
   readonly expected_why?: string;

@@ -137,7 +137,7 @@ function declareRun(command: Command): Command {
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
-      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000, linux 2000",
+      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000",
       within({ least: 0, most: WRITE_RATE_MAX }),
     )
     .option(

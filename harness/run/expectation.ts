@@ -1,29 +1,13 @@
 import type { Manager } from "../base/configuration.ts";
-import type { CheckResult, Recovery, RunTimings } from "../base/run-record.ts";
-import type { TimelineEvent, Verdict } from "../base/timeline.ts";
+import type { LimitSet, Recovery } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
+import type { LimitedName } from "../checks/limits.ts";
 import { isAtLeast } from "../qemu/versions.ts";
 import type { Scenario } from "./scenario.ts";
-import { faultId } from "./trigger.ts";
 
-/** The times and counts of a run that a scenario may set a limit to, by the names that people use for them. */
-export const LIMITED = {
-  stillness: { timing: "downtime_ms", what: "longest stillness", unit: "ms" },
-  detect: { timing: "detect_ms", what: "detection", unit: "ms" },
-  recover: { timing: "recover_ms", what: "recovery", unit: "ms" },
-  migration: { timing: "migration_ms", what: "migration", unit: "ms" },
-  "pause-p50": { timing: "pause_p50_ms", what: "median pause", unit: "ms" },
-  "pause-p99": { timing: "pause_p99_ms", what: "99th percentile of pauses", unit: "ms" },
-  "pause-max": { timing: "pause_max_ms", what: "longest pause", unit: "ms" },
-  "lost-steps": { timing: "lost_steps", what: "steps lost", unit: "" },
-} as const satisfies Readonly<Record<string, { timing: keyof RunTimings; what: string; unit: "ms" | "" }>>;
-
-export type LimitedName = keyof typeof LIMITED;
-export const LIMITED_NAMES = Object.keys(LIMITED) as readonly LimitedName[];
-
-/** What a run of the scenario may take at most; in milliseconds, or a count. */
-export interface Limit {
+/** What a run of the scenario may take at most. */
+export interface Limit extends LimitSet {
   readonly of: LimitedName;
-  readonly most: number;
   /** Only under this recovery; absent: under each. */
   readonly under?: Recovery;
 }
@@ -104,65 +88,7 @@ function reaches(version: Version, since: QemuSince): boolean {
   return isAtLeast(version, major, minor);
 }
 
-/** What a run has to keep besides its verdict, and what of it was broken, as one sentence. */
-export function besidesVerdict(
-  scenario: Scenario,
-  recovery: Recovery,
-  timings: RunTimings,
-  events: readonly TimelineEvent[],
-): { readonly results: readonly CheckResult[]; readonly broken: string | undefined } {
-  const results = [limitsKept(scenario, recovery, timings), answersKept(scenario, events)].flatMap(
-    (result) => result ?? [],
-  );
-  const broken = results.filter(({ verdict }) => verdict !== true).map(({ summary }) => summary);
-  return { results, broken: broken.length === 0 ? undefined : broken.join("; ") };
-}
-
-/**
- * Whether a run kept to its scenario's limits; undefined where it has none. A time that the run does not have (nothing
- * was detected, nothing restored) keeps to no limit: nobody has seen it. It is no check of the VM, and changes no
- * verdict, but a run that breaks a limit is not as expected.
- */
-export function limitsKept(scenario: Scenario, recovery: Recovery, timings: RunTimings): CheckResult | undefined {
-  const limits = (scenario.limits ?? []).filter(({ under }) => under === undefined || under === recovery);
-  if (limits.length === 0) return undefined;
-  const measured = limits.map(({ of, most }) => ({ of, most, found: timings[LIMITED[of].timing] }));
-  const broken = measured.filter(({ most, found }) => found === undefined || found > most);
-  const said = (broken.length > 0 ? broken : measured).map(({ of, most, found }) => {
-    const { what, unit } = LIMITED[of];
-    const is = found === undefined ? "is not there" : `is ${found} ${unit}`.trim();
-    return `${what} ${is}, at most ${most} ${unit}`.trim();
-  });
-  return {
-    check: "limits",
-    verdict: broken.length === 0,
-    summary: said.join("; "),
-    evidence: measured.map(({ of, most, found }) => ({ of, most, found: found ?? null })),
-  };
-}
-
-/**
- * Whether monitors answered what faults asked of them as those say; undefined where none asked. As with limits, a run in
- * which they did not is not as expected.
- */
-export function answersKept(scenario: Scenario, events: readonly TimelineEvent[]): CheckResult | undefined {
-  const asked = scenario.faults.flatMap(({ fault }, index) =>
-    fault.fault === "qmp" ? [{ id: faultId(index), answer: fault.answer ?? "in-time", fault }] : [],
-  );
-  if (asked.length === 0) return undefined;
-  const results = asked.map(({ id, answer, fault: { command, host } }) => {
-    const found = events.find((event) => event.kind === "qmp.answer" && event.id === id);
-    const name = `${command} on ${host}`;
-    if (found?.kind !== "qmp.answer") return { holds: "unknown" as const, said: `${name} was never asked` };
-    const took = `${Math.round(found.answer_ms)} ms`;
-    const error = found.error === undefined ? "" : ` (${found.error})`;
-    const said = found.answered ? `${name} was answered after ${took}` : `${name} was not answered within ${took}`;
-    return { holds: answer === "either" || (answer === "in-time") === found.answered, said: `${said}${error}` };
-  });
-  const verdict = results.some(({ holds }) => holds === false)
-    ? false
-    : results.some(({ holds }) => holds === "unknown")
-      ? "unknown"
-      : true;
-  return { check: "answers", verdict, summary: results.map(({ said }) => said).join("; ") };
+/** The limits that hold under a recovery. */
+export function limitsUnder({ limits = [] }: Pick<Scenario, "limits">, recovery: Recovery): readonly LimitSet[] {
+  return limits.filter(({ under }) => under === undefined || under === recovery).map(({ of, most }) => ({ of, most }));
 }

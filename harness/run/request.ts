@@ -66,4 +66,6 @@ export interface RunRequest {
 export interface FinishedRun {
   readonly record: RunRecord;
   readonly folder: string;
+  /** What is not as it has to be though it says nothing of the VM, one sentence each. */
+  readonly untidy: readonly string[];
 }
