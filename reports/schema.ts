@@ -167,6 +167,7 @@ export const runRecordSchema = z.looseObject({
   ),
   limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),
   expected: verdict,
+  expected_or: z.exactOptional(z.array(verdict)),
   expected_why: z.exactOptional(z.string()),
   verdict,
   as_expected: z.boolean(),

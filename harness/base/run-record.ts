@@ -104,6 +104,8 @@ export interface RunRecord {
   /** Those of the scenario that held under this recovery; absent: none. */
   readonly limits?: readonly LimitSet[];
   readonly expected: Verdict;
+  /** What comes out instead now and then, and is as expected too. */
+  readonly expected_or?: readonly Verdict[];
   /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
   readonly expected_why?: string;
   readonly verdict: Verdict;

@@ -102,7 +102,8 @@ export function checkConfiguration(
   const manager = managerOf(request);
   if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
   else checkWithoutLibvirt(request.scenario);
-  if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
+  if (recovery === "txsync")
+    checkUnderTxsync(configuration, planOf(request).switchover, recovery, request.configuration);
 }
 
 /** libvirt has its own mind about QEMU's arguments and capabilities: what it is not told here is refused, never left out. */
@@ -141,13 +142,18 @@ function checkWithoutLibvirt({ faults }: RunRequest["scenario"]): void {
 }
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
-function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", manager } = configuration;
+function checkUnderTxsync(
+  configuration: Configuration,
+  switchover: Switchover,
+  recovery: Recovery,
+  asked: Configuration | undefined,
+): void {
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
-  if (manager !== undefined)
-    refuse(`--manager ${manager}`, "its agents drive the migration (a manager is for --recovery stock)");
+  if (asked?.manager !== undefined)
+    refuse(`--manager ${asked.manager}`, "its agents drive the migration (a manager is for --recovery stock)");
   for (const name of [...Object.keys(capabilities), ...Object.keys(parameters)]) {
     if (CHANNELS.includes(name)) refuse(name, "its agents read and write QEMU's stream, and theirs has one channel");
     if (COMPRESSION.includes(name))

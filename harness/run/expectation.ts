@@ -29,12 +29,22 @@ export interface ExpectedOn {
   /** Where one of these drives the migration. */
   readonly managers?: readonly Manager[];
   readonly verdict: Verdict;
+  /** What comes out instead now and then: it is a race, and each of them is as expected. */
+  readonly or?: readonly Verdict[];
   /** One sentence: what is different there. */
   readonly why: string;
 }
 
+/** Versions of QEMU, from one on and before another. */
+export interface VersionRange {
+  readonly from?: QemuSince;
+  readonly before?: QemuSince;
+}
+
 export interface Expected {
   readonly verdict: Verdict;
+  /** What is as expected too. */
+  readonly or?: readonly Verdict[];
   /** Why it is another one than the scenario's with this version. */
   readonly why?: string;
 }
@@ -61,8 +71,22 @@ export function expectedOf(scenario: Scenario, circumstances: Circumstances): Ex
       isBetween(qemu_version, on.from, on.before) &&
       isBetween(target_version, on.target_from, on.target_before),
   );
-  if (found !== undefined) return { verdict: found.verdict, why: found.why };
+  if (found !== undefined) {
+    const { verdict, or, why } = found;
+    return { verdict, ...(or === undefined ? {} : { or }), why };
+  }
   return { verdict: scenario.expect[recovery] ?? "unknown" };
+}
+
+/** Whether a verdict is one of those that were expected. */
+export function isExpected({ verdict, or = [] }: Expected, found: Verdict): boolean {
+  return found === verdict || or.includes(found);
+}
+
+/** Why a scenario says nothing with these QEMUs; undefined where it does, and where the version is not known. */
+export function notFor({ only }: Scenario, qemu_version: string): string | undefined {
+  if (only === undefined || versionIn(qemu_version) === undefined) return undefined;
+  return only.versions.some(({ from, before }) => isBetween(qemu_version, from, before)) ? undefined : only.why;
 }
 
 /** Of a QEMU that does not tell its version nothing that depends on that is said. */

@@ -54,6 +54,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     faults: faultsRecorded(scenario),
     ...(limits.length === 0 ? {} : { limits }),
     expected: expected.verdict,
+    ...(expected.or === undefined ? {} : { expected_or: expected.or }),
     ...(expected.why === undefined ? {} : { expected_why: expected.why }),
     verdict: judged.verdict,
     as_expected,

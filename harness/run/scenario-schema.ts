@@ -121,10 +121,11 @@ const scenarioSchema = z
             target_before: z.exactOptional(since),
             managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
             verdict,
+            or: z.exactOptional(z.array(verdict).min(1)),
             why: z.string().min(1),
           })
           .refine(
-            ({ under: _under, verdict: _verdict, why: _why, ...on }) => Object.keys(on).length > 0,
+            ({ under: _under, verdict: _verdict, or: _or, why: _why, ...on }) => Object.keys(on).length > 0,
             "with which versions, or which managers?",
           ),
       ),
@@ -137,6 +138,12 @@ const scenarioSchema = z
           under: z.exactOptional(recovery),
         }),
       ),
+    ),
+    only: z.exactOptional(
+      z.strictObject({
+        versions: z.array(z.strictObject({ from: z.exactOptional(since), before: z.exactOptional(since) })).min(1),
+        why: z.string().min(1),
+      }),
     ),
     tags: z.exactOptional(z.array(z.string().min(1))),
     protect: z.exactOptional(z.literal("alone")),

@@ -13,7 +13,7 @@ export function verdictTable(records: readonly RunRecord[]): string {
       .map((version) => version.split(" ")[0])
       .join(" to "),
     record.verdict,
-    record.as_expected ? "as expected" : `expected ${record.expected}`,
+    record.as_expected ? "as expected" : `expected ${[record.expected, ...(record.expected_or ?? [])].join(" or ")}`,
     `${(record.timings.total_ms / 1000).toFixed(1)} s`,
   ]);
   return textTable(["scenario", "recovery", "manager", "guest", "QEMU", "verdict", "", "time"], rows);

@@ -84,7 +84,9 @@ async function viewOf(run: ReadRun): Promise<object> {
 
 function expectationOf(record: RunRecord, partial: boolean): { tone: string; symbol: string; text: string } {
   const because = record.expected_why === undefined ? "" : ` That is so here because: ${record.expected_why}.`;
-  if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected.${because}` };
+  const or = record.expected_or ?? [];
+  const now = or.length === 0 ? "" : ` (${[record.expected, ...or].join(" or ")}: it is a race)`;
+  if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected${now}.${because}` };
   if (partial) return { tone: "warn", symbol: "?", text: "What was expected is not known." };
   if (record.verdict === record.expected)
     return { tone: "bad", symbol: "✕", text: "The verdict is as expected, the run is not: see its checks." };

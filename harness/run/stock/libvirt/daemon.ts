@@ -29,6 +29,7 @@ export class LibvirtDaemon {
   #events: HostProcess | undefined;
   #held = false;
   #restarts = 0;
+  #given_up = false;
   #state = "none";
   #looking: Promise<void> = Promise.resolve();
   #look_again = false;
@@ -43,6 +44,11 @@ export class LibvirtDaemon {
   /** What it took the VM for when it was asked last: "running (booted)"; "none" where it has none, "?" where it does not answer. */
   get state(): string {
     return this.#state;
+  }
+
+  /** Whether it ended by itself so often that nobody starts it any more. */
+  get given_up(): boolean {
+    return this.#given_up;
   }
 
   get alive(): boolean {
@@ -67,6 +73,7 @@ export class LibvirtDaemon {
     const process = await host.spawn(["libvirtd", "--listen"]);
     this.#process = process;
     process.onLine((line) => this.#log("libvirtd", line));
+    this.#given_up = false;
     void process.exited.then((code) => this.#onExit(process, code));
     await waitFor(
       { what: `libvirtd on ${host.role}`, timeout_ms: UP_MS, lastLines: () => process.lastLines() },
@@ -99,6 +106,7 @@ export class LibvirtDaemon {
     this.#tell("?");
     if (this.#held || this.#host.gone || code === 0) return;
     if (this.#restarts >= RESTARTS_MAX) {
+      this.#given_up = true;
       this.#note(`libvirtd ended ${RESTARTS_MAX + 1} times by itself: it is not started again, as systemd would not`);
       return;
     }

@@ -161,12 +161,14 @@ export class ResumingLibvirtManager extends LibvirtManager {
   }
 
   protected override async broken({ now_ms }: Seen, broken_ms: number): Promise<string | undefined> {
-    if (broken_ms > this.#patience_ms) {
+    const { source, target } = this.context.daemons;
+    const nobody = [source, target].some(({ given_up }) => given_up);
+    if (broken_ms > this.#patience_ms || (nobody && !this.asked)) {
       const tried =
         this.#tries === 0 ? "there was no moment to resume it" : `resuming it ${this.#tries} times did not work`;
-      return `postcopy-paused for ${this.#patience_ms} ms, and ${tried} (${this.believed}; it said: ${this.said})`;
+      const daemon = nobody ? "; a daemon ended each time, and is not started any more" : "";
+      return `postcopy-paused for ${Math.round(broken_ms)} ms, and ${tried}${daemon} (${this.believed}; it said: ${this.said})`;
     }
-    const { source, target } = this.context.daemons;
     const both = [source, target].every(({ state }) => state.includes("post-copy failed"));
     if (!both || this.asked || now_ms - this.#tried_ms < RESUME_EVERY_MS) return undefined;
     this.#tried_ms = now_ms;
