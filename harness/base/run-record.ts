@@ -8,6 +8,13 @@ export type Recovery = "stock" | "txsync";
 export type Accel = "tcg" | "kvm";
 export type GuestKind = "integrity" | "linux";
 
+/** A fault at a step, as a matrix names them; `order`: of the step among all steps. */
+export interface MatrixPlace {
+  readonly fault: string;
+  readonly step: string;
+  readonly order: number;
+}
+
 /** What a check found. `evidence` is for people and reports: the first wrong pages, the missing entries. */
 export interface CheckResult {
   readonly check: string;
@@ -74,7 +81,13 @@ export interface RunRecord {
   /** The faults of the scenario as plain data, for people and for matrices. */
   readonly faults: readonly { readonly fault: string; readonly on: string; readonly at: string }[];
   readonly expected: Verdict;
-  /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
+  /** Verdicts that are as expected besides. */
+  readonly allowed?: readonly Verdict[];
+  /** Where it stands in a matrix. */
+  readonly cell?: MatrixPlace;
+  /** Which job of a campaign (a matrix, an exploration) it was. */
+  readonly job?: string;
+  /** Why what came out is expected: with this version of QEMU, or besides. */
   readonly expected_why?: string;
   readonly verdict: Verdict;
   readonly as_expected: boolean;

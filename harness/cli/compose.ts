@@ -1,4 +1,5 @@
 import type { Recovery } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
 import { PURE_POSTCOPY, type Scenario } from "../run/scenario.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
 import { parseExpect, printExpect } from "./expect-grammar.ts";
@@ -25,7 +26,7 @@ export function compose({ faults, expect, recovery }: Said, base?: Scenario): Sc
   const all = [...before, ...added];
   const typed = all.map((plan, index) => printFault(plan, index));
   // A verdict for a version of QEMU would go before the one that was just said.
-  const { expect_on, limits, ...rest }: Partial<Scenario> = base ?? {};
+  const { expect_on, limits, allow, ...rest }: Partial<Scenario> = base ?? {};
   const verdict = said?.verdict ?? base?.expect[recovery] ?? "intact";
   const most = said !== undefined && said.limits.length > 0 ? said.limits : limits;
   const composed: Scenario = {
@@ -38,10 +39,20 @@ export function compose({ faults, expect, recovery }: Said, base?: Scenario): Sc
     ...(added.length === 0 ? {} : { title: typed.join(" and "), group: "composed" }),
     faults: all,
     expect: { ...base?.expect, [recovery]: verdict },
+    ...allowedToo(said?.too, recovery, said === undefined ? allow : undefined),
     ...(most === undefined ? {} : { limits: most }),
     ...(said === undefined && expect_on !== undefined ? { expect_on } : {}),
   };
   return checkScenario(composed, "What was put together");
+}
+
+function allowedToo(
+  said: readonly Verdict[] | undefined,
+  under: Recovery,
+  own: Scenario["allow"],
+): Pick<Scenario, "allow"> {
+  const allow = said?.map((verdict) => ({ under, verdict, why: "it was asked for" })) ?? own;
+  return allow === undefined ? {} : { allow };
 }
 
 /** How it is said on the command line again. */

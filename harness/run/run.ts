@@ -9,7 +9,7 @@ import { judge } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
 import { findLeftovers } from "../fleet/clean.ts";
 import { writeEvidence } from "./evidence-file.ts";
-import { besidesVerdict, expectedOf } from "./expectation.ts";
+import { besidesVerdict, expectedOf, isExpected } from "./expectation.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { Play } from "./play.ts";
@@ -50,7 +50,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     timeline.emit("check", { kind: "check.result", check, verdict, summary });
   const expected = expectedOf(scenario, recovery, environment.qemu_version);
   const tidy = judged.untidy.length === 0 && besides.broken === undefined;
-  const as_expected = error === undefined && judged.verdict === expected.verdict && tidy;
+  const as_expected = error === undefined && isExpected(expected, judged.verdict) && tidy;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record = recordOf(environment, request, {
     id,

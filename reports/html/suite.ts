@@ -1,8 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
+import type { Verdict } from "../../harness/base/timeline.ts";
 import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally, valuesOf } from "../compare.ts";
-import { faultOf, type Matrix, matrixOf, stepOf } from "../matrix.ts";
+import { type Cell, faultOf, type Matrix, matrixOf, stepOf } from "../matrix.ts";
 import { formatMs, plural } from "../model/format.ts";
 import { spreadOf } from "../model/stats.ts";
 import { linkTo, type ReadSuite, readSuite, type SuiteRun } from "../read.ts";
@@ -112,7 +113,7 @@ function rowOf({ path, record }: SuiteRun): object {
     fault: faultOf(record),
     step: stepOf(record),
     badge: verdictBadge(record.verdict),
-    expected: record.expected,
+    expected: [record.expected, ...(record.allowed ?? [])].join(" or "),
     as_expected: record.as_expected,
     detect: time(timings.detect_ms),
     recover: time(timings.recover_ms),
@@ -142,6 +143,7 @@ function matrixView(matrix: Matrix): object {
             as_expected: cell.as_expected,
             scenarios: [...new Set(cell.runs.map((run) => run.record.scenario))].join(", "),
             badges: cell.verdicts.map(({ verdict, count }) => ({
+              link: `${encodePath(leadOf(cell, verdict).path)}/index.html`,
               badge: verdictBadge(verdict),
               times: cell.runs.length === 1 ? "" : `${count}/${cell.runs.length}`,
             })),
@@ -150,6 +152,12 @@ function matrixView(matrix: Matrix): object {
       ),
     })),
   };
+}
+
+/** Of a cell's runs that came out so, the one to look at first. */
+function leadOf({ runs, lead }: Cell, verdict: Verdict): SuiteRun {
+  const same = runs.filter(({ record }) => record.verdict === verdict);
+  return same.find(({ record }) => !record.as_expected) ?? same[0] ?? lead;
 }
 
 function comparisonView(comparison: Comparison, before: ReadSuite, suite: ReadSuite): object {
