@@ -251,7 +251,7 @@ function refuseWithoutMatrix(options: RunFlags): void {
 }
 
 /** What was named, filtered, or put together. @throws UserError */
-async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
+export async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
   const { fault: faults = [], expect, save, recovery } = options;
   if (faults.length === 0 && expect === undefined) {
     if (save !== undefined) throw new UserError("--save writes what is put together with --fault: there is nothing.");

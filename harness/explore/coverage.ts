@@ -35,7 +35,7 @@ export interface Trace {
 
 /** Takes note of a run as it goes. */
 export class Tracer {
-  readonly #scenario: Scenario;
+  readonly #scenario: Pick<Scenario, "faults">;
   readonly #recovery: Recovery;
   readonly #steps = new Set<StepName>();
   readonly #struck = new Set<string>();
@@ -44,7 +44,7 @@ export class Tracer {
   #restores = 0;
   #protected = 0;
 
-  constructor(scenario: Scenario, recovery: Recovery) {
+  constructor(scenario: Pick<Scenario, "faults">, recovery: Recovery) {
     this.#scenario = scenario;
     this.#recovery = recovery;
   }
