@@ -6,13 +6,10 @@ import { parseShard, type Shard, shardIn } from "../explore/shard.ts";
 import type { AccelAsked } from "../qemu/accel.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import type { Laboratory } from "./laboratory.ts";
-import { qemuName } from "./options.ts";
 
 /** What a matrix and an exploration have in common. */
 export interface CampaignOptions {
-  readonly qemus?: readonly QemuPair[];
   readonly guests?: readonly GuestKind[];
-  readonly recoveries?: readonly Recovery[];
   readonly accels?: readonly AccelAsked[];
   readonly resume?: string;
   readonly shard?: string;
@@ -21,9 +18,7 @@ export interface CampaignOptions {
 
 export function addCampaignOptions(command: Command): Command {
   return command
-    .option("--qemus <list>", "matrix, explore: QEMUs and pairs by commas: 7.2,10.0,7.2:10.0", pairs)
     .option("--guests <list>", "matrix, explore: integrity, linux", listOf<GuestKind>("integrity", "linux"))
-    .option("--recoveries <list>", "matrix, explore: txsync, stock", listOf<Recovery>("txsync", "stock"))
     .option("--accels <list>", "matrix, explore: tcg, kvm, auto", listOf<AccelAsked>("tcg", "kvm", "auto"))
     .option("--resume <folder>", "matrix, explore: goes on with what was interrupted")
     .option(
@@ -31,15 +26,6 @@ export function addCampaignOptions(command: Command): Command {
       "matrix, explore: this machine's part; auto (default): as GitLab, CircleCI, Kubernetes, Slurm or FERRYMAN_SHARD say; none",
     )
     .option("--folder <folder>", "matrix, explore: where the runs go; default is a new folder under reports/runs");
-}
-
-function pairs(text: string): readonly QemuPair[] {
-  return text.split(",").map((item) => {
-    // An image's name may have a colon of its own: two names of versions are a pair, or two with ">" between.
-    const pair = /^(\d+\.\d+):(\d+\.\d+)$/.exec(item) ?? /^(.+)>(.+)$/.exec(item);
-    const [source = item, target = item] = pair === null ? [] : [pair[1], pair[2]];
-    return { source: qemuName(source), target: qemuName(target) };
-  });
 }
 
 function listOf<T extends string>(...words: readonly T[]): (text: string) => readonly T[] {

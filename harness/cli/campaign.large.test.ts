@@ -15,7 +15,7 @@ const KILLS = 20;
 const KILLED_AFTER_MS = { least: 500, most: 25_000 };
 const SEED = 20;
 const MATRIX =
-  "run --matrix --recoveries stock --qemus 10.0 --accels tcg --memory 64 --jobs 1 --seed 7 --steps switchover,completing --faults kill-host-*,cut-reset-*,freeze-qemu-*,latency-*".split(
+  "run --matrix --recovery stock --qemu 10.0 --accels tcg --memory 64 --jobs 1 --seed 7 --steps switchover,completing --faults kill-host-*,cut-reset-*,freeze-qemu-*,latency-*".split(
     " ",
   );
 

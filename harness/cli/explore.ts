@@ -11,7 +11,7 @@ import { beginCampaign, type Done, resumeCampaign } from "../explore/campaign.ts
 import { Coverage, PATHS, Tracer } from "../explore/coverage.ts";
 import { drawJob } from "../explore/draw.ts";
 import { Estimate } from "../explore/estimate.ts";
-import type { Job, Setting } from "../explore/job.ts";
+import type { Job, QemuPair, Setting } from "../explore/job.ts";
 import { reachableSteps } from "../explore/reach.ts";
 import { isMine, type Shard } from "../explore/shard.ts";
 import { type Came, type Shrunk, shrink } from "../explore/shrink.ts";
@@ -26,12 +26,14 @@ import { interruptible } from "./interrupt.ts";
 import { Laboratory, namedBy } from "./laboratory.ts";
 import { markLatest } from "./latest.ts";
 import { LIMITS } from "./limits.ts";
-import { within } from "./options.ts";
-import { jsonLine } from "./run.ts";
+import { oneOf, within } from "./options.ts";
+import { jsonLine, qemuPairs, type RecoveryAsked, recoveriesOf } from "./run.ts";
 import { saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
 
 interface ExploreOptions extends CampaignOptions {
+  readonly recovery: RecoveryAsked;
+  readonly pairs?: readonly QemuPair[];
   readonly seeds?: number;
   readonly minutes?: number;
   readonly seed?: number;
@@ -52,6 +54,8 @@ export function registerExplore(program: Command): void {
     .option("--seeds <number>", "so many schedules", within(COUNT))
     .option("--minutes <number>", "as many as there is time for; what has begun ends", within(COUNT))
     .option("--seed <number>", "the first seed; the others follow it; default is a new one", within(LIMITS.seed))
+    .option("--recovery <kind>", "txsync, stock or both", oneOf<RecoveryAsked>("stock", "txsync", "both"), "txsync")
+    .option("--pairs <list>", "QEMUs to draw from: 7.2,10.0 (the same on both sides), 7.2:10.0, or all", qemuPairs)
     .option("--memory <MiB>", "guest memory", within(LIMITS.memory_mib), 128)
     .option("--jobs <number>", "how many runs go on at a time", within(LIMITS.jobs), 1)
     .option("--no-shrink", "what fails is not made smaller")
@@ -77,8 +81,8 @@ async function explore(options: ExploreOptions, signal: AbortSignal): Promise<vo
   checkMemory(options.memory * 1024 ** 2, options.jobs);
   const laboratory = new Laboratory(folder, signal);
   const settings = await settingsAsked(laboratory, {
-    recoveries: options.recoveries ?? ["txsync"],
-    qemus: options.qemus ?? [{ source: DEFAULT_QEMU, target: DEFAULT_QEMU }],
+    recoveries: recoveriesOf(options.recovery),
+    qemus: options.pairs ?? [{ source: DEFAULT_QEMU, target: DEFAULT_QEMU }],
     guests: options.guests ?? ["integrity"],
     accels: options.accels ?? ["tcg"],
     memory_mib: options.memory,

@@ -16,7 +16,7 @@ import { runJobs, writeCampaignSuite } from "./campaign-run.ts";
 import { Laboratory } from "./laboratory.ts";
 import { markLatest } from "./latest.ts";
 import { matrixText, type Placed } from "./matrix-text.ts";
-import { jsonLine, type RunOptions, settingsOf } from "./run.ts";
+import { jsonLine, type RunOptions, recoveriesOf, settingsOf } from "./run.ts";
 import { stamp } from "./stamp.ts";
 
 export interface MatrixOptions extends CampaignOptions {
@@ -30,7 +30,7 @@ export function addMatrixOptions(command: Command): Command {
   return command
     .option(
       "--matrix",
-      "every fault at every step at which it can happen; see --qemus, --guests, --recoveries, --accels",
+      "every fault at every step at which it can happen; on each of --pairs, --guests, --accels, and under --recovery",
     )
     .option(
       "--matrix-slice <n>",
@@ -132,8 +132,8 @@ async function matrixJobs(
 ): Promise<readonly Job[]> {
   const guest = options.guest ?? "integrity";
   const settings = await settingsAsked(laboratory, {
-    recoveries: options.recoveries ?? [options.recovery],
-    qemus: options.qemus ?? [
+    recoveries: recoveriesOf(options.recovery),
+    qemus: options.pairs ?? [
       { source: options.sourceQemu ?? options.qemu, target: options.targetQemu ?? options.qemu },
     ],
     guests: options.guests ?? [guest],

@@ -2,10 +2,11 @@ import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run
 import type { Verdict } from "../base/timeline.ts";
 import type { Judged } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
-import { configurationOf } from "./configure.ts";
-import type { Expected } from "./expectation.ts";
+import { configurationOf, managerOf } from "./configure.ts";
+import { type Expected, limitsUnder } from "./expectation.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
 import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
+import type { Scenario } from "./scenario.ts";
 import { triggerText } from "./trigger.ts";
 
 /** How a run came out. */
@@ -27,6 +28,8 @@ export interface Outcome {
 export function recordOf(environment: RunEnvironment, request: RunRequest, outcome: Outcome): RunRecord {
   const { scenario } = request;
   const configuration = configurationOf(request);
+  const limits = limitsUnder(scenario, request.recovery);
+  const manager = managerOf(request);
   const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, error } = outcome;
   return {
     version: RUN_RECORD_VERSION,
@@ -36,6 +39,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     title: scenario.title,
     group: scenario.group,
     recovery: request.recovery,
+    ...(manager === undefined ? {} : { manager }),
     accel: request.accel,
     accel_why: request.accel_why,
     guest: request.guest,
@@ -48,7 +52,8 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     ...request.work,
     patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
     ...(tries === undefined ? {} : { tries }),
-    faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
+    faults: faultsRecorded(scenario),
+    ...(limits.length === 0 ? {} : { limits }),
     expected: expected.verdict,
     ...whyExpected(expected, judged.verdict),
     ...(scenario.cell === undefined ? {} : { cell: scenario.cell }),
@@ -71,6 +76,18 @@ function whyExpected({ why, too = [] }: Expected, found: Verdict): Pick<RunRecor
     ...(said === undefined ? {} : { expected_why: said }),
     ...(too.length === 0 ? {} : { allowed: too.map(({ verdict }) => verdict) }),
   };
+}
+
+/** The faults of a scenario as a record has them: for people, for matrices, and to judge the run again. */
+export function faultsRecorded({ faults }: Pick<Scenario, "faults">): RunRecord["faults"] {
+  return faults.map(({ fault, at }) => ({
+    fault: fault.fault,
+    on: whereOf(fault),
+    at: triggerText(at),
+    ...(fault.fault === "qmp"
+      ? { asks: { what: `${fault.command} on ${fault.host}`, answer: fault.answer ?? "in-time" } }
+      : {}),
+  }));
 }
 
 /** Where source and target have different QEMUs, both. */
