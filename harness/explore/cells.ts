@@ -38,7 +38,7 @@ export function cellsOf(recovery: Recovery, { steps, faults }: CellFilter = {}):
 
 function cellOf(step: StepName, deed: Deed, recovery: Recovery): MatrixCell | undefined {
   const way = wayTo(step, recovery);
-  if (way === undefined || !canStrike(deed, way.before)) return undefined;
+  if (way === undefined || !canStrike(deed, way.before) || !isThere(step, deed, recovery)) return undefined;
   return { step, deed, recovery, plans: [...way.before, planOf(deed, way.at, way.before.length)] };
 }
 
@@ -57,6 +57,12 @@ export function canStrike({ fault }: Deed, before: readonly FaultPlan[]): boolea
   const on: readonly HostRole[] = "host" in fault ? [fault.host] : "link" in fault ? endsOf(fault.link) : [];
   if (on.some((role) => dead.includes(role))) return false;
   return !("process" in fault && fault.process === "qemu" && qemus.includes(fault.host));
+}
+
+/** Under txsync the source has no QEMU any more once the VM was handed off. */
+function isThere(step: StepName, { fault }: Deed, recovery: Recovery): boolean {
+  const standby = "process" in fault && fault.process === "qemu" && fault.host === "source";
+  return !(recovery === "txsync" && step === "handoff" && standby);
 }
 
 function endsOf(link: string): readonly HostRole[] {

@@ -1,5 +1,6 @@
+import type { HostRole } from "../base/timeline.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
-import { stepOf } from "../run/steps.ts";
+import { type StepName, stepOf } from "../run/steps.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { Random } from "../txsync/sim/random.ts";
 import { type CellFilter, canStrike, globOf, modelled, planOf } from "./cells.ts";
@@ -86,9 +87,32 @@ function drawPlans(random: Random, { recovery }: Setting, { steps, faults }: Cel
       random.chance(0.3) ? {} : { after_ms: random.int(1, most_ms) };
     if (before.heal !== undefined && random.chance(0.3)) return { on: "healed", index: last, ...after(2_500) };
     // During whatever the last fault set going; a repair's steps, where they are of what may come of it.
-    const repairs = known.filter((name) => ["vote", "restore", "takeover", "handoff"].includes(stepOf(name).part));
+    const repairs = known.filter((name) => mayCome(name, plans));
     if (repairs.length > 0 && random.chance(0.4)) return { on: "step", step: random.pick(repairs), since: last };
     return { on: "fault", index: last, ...after(3_000) };
+  }
+}
+
+/** Whether what was broken so far may bring a step: what cannot come is waited for in vain, and shows nothing. */
+function mayCome(step: StepName, plans: readonly FaultPlan[]): boolean {
+  const hit = (role: HostRole): boolean =>
+    plans.some(({ fault }) => {
+      if (fault.fault === "kill-host" || fault.fault === "detach-host" || fault.fault === "freeze-host")
+        return fault.host === role;
+      return fault.fault === "kill-process" && fault.process === "qemu" && fault.host === role;
+    });
+  switch (stepOf(step).part) {
+    case "restore":
+      return hit("target");
+    case "takeover":
+      return hit("source") && !hit("target");
+    case "vote":
+      // Of a step that comes to a migration's end too something is to be had whatever happened.
+      return hit("target") || hit("escrow") || step.startsWith("ownership");
+    case "handoff":
+      return !hit("target");
+    default:
+      return false;
   }
 }
 
