@@ -101,6 +101,11 @@ function mayCome(step: StepName, plans: readonly FaultPlan[]): boolean {
         return fault.host === role;
       return fault.fault === "kill-process" && fault.process === "qemu" && fault.host === role;
     });
+  // Whoever was succeeded learns of it when it is heard again.
+  if (step === "generation-closed")
+    return (
+      plans.some(({ fault, heal }) => "host" in fault && fault.host === "target" && heal !== undefined) && hit("target")
+    );
   switch (stepOf(step).part) {
     case "restore":
       return hit("target");
