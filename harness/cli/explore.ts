@@ -1,6 +1,6 @@
 import { createHash, randomBytes, randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
@@ -103,7 +103,8 @@ async function explore(options: ExploreOptions, signal: AbortSignal): Promise<vo
       ...(shard === undefined ? {} : { shard: { index: shard.index, of: shard.of } }),
       jobs: [],
     });
-  await markLatest(folder);
+  // A folder of one's own stands where nobody looks for the latest run.
+  if (dirname(resolve(folder)) === resolve(RUNS_FOLDER)) await markLatest(folder);
   say(
     `seeds from ${first} on; runs go to ${folder}; after an interruption: the same command with --resume ${quoteWord(folder)}`,
   );

@@ -1,5 +1,5 @@
 import { createHash, randomBytes, randomInt } from "node:crypto";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../base/errors.ts";
 import { quoteWord } from "../base/words.ts";
@@ -103,7 +103,8 @@ export async function runMatrix(
       ...(shard === undefined ? {} : { shard: { index: shard.index, of: shard.of } }),
       jobs: jobs.map(({ key }) => key),
     });
-  await markLatest(folder);
+  // A folder of one's own stands where nobody looks for the latest run.
+  if (dirname(resolve(folder)) === resolve(RUNS_FOLDER)) await markLatest(folder);
   say(`runs go to ${folder}; after an interruption: the same command with --resume ${quoteWord(folder)}`);
   await runJobs(
     laboratory,
