@@ -41,10 +41,18 @@ export interface VersionRange {
   readonly before?: QemuSince;
 }
 
+/** A verdict that is as expected too. */
+export interface AllowedToo {
+  readonly under: Recovery;
+  readonly verdict: Verdict;
+  /** One sentence: how it may come to it. */
+  readonly why: string;
+}
+
 export interface Expected {
   readonly verdict: Verdict;
-  /** What is as expected too. */
-  readonly or?: readonly Verdict[];
+  /** What is as expected besides. */
+  readonly too?: readonly AllowedToo[];
   /** Why it is another one than the scenario's with this version. */
   readonly why?: string;
 }
@@ -72,15 +80,17 @@ export function expectedOf(scenario: Scenario, circumstances: Circumstances): Ex
       isBetween(target_version, on.target_from, on.target_before),
   );
   if (found !== undefined) {
-    const { verdict, or, why } = found;
-    return { verdict, ...(or === undefined ? {} : { or }), why };
+    const { verdict, or = [], why } = found;
+    const too = or.map((other): AllowedToo => ({ under: recovery, verdict: other, why }));
+    return { verdict, ...(too.length === 0 ? {} : { too }), why };
   }
-  return { verdict: scenario.expect[recovery] ?? "unknown" };
+  const too = (scenario.allow ?? []).filter(({ under }) => under === recovery);
+  return { verdict: scenario.expect[recovery] ?? "unknown", ...(too.length === 0 ? {} : { too }) };
 }
 
-/** Whether a verdict is one of those that were expected. */
-export function isExpected({ verdict, or = [] }: Expected, found: Verdict): boolean {
-  return found === verdict || or.includes(found);
+/** Whether a verdict is one of those that ought to come out. */
+export function isExpected({ verdict, too = [] }: Expected, found: Verdict): boolean {
+  return found === verdict || too.some((other) => other.verdict === found);
 }
 
 /** Why a scenario says nothing with these QEMUs; undefined where it does, and where the version is not known. */

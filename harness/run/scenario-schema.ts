@@ -11,12 +11,13 @@ import { STEP_NAMES, stepOf } from "./steps.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-export const LINK_NAMES = [
+/** The links between hosts, and with them that of libvirt, which is there where libvirt drives. */
+export const HOST_LINK_NAMES = [
   "source-target",
   "source-escrow",
   "target-escrow",
-  "libvirt",
 ] as const satisfies readonly LinkName[];
+export const LINK_NAMES = [...HOST_LINK_NAMES, "libvirt"] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);
@@ -130,6 +131,8 @@ const scenarioSchema = z
           ),
       ),
     ),
+    allow: z.exactOptional(z.array(z.strictObject({ under: recovery, verdict, why: z.string().min(1) }))),
+    cell: z.exactOptional(z.strictObject({ fault: z.string(), step: z.string(), order: z.int().nonnegative() })),
     limits: z.exactOptional(
       z.array(
         z.strictObject({

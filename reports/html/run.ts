@@ -84,7 +84,7 @@ async function viewOf(run: ReadRun): Promise<object> {
 
 function expectationOf(record: RunRecord, partial: boolean): { tone: string; symbol: string; text: string } {
   const because = record.expected_why === undefined ? "" : ` That is so here because: ${record.expected_why}.`;
-  const or = record.expected_or ?? [];
+  const or = record.allowed ?? [];
   const now = or.length === 0 ? "" : ` (${expectedText(record)}: it is a race)`;
   if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected${now}.${because}` };
   if (partial) return { tone: "warn", symbol: "?", text: "What was expected is not known." };
