@@ -34,14 +34,15 @@ const ONLY: Readonly<Record<string, readonly string[]>> = {
 
 /** Inside txsync, from top to bottom, and what each room imports of the others. */
 const TXSYNC: Readonly<Record<string, readonly string[]>> = {
-  agent: ["data", "relay", "restore", "transaction", "log", "pages", "wire", "dirty", "core"],
-  data: ["relay", "log", "pages", "wire", "dirty", "core"],
+  agent: ["disk", "data", "relay", "restore", "transaction", "log", "pages", "wire", "dirty", "core"],
+  data: ["disk", "relay", "log", "pages", "wire", "dirty", "core"],
   relay: ["pages", "dirty"],
   restore: ["dirty"],
   transaction: ["dirty", "core"],
   pages: ["dirty", "core"],
   log: ["core"],
   wire: ["core"],
+  disk: [],
   dirty: [],
   sim: ["core"],
   core: [],
