@@ -1,6 +1,7 @@
 import { afterwards } from "./afterwards.ts";
 import { agreement } from "./agreement.ts";
 import type { Check } from "./check.ts";
+import { diskHistory } from "./disk-history.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
 import { memoryModel } from "./memory-model.ts";
@@ -24,6 +25,7 @@ export const CHECKS: readonly Check[] = [
   singleInstance,
   memoryModel,
   guestSelfCheck,
+  diskHistory,
   ledger,
   neverBack,
   output,

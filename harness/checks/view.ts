@@ -3,6 +3,7 @@ import type { HostRole } from "../base/timeline.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import type { AfterwardsFindings } from "./afterwards.ts";
+import type { DiskFindings } from "./disk-history.ts";
 import type { GuestAbility } from "./evidence.ts";
 import type { GuestFindings } from "./guest-self-check.ts";
 import type { LedgerFindings } from "./ledger.ts";
@@ -20,6 +21,8 @@ export interface GuestView {
   steps(vm: StartedVm): Promise<number | undefined>;
   /** The harness's own look at the guest's memory; the VM is stopped while it looks. */
   memory(vm: StartedVm): Promise<MemoryFindings | undefined>;
+  /** Stops its work on the disks, for good: how many records each has; undefined where it has no disks. */
+  disks(vm: StartedVm): Promise<readonly number[] | undefined>;
   selfCheck(vm: StartedVm): Promise<GuestFindings | undefined>;
   /** What the ledger holds at the end; call it after `memory`, which finds it. */
   ledger(): Promise<LedgerFindings | undefined>;
@@ -34,6 +37,8 @@ export interface View {
   readonly vms: ReadonlyMap<HostRole, StartedVm>;
   /** The VM that is looked at: what a client would meet. Undefined where there is none. */
   readonly vm: StartedVm | undefined;
+  /** The VM's disks as their host has them, once the guest has let go of them. */
+  readonly storage?: (told: readonly number[]) => Promise<DiskFindings>;
   /** What has come out of the VM so far; absent where nobody stands at an edge. */
   readonly edge?: () => OutputFindings;
   /** Does with the VM what the scenario asks for. */

@@ -11,7 +11,7 @@ import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
-import { checkConfiguration } from "../run/configure.ts";
+import { checkConfiguration, configurationOf } from "../run/configure.ts";
 import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
@@ -326,7 +326,11 @@ export async function runScenarios(
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const environment = {
-    ...(await prepareRuns(source, signal, { target_qemu: target, commandOf })),
+    ...(await prepareRuns(source, signal, {
+      target_qemu: target,
+      storage: scenarios.some((scenario) => configurationOf({ scenario, configuration }).disks !== undefined),
+      commandOf,
+    })),
     runs_folder: folder,
   };
   await markLatest(folder);

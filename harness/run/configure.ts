@@ -71,7 +71,9 @@ export function checkConfiguration(
 ): void {
   const { recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram } = configuration;
+  const { capabilities = {}, parameters = {}, machine, ram, disks } = configuration;
+  if (disks !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
   for (const name of Object.keys(capabilities)) {
     const why = CAPABILITIES_OF_OPTIONS[name];
     if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
@@ -91,7 +93,7 @@ export function checkConfiguration(
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
 function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", disks } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
@@ -101,6 +103,7 @@ function checkUnderTxsync(configuration: Configuration, switchover: Switchover, 
       refuse(name, "its agents read and write QEMU's stream, and theirs is not compressed");
     refuse(name, "its agents choose QEMU's capabilities and parameters by themselves");
   }
+  if (disks !== undefined) refuse("--disk", "its agents do not carry disks yet");
   if (tls !== undefined) refuse("TLS", "its agents read QEMU's stream, and authenticate their own connections");
   if (transport !== "tcp")
     refuse(`--transport ${transport}`, "its agents carry the stream over connections of their own");

@@ -77,7 +77,7 @@ export async function gatherEvidence(
 }
 
 function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm | undefined): View {
-  const { guest, vms, request, fleet, looking } = context;
+  const { guest, vms, request, fleet, disks, looking } = context;
   const { accel } = request;
   return {
     guest,
@@ -85,6 +85,7 @@ function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm 
     fleet,
     vms,
     vm,
+    ...(disks === undefined ? {} : { storage: (told: readonly number[]) => disks.look(told) }),
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),
     migrateAgain: (owner) =>

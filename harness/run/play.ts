@@ -1,7 +1,10 @@
+import type { DiskKind } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
-import { startFleet } from "../fleet/fleet.ts";
+import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import { configurationOf } from "./configure.ts";
+import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
@@ -16,6 +19,11 @@ import { ProgressSampler } from "./sampler.ts";
 import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
 import { UsageSampler } from "./usage.ts";
+
+function storageOf({ storage_image }: RunEnvironment, kinds: readonly DiskKind[]): NonNullable<FleetSpec["storage"]> {
+  if (storage_image === undefined) throw new Error("the image of the storage host was not made");
+  return { image: storage_image, shm_bytes: storageShmBytes(kinds) };
+}
 
 /** One run while it goes on: from nothing to evidence. */
 export class Play {
@@ -48,12 +56,14 @@ export class Play {
   async run(): Promise<EvidenceDraft> {
     const [environment, request] = [this.#environment, this.#request];
     const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
+    const { disks: kinds = [] } = configurationOf(request);
     const guest = makeGuest(request.guest, {
       seed: request.seed,
       memory_bytes: request.memory_bytes,
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
+      disks: kinds,
       looking,
     });
     await using stack = new AsyncDisposableStack();
@@ -64,6 +74,7 @@ export class Play {
       host_image: environment.host_image,
       host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
+      ...(kinds.length === 0 ? {} : { storage: storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       kept: request.keep,
@@ -89,12 +100,16 @@ export class Play {
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
     const timeline = this.#timeline;
+    const disks = await StoredDisks.make(fleet, kinds, request.seed, (host, line) =>
+      timeline.emit(host, { kind: "run.note", text: line }),
+    );
     try {
       return await this.#carry({
         environment,
         request,
         folder: this.#folder,
         fleet,
+        ...(disks === undefined ? {} : { disks }),
         guest,
         timeline,
         looking,

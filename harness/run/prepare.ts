@@ -6,7 +6,7 @@ import { UserError } from "../base/errors.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
-import { ensureImages, imageState } from "../fleet/images.ts";
+import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
 import type { RunEnvironment } from "./request.ts";
@@ -54,16 +54,22 @@ export async function prepareImages(qemu: string): Promise<Prepared> {
 
 /**
  * Everything that runs of one command share.
- * @param options `target_qemu`: of target and escrow, where it is another one; `commandOf`: the grammar of who asks
+ * @param options `target_qemu`: of target and escrow, where it is another one; `storage`: some run has disks;
+ *   `commandOf`: the grammar of who asks
  */
 export async function prepareRuns(
   qemu: string,
   signal: AbortSignal,
-  options: { readonly target_qemu?: string; readonly commandOf?: RunEnvironment["commandOf"] } = {},
+  options: {
+    readonly target_qemu?: string;
+    readonly storage?: boolean;
+    readonly commandOf?: RunEnvironment["commandOf"];
+  } = {},
 ): Promise<RunEnvironment> {
-  const { target_qemu = qemu, commandOf = () => "(no command: a program asked for it)" } = options;
+  const { target_qemu = qemu, storage = false, commandOf = () => "(no command: a program asked for it)" } = options;
   const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu);
   const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu);
+  const storage_image = storage ? await ensureStorageImage(docker, { say, signal }) : undefined;
   const userfaultfd = await probeUserfaultfd(docker, host_image);
   if (!userfaultfd.ok) {
     throw new UserError(
@@ -75,6 +81,7 @@ export async function prepareRuns(
     docker,
     host_image,
     toxiproxy_image,
+    ...(storage_image === undefined ? {} : { storage_image }),
     qemu,
     qemu_version,
     qemu_binary: "qemu-system-x86_64",
@@ -89,6 +96,7 @@ export async function prepareRuns(
       host_image,
       ...(target === undefined ? {} : { target_host_image: target.host_image }),
       toxiproxy_image,
+      ...(storage_image === undefined ? {} : { storage_image }),
     },
     runs_folder: RUNS_FOLDER,
     commandOf,

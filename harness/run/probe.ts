@@ -27,6 +27,7 @@ const NOT_PROBED: readonly string[] = [
   "bandwidth_bytes_per_s",
   "switchover",
   "transport",
+  "disks",
 ];
 
 /**
@@ -60,7 +61,8 @@ interface Probe {
 }
 
 function probeOf(environment: RunEnvironment, request: RunRequest, side: "source" | "target"): Probe {
-  const configuration = configurationOf(request);
+  // Disks are exported by a host that is not there yet.
+  const { disks: _, ...configuration } = configurationOf(request);
   const guest = makeGuest(request.guest, {
     seed: request.seed,
     memory_bytes: request.memory_bytes,
@@ -70,7 +72,10 @@ function probeOf(environment: RunEnvironment, request: RunRequest, side: "source
     looking: LOOKING,
   });
   const argv = qemuArgv({
-    ...machineSpecOf("ferryman-probe", vmMachineOf({ environment, request, guest }, side)),
+    ...machineSpecOf(
+      "ferryman-probe",
+      vmMachineOf({ environment, request: { ...request, configuration }, guest }, side),
+    ),
     ram_path: RAM_PATH,
     qmp: [],
     serials: ["com1", "com2"].map((id) => ({ id, endpoint: null })),

@@ -17,7 +17,7 @@ export interface Backend {
 }
 
 /** What is zeroed, or carried from one place to another, goes in pieces of this size, bytes. */
-export const PIECE_BYTES = 256 * 1024;
+export const PIECE_BYTES = 128 * 1024;
 
 /** Whether all bytes are zero. */
 export function isZero(bytes: Buffer): boolean {

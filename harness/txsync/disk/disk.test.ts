@@ -5,7 +5,7 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Disk } from "./disk.ts";
-import type { DiskChange } from "./overlay.ts";
+import { type DiskChange, Overlay } from "./overlay.ts";
 import { MemoryBackend } from "./testing/memory-backend.ts";
 import { temporaryFolder } from "./testing/serving.ts";
 
@@ -90,8 +90,11 @@ describe("a disk whose writes wait for their transaction", () => {
             case "mark": {
               if (disk.mode === "through") break;
               const n = ++model.last;
+              await disk.flush();
               disk.mark(n);
-              model.marks.push({ n, content: Buffer.from(model.now), changes: [...disk.changes(n - 1, n)] });
+              const changes = Overlay.changes(host, n - 1, n).map(({ change }) => change);
+              expect(changes).toEqual([...disk.changes(n - 1, n)]);
+              model.marks.push({ n, content: Buffer.from(model.now), changes });
               break;
             }
             case "commit": {
@@ -175,6 +178,7 @@ describe("a disk whose writes wait for their transaction", () => {
     disk.hurry(true);
     await second;
     disk.hurry(false);
+    await disk.flush();
     disk.mark(1);
     const fourth = disk.write(300, Buffer.alloc(1, 4)).then(() => seen.push("fourth"));
     expect(seen).toEqual(["second"]);
@@ -195,6 +199,40 @@ describe("a disk whose writes wait for their transaction", () => {
     expect([disk.flushes, image.flushes]).toEqual([2, 2]);
   });
 
+  it("makes no transaction of writes whose flush has not come", async () => {
+    await using folder = await temporaryFolder();
+    const image = new MemoryBackend(SIZE);
+    const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 1 << 20 });
+    disk.mark(1);
+    await disk.write(0, Buffer.from([1]));
+    expect(() => disk.mark(2)).toThrow("flush");
+    await disk.flush();
+    disk.mark(2);
+  });
+
+  it("takes what belonged to a transaction that came to nothing into the one that is taken in its place", async () => {
+    await using folder = await temporaryFolder();
+    const image = new MemoryBackend(SIZE);
+    const options = { image, folder: join(folder.path, "disk"), mode: "kept" as const, overlay_bytes_max: 1 << 20 };
+    const disk = new Disk(options);
+    for (const n of [4, 5, 6]) {
+      await disk.write(n, Buffer.from([n]));
+      await disk.flush();
+      disk.mark(n);
+    }
+    await disk.write(7, Buffer.from([7]));
+    await disk.flush();
+    disk.mark(5);
+    expect(Overlay.changes(options.folder, 4, 5).map(({ n, change }) => [n, change.offset])).toEqual([
+      [5, 5],
+      [5, 6],
+      [5, 7],
+    ]);
+    const again = new Disk(options);
+    await again.commit(5);
+    expect([...image.bytes.subarray(4, 8)]).toEqual([4, 5, 6, 7]);
+  });
+
   it("keeps the order of writes that are on their way to the image and those that are kept after them", async () => {
     await using folder = await temporaryFolder();
     const image = new MemoryBackend(SIZE);
@@ -208,6 +246,7 @@ describe("a disk whose writes wait for their transaction", () => {
     await Promise.all([first, keeping, second]);
     expect(image.bytes[0]).toBe(1);
     expect((await disk.read(0, 1))[0]).toBe(2);
+    await disk.flush();
     disk.mark(1);
     await disk.commit(1);
     expect(image.bytes[0]).toBe(2);

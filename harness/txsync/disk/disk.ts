@@ -33,6 +33,8 @@ export class Disk implements Backend {
   #applying: Promise<unknown> = Promise.resolve();
   #applied = 0;
   #flushes = 0;
+  /** Something was written since the last flush. */
+  #unflushed = false;
 
   constructor({ image, folder, mode = "through", overlay_bytes_max }: DiskOptions) {
     this.#image = image;
@@ -49,7 +51,7 @@ export class Disk implements Backend {
     return this.#mode;
   }
 
-  /** Flushes that were answered well. `stop` sends one to each disk: without it the transaction is void. */
+  /** Flushes that were answered well. */
   get flushes(): number {
     return this.#flushes;
   }
@@ -96,6 +98,8 @@ export class Disk implements Backend {
 
   async flush(signal?: AbortSignal): Promise<void> {
     await this.#settled(signal);
+    // What is written while it is under way is not in it.
+    this.#unflushed = false;
     if (this.#mode === "through") await this.#directly(this.#image.flush(signal));
     this.#flushes++;
   }
@@ -131,8 +135,13 @@ export class Disk implements Backend {
     if (on) this.#makeRoom();
   }
 
-  /** What was written since the last mark belongs to transaction n. The VM has to stand still. */
+  /**
+   * What was written since the last mark belongs to transaction n. The VM has to stand still.
+   * @throws Error where the last thing that came is no flush: `stop` sends one where anything was written, and tells nobody
+   *   that it failed; such a transaction is void
+   */
   mark(n: number): void {
+    if (this.#unflushed) throw new Error("the flush that belongs to a stop has not come");
     this.#overlay.mark(n);
   }
 
@@ -156,6 +165,7 @@ export class Disk implements Backend {
    * A commit that is under way is of no later one than n.
    */
   rollBack(n: number): void {
+    this.#unflushed = false;
     this.#overlay.rollBack(n);
     this.#makeRoom();
   }
@@ -209,6 +219,7 @@ export class Disk implements Backend {
   async #toChange(signal: AbortSignal | undefined, keep: () => void, put: () => Promise<void>): Promise<void> {
     for (;;) {
       await this.#settled(signal);
+      this.#unflushed = true;
       if (this.#mode === "through") return await this.#directly(put());
       if (this.#hurried || this.#overlay.bytes < this.#overlay_bytes_max) return keep();
       await unlessAborted(new Promise<void>((resolve) => this.#room.push(resolve)), signal);

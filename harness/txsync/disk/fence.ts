@@ -47,6 +47,11 @@ export class Fence {
     return admission;
   }
 
+  /** Somebody who changes nothing: nobody is closed out by it, nor it by anybody. */
+  reader(): Admission {
+    return new Admission(NO_STAMP, () => undefined);
+  }
+
   /** From now on whoever is below this stamp may do nothing; resolves when nothing of theirs is in hand any more. */
   async closeOut(below: Stamp): Promise<void> {
     if (compareStamps(below, this.#lowest) > 0) this.#lowest = below;

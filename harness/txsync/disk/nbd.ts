@@ -30,7 +30,7 @@ export const OUR_EXPORT_FLAGS = Object.values(EXPORT_FLAGS).reduce((all, flag) =
 export const COMMAND = { read: 0, write: 1, disconnect: 2, flush: 3, trim: 4, write_zeroes: 6 } as const;
 export const COMMAND_FLAGS = { fua: 1, no_hole: 2 } as const;
 
-export const ERROR = { io: 5, invalid: 22, no_space: 28, shutdown: 108 } as const;
+export const ERROR = { not_permitted: 1, io: 5, invalid: 22, no_space: 28, shutdown: 108 } as const;
 
 /** The most that one request reads or writes; told to the client, which splits what is longer (NBD_INFO_BLOCK_SIZE). */
 export const REQUEST_BYTES_MAX = 1024 * 1024;

@@ -32,12 +32,8 @@ export class Overlay {
   constructor(folder: string) {
     this.#folder = folder;
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const left = readdirSync(folder).flatMap((file) => {
-      const [, number, state] = NAME.exec(file) ?? [];
-      return number === undefined || state === undefined ? [] : [{ file, number: Number(number), state }];
-    });
-    for (const { file, number, state } of left.sort((a, b) => a.number - b.number)) {
-      const segment = Segment.read(join(folder, file));
+    for (const { file, number, state } of segmentsIn(folder)) {
+      const segment = Segment.resume(join(folder, file));
       if (state === "open") this.#open = segment;
       else this.#marked.push({ mark: Number(state), segment });
       this.#next = number + 1;
@@ -81,15 +77,17 @@ export class Overlay {
     return missing;
   }
 
-  /** What was written since the last mark belongs to transaction n. @throws Error when the mark goes back */
+  /**
+   * What was written since the last mark belongs to transaction n. What belongs to a higher one does too: that one came to
+   * nothing, and n is taken in its place.
+   */
   mark(n: number): void {
-    if (n <= this.last_mark) throw new Error(`mark ${n} of a disk comes after ${this.last_mark}`);
-    const segment = this.#open;
-    if (segment === undefined) return;
-    // One name for one file: after a crash it is either open or marked.
-    segment.rename(segment.path.replace(/open$/, String(n)));
+    // One name for one file: after a crash it has the one mark or the other. In their order, so that marks never fall.
+    const later = this.#marked.filter(({ mark }) => mark > n).map(({ segment }) => segment);
+    if (this.#open !== undefined) later.push(this.#open);
+    for (const segment of later) segment.rename(segment.path.replace(/[^.]*$/, String(n)));
     this.#open = undefined;
-    this.#marked.push({ mark: n, segment });
+    this.#marked = [...this.#marked.filter(({ mark }) => mark <= n), ...later.map((segment) => ({ mark: n, segment }))];
   }
 
   /** The first transaction up to n whose writes are here. */
@@ -100,24 +98,30 @@ export class Overlay {
 
   /** The writes of the transactions behind `after` up to `upto`, each byte once, as it was last; in bounded pieces. */
   *changes(after: number, upto: number): Generator<DiskChange> {
-    const segments = this.#marked.filter(({ mark }) => mark > after && mark <= upto).map(({ segment }) => segment);
-    const merged = new Extents<{ readonly segment: Segment; readonly place: number }>(({ segment, place }, by) => ({
-      segment,
-      place: segment.isZero(place) ? place : place + by,
-    }));
-    for (const segment of segments)
-      for (const { offset, length, place } of segment) merged.put(offset, length, { segment, place });
-    for (const { offset, length, place } of merged) {
-      if (place.segment.isZero(place.place)) {
-        yield { offset, length };
-        continue;
+    yield* changesIn(this.#marked.filter(({ mark }) => mark > after && mark <= upto).map(({ segment }) => segment));
+  }
+
+  /**
+   * The same for whoever looks from outside, and all at once. A segment that is dropped meanwhile is in the image.
+   * @returns by transaction, in their order
+   */
+  static changes(folder: string, after: number, upto: number): { readonly n: number; readonly change: DiskChange }[] {
+    return segmentsIn(folder).flatMap(({ file, state }) => {
+      const n = Number(state);
+      if (state === "open" || n <= after || n > upto) return [];
+      let segment: Segment;
+      try {
+        segment = Segment.look(join(folder, file));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+        throw error;
       }
-      for (let done = 0; done < length; done += PIECE_BYTES) {
-        const bytes = Buffer.allocUnsafe(Math.min(PIECE_BYTES, length - done));
-        place.segment.readInto(place.place + done, bytes, 0, bytes.length);
-        yield { offset: offset + done, length: bytes.length, bytes };
+      try {
+        return [...changesIn([segment])].map((change) => ({ n, change }));
+      } finally {
+        segment.close();
       }
-    }
+    });
   }
 
   /** The writes up to n are in the image, and kept there. */
@@ -155,4 +159,34 @@ export class Overlay {
     rmSync(segment.path, { force: true });
     segment.close();
   }
+}
+
+/** What these have, each byte once, as it was last; in bounded pieces. */
+export function* changesIn(segments: readonly Segment[]): Generator<DiskChange> {
+  const merged = new Extents<{ readonly segment: Segment; readonly place: number }>(({ segment, place }, by) => ({
+    segment,
+    place: segment.isZero(place) ? place : place + by,
+  }));
+  for (const segment of segments)
+    for (const { offset, length, place } of segment) merged.put(offset, length, { segment, place });
+  for (const { offset, length, place } of merged) {
+    if (place.segment.isZero(place.place)) {
+      yield { offset, length };
+      continue;
+    }
+    for (let done = 0; done < length; done += PIECE_BYTES) {
+      const bytes = Buffer.allocUnsafe(Math.min(PIECE_BYTES, length - done));
+      place.segment.readInto(place.place + done, bytes, 0, bytes.length);
+      yield { offset: offset + done, length: bytes.length, bytes };
+    }
+  }
+}
+
+function segmentsIn(folder: string): { readonly file: string; readonly number: number; readonly state: string }[] {
+  return readdirSync(folder)
+    .flatMap((file) => {
+      const [, number, state] = NAME.exec(file) ?? [];
+      return number === undefined || state === undefined ? [] : [{ file, number: Number(number), state }];
+    })
+    .sort((a, b) => a.number - b.number);
 }

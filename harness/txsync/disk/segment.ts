@@ -30,9 +30,20 @@ export class Segment {
     return new Segment(path, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
   }
 
-  /** A segment that an agent left. What it had not finished writing was not acknowledged, and is cut off. */
-  static read(path: string): Segment {
-    const segment = new Segment(path, openSync(path, constants.O_RDWR));
+  /** A segment that was left by whoever was killed. What it had not finished writing was not acknowledged, and is cut off. */
+  static resume(path: string): Segment {
+    const segment = Segment.#read(path, constants.O_RDWR);
+    ftruncateSync(segment.#fd, segment.#bytes);
+    return segment;
+  }
+
+  /** A segment that nobody writes to any more, or not to what is there already. */
+  static look(path: string): Segment {
+    return Segment.#read(path, constants.O_RDONLY);
+  }
+
+  static #read(path: string, flags: number): Segment {
+    const segment = new Segment(path, openSync(path, flags));
     const head = Buffer.alloc(HEAD_BYTES);
     for (;;) {
       if (readSync(segment.#fd, head, 0, HEAD_BYTES, segment.#bytes) < HEAD_BYTES) break;
@@ -48,7 +59,6 @@ export class Segment {
         segment.#bytes = behind;
       }
     }
-    ftruncateSync(segment.#fd, segment.#bytes);
     return segment;
   }
 

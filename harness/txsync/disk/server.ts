@@ -24,13 +24,15 @@ import {
   REQUEST_BYTES_MAX,
   type Request,
 } from "./nbd.ts";
-import { readStamp } from "./stamp.ts";
+import { NO_STAMP, readStamp } from "./stamp.ts";
 import { Taker } from "./taker.ts";
 
 /** A disk as it is served. */
 export interface ServedDisk {
   readonly backend: Backend;
   readonly fence: Fence;
+  /** Who shows no stamp may read, whoever else there is, and closes nobody out. */
+  readonly read_only_without_stamp?: boolean;
 }
 
 export interface NbdServerOptions {
@@ -69,6 +71,7 @@ class Connection {
   #held_bytes = 0;
   #zeroes = true;
   #admission: Admission | undefined;
+  #reads_only = false;
 
   constructor(socket: Socket, { disks, onTrouble }: NbdServerOptions) {
     this.#socket = socket;
@@ -151,8 +154,9 @@ class Connection {
     const { name, stamp } = readStamp(full_name);
     const disk = this.#disks.get(name);
     if (disk === undefined) return undefined;
+    this.#reads_only = disk.read_only_without_stamp === true && stamp === NO_STAMP;
     try {
-      this.#admission = await disk.fence.admit(stamp);
+      this.#admission = this.#reads_only ? disk.fence.reader() : await disk.fence.admit(stamp);
     } catch (error) {
       this.#onTrouble(`NBD export ${full_name}: ${messageOf(error)}`);
       return undefined;
@@ -205,7 +209,7 @@ class Connection {
   async #answer(backend: Backend, request: Request, payload: Buffer): Promise<void> {
     const admission = this.#admission as Admission;
     try {
-      const error = wrongIn(request, backend.size_bytes);
+      const error = this.#reads_only && changes(request) ? ERROR.not_permitted : wrongIn(request, backend.size_bytes);
       const data =
         error === undefined
           ? await admission.run((signal) => perform(backend, request, payload, signal))
@@ -229,6 +233,10 @@ function nameIn(data: Buffer): string | undefined {
   if (length > NAME_BYTES_MAX || data.length < 6 + length) return undefined;
   const infos = data.readUInt16BE(4 + length);
   return data.length === 6 + length + 2 * infos ? data.toString("utf8", 4, 4 + length) : undefined;
+}
+
+function changes({ command }: Request): boolean {
+  return command === COMMAND.write || command === COMMAND.trim || command === COMMAND.write_zeroes;
 }
 
 /** The error number for what is not done, or undefined. */
