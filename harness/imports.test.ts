@@ -34,11 +34,12 @@ const ONLY: Readonly<Record<string, readonly string[]>> = {
 
 /** Inside txsync, from top to bottom, and what each room imports of the others. */
 const TXSYNC: Readonly<Record<string, readonly string[]>> = {
-  agent: ["disk", "data", "relay", "restore", "transaction", "log", "pages", "wire", "dirty", "core"],
-  data: ["disk", "relay", "log", "pages", "wire", "dirty", "core"],
+  agent: ["data", "relay", "restore", "transaction", "device", "disk", "log", "pages", "wire", "dirty", "core"],
+  data: ["relay", "log", "pages", "wire", "dirty", "core"],
   relay: ["pages", "dirty"],
   restore: ["dirty"],
   transaction: ["dirty", "core"],
+  device: ["disk", "log", "core"],
   pages: ["dirty", "core"],
   log: ["core"],
   wire: ["core"],

@@ -30,6 +30,8 @@ export interface GuestSettings {
   readonly work?: GuestWork;
   /** What the guest does with each of its disks. */
   readonly disks?: readonly DiskKind[];
+  /** Default 1; the Linux guest has a memory worker for each. */
+  readonly vcpus?: number;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }
