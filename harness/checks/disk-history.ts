@@ -21,7 +21,11 @@ const diskSchema = z.object({
   /** Of a file system: what its checker said, where it was not content. */
   fsck: z.string().optional(),
 });
-const disksSchema = z.object({ disks: z.array(diskSchema).readonly() });
+const disksSchema = z.object({
+  disks: z.array(diskSchema).readonly(),
+  /** That the guest had counted when it let go of them: before it writes a record it reads those before it. */
+  errors: count,
+});
 export type DiskFindings = Readonly<z.infer<typeof disksSchema>>;
 
 /** What lies on the disks once the guest has let go of them, read where they are stored. */
@@ -43,7 +47,7 @@ export const diskHistory: Check = {
   needs: [onDisks],
   applies: ({ evidence }) => !evidence.held_still && evidence.guest.can.includes("disks"),
   judge: ({ evidence }) =>
-    judged(onDisks.of(evidence), ({ disks }) => {
+    judged(onDisks.of(evidence), ({ disks, errors }) => {
       for (const [number, { kind, wrong, first, fsck }] of disks.entries()) {
         const disk = `disk ${number} (${kind})`;
         if (wrong > 0) {
@@ -56,6 +60,7 @@ export const diskHistory: Check = {
         }
         if (fsck !== undefined) return { verdict: false, summary: `${disk}: the file system is not clean: ${fsck}` };
       }
+      if (errors > 0) return { verdict: false, summary: `the guest itself counted ${errors} errors` };
       if (disks.some(({ told }) => told === 0)) return { verdict: "unknown", summary: "a disk was never written to" };
       const told = disks.map(({ kind, told: records }) => `${records} on ${kind}`).join(", ");
       return { verdict: true, summary: `all records are as they were written last: ${told}` };

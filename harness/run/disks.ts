@@ -3,15 +3,17 @@ import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
 import type { DiskFindings } from "../checks/disk-history.ts";
+import type { DisksTold } from "../checks/view.ts";
+import { AGENT_FILES } from "../fleet/agent-files.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedHost } from "../fleet/host.ts";
 import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
+import type { RunRequest } from "./request.ts";
 
 /** In the storage host's memory: what its disk would do to a run is the machine's matter, not the run's. */
 const FOLDER = "/dev/shm/disks";
-const PID_FILE = "/run/ferryman/nbdkit.pid";
 /** A file system has a journal of 4 MiB, and eight files of the guest's. */
 const BYTES: Readonly<Record<DiskKind, number>> = { raw: 4 * 1024 ** 2, ext4: 32 * 1024 ** 2 };
 const START_MS = 15_000;
@@ -47,11 +49,19 @@ export class StoredDisks {
     this.#seed = seed;
   }
 
-  /** Makes the images and exports them. @returns undefined where the VM has no disks */
+  /** Of the exports. */
+  get names(): readonly string[] {
+    return this.#kinds.map((_, number) => `disk${number}`);
+  }
+
+  /**
+   * Makes the images and exports them: to agents by a server that tells generations of a VM apart, to a QEMU alone by one
+   * that knows nothing of them. @returns undefined where the VM has no disks
+   */
   static async make(
     fleet: StartedFleet,
     kinds: readonly DiskKind[],
-    seed: number,
+    { recovery, seed }: Pick<RunRequest, "recovery" | "seed">,
     log: (host: FleetHost, line: string) => void,
   ): Promise<StoredDisks | undefined> {
     const host = fleet.storage;
@@ -62,32 +72,31 @@ export class StoredDisks {
       return `truncate -s ${BYTES[kind]} ${image}${format}`;
     });
     await host.run([`mkdir -p ${FOLDER}`, ...made].join(" && "), START_MS);
-    const server = await host.spawn([
-      "nbdkit",
-      "-f",
-      "-P",
-      PID_FILE,
-      "-p",
-      String(PORTS.storage),
-      "file",
-      `dir=${FOLDER}`,
-    ]);
+    const port = String(PORTS.storage);
+    const server = await host.spawn(
+      recovery === "stock"
+        ? ["nbdkit", "-f", "-p", port, "file", `dir=${FOLDER}`]
+        : [AGENT_FILES.node, AGENT_FILES.program, "storage", FOLDER, port],
+    );
     server.onLine((line) => log(host.role, line));
+    // In hexadecimal, as it stands among those who listen (proc_pid_net(5)).
+    const hex = PORTS.storage.toString(16).toUpperCase().padStart(4, "0");
+    const listens = `grep -qE ':${hex} [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6`;
     await waitFor(
       { what: "the storage host to export the disks", timeout_ms: START_MS, lastLines: () => server.lastLines() },
       async () => {
-        if (server.gone) throw new Error(`nbdkit ended: ${server.lastLines().join(" | ")}`);
-        return (await host.run(`test -s ${PID_FILE} && echo up || true`)).trim() === "up" ? true : undefined;
+        if (server.gone) throw new Error(`the storage's server ended: ${server.lastLines().join(" | ")}`);
+        return (await host.run(`${listens} && echo up || true`)).trim() === "up" ? true : undefined;
       },
     );
     return new StoredDisks(host, kinds, seed);
   }
 
   /** What lies on them, against what the guest says that it has written. The guest has to have let go of them. */
-  async look(told: readonly number[]): Promise<DiskFindings> {
+  async look(told: DisksTold): Promise<DiskFindings> {
     const disks: DiskFindings["disks"][number][] = [];
     for (const [number, kind] of this.#kinds.entries()) {
-      const records = told[number] ?? 0;
+      const records = told.records[number] ?? 0;
       const { wrong, fsck } = kind === "raw" ? await this.#raw(number, records) : await this.#ext4(number, records);
       const [first] = wrong;
       disks.push({
@@ -98,7 +107,7 @@ export class StoredDisks {
         ...(fsck === undefined ? {} : { fsck }),
       });
     }
-    return { disks };
+    return { disks, errors: told.errors };
   }
 
   async #raw(number: number, told: number): Promise<Seen> {

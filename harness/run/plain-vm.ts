@@ -20,7 +20,7 @@ export function vmMachineOf(
     vcpus,
     ...(cpu === undefined ? {} : { cpu }),
     ram,
-    extra: [...diskArgs(configuration, role), ...extraArgsOf(configuration, role)],
+    extra: extraArgsOf(configuration, role),
   };
 }
 
@@ -31,8 +31,10 @@ export async function startPlainVm(
   how: { readonly incoming: boolean; readonly paused: boolean },
 ): Promise<StartedVm> {
   const { environment, fleet, guest, timeline, logs, vms } = context;
+  const machine = vmMachineOf(context, role);
   const vm = await StartedVm.start(fleet.host(role), {
-    ...vmMachineOf(context, role),
+    ...machine,
+    extra: [...diskArgs(configurationOf(context.request), role), ...machine.extra],
     ...how,
     qemu_binary: environment.qemu_binary,
     version_text: qemuOf(environment, role).qemu_version,

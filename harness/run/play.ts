@@ -1,6 +1,7 @@
 import type { DiskKind } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
+import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { configurationOf } from "./configure.ts";
@@ -19,9 +20,12 @@ import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
 import { UsageSampler } from "./usage.ts";
 
-function storageOf({ storage_image }: RunEnvironment, kinds: readonly DiskKind[]): NonNullable<FleetSpec["storage"]> {
-  if (storage_image === undefined) throw new Error("the image of the storage host was not made");
-  return { image: storage_image, shm_bytes: storageShmBytes(kinds) };
+async function storageOf(
+  { docker, signal, storage_image }: RunEnvironment,
+  kinds: readonly DiskKind[],
+): Promise<NonNullable<FleetSpec["storage"]>> {
+  const image = storage_image ?? (await ensureStorageImage(docker, { say: () => undefined, signal }));
+  return { image, shm_bytes: storageShmBytes(kinds) };
 }
 
 /** One run while it goes on: from nothing to evidence. */
@@ -71,7 +75,7 @@ export class Play {
       host_image: environment.host_image,
       host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
-      ...(kinds.length === 0 ? {} : { storage: storageOf(environment, kinds) }),
+      ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       kept: request.keep,
@@ -97,7 +101,7 @@ export class Play {
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
     const timeline = this.#timeline;
-    const disks = await StoredDisks.make(fleet, kinds, request.seed, (host, line) =>
+    const disks = await StoredDisks.make(fleet, kinds, request, (host, line) =>
       timeline.emit(host, { kind: "run.note", text: line }),
     );
     try {

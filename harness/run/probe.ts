@@ -61,8 +61,7 @@ interface Probe {
 }
 
 function probeOf(environment: RunEnvironment, request: RunRequest, side: "source" | "target"): Probe {
-  // Disks are exported by a host that is not there yet.
-  const { disks: _, ...configuration } = configurationOf(request);
+  const configuration = configurationOf(request);
   const guest = makeGuest(request.guest, {
     seed: request.seed,
     memory_bytes: request.memory_bytes,
@@ -72,10 +71,7 @@ function probeOf(environment: RunEnvironment, request: RunRequest, side: "source
     looking: LOOKING,
   });
   const argv = qemuArgv({
-    ...machineSpecOf(
-      "ferryman-probe",
-      vmMachineOf({ environment, request: { ...request, configuration }, guest }, side),
-    ),
+    ...machineSpecOf("ferryman-probe", vmMachineOf({ environment, request, guest }, side)),
     ram_path: RAM_PATH,
     qmp: [],
     serials: ["com1", "com2"].map((id) => ({ id, endpoint: null })),

@@ -2,6 +2,7 @@ import { whileMoving } from "../../base/patience.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import type { GuestAbility } from "../../checks/evidence.ts";
 import type { GuestFindings } from "../../checks/guest-self-check.ts";
+import type { DisksTold } from "../../checks/view.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
@@ -127,8 +128,8 @@ export class LinuxGuest implements GuestUnderTest {
     };
   }
 
-  async disks(vm: StartedVm): Promise<readonly number[]> {
-    return (await onControlLine(vm, (control) => control.disks({ timeout_ms: DISKS_MS }))).records;
+  async disks(vm: StartedVm): Promise<DisksTold> {
+    return await onControlLine(vm, (control) => control.disks({ timeout_ms: DISKS_MS }));
   }
 
   workload(): Workload {

@@ -196,6 +196,7 @@ export class TransactionTaker {
     try {
       await this.#free(this.#spooled);
       let mark = output.produced;
+      for (const part of parts) part.stopping?.(true);
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
@@ -246,6 +247,8 @@ export class TransactionTaker {
     } catch (error) {
       failed(messageOf(error));
       return;
+    } finally {
+      for (const part of parts) part.stopping?.(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
     if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);

@@ -5,9 +5,21 @@ import { UserError } from "../../base/errors.ts";
 import { answerSchema, type DaemonStatus, type DaemonWords, WORDS_SOCKET } from "./daemon-words.ts";
 import { dial } from "./dial.ts";
 
+const THERE_MS = 1_000;
+
 interface Asked {
   readonly resolve: (status: DaemonStatus) => void;
   readonly reject: (error: Error) => void;
+}
+
+/** Whether a daemon serves the disks of this folder. */
+export async function daemonIsThere(folder: string): Promise<boolean> {
+  try {
+    (await dial({ path: join(folder, WORDS_SOCKET) }, THERE_MS)).destroy();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** The agent's end of the words that it has with the daemon of its host's disks. */

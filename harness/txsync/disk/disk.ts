@@ -141,6 +141,8 @@ export class Disk implements Backend {
    *   that it failed; such a transaction is void
    */
   mark(n: number): void {
+    if (this.#mode === "through")
+      throw new Error("what the VM writes goes through to the image: no transaction has it");
     if (this.#unflushed) throw new Error("the flush that belongs to a stop has not come");
     this.#overlay.mark(n);
   }

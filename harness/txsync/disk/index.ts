@@ -1,7 +1,7 @@
 export { type Backend, FileBackend } from "./backend.ts";
 export { NbdClient, NbdGoneError, NbdRequestError, RemoteBackend } from "./client.ts";
 export { DiskDaemon } from "./daemon.ts";
-export { DaemonClient } from "./daemon-client.ts";
+export { DaemonClient, daemonIsThere } from "./daemon-client.ts";
 export { type DaemonConfig, type DaemonStatus, daemonConfigSchema, NBD_SOCKET } from "./daemon-words.ts";
 export { Disk, type DiskMode } from "./disk.ts";
 export { Fence, FencedError } from "./fence.ts";
