@@ -81,7 +81,7 @@ const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
 export function checkConfiguration(
   request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes">,
 ): void {
-  const { recovery, guest, memory_bytes } = request;
+  const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
   const { capabilities = {}, parameters = {}, machine, ram, disks } = configuration;
   if (disks !== undefined && guest !== "linux")
@@ -101,6 +101,10 @@ export function checkConfiguration(
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");
+  if (disks !== undefined && scenario.afterwards === "migrate-protected")
+    throw new UserError(
+      `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
+    );
   if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
 }
 
