@@ -1,7 +1,7 @@
 import type { Configuration, DiskKind } from "../base/configuration.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
-import { waitFor } from "../base/wait.ts";
+import { pause, waitFor } from "../base/wait.ts";
 import type { DiskFindings } from "../checks/disk-history.ts";
 import type { DisksTold } from "../checks/view.ts";
 import { AGENT_FILES } from "../fleet/agent-files.ts";
@@ -18,6 +18,8 @@ const FOLDER = "/dev/shm/disks";
 const BYTES: Readonly<Record<DiskKind, number>> = { raw: 4 * 1024 ** 2, ext4: 32 * 1024 ** 2 };
 const START_MS = 15_000;
 const LOOK_MS = 30_000;
+const LOOK_AGAIN_MS = 500;
+const ARRIVES_MS = 5_000;
 /** The storage may be away for so long and the guest only waits. After that QEMU stops the VM, and it can go on later. */
 const RECONNECT_S = 60;
 
@@ -92,8 +94,21 @@ export class StoredDisks {
     return new StoredDisks(host, kinds, seed);
   }
 
-  /** What lies on them, against what the guest says that it has written. The guest has to have let go of them. */
+  /**
+   * What lies on them, against what the guest says that it has written. The guest has to have let go of them. What was on
+   * its way from the VM's host to here by then gets a moment to come.
+   */
   async look(told: DisksTold): Promise<DiskFindings> {
+    const until_ms = performance.now() + ARRIVES_MS;
+    for (;;) {
+      const found = await this.#look(told);
+      const well = found.disks.every(({ wrong, fsck }) => wrong === 0 && fsck === undefined);
+      if (well || performance.now() > until_ms) return found;
+      await pause(LOOK_AGAIN_MS);
+    }
+  }
+
+  async #look(told: DisksTold): Promise<DiskFindings> {
     const disks: DiskFindings["disks"][number][] = [];
     for (const [number, kind] of this.#kinds.entries()) {
       const records = told.records[number] ?? 0;
