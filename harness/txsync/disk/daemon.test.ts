@@ -79,6 +79,18 @@ describe("the daemon of a host's disks", () => {
     await vm.close();
   });
 
+  it("loses nothing of what is under way when its VM gets another generation", async () => {
+    await using there = await place();
+    const { words, qemu } = await there.host("source");
+    await words.ask({ do: "own", generation: 0, through: true });
+    const vm = await qemu(1);
+    const writes = Array.from({ length: 64 }, (_, at) => vm.write(at, Buffer.from([at + 1])));
+    for (const generation of [1, 2, 3]) await words.ask({ do: "own", generation, through: true });
+    await Promise.all(writes);
+    for (let at = 0; at < 64; at += 1) expect(await there.read(at)).toBe(at + 1);
+    await vm.close();
+  });
+
   it("makes no transaction of a VM whose writes go through", async () => {
     await using there = await place();
     const { words } = await there.host("source");

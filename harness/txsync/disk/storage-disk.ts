@@ -25,6 +25,7 @@ export class StorageDisk implements Backend {
   readonly #options: StorageOptions;
   readonly #reader: RemoteBackend;
   #generation = -1;
+  #last_number = 0;
   #writer: RemoteBackend | undefined;
   #owning: Promise<void> = Promise.resolve();
 
@@ -52,10 +53,15 @@ export class StorageDisk implements Backend {
   async #own(generation: number): Promise<void> {
     if (generation === this.#generation && this.#writer !== undefined) return;
     const before = this.#writer;
-    // The number is higher than that of whoever had it in an earlier life of this process.
-    this.#writer = await remote(this.#options, () => stamped(this.#name, { generation, connection: Date.now() }));
+    this.#writer = await remote(this.#options, () => stamped(this.#name, { generation, connection: this.#number() }));
     this.#generation = generation;
     await before?.close();
+  }
+
+  /** Higher than that of whoever had it in an earlier life of this process, too. */
+  #number(): number {
+    this.#last_number = Math.max(this.#last_number + 1, Date.now());
+    return this.#last_number;
   }
 
   read(offset: number, length: number): Promise<Buffer> {
@@ -81,9 +87,19 @@ export class StorageDisk implements Backend {
   }
 
   async #writing(what: (writer: RemoteBackend) => Promise<void>): Promise<void> {
-    await this.#owning;
-    if (this.#writer === undefined) throw new NbdRequestError(`${this.#name} is not this VM's to write`);
-    await what(this.#writer);
+    for (;;) {
+      await this.#owning;
+      const writer = this.#writer;
+      if (writer === undefined) throw new NbdRequestError(`${this.#name} is not this VM's to write`);
+      try {
+        await what(writer);
+        return;
+      } catch (error) {
+        // What was under way when the VM got another generation is this VM's all the same.
+        await this.#owning;
+        if (this.#writer === writer) throw error;
+      }
+    }
   }
 }
 
