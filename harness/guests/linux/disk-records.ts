@@ -16,7 +16,7 @@ export interface WrongRecord {
 }
 
 /** The name of a record's page: disks' are apart from memory's. */
-function pageName(disk: number, place: number): number {
+export function pageName(disk: number, place: number): number {
   return 0x8000_0000 + disk * 2 ** 24 + place;
 }
 
