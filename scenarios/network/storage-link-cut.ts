@@ -14,5 +14,5 @@ export const storageLinkCut: Scenario = {
       heal: { on: "fault", index: 0, after_ms: 1_000 },
     },
   ],
-  expect: { stock: "intact", txsync: "intact" },
+  expect: { stock: "intact" },
 };

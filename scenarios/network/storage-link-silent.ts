@@ -14,5 +14,5 @@ export const storageLinkSilent: Scenario = {
       heal: { on: "fault", index: 0, after_ms: 2_000 },
     },
   ],
-  expect: { stock: "intact", txsync: "intact" },
+  expect: { stock: "intact" },
 };

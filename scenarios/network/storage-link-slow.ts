@@ -17,5 +17,5 @@ export const storageLinkSlow: Scenario = {
       at: { on: "step", step: "setup" },
     },
   ],
-  expect: { stock: "intact", txsync: "intact" },
+  expect: { stock: "intact" },
 };
