@@ -3,7 +3,7 @@ import type { Emit, HostRole } from "../base/timeline.ts";
 import { LINKS_ALIAS, Link, linkAddress, makeProxy, pairNumber } from "./links.ts";
 import { PORTS } from "./ports.ts";
 
-/** Where one libvirt daemon reaches the other, and where its QEMU sends the stream: "links:7301". */
+/** Where one libvirt daemon reaches the other, and where its QEMU sends the stream: "links:7401". */
 export interface LibvirtWay {
   readonly control: string;
   readonly stream: string;
@@ -15,7 +15,7 @@ export interface LibvirtWay {
  */
 export async function openLibvirtLink(toxiproxy_url: string, stream: Link, emit: Emit): Promise<Link> {
   const toxiproxy = new Toxiproxy(toxiproxy_url);
-  const [from, to] = stream.ends;
+  const [from, to] = ["source", "target"] as const;
   await stream.leadTo(`${to}:${linkAddress(from, to).port}`);
   const port = PORTS.libvirt_link + pairNumber(from, to);
   const proxy = await makeProxy(toxiproxy, {

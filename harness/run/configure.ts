@@ -82,9 +82,11 @@ const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
 export function checkConfiguration(
   request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes">,
 ): void {
-  const { recovery, guest, memory_bytes } = request;
+  const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram } = configuration;
+  const { capabilities = {}, parameters = {}, machine, ram, disks } = configuration;
+  if (disks !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
   for (const name of Object.keys(capabilities)) {
     const why = CAPABILITIES_OF_OPTIONS[name];
     if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
@@ -100,6 +102,10 @@ export function checkConfiguration(
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   const manager = managerOf(request);
+  if (disks !== undefined && scenario.afterwards === "migrate-protected")
+    throw new UserError(
+      `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
+    );
   if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
   else checkWithoutLibvirt(request.scenario);
   if (recovery === "txsync")
@@ -112,7 +118,7 @@ function checkUnderLibvirt(
   configuration: Configuration,
   manager: Manager,
 ): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu, disks } = configuration;
   const { source_qemu_args: of_source, target_qemu_args: of_target } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --manager ${manager}: ${why}.`);
@@ -122,6 +128,7 @@ function checkUnderLibvirt(
   if (tls !== undefined) refuse(`--tls ${tls}`, "libvirt takes certificates, and none are made here");
   if (transport !== "tcp") refuse(`--transport ${transport}`, "libvirt has QEMU connect by TCP");
   if (ram !== "file") refuse(`--ram ${ram}`, "its domain has guest RAM in a file, where the harness can read it");
+  if (disks !== undefined) refuse("--disk", "its domain has none yet");
   if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
   if (of_source !== undefined || of_target !== undefined)
     refuse("Arguments of one side's QEMU alone", "the target's QEMU is started as libvirt on the source describes it");
@@ -148,7 +155,7 @@ function checkUnderTxsync(
   recovery: Recovery,
   asked: Configuration | undefined,
 ): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", disks } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
@@ -160,6 +167,7 @@ function checkUnderTxsync(
       refuse(name, "its agents read and write QEMU's stream, and theirs is not compressed");
     refuse(name, "its agents choose QEMU's capabilities and parameters by themselves");
   }
+  if (disks !== undefined) refuse("--disk", "its agents do not carry disks yet");
   if (tls !== undefined) refuse("TLS", "its agents read QEMU's stream, and authenticate their own connections");
   if (transport !== "tcp")
     refuse(`--transport ${transport}`, "its agents carry the stream over connections of their own");

@@ -29,6 +29,7 @@ const NOT_PROBED: readonly string[] = [
   "transport",
   "manager",
   "manager_patience_ms",
+  "disks",
 ];
 
 /**

@@ -11,13 +11,20 @@ import { STEP_NAMES, stepOf } from "./steps.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-/** The links between hosts, and with them that of libvirt, which is there where libvirt drives. */
+/** The links that every run has. */
 export const HOST_LINK_NAMES = [
   "source-target",
   "source-escrow",
   "target-escrow",
 ] as const satisfies readonly LinkName[];
-export const LINK_NAMES = [...HOST_LINK_NAMES, "libvirt"] as const satisfies readonly LinkName[];
+/** And those of runs with disks, and with libvirt. */
+export const LINK_NAMES = [
+  ...HOST_LINK_NAMES,
+  "source-storage",
+  "target-storage",
+  "escrow-storage",
+  "libvirt",
+] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);

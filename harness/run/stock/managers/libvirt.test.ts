@@ -65,7 +65,7 @@ describe("libvirt by itself", () => {
     const words = host.asked[0]?.words ?? [];
     expect(words.slice(0, 4)).toEqual(["migrate", "--live", "--p2p", "--postcopy"]);
     expect(words).toContain("tcp://links:7002");
-    expect(words.at(-1)).toBe("qemu+tcp://links:7301/system");
+    expect(words.at(-1)).toBe("qemu+tcp://links:7401/system");
   });
 
   it("resumes nothing: once its call has failed, the VM is given up", async () => {
