@@ -276,7 +276,7 @@ describe("the target", () => {
       return { count: 2, total: 2 };
     });
     await target.recover(vm.as);
-    expect(stage.data.calls.slice(-2)).toEqual(["recover", "endFeed"]);
+    expect(stage.data.calls.filter((call) => ["recover", "endFeed"].includes(call))).toEqual(["recover", "endFeed"]);
     expect(stage.events.filter(({ kind }) => kind === "handoff")).toHaveLength(1);
   });
 
