@@ -45,6 +45,7 @@ const TXSYNC: Readonly<Record<string, readonly string[]>> = {
   wire: ["core"],
   disk: [],
   dirty: [],
+  search: ["sim", "core"],
   sim: ["core"],
   core: [],
 };
