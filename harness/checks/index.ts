@@ -7,6 +7,7 @@ import { ledger } from "./ledger.ts";
 import { limits } from "./limits.ts";
 import { memoryModel } from "./memory-model.ts";
 import { migrateAgain } from "./migrate-again.ts";
+import { networkHistory } from "./network-history.ts";
 import { neverBack } from "./never-back.ts";
 import { nothingLeft } from "./nothing-left.ts";
 import { nothingWaits } from "./nothing-waits.ts";
@@ -27,6 +28,7 @@ export const CHECKS: readonly Check[] = [
   memoryModel,
   guestSelfCheck,
   ledger,
+  networkHistory,
   neverBack,
   output,
   outputComplete,

@@ -6,6 +6,7 @@ import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
 import { LINKS_ALIAS, type Link, openLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
+import { Outside } from "./outside.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
 import { LINKS_RIGHTS } from "./rights.ts";
@@ -21,6 +22,8 @@ export interface FleetSpec {
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
+  /** Whether there is a world outside that the VM's network card reaches. */
+  readonly outside?: boolean;
   /** Stays after the process that made it is gone, and is no leftover then. */
   readonly kept?: boolean;
   readonly emit: Emit;
@@ -30,6 +33,7 @@ export interface FleetSpec {
 export interface StartedFleet extends AsyncDisposable {
   readonly host: (role: HostRole) => StartedHost;
   readonly link: (name: LinkName) => Link;
+  readonly outside: Outside | undefined;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
   /** From now on the connections of a link can be told apart; does nothing the second time. */
@@ -54,6 +58,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const hosts = new Map<HostRole, StartedHost>();
   let links: readonly Link[] = [];
   let toxiproxy_url = "";
+  let outside: Outside | undefined;
   const starting = [
     ...HOST_ROLES.map(async (role) => {
       const started = await StartedHost.start(docker, {
@@ -70,6 +75,12 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       removals.push(() => started[Symbol.asyncDispose]());
       hosts.set(role, started);
     }),
+    (async () => {
+      if (spec.outside !== true) return;
+      const { run, host_image: image } = spec;
+      outside = await Outside.start(docker, { run, owner, image, management: networks.management });
+      removals.push(async () => await outside?.[Symbol.asyncDispose]());
+    })(),
     (async () => {
       const started = await startContainer({
         image: spec.toxiproxy_image,
@@ -110,6 +121,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
     host: (role) => found(hosts.get(role), role),
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
     link,
+    outside,
     splitLink: async (name) => {
       const whole = link(name);
       await splitLink(toxiproxy_url, whole, found(hosts.get(whole.ends[1]), name), spec.emit);

@@ -95,9 +95,11 @@ describe("a run's configuration", () => {
   });
 
   it("of every scenario can be had in every recovery that it expects something of", () => {
-    for (const scenario of SCENARIOS)
+    for (const scenario of SCENARIOS) {
+      const [guest = "integrity"] = scenario.guests;
       for (const recovery of ["stock", "txsync"] as const)
         if (scenario.expect[recovery] !== undefined)
-          expect(() => checkConfiguration(request({}, { scenario, recovery })), scenario.id).not.toThrow();
+          expect(() => checkConfiguration(request({}, { scenario, recovery, guest })), scenario.id).not.toThrow();
+    }
   });
 });

@@ -83,7 +83,7 @@ export function checkConfiguration(
 ): void {
   const { recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram } = configuration;
+  const { capabilities = {}, parameters = {}, machine, net, ram } = configuration;
   for (const name of Object.keys(capabilities)) {
     const why = CAPABILITIES_OF_OPTIONS[name];
     if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
@@ -96,6 +96,8 @@ export function checkConfiguration(
     throw new UserError(
       `The integrity guest on the machine pc has less than ${PC_MEMORY_MAX / 1024 ** 2} MiB of memory: ask for less with --memory.`,
     );
+  if (net !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest has no driver for a network card: ask for --guest linux with --net.`);
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");

@@ -29,6 +29,8 @@ export interface GuestSettings {
   readonly work?: GuestWork;
   /** Default 1; the Linux guest has a memory worker for each. */
   readonly vcpus?: number;
+  /** Whether it has a network card; the Linux guest answers clients by it. */
+  readonly network?: boolean;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }

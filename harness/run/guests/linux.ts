@@ -26,7 +26,7 @@ const DEFAULT_RATE = 1_000;
 /** A Debian kernel with our memory worker: interrupts, page tables, stacks. It checks itself and tells on its console. */
 export class LinuxGuest implements GuestUnderTest {
   readonly kind = "linux";
-  readonly can: readonly GuestAbility[] = ["self-check"];
+  readonly can: readonly GuestAbility[];
   /** It tells its steps every half second. */
   readonly still_after_ms = 1_500;
   readonly files: GuestFiles;
@@ -38,7 +38,8 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #looking: Looking;
   readonly #verify_ms: number;
 
-  constructor({ seed, memory_bytes, emit, work = {}, vcpus = 1, looking = LOOKING }: GuestSettings) {
+  constructor({ seed, memory_bytes, emit, work = {}, vcpus = 1, network = false, looking = LOOKING }: GuestSettings) {
+    this.can = network ? ["self-check", "network"] : ["self-check"];
     checkWork("linux", memory_bytes, work);
     const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes } = work;
     this.files = {
@@ -49,6 +50,7 @@ export class LinuxGuest implements GuestUnderTest {
         pattern_bytes: patternBytesFor(memory_bytes),
         workers: Math.min(WORKERS_MAX, Math.max(WORKERS_MIN, vcpus)),
         rate_pages_per_s: rate,
+        network,
         ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
       }),
     };
