@@ -31,12 +31,12 @@ describe("what came in by the network card", () => {
     step(11_000, { tx: { ...tx, committed: 1 } });
     step(11_050, {});
     step(12_000, { tx: { ...tx, committed: 2 } });
-    expect(settled.at(-1)).toBe(10_750);
+    expect(settled.at(-1)).toBe(10_000);
     step(13_000, { tx: { ...tx, committed: 3 } });
-    expect(settled.at(-1)).toBe(11_750);
+    expect(settled.at(-1)).toBe(11_000);
     // Nobody tells of more: nothing of what comes from now on is let go of.
     step(20_000, {});
-    expect(settled.at(-1)).toBe(11_750);
+    expect(settled.at(-1)).toBe(11_000);
     expect(given).toBe(6);
   });
 });

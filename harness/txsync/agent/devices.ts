@@ -8,8 +8,11 @@ import type { Shell } from "./shell.ts";
 const TAKES_NOTHING_IN = ["postcopy-paused", "postcopy-recover", "postcopy-recover-setup"];
 /** Before there is a transaction: a VM that changes hosts misses what came while it stood still on neither. */
 const MISSED_MS = 300;
-/** Between what is committed and this agent's hearing of it lies a heartbeat, and what a link takes. */
-const HEARD_LATE_MS = 250;
+/**
+ * Between what is committed and this agent's hearing of it lies a heartbeat, and what a link takes. And what was given to
+ * QEMU may lie in its socket for as long as its main loop waits for a page, and is in no state then.
+ */
+const HEARD_LATE_MS = 1_000;
 
 /** The devices of the VM at which the agent stands: a new kind is a file in harness/txsync/device and a line here. */
 export interface Devices {
