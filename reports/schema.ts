@@ -162,6 +162,9 @@ export const runRecordSchema = z.looseObject({
   limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),
   expected: verdict,
   expected_why: z.exactOptional(z.string()),
+  allowed: z.exactOptional(z.array(verdict)),
+  cell: z.exactOptional(z.object({ fault: z.string(), step: z.string(), order: z.number() })),
+  job: z.exactOptional(z.string()),
   verdict,
   as_expected: z.boolean(),
   why: z.string(),
@@ -204,6 +207,8 @@ export const suiteRecordSchema = z.looseObject({
   command: z.string(),
   /** Run folders, relative to the suite's folder, in the order in which the runs began. */
   runs: z.array(z.string()),
+  /** What ought to be in it and is not: a machine's part of a campaign that never came; one sentence each. */
+  missing: z.exactOptional(z.array(z.string())),
 });
 
 export interface SuiteRecord {
@@ -211,6 +216,7 @@ export interface SuiteRecord {
   readonly started_at: string;
   readonly command: string;
   readonly runs: readonly string[];
+  readonly missing?: readonly string[];
 }
 
 /** The schema and the words of the harness must not drift apart: these lines do not compile when they do. */

@@ -56,6 +56,8 @@ export interface RunRequest {
   readonly patience_ms?: number;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
+  /** Which job of a campaign it is: what has such a record is done (--resume), and one suite is made of many by it. */
+  readonly job?: string;
   /** Over the scenario's own settings of txsync. */
   readonly txsync?: Partial<TxsyncSettings>;
   /** What the run is judged by; default: all checks that there are. */

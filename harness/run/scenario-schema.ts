@@ -123,6 +123,8 @@ const scenarioSchema = z
           ),
       ),
     ),
+    allow: z.exactOptional(z.array(z.strictObject({ under: recovery, verdict, why: z.string().min(1) }))),
+    cell: z.exactOptional(z.strictObject({ fault: z.string(), step: z.string(), order: z.int().nonnegative() })),
     limits: z.exactOptional(
       z.array(
         z.strictObject({

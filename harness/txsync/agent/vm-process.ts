@@ -132,7 +132,7 @@ export class VmProcess {
       await vm.#attach(qmp);
       // QEMU's own announcements of a VM that starts would be output that nobody decided on: see `announce`.
       if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 0 });
-      mainLoopGoesFirst(pid);
+      void mainLoopGoesFirst(config.pagescan, pid);
       return vm;
     } catch (error) {
       // Nobody would know of it, and the next one gets the same memory.
