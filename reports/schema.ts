@@ -2,7 +2,7 @@ import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
 import { CONFIGURATION_FIELDS, MANAGERS } from "../harness/base/configuration.ts";
 import { ANSWERS_EXPECTED, RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
-import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
+import { HOST_ROLES, STORAGE, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
 /**
  * The schema of `run.json`, `timeline.ndjson` and `suite.json`, version 1. Its rules, and what each field means, stand
@@ -12,10 +12,11 @@ import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeli
 export const SUITE_VERSION = 1;
 
 const hostRole = z.enum(HOST_ROLES);
-const link = z.templateLiteral([hostRole, "-", hostRole]);
+const fleetHost = z.enum([...HOST_ROLES, STORAGE]);
+const link = z.templateLiteral([hostRole, "-", fleetHost]);
 const lane = z.union([
-  z.enum(["run", ...HOST_ROLES, "migration", "fault", "client", "check"]),
-  z.templateLiteral(["link:", hostRole, "-", hostRole]),
+  z.enum(["run", ...HOST_ROLES, STORAGE, "migration", "fault", "client", "check"]),
+  z.templateLiteral(["link:", hostRole, "-", fleetHost]),
 ]);
 const verdict = z.enum(VERDICTS);
 const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);

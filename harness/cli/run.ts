@@ -11,7 +11,7 @@ import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
-import { checkConfiguration, managerOf } from "../run/configure.ts";
+import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
 import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
@@ -425,12 +425,13 @@ export async function runScenarios(
   for (const { scenario, recovery, configuration } of cases)
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
+  const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const environments = new Map<string, RunEnvironment>();
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);
     if (environments.has(key)) continue;
-    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), commandOf };
+    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, commandOf };
     environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
   }
   const [environment] = environments.values();

@@ -94,6 +94,11 @@ describe("a run's configuration", () => {
     expect(() => checkConfiguration(request({ ram: "hugetlbfs" }, { memory_bytes: 129 * MIB }))).toThrow("2 MiB");
   });
 
+  it("has disks for the guest that does something with them", () => {
+    expect(() => checkConfiguration(request({ disks: ["raw"] }))).toThrow("--guest linux");
+    expect(() => checkConfiguration(request({ disks: ["raw"] }, { guest: "linux" }))).not.toThrow();
+  });
+
   it("of every scenario can be had in every recovery that it expects something of", () => {
     for (const scenario of SCENARIOS) {
       const [guest = "integrity"] = scenario.guests;

@@ -2,7 +2,7 @@ import { movers } from "../checks/check.ts";
 import { EVIDENCE_VERSION } from "../checks/evidence.ts";
 import type { Stage } from "../checks/finding.ts";
 import { CHECKS } from "../checks/index.ts";
-import type { View } from "../checks/view.ts";
+import type { DisksTold, View } from "../checks/view.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { auditStill } from "./audit.ts";
 import { configurationOf, planOf } from "./configure.ts";
@@ -87,7 +87,7 @@ function viewOf(
   vm: StartedVm | undefined,
   network: Network | undefined,
 ): View {
-  const { guest, vms, request, fleet, looking } = context;
+  const { guest, vms, request, fleet, disks, looking } = context;
   const { accel } = request;
   return {
     guest,
@@ -95,6 +95,7 @@ function viewOf(
     fleet,
     vms,
     vm,
+    ...(disks === undefined ? {} : { storage: (told: DisksTold) => disks.look(told) }),
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
     ...(network === undefined ? {} : { network: () => network.findings }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),

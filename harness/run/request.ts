@@ -20,6 +20,8 @@ export interface QemuOfHosts {
 export interface RunEnvironment extends QemuOfHosts {
   readonly docker: Docker;
   readonly toxiproxy_image: string;
+  /** Of the host that exports disks, where some run has disks. */
+  readonly storage_image?: string;
   /** The QEMU of target and escrow, where it is not the source's. */
   readonly target?: QemuOfHosts;
   readonly qemu_binary: string;

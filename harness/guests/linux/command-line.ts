@@ -15,6 +15,8 @@ export interface LinuxGuestSettings {
   readonly workers?: number;
   /** Whether there is a network card, and a service behind it. */
   readonly network?: boolean;
+  /** What is done with /dev/vda, /dev/vdb and so on: `raw` or `ext4`. */
+  readonly disks?: readonly string[];
   /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
   readonly extra?: readonly string[];
 }
@@ -78,6 +80,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     working_set_bytes,
     workers = 2,
     network = false,
+    disks = [],
     extra = [],
   } = settings;
   if (pattern_bytes % MIB !== 0) {
@@ -102,6 +105,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     ...(working_set_bytes === undefined ? [] : [`ferryman.set=${working_set_bytes / MIB}`]),
     `ferryman.workers=${workers}`,
     ...(network ? ["ferryman.net=1"] : []),
+    ...(disks.length === 0 ? [] : [`ferryman.disks=${disks.join(",")}`]),
   ].join(" ");
   // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.
   if (line.length > 2047) throw new UserError(`the Linux guest's command line has ${line.length} of 2047 bytes`);

@@ -17,13 +17,14 @@ import {
   type TimerName,
 } from "../core/index.ts";
 import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
+import type { DiskPart } from "../device/disk-part.ts";
 import { CARD_CHANNEL, type NetworkCard } from "../device/network-card.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
 import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
-import { InboundKeeper, makeDevices } from "./devices.ts";
+import { InboundKeeper, makeDevices, ownershipOf } from "./devices.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
@@ -78,6 +79,7 @@ export class Agent implements Shell {
   readonly parts: Shell["parts"];
   readonly #card: NetworkCard;
   readonly #inbound: InboundKeeper;
+  readonly #disks: DiskPart | undefined;
   readonly slot: VmSlot;
   readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
@@ -119,6 +121,7 @@ export class Agent implements Shell {
     const devices = makeDevices(this);
     this.#card = devices.card;
     this.#inbound = new InboundKeeper(this, devices.card);
+    this.#disks = devices.disks;
     this.parts = devices.parts;
     this.output = new OutputStore(
       config.memory_folder,
@@ -147,7 +150,12 @@ export class Agent implements Shell {
       onMessage: (from, message, body) => this.#messageCame(from, message, body),
       onLog: (line) => log(this, line),
     });
-    this.slot = new VmSlot({ config, emit: (event) => this.emit(event), onGone: (vm) => this.#life.gone(vm) });
+    this.slot = new VmSlot({
+      config,
+      emit: (event) => this.emit(event),
+      onGone: (vm) => this.#life.gone(vm),
+      ready: async () => await this.#disks?.ready(),
+    });
     this.#source = new SourceSide(this);
     this.#taker = new TransactionTaker(this);
     this.#target = new TargetSide(this, this.#taker);
@@ -266,6 +274,7 @@ export class Agent implements Shell {
       this.emit({ kind: "run.note", text: `agent: ${state.phase}, VM ${state.vm}` });
     }
     for (const action of actions) this.#do(action);
+    this.#disks?.follow(ownershipOf(state));
     this.#inbound.afterStep();
     const came = state.vm === "running" && before.vm !== "running" && state.opened.generation > 0;
     // A VM that is only to be looked at is left as it came.

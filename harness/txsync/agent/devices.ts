@@ -1,8 +1,17 @@
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { isOwner, lettingOutFreely } from "../core/index.ts";
+import { DiskPart, type Ownership } from "../device/disk-part.ts";
 import { NetworkCard } from "../device/network-card.ts";
 import type { OutputSource } from "../device/output-source.ts";
 import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
 import type { StatePart } from "../device/state-part.ts";
-import type { Shell } from "./shell.ts";
+import type { DaemonConfig } from "../disk/index.ts";
+import type { AgentConfig } from "./config.ts";
+import { goWithTheOthers } from "./process.ts";
+import { log, type Shell } from "./shell.ts";
+import { disksFolder } from "./vm-process.ts";
 
 /** In these states of a migration QEMU's main loop would wait for a page with a frame that comes in, and answer nothing. */
 const TAKES_NOTHING_IN = ["postcopy-paused", "postcopy-recover", "postcopy-recover-setup"];
@@ -21,9 +30,10 @@ export interface Devices {
   /** What a transaction has beside device state and RAM. */
   readonly parts: readonly StatePart[];
   readonly card: NetworkCard;
+  readonly disks: DiskPart | undefined;
 }
 
-export function makeDevices(shell: Pick<Shell, "state" | "machine" | "slot">): Devices {
+export function makeDevices(shell: Pick<Shell, "config" | "state" | "machine" | "slot" | "emit">): Devices {
   const lines = SERIAL_LINES.map((name, channel) => new SerialLine(channel, name));
   const card = new NetworkCard({
     there: () => shell.machine().card !== undefined,
@@ -32,7 +42,48 @@ export function makeDevices(shell: Pick<Shell, "state" | "machine" | "slot">): D
       return shell.state().vm === "running" && vm !== undefined && !TAKES_NOTHING_IN.includes(vm.migration);
     },
   });
-  return { outputs: [...lines, card], parts: [], card };
+  const disks = makeDisks(shell);
+  return { outputs: [...lines, card], parts: disks === undefined ? [] : [disks], card, disks };
+}
+
+function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | undefined {
+  const { config } = shell;
+  // The escrow has no VM.
+  if (config.disks === undefined || config.role === "escrow") return undefined;
+  const folder = disksFolder(config);
+  const { names, storage } = config.disks;
+  return new DiskPart({
+    folder,
+    disks: names,
+    start: () => startDaemon(config, { folder, disks: names, storage }),
+    // One that stands by may be the one that is to run; of all others none may do anything any more.
+    lowestQemu: () => shell.slot.number + (shell.slot.vm?.started_as === "standby" ? 0 : 1),
+    say: (line) => log(shell, line),
+  });
+}
+
+/** It outlives the agent, as QEMU does. Where there is one already, it finds that out and ends. */
+function startDaemon({ memory_folder }: AgentConfig, config: DaemonConfig): void {
+  const program = process.argv[1];
+  if (program === undefined) throw new Error("the agent does not know its own program");
+  mkdirSync(config.folder, { recursive: true, mode: 0o700 });
+  const out = openSync(join(memory_folder, "disks.log"), "a");
+  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config)], {
+    detached: true,
+    stdio: ["ignore", out, out],
+  });
+  closeSync(out);
+  child.on("error", () => undefined);
+  if (child.pid !== undefined) goWithTheOthers(child.pid);
+  child.unref();
+}
+
+/** Whose the disks of this host are, by what the core knows. */
+export function ownershipOf(state: ReturnType<Shell["state"]>): Ownership {
+  if (state.vm === "none" || state.vm === "gone") return { kind: "nobody" };
+  // One that came up again does not know yet whether it is the owner: what is here stays as it is.
+  if (state.vm !== "running" || !isOwner(state)) return { kind: "open" };
+  return { kind: "owned", generation: state.opened.generation, through: lettingOutFreely(state) };
 }
 
 /** Follows the transactions for the card's inbound frames: what the last committed one may lack is kept, and not more. */

@@ -197,6 +197,7 @@ export class TransactionTaker {
     try {
       await this.#free(this.#spooled);
       let mark = output.produced;
+      for (const part of parts) part.stopping?.(true);
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
@@ -245,6 +246,8 @@ export class TransactionTaker {
     } catch (error) {
       failed(messageOf(error));
       return;
+    } finally {
+      for (const part of parts) part.stopping?.(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
     if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
