@@ -38,6 +38,13 @@ export const LIBVIRT_HOST_RIGHTS: ContainerRights = {
   capabilities_added: [...HOST_RIGHTS.capabilities_added, "SETPCAP", "SETUID", "SETGID"],
 };
 
+/** The world outside makes an interface of its own, in a network namespace of its own: the engine's own profile holds for it. */
+export const OUTSIDE_RIGHTS: ContainerRights = {
+  capabilities_dropped: ["ALL"],
+  capabilities_added: ["NET_ADMIN"],
+  security_options: [],
+};
+
 /** Toxiproxy only takes and makes connections; the engine's own profile holds for it. */
 export const LINKS_RIGHTS: ContainerRights = {
   capabilities_dropped: ["ALL"],

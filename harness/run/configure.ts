@@ -84,7 +84,7 @@ export function checkConfiguration(
 ): void {
   const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram, disks } = configuration;
+  const { capabilities = {}, parameters = {}, machine, net, ram, disks } = configuration;
   if (disks !== undefined && guest !== "linux")
     throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
   for (const name of Object.keys(capabilities)) {
@@ -99,6 +99,8 @@ export function checkConfiguration(
     throw new UserError(
       `The integrity guest on the machine pc has less than ${PC_MEMORY_MAX / 1024 ** 2} MiB of memory: ask for less with --memory.`,
     );
+  if (net !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest has no driver for a network card: ask for --guest linux with --net.`);
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   const manager = managerOf(request);
@@ -118,7 +120,7 @@ function checkUnderLibvirt(
   configuration: Configuration,
   manager: Manager,
 ): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu, disks } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu, disks, net } = configuration;
   const { source_qemu_args: of_source, target_qemu_args: of_target } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --manager ${manager}: ${why}.`);
@@ -129,6 +131,7 @@ function checkUnderLibvirt(
   if (transport !== "tcp") refuse(`--transport ${transport}`, "libvirt has QEMU connect by TCP");
   if (ram !== "file") refuse(`--ram ${ram}`, "its domain has guest RAM in a file, where the harness can read it");
   if (disks !== undefined) refuse("--disk", "its domain has none yet");
+  if (net !== undefined) refuse("--net", "its domain has no network card yet");
   if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
   if (of_source !== undefined || of_target !== undefined)
     refuse("Arguments of one side's QEMU alone", "the target's QEMU is started as libvirt on the source describes it");
