@@ -19,7 +19,8 @@ export interface HostParts {
   readonly base_content: string;
   readonly tools: string;
   readonly agent: string | undefined;
-  readonly libvirt: boolean;
+  /** Whether the base has it; absent: no. */
+  readonly libvirt?: boolean;
 }
 
 export function hostTag(parts: HostParts): string {
