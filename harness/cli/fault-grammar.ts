@@ -1,5 +1,5 @@
 import { HOST_ROLES, type JsonValue } from "../base/timeline.ts";
-import { FAULTS, type FaultSpec } from "../faults/index.ts";
+import { FAULTS, type FaultSpec, isOwnFault } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
 import type { FaultPlan } from "../run/scenario.ts";
 import { faultSchema, LINK_NAMES } from "../run/scenario-schema.ts";
@@ -184,10 +184,11 @@ function readPart(cursor: Cursor, { words, name, value: read, flag: isFlag }: Pa
   return read?.read(cursor);
 }
 
+/** As it is typed; of a fault of somebody else's, which cannot be, its name and where it strikes. */
 export function printFault({ fault, at, heal }: FaultPlan, index: number): string {
   const own = heal?.on === "fault" && heal.index === index && heal.after_ms !== undefined;
   const healing = heal === undefined ? "" : `..heal=${own ? DURATION.print(heal.after_ms ?? 0) : printTrigger(heal)}`;
-  return `${printSpec(fault)}@${printTrigger(at)}${healing}`;
+  return `${isOwnFault(fault) ? `${fault.fault}:${fault.on}` : printSpec(fault)}@${printTrigger(at)}${healing}`;
 }
 
 function printSpec(fault: FaultSpec): string {

@@ -115,6 +115,7 @@ export class Play {
     using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
+    await guest.put?.(fleet);
     const recovery = stack.use(RECOVERIES[request.recovery](context));
     await guest.booted(await recovery.start());
     this.#enter("work");
