@@ -1,4 +1,5 @@
 /** What others import: `import { defineScenario, startFerryman } from "ferryman"`. */
+export { SCENARIOS } from "../scenarios/index.ts";
 export { UserError } from "./base/errors.ts";
 export type { CheckResult, GuestKind, GuestName, Recovery, RunRecord } from "./base/run-record.ts";
 export type { HostRole, LinkName, TimelineEvent, Verdict } from "./base/timeline.ts";
