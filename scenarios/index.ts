@@ -25,6 +25,9 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { storageLinkCut } from "./network/storage-link-cut.ts";
+import { storageLinkSilent } from "./network/storage-link-silent.ts";
+import { storageLinkSlow } from "./network/storage-link-slow.ts";
 import { protectedHostKilled } from "./source/protected-host-killed.ts";
 import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
@@ -68,6 +71,9 @@ export const SCENARIOS: readonly Scenario[] = [
   linkCutForGood,
   linkSlow,
   linksInPieces,
+  storageLinkCut,
+  storageLinkSilent,
+  storageLinkSlow,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,

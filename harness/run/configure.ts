@@ -110,7 +110,7 @@ export function checkConfiguration(
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
 function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", disks, manager } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", manager } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
@@ -122,7 +122,6 @@ function checkUnderTxsync(configuration: Configuration, switchover: Switchover, 
       refuse(name, "its agents read and write QEMU's stream, and theirs is not compressed");
     refuse(name, "its agents choose QEMU's capabilities and parameters by themselves");
   }
-  if (disks !== undefined) refuse("--disk", "its agents do not carry disks yet");
   if (tls !== undefined) refuse("TLS", "its agents read QEMU's stream, and authenticate their own connections");
   if (transport !== "tcp")
     refuse(`--transport ${transport}`, "its agents carry the stream over connections of their own");

@@ -1,11 +1,16 @@
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { noFault } from "../../scenarios/controls/no-fault.ts";
+import { targetHostKilled } from "../../scenarios/target/target-host-killed.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import { STORAGE } from "../base/timeline.ts";
+import { AGENT_FILES } from "../fleet/agent-files.ts";
+import { runLabels } from "../fleet/labels.ts";
+import { ownerOf } from "../fleet/owner.ts";
 import { pageName, RAW_SLOTS } from "../guests/linux/disk-records.ts";
 import { patternPage } from "../guests/linux/pattern.ts";
 import { prepareRuns } from "./prepare.ts";
@@ -13,7 +18,7 @@ import type { RunEnvironment, RunRequest } from "./request.ts";
 import { runScenario } from "./run.ts";
 import { Saboteur } from "./saboteur.ts";
 
-/** The check of the disks is shown to bite. */
+/** The check of the disks is shown to bite: on a disk that is damaged, and on agents that let through what they must not. */
 
 const SEED = 11;
 const IMAGE = "/dev/shm/disks/disk0";
@@ -64,3 +69,31 @@ test("a block that was put back to an older version is found", async () => {
   expect(record.verdict).toBe("corrupt");
   expect(saidFalse(record)).toContain("disk-history");
 }, 120_000);
+
+test("agents that let an uncommitted write through are found when the VM is made again", async () => {
+  const image = `ferryman-test/disk-bites:${randomBytes(4).toString("hex")}`;
+  const { docker, host_image } = environment;
+  // One place in the program: a write that is kept goes to the image as well.
+  const script = `test "$(grep -c 'return keep();' ${AGENT_FILES.program})" = 1 && sed -i 's/return keep();/{ keep(); return await put(); }/' ${AGENT_FILES.program}`;
+  const container = await docker.createContainer({
+    Image: host_image,
+    Entrypoint: ["/bin/sh", "-c"],
+    Cmd: [script],
+    Labels: runLabels(`disk-bites-${randomBytes(4).toString("hex")}`, ownerOf(process.pid) ?? String(process.pid)),
+    NetworkDisabled: true,
+  });
+  try {
+    await container.start();
+    expect((await container.wait()).StatusCode).toBe(0);
+    const [repo, tag] = image.split(":");
+    await container.commit({ repo, tag, changes: 'LABEL "ferryman.run"=' });
+    const run = { ...REQUEST, scenario: targetHostKilled, recovery: "txsync" as const };
+    const { record } = await runScenario({ ...environment, host_image: image }, run);
+    expect(record.error).toBeUndefined();
+    expect(record.verdict).toBe("corrupt");
+    expect(saidFalse(record)).toContain("disk-history");
+  } finally {
+    await container.remove({ force: true });
+    await docker.getImage(image).remove({ force: true });
+  }
+}, 180_000);
