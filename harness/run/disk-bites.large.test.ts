@@ -57,7 +57,9 @@ test("a block that was put back to an older version is found", async () => {
       // Not the last one, which the guest reads at once; one that it comes to when it has written all others.
       const version = Math.max(...versions) - 20;
       const slot = (version - 1) % RAW_SLOTS;
-      await at.write(STORAGE, IMAGE, slot * PAGE_BYTES, patternPage(SEED, pageName(0, slot), version - RAW_SLOTS));
+      const older = version - RAW_SLOTS;
+      const page = older > 0 ? patternPage(SEED, pageName(0, slot), older) : Buffer.alloc(PAGE_BYTES);
+      await at.write(STORAGE, IMAGE, slot * PAGE_BYTES, page);
       return version;
     },
     ({ kind }) => kind === "run.settled",
@@ -65,7 +67,7 @@ test("a block that was put back to an older version is found", async () => {
   const run = { ...REQUEST, scenario: noFault, recovery: "stock" as const, onEvent: saboteur.onEvent };
   const { record } = await runScenario(environment, run);
   const version = await saboteur.done();
-  expect(version).toBeGreaterThan(RAW_SLOTS);
+  expect(version).toBeGreaterThan(0);
   expect(record.verdict).toBe("corrupt");
   expect(saidFalse(record)).toContain("disk-history");
 }, 120_000);
@@ -73,8 +75,12 @@ test("a block that was put back to an older version is found", async () => {
 test("agents that let an uncommitted write through are found when the VM is made again", async () => {
   const image = `ferryman-test/disk-bites:${randomBytes(4).toString("hex")}`;
   const { docker, host_image } = environment;
-  // One place in the program: a write that is kept goes to the image as well.
-  const script = `test "$(grep -c 'return keep();' ${AGENT_FILES.program})" = 1 && sed -i 's/return keep();/{ keep(); return await put(); }/' ${AGENT_FILES.program}`;
+  // One place in the program, whatever its bundler calls things there: a write that is kept goes to the image as well.
+  const file = AGENT_FILES.program;
+  const script = String.raw`
+    put=$(sed -nE 's/.*return await this\.#directly\((put[0-9]*)\(\)\);.*/\1/p' ${file})
+    test -n "$put" && test "$(grep -cE 'return keep[0-9]*\(\);' ${file})" = 1 &&
+      sed -i -E "s/return (keep[0-9]*)\(\);/{ \1(); return await $put(); }/" ${file} && grep -q "return await $put(); }" ${file}`;
   const container = await docker.createContainer({
     Image: host_image,
     Entrypoint: ["/bin/sh", "-c"],
@@ -94,6 +100,9 @@ test("agents that let an uncommitted write through are found when the VM is made
     expect(saidFalse(record)).toContain("disk-history");
   } finally {
     await container.remove({ force: true });
-    await docker.getImage(image).remove({ force: true });
+    await docker
+      .getImage(image)
+      .remove({ force: true })
+      .catch(() => undefined);
   }
 }, 180_000);

@@ -1,10 +1,10 @@
-import type { DiskKind } from "../base/configuration.ts";
+import { type DiskKind, isLibvirt } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
-import { configurationOf } from "./configure.ts";
+import { configurationOf, managerOf } from "./configure.ts";
 import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
@@ -12,6 +12,7 @@ import { HostLogs } from "./host-logs.ts";
 import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
 import type { EvidenceDraft } from "./looks.ts";
 import { Nemesis } from "./nemesis.ts";
+import { Network } from "./net/network.ts";
 import { RECOVERIES } from "./recoveries.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
@@ -65,6 +66,7 @@ export class Play {
       work: { ...request.scenario.work, ...request.work },
       disks: kinds,
       vcpus: configurationOf(request).vcpus ?? 1,
+      network: configurationOf(request).net !== undefined,
       looking,
     });
     await using stack = new AsyncDisposableStack();
@@ -78,6 +80,8 @@ export class Play {
       ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      libvirt: isLibvirt(managerOf(request)),
+      outside: configurationOf(request).net !== undefined,
       kept: request.keep,
       emit: this.#timeline.emit,
     });
@@ -136,16 +140,20 @@ export class Play {
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
     const recovery = stack.use(RECOVERIES[request.recovery](context));
-    await guest.booted(await recovery.start());
+    const started = await recovery.start();
+    const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable()));
+    await guest.booted(started);
     this.#enter("work");
     const clients = guest.workload();
     stack.defer(() => clients.stop());
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
+    await network?.warmedUp(context.looking);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
+      ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
@@ -162,6 +170,6 @@ export class Play {
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);
-    return await gatherEvidence(context, recovery, settled, clients);
+    return await gatherEvidence(context, recovery, settled, clients, network);
   }
 }
