@@ -1,5 +1,6 @@
 /** What others import: `import { defineScenario, startFerryman } from "ferryman"`. */
 export { SCENARIOS } from "../scenarios/index.ts";
+export type { Manager } from "./base/configuration.ts";
 export { UserError } from "./base/errors.ts";
 export type { CheckResult, GuestKind, GuestName, Recovery, RunRecord } from "./base/run-record.ts";
 export type { HostRole, LinkName, TimelineEvent, Verdict } from "./base/timeline.ts";

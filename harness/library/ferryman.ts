@@ -1,14 +1,14 @@
 import { randomInt } from "node:crypto";
 import { resolve } from "node:path";
 import { writeReports } from "../../reports/write.ts";
-import type { Configuration } from "../base/configuration.ts";
+import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Recovery, RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import { CHECKS } from "../checks/index.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelAsked, AccelChoice } from "../qemu/accel.ts";
-import { checkConfiguration, configurationOf } from "../run/configure.ts";
+import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
 import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork } from "../run/guests/work.ts";
 import { accelFor, checkMemory, prepareRuns } from "../run/prepare.ts";
@@ -44,6 +44,8 @@ export interface FerrymanOptions {
 export interface PlayOptions {
   /** Whose recovery is under test. Default: txsync. */
   readonly recovery?: Recovery;
+  /** What drives a stock migration. Default: qmp. With libvirt the QEMU is one that Ferryman builds. */
+  readonly manager?: Manager;
   /** One of ours by its name, or an object of yours. Default: the scenario's first. */
   readonly guest?: Guest;
   /** Default: Ferryman's own. */
@@ -100,6 +102,16 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
     runs_folder,
     ...(options.one_at_a_time === true ? { turn: new Turn() } : {}),
   };
+  let withLibvirt: Promise<RunEnvironment> | undefined;
+  const environmentOf = (manager: Manager | undefined): Promise<RunEnvironment> => {
+    if (!isLibvirt(manager)) return Promise.resolve(environment);
+    withLibvirt ??= prepareRuns(qemu, ending.signal, { target_qemu, libvirt: true }).then((made) => ({
+      ...environment,
+      ...made,
+      runs_folder,
+    }));
+    return withLibvirt;
+  };
   const accels = new Map<string, Promise<AccelChoice>>();
   const accelOf = (guest: Guest, asked: AccelAsked): Promise<AccelChoice> => {
     const name = `${guestName(guest)} ${asked}`;
@@ -119,6 +131,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       const { accel, why } = await accelOf(guest, play.accel ?? options.accel ?? "auto");
       const {
         recovery = "txsync",
+        manager,
         checks = CHECKS,
         seed = randomInt(2 ** 32),
         work,
@@ -139,13 +152,16 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
         keep: false,
         ...(work === undefined ? {} : { work }),
         ...(txsync === undefined ? {} : { txsync }),
-        ...(configuration === undefined ? {} : { configuration }),
+        ...(configuration === undefined && manager === undefined
+          ? {}
+          : { configuration: { ...configuration, ...(manager === undefined ? {} : { manager }) } }),
         ...(patience_ms === undefined ? {} : { patience_ms }),
         ...(onEvent === undefined ? {} : { onEvent }),
       };
       checkConfiguration(request);
-      if (Object.keys(configurationOf(request)).length > 0) await checkConfigured(environment, [request]);
-      const run = runScenario(environment, request);
+      const own = await environmentOf(managerOf(request));
+      if (Object.keys(configurationOf(request)).length > 0) await checkConfigured(own, [request]);
+      const run = runScenario(own, request);
       going.add(run);
       try {
         const { record, untidy, folder } = await run;

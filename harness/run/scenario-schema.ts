@@ -11,11 +11,24 @@ import { GUEST_KINDS } from "./guests/index.ts";
 import { type GuestWork, WRITE_RATE_MAX } from "./guests/work.ts";
 import type { Scenario, Trigger } from "./scenario.ts";
 import { STEP_NAMES, stepOf } from "./steps.ts";
-import { TXSYNC_SETTINGS, type TxsyncSettings } from "./txsync/settings.ts";
+import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-export const LINK_NAMES = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
+/** The links that every run has. */
+export const HOST_LINK_NAMES = [
+  "source-target",
+  "source-escrow",
+  "target-escrow",
+] as const satisfies readonly LinkName[];
+/** And those of runs with disks, and with libvirt. */
+export const LINK_NAMES = [
+  ...HOST_LINK_NAMES,
+  "source-storage",
+  "target-storage",
+  "escrow-storage",
+  "libvirt",
+] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);
@@ -52,6 +65,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("freeze-process", onProcess),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("kill-manager", { host: vm_host, part: z.enum(["daemon", "client"]) }),
   fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
   fault("qmp", {
     host: vm_host,
@@ -149,11 +163,26 @@ export const workSchema = z.strictObject({
   working_set_bytes: z.exactOptional(count),
 }) satisfies z.ZodType<GuestWork>;
 
-/** In an agent's own ranges. */
-export const txsyncSchema = agentConfigSchema
-  .pick(Object.fromEntries(TXSYNC_SETTINGS.map((name) => [name, true])) as Record<keyof TxsyncSettings, true>)
-  .partial()
-  .strict();
+/** What an agent is told has the agent's own ranges. */
+const told = agentConfigSchema.pick({
+  lease_ms: true,
+  heartbeat_ms: true,
+  epoch_ms: true,
+  durability: true,
+  log_sync: true,
+  switchover_by: true,
+  memory_ahead: true,
+  protect: true,
+  unprotected: true,
+  base_ahead: true,
+  base_ahead_ms: true,
+  find: true,
+});
+export const txsyncSchema = z
+  .strictObject({ ...told.shape, protect_before: z.boolean() } satisfies {
+    readonly [Name in keyof TxsyncSettings]: z.ZodType;
+  })
+  .partial();
 
 const migrationSchema = z.strictObject({
   switchover: z.union([switchoverSchema, z.strictObject({ stock: switchoverSchema, txsync: switchoverSchema })]),
@@ -183,13 +212,22 @@ const SCENARIO_FIELDS = {
           target_before: z.exactOptional(since),
           managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
           verdict,
+          or: z.exactOptional(z.array(verdict).min(1)),
           why: z.string().min(1),
         })
         .refine(
-          ({ under: _under, verdict: _verdict, why: _why, ...on }) => Object.keys(on).length > 0,
+          ({ under: _under, verdict: _verdict, or: _or, why: _why, ...on }) => Object.keys(on).length > 0,
           "with which versions, or which managers?",
         ),
     ),
+  ),
+  allow: z.exactOptional(z.array(z.strictObject({ under: recovery, verdict, why: z.string().min(1) }))),
+  cell: z.exactOptional(z.strictObject({ fault: z.string(), step: z.string(), order: z.int().nonnegative() })),
+  only: z.exactOptional(
+    z.strictObject({
+      versions: z.array(z.strictObject({ from: z.exactOptional(since), before: z.exactOptional(since) })).min(1),
+      why: z.string().min(1),
+    }),
   ),
   limits: z.exactOptional(
     z.array(

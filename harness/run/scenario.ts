@@ -1,15 +1,23 @@
 import type { Configuration, Switchover } from "../base/configuration.ts";
-import type { Recovery } from "../base/run-record.ts";
+import type { MatrixPlace, Recovery } from "../base/run-record.ts";
 import type { HostRole, Verdict } from "../base/timeline.ts";
 import type { AnyFault } from "../faults/index.ts";
-import type { ExpectedOn, Limit } from "./expectation.ts";
+import type { AllowedToo, ExpectedOn, Limit, VersionRange } from "./expectation.ts";
 import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { StepName } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What fails: the folder that a scenario of ours stands in. Those of other people may have groups of their own. */
-export type ScenarioGroup = "source" | "target" | "escrow" | "network" | "double" | "controls" | (string & {});
+export type ScenarioGroup =
+  | "source"
+  | "target"
+  | "escrow"
+  | "network"
+  | "double"
+  | "controls"
+  | "findings"
+  | (string & {});
 
 interface AtStep {
   readonly on: "step";
@@ -67,6 +75,12 @@ export interface Scenario {
   readonly expect: { readonly [R in Recovery]?: Verdict };
   /** Where that depends on QEMU's version; the first entry that is for the version counts. */
   readonly expect_on?: readonly ExpectedOn[];
+  /** With which QEMUs of the source it can be played at all, where not with each; and why not with the others. */
+  readonly only?: { readonly versions: readonly VersionRange[]; readonly why: string };
+  /** What may come out as well, and why: where nobody can say before which of them it will be. */
+  readonly allow?: readonly AllowedToo[];
+  /** Where it stands in a matrix of faults and steps; `order`: of the step among all. */
+  readonly cell?: MatrixPlace;
   /** What it may take at most: a run that takes longer is not as expected, whatever its verdict. */
   readonly limits?: readonly Limit[];
   /** For choosing (`run --tag`); the names of its faults are tags anyway. */

@@ -4,7 +4,7 @@ export const linkCutTwiceHealed: Scenario = {
   id: "link-cut-twice-healed",
   group: "double",
   title: "the link is reset, comes back, and is reset again before the migration that was recovered ends",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -4,7 +4,7 @@ export const linkCutHealed: Scenario = {
   id: "link-cut-healed",
   group: "network",
   title: "the link is reset in the middle of post-copy and is back after a second",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -34,8 +34,6 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   find: "auto",
 };
 
-export const TXSYNC_SETTINGS = Object.keys(DEFAULT_TXSYNC) as readonly (keyof TxsyncSettings)[];
-
 /** Copying ahead is given up where it is slower than this: it waits for a share of the memory, whatever its size. */
 const AHEAD_BYTES_PER_S = 32 * 1024 ** 2;
 

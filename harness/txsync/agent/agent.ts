@@ -17,11 +17,14 @@ import {
   type TimerName,
 } from "../core/index.ts";
 import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
+import type { DiskPart } from "../device/disk-part.ts";
+import { CARD_CHANNEL, type NetworkCard } from "../device/network-card.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
 import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
+import { InboundKeeper, makeDevices, ownershipOf } from "./devices.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
@@ -73,6 +76,10 @@ export class Agent implements Shell {
   readonly config: AgentConfig;
   readonly data: Shell["data"];
   readonly output: OutputStore;
+  readonly parts: Shell["parts"];
+  readonly #card: NetworkCard;
+  readonly #inbound: InboundKeeper;
+  readonly #disks: DiskPart | undefined;
   readonly slot: VmSlot;
   readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
@@ -111,8 +118,14 @@ export class Agent implements Shell {
     this.#state = initialState(coreConfig(config));
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
+    const devices = makeDevices(this);
+    this.#card = devices.card;
+    this.#inbound = new InboundKeeper(this, devices.card);
+    this.#disks = devices.disks;
+    this.parts = devices.parts;
     this.output = new OutputStore(
       config.memory_folder,
+      devices.outputs,
       (upTo) => this.dispatch({ kind: "output", upTo }),
       (bytes) =>
         log(
@@ -137,7 +150,12 @@ export class Agent implements Shell {
       onMessage: (from, message, body) => this.#messageCame(from, message, body),
       onLog: (line) => log(this, line),
     });
-    this.slot = new VmSlot({ config, emit: (event) => this.emit(event), onGone: (vm) => this.#life.gone(vm) });
+    this.slot = new VmSlot({
+      config,
+      emit: (event) => this.emit(event),
+      onGone: (vm) => this.#life.gone(vm),
+      ready: async () => await this.#disks?.ready(),
+    });
     this.#source = new SourceSide(this);
     this.#taker = new TransactionTaker(this);
     this.#target = new TargetSide(this, this.#taker);
@@ -159,7 +177,8 @@ export class Agent implements Shell {
         this.dispatch({ kind: "edgeAcked", upTo: upTo as never });
       },
       onType: (channel, bytes) => {
-        if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
+        if (channel === CARD_CHANNEL) this.#card.type(bytes);
+        else if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
       },
     });
     const packages = new PackageSender({
@@ -198,11 +217,11 @@ export class Agent implements Shell {
     this.#machine = remembered?.machine ?? undefined;
     if (role === "source") await this.#source.findAgain();
     const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);
+    const why = await goFirst(this.config.pagescan);
+    if (why !== undefined) log(this, `the control plane has no priority over vCPUs here: ${why}`);
     this.#started = true;
     this.#events.unshift({ kind: "started", incarnation: randomInt(2 ** 48 - 1), durable, memory, log: found });
     this.#run();
-    const why = goFirst();
-    if (why !== undefined) log(this, `the control plane has no priority over vCPUs here: ${why}`);
     new Vitals(this.emit, this.config.lease_ms / 4);
     this.#up.resolve();
     if (memory?.vm === "running") this.#found = this.slot.vm;
@@ -255,6 +274,12 @@ export class Agent implements Shell {
       this.emit({ kind: "run.note", text: `agent: ${state.phase}, VM ${state.vm}` });
     }
     for (const action of actions) this.#do(action);
+    this.#disks?.follow(ownershipOf(state));
+    this.#inbound.afterStep();
+    const came = state.vm === "running" && before.vm !== "running" && state.opened.generation > 0;
+    // A VM that is only to be looked at is left as it came.
+    if (came && this.#machine?.card !== undefined && !this.#machine.hold)
+      this.slot.vm?.announce().catch((error: unknown) => log(this, `the VM was not announced: ${messageOf(error)}`));
     if (this.config.role === "target") this.#target.afterStep();
     if (this.config.role === "source") this.#source.afterStep();
     this.#goOn();

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
-import type { Action, RecordHeader } from "../core/index.ts";
+import { type Action, type RecordHeader, transactionNumber } from "../core/index.ts";
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
@@ -132,6 +132,7 @@ export class TransactionTaker {
       prefer: config.find,
       folder: vm.folder,
       shim_status_path: vm.shim_status_path,
+      first: true,
     });
     tracker.onModeChange = (mode, because) => {
       this.#shell.emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${because}` });
@@ -179,7 +180,7 @@ export class TransactionTaker {
   }
 
   async #take({ generation, n, since }: Take): Promise<void> {
-    const { dispatch, emit, output, state } = this.#shell;
+    const { dispatch, emit, output, parts, state } = this.#shell;
     const failed = (why: string | undefined): void => {
       if (why !== undefined) log(this.#shell, `transaction ${n} was not taken: ${why}`);
       dispatch({ kind: "transactionFailed", generation, n });
@@ -196,6 +197,7 @@ export class TransactionTaker {
     try {
       await this.#free(this.#spooled);
       let mark = output.produced;
+      for (const part of parts) part.stopping?.(true);
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
@@ -205,8 +207,12 @@ export class TransactionTaker {
         hold_ms: this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
         // Without a migration there is no page that a `stop` could wait for.
         status: () => (this.#outside ? "completed" : vm.migration),
-        whileStill: async () => await this.#handOver(tracker),
+        whileStill: async () => {
+          for (const part of parts) await part.capture(n);
+          await this.#handOver(tracker);
+        },
         state_path: join(vm.folder, "device-state"),
+        ...output.toDrain,
         onStill: () => {
           mark = output.look();
         },
@@ -240,6 +246,8 @@ export class TransactionTaker {
     } catch (error) {
       failed(messageOf(error));
       return;
+    } finally {
+      for (const part of parts) part.stopping?.(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
     if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
@@ -269,6 +277,7 @@ export class TransactionTaker {
       blocks: spool.blocks.map((name) => ({ name, bytes: blocks.find((block) => block.name === name)?.bytes ?? 0 })),
       device_state,
       frames: this.#shell.output.frames(acked + 1, mark),
+      parts: this.#shell.parts.flatMap((part) => part.pieces(n, since)),
       spool,
       digest: digestHex(digest.lane1, digest.lane2),
       modified_pages,
@@ -293,7 +302,8 @@ export class TransactionTaker {
   }
 
   committed(generation: number, n: number): void {
-    const { emit, config } = this.#shell;
+    const { emit, config, parts } = this.#shell;
+    for (const part of parts) part.committed(transactionNumber(n));
     const taken = this.#taken;
     const now_ms = performance.now();
     const latency_ms = taken?.transaction.n === n ? now_ms - taken.at_ms : 0;

@@ -118,7 +118,7 @@ export class MemoryAhead {
    */
   static async open(shell: DataShell, rate: Rate, options: AheadOptions): Promise<MemoryAhead | string> {
     const { pagescan, pid, blocks, folder, shim_status_path, ram_path } = options;
-    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path });
+    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path, first: true });
     try {
       const armed = await tracker.arm();
       if (armed.mode === "sure") {

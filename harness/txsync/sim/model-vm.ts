@@ -278,7 +278,7 @@ export class ModelVm {
     if (!cluster.network.canTalk(host.role, "escrow") || escrow.frozenUntil_ms > cluster.now_ms) return null;
     const record = escrow.log.find((candidate) => candidate.header.n === n);
     if (record === undefined) return null;
-    const memory = foldOf(cluster, escrow.log, n);
+    const memory = foldOf(this.base, escrow.log, n);
     if (!sameMemory(memory, record.snapshot.memory)) {
       throw new Violation(3, `base and log do not give the memory of transaction ${n}, which is restored`);
     }

@@ -203,11 +203,13 @@ export class Stage implements Disposable {
           return frameNumber(stage.produced);
         },
         look: () => frameNumber(this.produced),
+        settle: async () => frameNumber(this.produced),
         frames: () => [],
         reset: note("output.reset"),
         follow: note("output.follow"),
         unfollow: note("output.unfollow"),
       },
+      parts: [],
       slot: {
         get vm() {
           return stage.vm;
