@@ -35,6 +35,8 @@ export interface Vm {
   still: boolean;
   /** It was restored and has not been heard to run: its mark. */
   restoredMark: number | null;
+  /** The base that its table tells changes since. */
+  relativeTo: number;
 }
 
 /** One machine: an agent that may die and come back, a QEMU, memory that a loss of power takes away, and a disk. */
@@ -65,6 +67,8 @@ export interface Host {
   /** Frames that the agent holds; they outlive their QEMU, not their host. */
   frames: readonly number[];
   package: Snapshot | null;
+  /** Target: the package that came last. */
+  arrived: Snapshot | null;
   hasBase: boolean;
   /** Which one that is, of all that there were. */
   baseId: number;
@@ -110,6 +114,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     vm: role === "source" ? bootVm() : null,
     frames: [],
     package: null,
+    arrived: null,
     hasBase: role === "source",
     baseId: 0,
     committed: -1,
@@ -125,7 +130,16 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
 
 export function bootVm(): Vm {
   const memory = new Int32Array(PAGES);
-  return { hash: 1, frames: [], memory, table: new PageTable(), running: true, still: false, restoredMark: null };
+  return {
+    hash: 1,
+    frames: [],
+    memory,
+    table: new PageTable(),
+    running: true,
+    still: false,
+    restoredMark: null,
+    relativeTo: 0,
+  };
 }
 
 /** The VM as a snapshot has it, standing still. */
@@ -188,6 +202,10 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
   } else if (host.role === "source" && (state.vm === "none" || state.vm === "gone")) {
     host.vm = null;
     found = "none";
+  } else if (host.role === "source" && state.vm === "running") {
+    // It may stand still for its last transaction here: nothing was promised, it goes on.
+    vm.running = true;
+    found = "running";
   } else found = vm.running ? "running" : "ready";
   if (found === "running") heardRunning(host);
   if (host.role === "source" && found === "gone") found = "none";
@@ -202,6 +220,7 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
     restored: state.restored,
     everFree: state.everFree,
     ranFree: state.ranFree,
+    leftAt: state.leftAt,
     protect: state.protect,
     base: state.base,
     log: state.log,

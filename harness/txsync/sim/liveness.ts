@@ -49,9 +49,9 @@ export function mustBeLive(cluster: Cluster): boolean {
     return (owner.role === "target" ? st || te : st || se) && pagesOk(cluster, owner.role);
   }
   // It runs, and its output waits for the escrow, as it was asked to: nobody takes it over for that.
-  if (holds && schedule.protect?.when === "after" && target.agentUp && target.vm !== null && !te) return false;
+  if (holds && schedule.protect?.when !== "alone" && target.agentUp && target.vm !== null && !te) return false;
   if (target.agentUp && target.vm !== null && (holds ? te : st || te)) return pagesOk(cluster, "target");
-  if (schedule.protect?.when === "alone" && source.agentUp && source.vm !== null) return holds ? se : st || se;
+  if (["alone", "before"].includes(schedule.protect?.when ?? "no") && source.agentUp && source.vm !== null) return holds ? se : st || se;
   if (se && hasBase(source)) {
     const last = escrow.log[escrow.log.length - 1];
     return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);

@@ -15,6 +15,13 @@ const ASIDE_BYTES_PER_MS = 2_000_000;
 /** Of a record, beside its pages. */
 const DEVICE_STATE_BYTES = 100;
 
+/** The base that a protected VM left with, and the transaction that it is. */
+interface Follows {
+  readonly id: number;
+  readonly n: number;
+  readonly generation: number;
+}
+
 type TakeTransaction = Extract<Action, { kind: "takeTransaction" }>;
 
 /** The one VM, wherever it is: it works, its pages arrive, it is captured, taken, restored, and what it says is let out. */
@@ -45,6 +52,19 @@ export class ModelVm {
   #begun: { readonly host: Host; readonly vm: Vm; readonly id: number; adopted: boolean } | null = null;
   #bases = 0;
 
+  /** The base that the target's records are to be relative to, of a VM that was protected before it migrated. */
+  #follows: Follows | null = null;
+
+  /** What records are relative to is the VM's memory as it stood at switchover: the source has it too. */
+  get ofSwitchover(): boolean {
+    return this.baseId === (this.#follows?.id ?? 0);
+  }
+
+  /** Nothing of the VM that came by post-copy is anywhere but where it was promised to be. */
+  get #followed(): boolean {
+    return this.#follows === null || this.baseId === this.#follows.id;
+  }
+
   begin(): void {
     this.#work();
     this.#movePages();
@@ -59,6 +79,7 @@ export class ModelVm {
     vm.table = new PageTable();
     if (host.role === "source") host.hasBase = false;
     this.#bases += 1;
+    vm.relativeTo = this.#bases;
     this.#begun = { host, vm, id: this.#bases, adopted: false };
   }
 
@@ -103,7 +124,9 @@ export class ModelVm {
     const { network, schedule, hosts } = cluster;
     const { escrow, source } = hosts;
     if (schedule.protect === undefined) return;
-    if (source.hasBase && source.baseId !== this.baseId && network.canTalk("source", "escrow") && source.vm === null) {
+    // It left with another one than the escrow has as yet.
+    const follows = this.#follows !== null && this.baseId < this.#follows.id;
+    if (!follows && source.hasBase && source.baseId !== this.baseId && network.canTalk("source", "escrow") && source.vm === null) {
       source.hasBase = false;
       cluster.event("source", { kind: "baseVoid" });
     }
@@ -138,6 +161,47 @@ export class ModelVm {
       cluster.event(host.role, { kind: "baseCovered", covered: true });
   }
 
+  // ---- a protected VM that leaves
+
+  /** The source has promised to have this VM no more. What the escrow has becomes the base of where it went. */
+  left(host: Host): void {
+    const { leftAt } = host.state;
+    if (leftAt === null || this.#follows?.n === leftAt.n) return;
+    this.#bases += 1;
+    this.#follows = { id: this.#bases, ...leftAt };
+    this.#begun = null;
+    host.hasBase = true;
+    host.baseId = this.#bases;
+    this.pagesTarget = 0;
+    this.covered = false;
+  }
+
+  /** Source or target have the escrow lay its log over its copy. */
+  #follow(): void {
+    const { hosts, network, now_ms } = this.#cluster;
+    const { escrow, target } = hosts;
+    const follows = this.#follows;
+    if (follows === null) return;
+    const asks = (["source", "target"] as const).filter((role) => network.canTalk(role, "escrow"));
+    if (this.baseId < follows.id && asks.length > 0 && escrow.frozenUntil_ms <= now_ms) this.#makeFollow(follows);
+    if (this.baseId !== follows.id || target.state.base !== "following" || target.frozenUntil_ms > now_ms) return;
+    if (target.vm !== null && network.canTalk("target", "escrow")) {
+      this.#cluster.event("target", { kind: "baseFollowed" });
+    }
+  }
+
+  #makeFollow({ id, n, generation }: Follows): void {
+    const { escrow } = this.#cluster.hosts;
+    const last = escrow.log[escrow.log.length - 1];
+    const there = last !== undefined && last.header.n === n && last.header.generation === generation;
+    // Else what it has is not what the VM left with: nothing is made of it.
+    if (!there || this.pagesEscrow > 0) return;
+    this.base = foldOf(this.#cluster, escrow.log);
+    this.baseId = id;
+    escrow.log = [{ ...last, changes: { pages: [], contents: [] }, relativeTo: id }];
+    escrow.fold = this.base.slice();
+  }
+
   // ---- its way
 
   captureLater(host: Host): void {
@@ -153,6 +217,10 @@ export class ModelVm {
           if (host.life === life && host.up && host.state.phase === "idle")
             cluster.event("source", { kind: "migrate" });
         });
+        return;
+      }
+      if (host.state.protect) {
+        cluster.event("source", { kind: "memoryAhead" });
         return;
       }
       vm.running = false;
@@ -171,11 +239,12 @@ export class ModelVm {
     const { life } = host;
     host.qemu += 1;
     const { qemu, dying } = host;
-    const from = cluster.hosts.source.package;
+    const from = host.arrived;
+    const relativeTo = this.#follows?.id ?? 0;
     cluster.at(10 + cluster.random.int(0, 40), () => {
       if (host.life !== life || host.qemu !== qemu || !host.up || from === null || host.state.vm !== "loading") return;
       if (dying) return;
-      host.vm = { ...vmOf(from), running: true };
+      host.vm = { ...vmOf(from), running: true, relativeTo };
       cluster.event("target", { kind: "vmRunning" });
     });
   }
@@ -204,9 +273,14 @@ export class ModelVm {
       if (fails) cluster.event(host.role, { kind: "transactionFailed", generation, n });
       else if (host.vm === vm) {
         const snapshot = snapshotOf(vm);
+        if (action.last === true && host.state.leaving?.stage === "taking") {
+          vm.running = false;
+          host.package = snapshot;
+        }
         host.bodies.set(keyOf(action), {
           header: { generation, n, since, mark: frameNumber(mark), acked: frameNumber(0) },
           snapshot,
+          relativeTo: vm.relativeTo,
           changes: { pages, contents: pages.map((page) => snapshot.memory[page] ?? 0) },
           bytes: bytes + DEVICE_STATE_BYTES,
         });
@@ -247,7 +321,8 @@ export class ModelVm {
       const from = this.#material(host, action);
       // Who never had the VM has to be told what it is; a base of a switchover says nothing of that.
       const elsewhere = host.role === "target" || this.baseId !== 0;
-      const base = this.hasBase(host) || (elsewhere && this.pagesEscrow === 0);
+      const left = action.from === "package" && host.hasBase;
+      const base = left || this.hasBase(host) || (elsewhere && this.pagesEscrow === 0);
       if (from === null || !base) {
         cluster.event(host.role, { kind: "restoreFailed", generation: action.generation });
         return;
@@ -381,12 +456,15 @@ export class ModelVm {
 
   /** The target's VM came by post-copy, and nobody has begun another base since. */
   get drains(): boolean {
-    return this.baseId === 0 && this.#cluster.schedule.protect?.when !== "alone";
+    const when = this.#cluster.schedule.protect?.when;
+    if (when === "before") return this.#follows !== null && this.baseId <= this.#follows.id;
+    return this.baseId === 0 && when !== "alone";
   }
 
   #movePages(): void {
     const cluster = this.#cluster;
     this.#moveBase();
+    this.#follow();
     if (this.drains) this.#drain();
     cluster.watch.look();
     cluster.at(60, () => this.#movePages());
@@ -399,17 +477,17 @@ export class ModelVm {
     const works = target.vm !== null && target.agentUp && target.frozenUntil_ms <= cluster.now_ms;
     if (works && this.pagesTarget < PAGES) {
       const route = this.#route();
-      if (route === "base" || (route === "escrow" && this.pagesTarget >= this.pagesEscrow)) {
+      if (route === "base" || (route === "escrow" && this.#followed && this.pagesTarget >= this.pagesEscrow)) {
         this.pagesTarget = Math.min(PAGES, this.pagesTarget + rate);
       }
     }
     const copies =
       source.hasBase && source.state.promised.generation > 0 && cluster.network.canTalk("source", "escrow");
-    if (copies && this.pagesEscrow > 0) {
+    if (copies && this.#followed && this.pagesEscrow > 0) {
       this.pagesEscrow = Math.max(0, this.pagesEscrow - rate);
       if (this.pagesEscrow === 0) cluster.event("escrow", { kind: "baseComplete", complete: true });
     }
-    const covered = this.pagesTarget >= this.pagesEscrow || this.pagesTarget >= PAGES;
+    const covered = (this.#followed && this.pagesTarget >= this.pagesEscrow) || this.pagesTarget >= PAGES;
     if (covered !== this.covered && target.vm !== null) {
       this.covered = covered;
       cluster.event("target", { kind: "baseCovered", covered });

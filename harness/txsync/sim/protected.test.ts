@@ -8,9 +8,10 @@ import {
   TARGET_DIES_AFTER_HANDOFF,
 } from "./directed.ts";
 import { play, playOne, summaryLine, tell } from "./play.ts";
-import { protectedScheduleOf } from "./schedule.ts";
+import { migratingScheduleOf, protectedScheduleOf } from "./schedule.ts";
 
 const SCHEDULES = 8_000;
+const MIGRATING = 8_000;
 const DIRECTED = 40;
 
 describe("protection beside a migration, under simulated faults", () => {
@@ -22,6 +23,18 @@ describe("protection beside a migration, under simulated faults", () => {
     expect(summary.schedules).toBe(SCHEDULES);
     expect(summary.paths.size).toBeGreaterThan(200);
     expect(summary.recovered).toBeGreaterThan(SCHEDULES / 2);
+  });
+
+  it(`keeps every invariant in ${MIGRATING} schedules of a VM that is protected, and then migrates`, {
+    timeout: 300_000,
+  }, () => {
+    const summary = play({ from: 0, schedules: MIGRATING, shape: ({ seed }) => migratingScheduleOf(seed) });
+    console.log(summaryLine(summary));
+    const failures = summary.failures.map(({ seed, what }) => `${what}; seed ${seed}`);
+    expect(failures).toEqual([]);
+    expect(summary.schedules).toBe(MIGRATING);
+    expect(summary.paths.size).toBeGreaterThan(200);
+    expect(summary.recovered).toBeGreaterThan(MIGRATING / 2);
   });
 
   it.each([
