@@ -32,7 +32,15 @@ import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restart
 import { sourceCutOff } from "./source/source-cut-off.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
+import {
+  sourceHostKilledBeforeSwitchover,
+  unprotectedHostKilledBeforeSwitchover,
+} from "./source/source-host-killed-before-switchover.ts";
 import { sourceHostKilledTooEarly } from "./source/source-host-killed-too-early.ts";
+import {
+  sourceHostKilledWhileAhead,
+  unprotectedHostKilledWhileAhead,
+} from "./source/source-host-killed-while-ahead.ts";
 import { sourceKilledBeforeSwitchover } from "./source/source-killed-before-switchover.ts";
 import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
 import { targetAgentKilled } from "./target/target-agent-killed.ts";
@@ -56,6 +64,10 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceFrozen,
   sourceKilledBeforeSwitchover,
   protectedHostKilled,
+  sourceHostKilledBeforeSwitchover,
+  unprotectedHostKilledBeforeSwitchover,
+  sourceHostKilledWhileAhead,
+  unprotectedHostKilledWhileAhead,
   targetQemuKilled,
   targetQemuFrozen,
   targetHostKilled,

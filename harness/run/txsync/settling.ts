@@ -54,6 +54,11 @@ export function givenUp(statuses: Statuses): boolean {
   return source?.phase === "idle" && source.vm === "running" && source.opened.generation === 0 && !source.protect;
 }
 
+/** The VM is on the source, protected, and not on its way anywhere. */
+export function staysProtected({ source }: Statuses): boolean {
+  return source?.phase === "idle" && source.owner && isProtectedForGood("source", source);
+}
+
 /** Whether anybody has a VM, or is making one. */
 export function somebodyHas(statuses: Statuses): boolean {
   return (["source", "target"] as const).some((role) => {

@@ -148,7 +148,8 @@ function basisOf({ leftAt, hasPackage }: Draft, log: LogState | null): NonNullab
 
 function whyUnprotected(s: AgentState): string {
   if (s.untrackable !== null) return s.untrackable;
-  if (s.base === "following" && hears(s, "escrow")) return "the escrow does not have the transaction that this VM came with";
+  if (s.base === "following" && hears(s, "escrow"))
+    return "the escrow does not have the transaction that this VM came with";
   return hears(s, "escrow") ? "the escrow has no base of this VM" : "the escrow is not heard";
 }
 

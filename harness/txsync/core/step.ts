@@ -12,8 +12,8 @@ import {
   lastTaken,
   leavesInVain,
   leaveWhenStored,
-  noteFollows,
   mayLeave,
+  noteFollows,
 } from "./leave.ts";
 import type { Message, PackageHead, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isFree, isOwner, isWhole, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
@@ -400,7 +400,8 @@ function afterPersisted(s: Draft, out: Action[], then: Persisting["then"]): void
       else if (s.config.rules.packageAfterPromise) switchover(s, out);
       return;
     case "load":
-      if (s.vm === "incoming" && s.promised.generation === then.package.descriptor.generation) load(s, out, then.package);
+      if (s.vm === "incoming" && s.promised.generation === then.package.descriptor.generation)
+        load(s, out, then.package);
       return;
     case "nothing":
       return;

@@ -107,7 +107,8 @@ function noteReport(cluster: Cluster, host: Host, report: Report): void {
       // One that died a moment ago is still counted on: nobody knows more than what was heard within the lease.
       const counted_on =
         (host.role === "target" && hears(host.state, "source")) ||
-        (!cluster.hosts.escrow.up && hears(host.state, "escrow"));
+        (!cluster.hosts.escrow.up && hears(host.state, "escrow")) ||
+        host.state.peerEscrow?.incarnation !== cluster.hosts.escrow.state.incarnation;
       if (whole && !counted_on && !vm.somebodyHasBase(host)) {
         throw new Violation(2, "protection is said to be on, and nobody else has what the log is relative to");
       }

@@ -58,6 +58,8 @@ export interface Host {
   taking: TakeTransaction | null;
   takeNext: TakeTransaction | null;
   memoryKept: boolean;
+  /** Its memory was lost at some time: whether a VM ran here before is not known. */
+  forgot: boolean;
   /** A VM that was restored here was heard to run. */
   heardRunning: boolean;
   state: AgentState;
@@ -99,6 +101,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     taking: null,
     takeNext: null,
     memoryKept: true,
+    forgot: false,
     heardRunning: false,
     state: initialState({
       role,
@@ -253,6 +256,7 @@ export function loseMemory(cluster: Cluster, host: Host): void {
   host.package = host.role === "source" ? null : host.package;
   host.hasBase = false;
   host.memoryKept = false;
+  host.forgot = true;
   host.committed = null;
   host.acked = 0;
   host.bodies.clear();

@@ -42,7 +42,8 @@ export function mustBeLive(cluster: Cluster): boolean {
       const logged =
         escrow.log.some(({ header }) => header.n === free?.basis?.n) || (source.package !== null && free.basis.n === 0);
       if (owner.role === "source") return se && hasBase(source) && logged && valid(promisedBy(escrow));
-      return te && !se && !st && cluster.vm.pagesEscrow === 0 && logged && valid(promisedBy(escrow));
+      // One that lost its memory has to think that it ran.
+      return !owner.forgot && te && !se && !st && vm.pagesEscrow === 0 && logged && valid(promisedBy(escrow));
     }
     if (owner.vm === null || !owner.agentUp) return false;
     if (isOwner(owner.state) && isFree(owner.state.opened)) return pagesOk(cluster, owner.role);
@@ -51,7 +52,8 @@ export function mustBeLive(cluster: Cluster): boolean {
   // It runs, and its output waits for the escrow, as it was asked to: nobody takes it over for that.
   if (holds && schedule.protect?.when !== "alone" && target.agentUp && target.vm !== null && !te) return false;
   if (target.agentUp && target.vm !== null && (holds ? te : st || te)) return pagesOk(cluster, "target");
-  if (["alone", "before"].includes(schedule.protect?.when ?? "no") && source.agentUp && source.vm !== null) return holds ? se : st || se;
+  if (["alone", "before"].includes(schedule.protect?.when ?? "no") && source.agentUp && source.vm !== null)
+    return holds ? se : st || se;
   if (se && hasBase(source)) {
     const last = escrow.log[escrow.log.length - 1];
     return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);
@@ -66,5 +68,5 @@ function pagesOk(cluster: Cluster, role: Role): boolean {
   const { hasBase } = cluster.hosts.source;
   if (hasBase && network.canTalk("source", "target")) return true;
   if (!network.canTalk("escrow", "target")) return false;
-  return (hasBase && network.canTalk("source", "escrow")) || vm.pagesTarget >= vm.pagesEscrow;
+  return (hasBase && network.canTalk("source", "escrow")) || (vm.willFollow && vm.pagesTarget >= vm.pagesEscrow);
 }

@@ -60,9 +60,17 @@ export class ModelVm {
     return this.baseId === (this.#follows?.id ?? 0);
   }
 
-  /** Nothing of the VM that came by post-copy is anywhere but where it was promised to be. */
+  /** What the escrow has is what the VM came with, where it came at all. */
   get #followed(): boolean {
     return this.#follows === null || this.baseId === this.#follows.id;
+  }
+
+  /** It is, or is made of what the escrow has. */
+  get willFollow(): boolean {
+    const { log } = this.#cluster.hosts.escrow;
+    const last = log[log.length - 1]?.header;
+    if (this.#follows === null || this.#followed) return true;
+    return this.pagesEscrow === 0 && last?.n === this.#follows.n && last.generation === this.#follows.generation;
   }
 
   begin(): void {
@@ -94,6 +102,7 @@ export class ModelVm {
     const there = this.pagesEscrow === 0;
     if (
       there &&
+      escrow.log.length > 0 &&
       this.#cluster.saysProtected !== null &&
       !isFree(escrow.state.promised) &&
       !isFree(escrow.state.opened)
@@ -111,7 +120,8 @@ export class ModelVm {
 
   /** The escrow, or the host that the VM left, has all of what records are relative to. */
   somebodyHasBase(owner: Host): boolean {
-    const { source } = this.#cluster.hosts;
+    const { source, target } = this.#cluster.hosts;
+    if (owner === target && this.drains && !this.willFollow) return source.up && source.hasBase;
     return this.pagesEscrow === 0 || (owner !== source && this.hasBase(source));
   }
 
@@ -126,7 +136,13 @@ export class ModelVm {
     if (schedule.protect === undefined) return;
     // It left with another one than the escrow has as yet.
     const follows = this.#follows !== null && this.baseId < this.#follows.id;
-    if (!follows && source.hasBase && source.baseId !== this.baseId && network.canTalk("source", "escrow") && source.vm === null) {
+    if (
+      !follows &&
+      source.hasBase &&
+      source.baseId !== this.baseId &&
+      network.canTalk("source", "escrow") &&
+      source.vm === null
+    ) {
       source.hasBase = false;
       cluster.event("source", { kind: "baseVoid" });
     }
@@ -166,10 +182,11 @@ export class ModelVm {
   /** The source has promised to have this VM no more. What the escrow has becomes the base of where it went. */
   left(host: Host): void {
     const { leftAt } = host.state;
-    if (leftAt === null || this.#follows?.n === leftAt.n) return;
+    // Said late: somebody else's base is there by now.
+    if (leftAt === null || host.vm?.relativeTo !== this.baseId) return;
     this.#bases += 1;
     this.#follows = { id: this.#bases, ...leftAt };
-    this.#begun = null;
+    if (this.#begun?.host === host) this.#begun = null;
     host.hasBase = true;
     host.baseId = this.#bases;
     this.pagesTarget = 0;

@@ -4,8 +4,14 @@ import {
   ESCROW_LOSES_BASE_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
   PROTECTED_HOST_DIES,
+  PROTECTED_MIGRATES,
+  PROTECTED_MIGRATES_FOR_GOOD,
   PROTECTED_QEMU_DIES,
+  SOURCE_DIES_BEFORE_IT_LETS_GO,
+  SOURCE_DIES_WHEN_IT_LETS_GO,
+  SOURCE_DIES_WHILE_AHEAD,
   TARGET_DIES_AFTER_HANDOFF,
+  TARGET_DIES_AS_IT_LOADS,
 } from "./directed.ts";
 import { play, playOne, summaryLine, tell } from "./play.ts";
 import { migratingScheduleOf, protectedScheduleOf } from "./schedule.ts";
@@ -55,6 +61,32 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "output is held back while the escrow is silent",
       directed: ESCROW_SILENT_OUTPUT_HELD,
       path: /^source:protected $/,
+    },
+    { what: "it migrates", directed: PROTECTED_MIGRATES, path: /^source:protected target:protected .*target:final/ },
+    {
+      what: "it migrates, and protection goes on",
+      directed: PROTECTED_MIGRATES_FOR_GOOD,
+      path: /^source:protected (target:protected [^:]*)+$/,
+    },
+    {
+      what: "its host dies while memory goes ahead",
+      directed: SOURCE_DIES_WHILE_AHEAD,
+      path: /^source:protected target:claim target:final/,
+    },
+    {
+      what: "its host dies when the last transaction there is stored",
+      directed: SOURCE_DIES_BEFORE_IT_LETS_GO,
+      path: /^source:protected target:claim target:final/,
+    },
+    {
+      what: "its host dies as it lets the package go",
+      directed: SOURCE_DIES_WHEN_IT_LETS_GO,
+      path: /^source:protected target:(protected|claim)/,
+    },
+    {
+      what: "the target dies as it loads",
+      directed: TARGET_DIES_AS_IT_LOADS,
+      path: /^source:protected target:protected .*source:claim source:final/,
     },
   ])("has the VM run when $what", ({ directed, path }) => {
     for (let seed = 0; seed < DIRECTED; seed += 1) {

@@ -101,7 +101,11 @@ function judge(cluster: Cluster, live: boolean): void {
   if (schedule.faults.length > 0 || schedule.nervous) return;
   const handed_off = schedule.protect?.when === "before" && !schedule.protect.always ? "target:final " : "";
   const wanted = EXPECTED[schedule.protect?.when ?? "no"] + handed_off;
-  if (path.replace(/(direct|via-escrow|none|escrow) /g, "") !== wanted) {
+  // The escrow may hear of the target's first record before it hears of its generation: then there is another one.
+  const opened = path
+    .replace(/(direct|via-escrow|none|escrow) /g, "")
+    .replace(/(target:protected )+/, "target:protected ");
+  if (opened !== wanted) {
     throw new Violation(4, `nothing broke, and yet: ${path}`);
   }
 }

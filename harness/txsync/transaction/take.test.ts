@@ -113,3 +113,18 @@ test("a stop that hangs leaves a cont behind it", async () => {
   release.resolve();
   if (taken.kind === "stop-hung") await taken.released;
 });
+
+test("the last one on a host leaves the guest as it stood, unless something fails", async () => {
+  const outcome = await takeTransaction(options({ stays: true }));
+  expect(outcome.kind).toBe("taken");
+  expect(said).not.toContain("cont");
+  said = [];
+  const failing = options({ stays: true });
+  const tracker = { ...failing.tracker, collect: () => Promise.reject(new Error("it is gone")) };
+  await expect(takeTransaction({ ...failing, tracker })).rejects.toThrow("it is gone");
+  expect(said.filter((command) => command === "cont")).toHaveLength(1);
+  said = [];
+  const lost = { ...failing.tracker, take: () => Promise.reject(new Error("it is gone")) };
+  await expect(takeTransaction({ ...failing, tracker: lost })).rejects.toThrow("it is gone");
+  expect(said).toContain("cont");
+});
