@@ -1,5 +1,5 @@
 import { configurationTexts } from "../harness/base/configuration.ts";
-import type { RunRecord } from "../harness/base/run-record.ts";
+import { type RunRecord, underText } from "../harness/base/run-record.ts";
 import { quantile } from "./model/stats.ts";
 import type { SuiteRun } from "./read.ts";
 
@@ -63,8 +63,10 @@ export function compareSuites(before: readonly SuiteRun[], after: readonly Suite
 
 /** What makes two runs runs of the same case; the seed does not count. */
 export function caseOf(record: RunRecord): string {
-  const { scenario, recovery, accel, qemu, guest, configuration = {} } = record;
-  return [scenario, recovery, accel, `qemu ${qemu}`, guest, ...configurationTexts(configuration)].join(" · ");
+  const { scenario, recovery, manager, accel, qemu, guest, configuration = {} } = record;
+  // What a record says that is older than the choice of a manager.
+  const under = manager === "qmp" ? recovery : underText({ recovery, ...(manager === undefined ? {} : { manager }) });
+  return [scenario, under, accel, `qemu ${qemu}`, guest, ...configurationTexts(configuration)].join(" · ");
 }
 
 function caseChange(name: string, was: readonly SuiteRun[], is: readonly SuiteRun[]): CaseChange | undefined {

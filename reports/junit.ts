@@ -1,14 +1,14 @@
-import type { RunRecord } from "../harness/base/run-record.ts";
+import { type RunRecord, underText } from "../harness/base/run-record.ts";
 import { verdictWord } from "./model/describe.ts";
 import type { SuiteRun } from "./read.ts";
 
 /**
- * JUnit XML of a suite, as Jenkins, GitLab and GitHub's actions read it: one `testsuite` per recovery, one `testcase`
- * per run. A run that is not as expected is a `failure`; one whose harness failed is an `error`; unknown never passes.
+ * JUnit XML of a suite, as Jenkins, GitLab and GitHub's actions read it: one `testsuite` per recovery (and manager), one
+ * `testcase` per run. A run that is not as expected is a `failure`; one whose harness failed is an `error`; unknown never passes.
  */
 export function junitOf(runs: readonly SuiteRun[], name = "ferryman"): string {
-  const suites = [...Map.groupBy(runs, (run) => run.record.recovery)].map(([recovery, of]) =>
-    suiteXml(`${name} ${recovery}`, of),
+  const suites = [...Map.groupBy(runs, (run) => underText(run.record))].map(([under, of]) =>
+    suiteXml(`${name} ${under}`, of),
   );
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
@@ -37,7 +37,7 @@ function countsOf(runs: readonly SuiteRun[]): string {
 
 function caseXml(run: SuiteRun): string {
   const { record } = run;
-  const name = `${record.scenario} [${record.recovery} ${record.accel} qemu ${record.qemu} seed ${record.seed}]`;
+  const name = `${record.scenario} [${underText(record)} ${record.accel} qemu ${record.qemu} seed ${record.seed}]`;
   const properties = { verdict: record.verdict, expected: record.expected, run: run.path, command: record.command };
   return [
     `    <testcase classname="${attribute(`ferryman.${record.group}`)}" name="${attribute(name)}" time="${seconds(record.timings.total_ms)}">`,

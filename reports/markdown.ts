@@ -1,7 +1,8 @@
 import { appendFile } from "node:fs/promises";
 import { configurationTexts } from "../harness/base/configuration.ts";
+import { underText } from "../harness/base/run-record.ts";
 import { type Comparison, tally } from "./compare.ts";
-import { matrixOf } from "./matrix.ts";
+import { type Cell, matrixOf, sideBySideOf } from "./matrix.ts";
 import { verdictWord } from "./model/describe.ts";
 import { formatMs } from "./model/format.ts";
 import type { SuiteRun } from "./read.ts";
@@ -19,6 +20,7 @@ export function markdownOf(runs: readonly SuiteRun[], comparison?: Comparison): 
     `## Ferryman: ${runs.length - wrong.length} of ${runs.length} runs as expected${wrong.length === 0 ? " ✓" : ""}`,
     "",
     ...wrong.slice(0, ROWS_MAX).flatMap(wrongLines),
+    ...sideBySideLines(runs),
     ...matrixLines(runs),
     ...comparisonLines(comparison),
     ...runLines(runs),
@@ -41,7 +43,7 @@ function wrongLines(run: SuiteRun): string[] {
   const { record } = run;
   const failing = record.checks.filter((check) => check.verdict !== true);
   return [
-    `### ✗ ${escaped(record.scenario)} (${record.recovery}, ${record.accel}, QEMU ${escaped(record.qemu_version)}): ${record.verdict}, expected ${record.expected}`,
+    `### ✗ ${escaped(record.scenario)} (${underText(record)}, ${record.accel}, QEMU ${escaped(record.qemu_version)}): ${record.verdict}, expected ${record.expected}`,
     "",
     escaped(record.error ?? record.why),
     "",
@@ -51,20 +53,37 @@ function wrongLines(run: SuiteRun): string[] {
   ];
 }
 
+function cellText(cell: Cell | undefined): string {
+  return cell === undefined ? "" : `${cell.as_expected ? "✓" : "✗"} ${tally(cell.runs)}`;
+}
+
+function sideBySideLines(runs: readonly SuiteRun[]): string[] {
+  const table = sideBySideOf(runs);
+  if (table === undefined) return [];
+  return [
+    "### Side by side",
+    "",
+    `| scenario | ${table.columns.map(escaped).join(" | ")} |`,
+    `| --- | ${table.columns.map(() => "---").join(" | ")} |`,
+    ...table.rows.map(
+      ({ scenario, cells }) =>
+        `| ${escaped(scenario)} | ${table.columns.map((column) => cellText(cells.get(column))).join(" | ")} |`,
+    ),
+    "",
+  ];
+}
+
 function matrixLines(runs: readonly SuiteRun[]): string[] {
   const matrix = matrixOf(runs);
-  const columns = matrix.steps.flatMap((step) => matrix.recoveries.map((recovery) => ({ step, recovery })));
-  const head = columns.map(({ step, recovery }) => `${escaped(step === "" ? "whole run" : step)}<br>${recovery}`);
+  const columns = matrix.steps.flatMap((step) => matrix.unders.map((under) => ({ step, under })));
+  const head = columns.map(({ step, under }) => `${escaped(step === "" ? "whole run" : step)}<br>${under}`);
   return [
     "### What broke, when, and what came of it",
     "",
     `| fault | ${head.join(" | ")} |`,
     `| --- | ${columns.map(() => "---").join(" | ")} |`,
     ...matrix.rows.map((row) => {
-      const cells = columns.map(({ step, recovery }) => {
-        const cell = row.cells.get(step)?.get(recovery);
-        return cell === undefined ? "" : `${cell.as_expected ? "✓" : "✗"} ${tally(cell.runs)}`;
-      });
+      const cells = columns.map(({ step, under }) => cellText(row.cells.get(step)?.get(under)));
       return `| ${escaped(row.fault)} | ${cells.join(" | ")} |`;
     }),
     "",
@@ -96,14 +115,15 @@ function runLines(runs: readonly SuiteRun[]): string[] {
   return [
     "<details><summary>All runs</summary>",
     "",
-    "| | scenario | recovery | accel | QEMU | seed | verdict | detect | recover | downtime | pause p50 | p99 | agent late | agent memory | total |",
-    `|${" --- |".repeat(15)}`,
+    "| | scenario | recovery | manager | accel | QEMU | seed | verdict | detect | recover | downtime | pause p50 | p99 | agent late | agent memory | total |",
+    `|${" --- |".repeat(16)}`,
     ...runs.slice(0, ROWS_MAX).map(({ record }) => {
       const { timings } = record;
       const cells = [
         record.as_expected ? "✓" : "✗",
         escaped(record.scenario),
         record.recovery,
+        record.manager ?? "",
         record.accel,
         escaped([record.qemu_version, ...configurationTexts(record.configuration ?? {})].join(", ")),
         String(record.seed),

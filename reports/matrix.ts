@@ -1,10 +1,11 @@
-import type { Recovery, RunRecord } from "../harness/base/run-record.ts";
+import { type RunRecord, underText } from "../harness/base/run-record.ts";
 import type { Verdict } from "../harness/base/timeline.ts";
 import type { SuiteRun } from "./read.ts";
 
-/** The runs of one fault at one step under one recovery. */
+/** The runs of one fault at one step under one recovery, with one manager. */
 export interface Cell {
-  readonly recovery: Recovery;
+  /** "stock libvirt", "txsync". */
+  readonly under: string;
   readonly runs: readonly SuiteRun[];
   /** Verdicts with how often each came, the most frequent first. */
   readonly verdicts: readonly { readonly verdict: Verdict; readonly count: number }[];
@@ -16,14 +17,14 @@ export interface Cell {
 export interface MatrixRow {
   /** What breaks, on what: `kill-qemu on target`; several faults are joined by `then`. */
   readonly fault: string;
-  /** By step, then by recovery. */
-  readonly cells: ReadonlyMap<string, ReadonlyMap<Recovery, Cell>>;
+  /** By step, then by what they were under. */
+  readonly cells: ReadonlyMap<string, ReadonlyMap<string, Cell>>;
 }
 
-/** Fault by protocol step by recovery. */
+/** Fault by protocol step by what it was under: a recovery, and a manager where that is a choice. */
 export interface Matrix {
   readonly steps: readonly string[];
-  readonly recoveries: readonly Recovery[];
+  readonly unders: readonly string[];
   readonly rows: readonly MatrixRow[];
 }
 
@@ -46,7 +47,7 @@ export function matrixOf(runs: readonly SuiteRun[]): Matrix {
   const steps = [...new Set(runs.map((run) => stepOf(run.record)))].sort(
     (a, b) => rankOf(a) - rankOf(b) || a.localeCompare(b),
   );
-  const recoveries = [...new Set(runs.map((run) => run.record.recovery))].sort();
+  const unders = [...new Set(runs.map((run) => underText(run.record)))].sort();
   const rows = [...Map.groupBy(runs, (run) => faultOf(run.record))]
     .sort(([a], [b]) => (a === NO_FAULT ? -1 : b === NO_FAULT ? 1 : a.localeCompare(b)))
     .map(([fault, ofFault]): MatrixRow => {
@@ -54,7 +55,7 @@ export function matrixOf(runs: readonly SuiteRun[]): Matrix {
       const cells = new Map([...byStep].map(([step, ofStep]) => [step, cellsOf(ofStep)] as const));
       return { fault, cells };
     });
-  return { steps, recoveries, rows };
+  return { steps, unders, rows };
 }
 
 export const NO_FAULT = "no fault";
@@ -71,17 +72,41 @@ export function stepOf(record: RunRecord): string {
   return record.faults.map((fault) => fault.at).join(", then ");
 }
 
-function cellsOf(runs: readonly SuiteRun[]): Map<Recovery, Cell> {
-  const cells = new Map<Recovery, Cell>();
-  for (const [recovery, of] of Map.groupBy(runs, (run) => run.record.recovery)) {
+function cellsOf(runs: readonly SuiteRun[]): Map<string, Cell> {
+  return cellsBy(runs, (run) => underText(run.record));
+}
+
+function cellsBy(runs: readonly SuiteRun[], columnOf: (run: SuiteRun) => string): Map<string, Cell> {
+  const cells = new Map<string, Cell>();
+  for (const [under, of] of Map.groupBy(runs, columnOf)) {
     const lead = of.find((run) => !run.record.as_expected) ?? of[0];
     if (lead === undefined) continue;
     const verdicts = [...Map.groupBy(of, (run) => run.record.verdict)]
       .map(([verdict, same]) => ({ verdict, count: same.length }))
       .sort((a, b) => b.count - a.count);
-    cells.set(recovery, { recovery, runs: of, verdicts, as_expected: of.every((run) => run.record.as_expected), lead });
+    cells.set(under, { under, runs: of, verdicts, as_expected: of.every((run) => run.record.as_expected), lead });
   }
   return cells;
+}
+
+/** Every scenario in a row; what it was under, and with which QEMU where several are in it, in columns. */
+export interface SideBySide {
+  readonly columns: readonly string[];
+  readonly rows: readonly { readonly scenario: string; readonly cells: ReadonlyMap<string, Cell> }[];
+}
+
+/** Columns and rows in the order in which the runs are. Nothing where there is one column: it would say nothing new. */
+export function sideBySideOf(runs: readonly SuiteRun[]): SideBySide | undefined {
+  const several = new Set(runs.map(({ record }) => record.qemu)).size > 1;
+  const columnOf = ({ record }: SuiteRun): string =>
+    several ? `${underText(record)}, ${record.qemu === "" ? record.qemu_version : record.qemu}` : underText(record);
+  const columns = [...new Set(runs.map(columnOf))];
+  if (columns.length < 2) return undefined;
+  const rows = [...Map.groupBy(runs, ({ record }) => record.scenario)].map(([scenario, of]) => ({
+    scenario,
+    cells: cellsBy(of, columnOf),
+  }));
+  return { columns, rows };
 }
 
 function rankOf(step: string): number {

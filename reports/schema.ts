@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
-import { CONFIGURATION_FIELDS } from "../harness/base/configuration.ts";
-import { RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
+import { CONFIGURATION_FIELDS, MANAGERS } from "../harness/base/configuration.ts";
+import { ANSWERS_EXPECTED, RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
 import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
 /**
@@ -138,6 +138,7 @@ export const runRecordSchema = z.looseObject({
   title: z.string(),
   group: z.string(),
   recovery,
+  manager: z.exactOptional(z.enum(MANAGERS)),
   accel: z.enum(["tcg", "kvm"]),
   accel_why: z.string(),
   guest: z.enum(["integrity", "linux"]),
@@ -150,7 +151,15 @@ export const runRecordSchema = z.looseObject({
   tries: z.exactOptional(count),
   write_rate_pages_per_s: z.exactOptional(count),
   working_set_bytes: z.exactOptional(count),
-  faults: z.array(z.object({ fault: z.string(), on: z.string(), at: z.string() })),
+  faults: z.array(
+    z.object({
+      fault: z.string(),
+      on: z.string(),
+      at: z.string(),
+      asks: z.exactOptional(z.object({ what: z.string(), answer: z.enum(ANSWERS_EXPECTED) })),
+    }),
+  ),
+  limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),
   expected: verdict,
   expected_why: z.exactOptional(z.string()),
   verdict,

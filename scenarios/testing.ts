@@ -2,6 +2,7 @@ import { expect } from "vitest";
 import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-record.ts";
 import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
 import { runSuite } from "../harness/run/suite.ts";
+import { Turn } from "../harness/run/turn.ts";
 import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
 import { SCENARIOS } from "./index.ts";
 
@@ -63,22 +64,22 @@ export async function play(
 }
 
 /**
- * Under txsync, one at a time: a run has three agents and two QEMUs, and leases that must not run out for want of a
- * processor. What is unknown proves nothing, neither way, and is run once more, aloud; a wrong verdict is wrong at once,
+ * Under txsync VMs are carried one at a time (a run has three agents and two QEMUs, and leases that must not run out for
+ * want of a processor), while the next run's hosts start and the last one's are taken down. What is unknown proves nothing, neither way, and is run once more, aloud; a wrong verdict is wrong at once,
  * and so are more than a few that prove nothing.
  */
 export async function playWithAgents(
   environment: RunEnvironment,
   requests: readonly RunRequest[],
 ): Promise<readonly RunRecord[]> {
-  const records = await play(environment, requests, 1);
+  const oneByOne = { ...environment, turn: new Turn() };
+  const records = await play(oneByOne, requests);
   const open = records.filter(({ verdict }) => verdict === "unknown");
   expect(open.length > UNKNOWN_MAX ? open.map(story) : []).toEqual([]);
   for (const record of open) console.log(`once more, because it proved nothing: ${story(record)}`);
   const again = await play(
-    environment,
+    oneByOne,
     requests.filter(({ scenario }) => open.some((record) => record.scenario === scenario.id)),
-    1,
   );
   return [...records.filter(({ verdict }) => verdict !== "unknown"), ...again];
 }

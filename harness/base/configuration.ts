@@ -25,6 +25,19 @@ export const MACHINES = ["q35", "pc"] as const;
 export const TRANSPORTS = ["tcp", "unix"] as const;
 const words = z.array(z.string()).readonly();
 
+/**
+ * What drives a stock migration: the harness over QMP, eager to recover it; one that takes a paused post-copy for a failed
+ * one (KubeVirt's policy); the real libvirt, which by itself resumes nothing; and libvirt with an operator who resumes.
+ */
+export const MANAGERS = ["qmp", "none", "libvirt", "libvirt:resume"] as const;
+export type Manager = (typeof MANAGERS)[number];
+export const MANAGER_PATIENCE_MS_MAX = 600_000;
+
+/** Whether the hosts have a libvirt that drives. */
+export function isLibvirt(manager: Manager | undefined): manager is "libvirt" | "libvirt:resume" {
+  return manager?.startsWith("libvirt") === true;
+}
+
 /** The fields of a configuration; what is absent is as it is by itself. */
 export const CONFIGURATION_FIELDS = {
   /** Migration capabilities beside `postcopy-ram`, on both sides, in every migration of the run. */
@@ -52,6 +65,10 @@ export const CONFIGURATION_FIELDS = {
   transport: z.exactOptional(z.enum(TRANSPORTS)),
   /** The stream is encrypted, with a key that both sides have been given. */
   tls: z.exactOptional(z.literal("psk")),
+  /** What drives the migration under stock; absent: `qmp`. */
+  manager: z.exactOptional(z.enum(MANAGERS)),
+  /** For so long a manager that recovers at all tries to, before it gives the VM up. */
+  manager_patience_ms: z.exactOptional(z.int().min(1).max(MANAGER_PATIENCE_MS_MAX)),
 };
 
 /**
@@ -68,11 +85,11 @@ export function mergeConfigurations(under: Configuration = {}, over: Configurati
   return { ...under, ...over, ...both("capabilities"), ...both("parameters") };
 }
 
-/** What is configured, each in a few words, for people. */
+/** What is configured, each in a few words, for people; but for the manager, which stands beside the recovery. */
 export function configurationTexts(configuration: Configuration): readonly string[] {
   const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
-  const { vcpus, machine, cpu, ram, transport, tls } = configuration;
+  const { vcpus, machine, cpu, ram, transport, tls, manager_patience_ms } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
   return [
@@ -91,6 +108,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...said("transport", transport),
     ...said("TLS", tls),
+    ...(manager_patience_ms === undefined ? [] : [`the manager tries for ${manager_patience_ms} ms`]),
   ];
 }
 

@@ -1,10 +1,15 @@
-import type { Configuration } from "./configuration.ts";
+import type { Configuration, Manager } from "./configuration.ts";
 import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
 
 /** Version of `run.json`. A reader accepts every version up to its own. */
 export const RUN_RECORD_VERSION = 1;
 
 export type Recovery = "stock" | "txsync";
+/** Whose recovery it was, and what drove the migration where that is a choice: "stock libvirt", "txsync". */
+export function underText({ recovery, manager }: { readonly recovery: Recovery; readonly manager?: Manager }): string {
+  return manager === undefined ? recovery : `${recovery} ${manager}`;
+}
+
 export type Accel = "tcg" | "kvm";
 export type GuestKind = "integrity" | "linux";
 
@@ -15,6 +20,22 @@ export interface CheckResult {
   /** One sentence. */
   readonly summary: string;
   readonly evidence?: JsonValue;
+}
+
+/** What ought to come of a command that a monitor is asked. */
+export const ANSWERS_EXPECTED = ["in-time", "never", "either"] as const;
+export type AnswerExpected = (typeof ANSWERS_EXPECTED)[number];
+
+/** What a fault asks a monitor ("stop on target"), and what ought to come of that. */
+export interface Asked {
+  readonly what: string;
+  readonly answer: AnswerExpected;
+}
+
+/** What a run may take at most; in milliseconds, or a count. `of` is one of LIMITED (harness/checks/limits.ts). */
+export interface LimitSet {
+  readonly of: string;
+  readonly most: number;
 }
 
 /** Milliseconds unless the name says otherwise; absent where the run has no such thing. */
@@ -54,6 +75,8 @@ export interface RunRecord {
   readonly title: string;
   readonly group: string;
   readonly recovery: Recovery;
+  /** What drove the migration; absent: txsync's agents (and in records that are older than the choice: `qmp`). */
+  readonly manager?: Manager;
   readonly accel: Accel;
   readonly accel_why: string;
   readonly guest: GuestKind;
@@ -72,7 +95,14 @@ export interface RunRecord {
   readonly write_rate_pages_per_s?: number;
   readonly working_set_bytes?: number;
   /** The faults of the scenario as plain data, for people and for matrices. */
-  readonly faults: readonly { readonly fault: string; readonly on: string; readonly at: string }[];
+  readonly faults: readonly {
+    readonly fault: string;
+    readonly on: string;
+    readonly at: string;
+    readonly asks?: Asked;
+  }[];
+  /** Those of the scenario that held under this recovery; absent: none. */
+  readonly limits?: readonly LimitSet[];
   readonly expected: Verdict;
   /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
   readonly expected_why?: string;

@@ -29,7 +29,7 @@ function suiteOf(asked: RunRequest[], onRun: (nth: number) => void = () => undef
         bytes: 1,
         waited_ms: request.seed,
       });
-      return { record: makeRecord({ seed: request.seed }), folder: join(folder, "runs", "one") };
+      return { record: makeRecord({ seed: request.seed }), folder: join(folder, "runs", "one"), untidy: [] };
     });
   };
 }

@@ -1,4 +1,4 @@
-import type { CheckResult } from "../base/run-record.ts";
+import type { Asked, CheckResult, LimitSet } from "../base/run-record.ts";
 import type { CheckVerdict, HostRole, JsonValue, TimelineEvent } from "../base/timeline.ts";
 import type { Evidence } from "./evidence.ts";
 import type { Finding, Gathered } from "./finding.ts";
@@ -7,11 +7,14 @@ import type { Finding, Gathered } from "./finding.ts";
 export interface FaultNamed {
   readonly id: string;
   readonly name: string;
+  readonly asks?: Asked;
 }
 
 /** What has to be known of a scenario to judge a run of it. */
 export interface JudgedScenario {
   readonly faults: readonly FaultNamed[];
+  /** Those that hold under the run's recovery. */
+  readonly limits?: readonly LimitSet[];
 }
 
 /** A run as it was written down: all that a check may look at. */

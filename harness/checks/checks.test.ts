@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { CheckResult } from "../base/run-record.ts";
-import type { CheckVerdict } from "../base/timeline.ts";
+import type { CheckVerdict, TimelineEvent } from "../base/timeline.ts";
 import { afterwards } from "./afterwards.ts";
 import { type Case, type Check, judged, runCheck } from "./check.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
@@ -12,7 +12,18 @@ import { migrateAgain } from "./migrate-again.ts";
 import { nothingLeft } from "./nothing-left.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
-import { ABSENT, type CaseChange, entries, got, makeCase, moves, stands, unreadable } from "./testing/make-case.ts";
+import {
+  ABSENT,
+  at,
+  type CaseChange,
+  entries,
+  got,
+  makeCase,
+  moves,
+  stands,
+  unreadable,
+  WELL_EVENTS,
+} from "./testing/make-case.ts";
 import { violations } from "./violations.ts";
 import { vmRunning } from "./vm-running.ts";
 
@@ -123,6 +134,17 @@ describe("vm-running", () => {
   it("is false where nobody moves", () => {
     expect(say(vmRunning, { progress: [stands] })).toBe(false);
     expect(say(vmRunning, { progress: [{ host: "target", watched_ms: 0 }] })).toBe(false);
+  });
+  it("says how the owner's QEMU ended that died when the migration was over, and not how the run ended it", () => {
+    const lost = { progress: [{ host: "target", watched_ms: 0 }] } as const;
+    const death = at(3_010, "target", { kind: "qemu.exited", code: 134, last_lines: ["Assertion `x' failed."] });
+    const over = at(3_000, "run", { kind: "run.phase", phase: "teardown" });
+    const of = (...more: TimelineEvent[]): string =>
+      run(vmRunning, makeCase({ evidence: lost, events: [...WELL_EVENTS, ...more] })).summary;
+    expect(of(death)).toBe(
+      "no instance makes progress: the migration completed, but the QEMU on target ended with code 134: Assertion `x' failed.",
+    );
+    expect(of(over, death)).toBe("no instance makes progress: the migration completed");
   });
   it("is unknown where nobody looked", () => expect(say(vmRunning, { progress: [] })).toBe("unknown"));
   it("is unknown where an instance could not be read and none was seen to move", () => {

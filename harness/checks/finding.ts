@@ -64,7 +64,12 @@ export function finding<T>({ name, stage, look, schema, of_vm = true }: FindingO
       if (gathered.state !== "got") return gathered;
       const fits = fitting(gathered.value, "what was found cannot be written down");
       if (fits.state !== "got") return fits;
-      const text = JSON.stringify(fits.value);
+      let text: string;
+      try {
+        text = JSON.stringify(fits.value);
+      } catch (error) {
+        return { state: "failed", why: `${name} is no JSON: ${messageOf(error)}` };
+      }
       if (text.length > FINDING_BYTES_MAX)
         return { state: "failed", why: `${name} is ${text.length} bytes, more than ${FINDING_BYTES_MAX} are not kept` };
       return { state: "got", value: JSON.parse(text) as JsonValue };

@@ -1,8 +1,10 @@
 import { afterwards } from "./afterwards.ts";
 import { agreement } from "./agreement.ts";
+import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
+import { limits } from "./limits.ts";
 import { memoryModel } from "./memory-model.ts";
 import { migrateAgain } from "./migrate-again.ts";
 import { neverBack } from "./never-back.ts";
@@ -32,6 +34,8 @@ export const CHECKS: readonly Check[] = [
   afterwards,
   stillAudit,
   migrateAgain,
+  limits,
+  answers,
   nothingWaits,
   nothingLeft,
 ];

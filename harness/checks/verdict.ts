@@ -48,7 +48,10 @@ export function judge(
         ? []
         : [`${result.check}: ${result.summary}`],
     );
-  const said = (verdict: Verdict, why: string): Judged => ({ verdict, why, checks, untidy: untidyWhen(verdict) });
+  const said = (verdict: Verdict, why: string): Judged => {
+    const untidy = untidyWhen(verdict);
+    return { verdict, why: untidy.length === 0 ? why : `${why}; but ${untidy.join("; ")}`, checks, untidy };
+  };
   const firstFalse = (means: FalseMeans): CheckResult | undefined =>
     results.find(({ check, result }) => result.verdict === false && check.false_means === means)?.result;
   const unbelievable = firstFalse("unbelievable");
@@ -64,9 +67,7 @@ export function judge(
   const unknown = ofVm.find(({ verdict }) => verdict === "unknown");
   if (unknown) return said("unknown", `${unknown.check}: ${unknown.summary}`);
   if (ofVm.length === 0) return said("unknown", "no check had anything to say about this run");
-  const untidy = untidyWhen("intact");
-  if (untidy.length > 0)
-    return said("intact", `every check of the VM holds, but not all is tidy: ${untidy.join("; ")}`);
+  if (untidyWhen("intact").length > 0) return said("intact", "every check of the VM holds");
   return said("intact", `all ${checks.length} checks hold`);
 }
 

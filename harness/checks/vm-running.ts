@@ -1,3 +1,4 @@
+import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 import { type Check, movers, unread } from "./check.ts";
 
 /**
@@ -8,7 +9,7 @@ export const vmRunning: Check = {
   name: "vm-running",
   false_means: "lost",
   applies: ({ evidence }) => !evidence.held_still,
-  judge({ evidence }) {
+  judge({ evidence, events }) {
     const { owner, settled } = evidence;
     const moving = movers(evidence);
     const samples = {
@@ -40,6 +41,20 @@ export const vmRunning: Check = {
         summary: `could not see whether it moves: ${hidden.join(", ")}; ${settled}`,
         evidence: samples,
       };
-    return { verdict: false, summary: `no instance makes progress: ${settled}`, evidence: samples };
+    const summary = `no instance makes progress: ${settled}${deathOf(owner, events)}`;
+    return { verdict: false, summary, evidence: samples };
   },
 };
+
+/** How the QEMU of the VM's owner ended, where it did before anybody took it down: a migration may have gone well before. */
+function deathOf(owner: HostRole | "none", events: readonly TimelineEvent[]): string {
+  const end = events.findIndex((event) => event.kind === "run.phase" && event.phase === "teardown");
+  const ofOwner = events
+    .slice(0, end < 0 ? undefined : end)
+    .filter(({ lane, kind }) => lane === owner && (kind === "qemu.started" || kind === "qemu.exited"));
+  const last = ofOwner.at(-1);
+  if (last?.kind !== "qemu.exited") return "";
+  const how = last.code === null ? "by a signal" : `with code ${last.code}`;
+  const words = last.last_lines.at(-1);
+  return `, but the QEMU on ${owner} ended ${how}${words === undefined ? "" : `: ${words}`}`;
+}

@@ -13,7 +13,7 @@ const folder = mkdtempSync(join(tmpdir(), "ferryman-choose-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function ids(names: readonly string[], filters: Filters = {}, recovery: Recovery = "txsync"): Promise<string[]> {
-  return (await choose(names, filters, recovery, SCENARIOS)).map(({ scenario }) => scenario.id);
+  return (await choose(names, filters, [recovery], SCENARIOS)).map(({ scenario }) => scenario.id);
 }
 
 describe("choosing scenarios", () => {
@@ -52,7 +52,7 @@ describe("choosing scenarios", () => {
     const text = JSON.stringify({ ...one, id: "one" });
     writeFileSync(file, `export const a = ${text}; export const b = { ...a, id: "two" };`);
     expect(await ids([file])).toEqual(["one", "two"]);
-    const [two] = await choose([`${file}#two`], {}, "txsync", SCENARIOS);
+    const [two] = await choose([`${file}#two`], {}, ["txsync"], SCENARIOS);
     expect([two?.scenario.id, two?.named]).toEqual(["two", `${file}#two`]);
     await expect(ids([`${file}#three`])).rejects.toThrow(/has no scenario "three"\. It has: one, two/);
   });

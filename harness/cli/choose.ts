@@ -24,12 +24,13 @@ export function tagsOf({ tags = [], faults }: Scenario): readonly string[] {
 /**
  * Scenarios by name, glob (`target-*`), `all`, or file (`my.scenario.ts`, `my.scenario.ts#id`); where nothing is named and something filtered, of all. Each once,
  * in the order in which they were named. What was not named by itself and cannot happen under the recovery is left out.
+ * @param recoveries under which they are to run; one is enough for a scenario to be able to happen
  * @throws UserError when something named is not there, nothing is left, or something named cannot happen
  */
 export async function choose(
   names: readonly string[],
   { group, tag }: Filters,
-  recovery: Recovery,
+  recoveries: readonly Recovery[],
   ours: readonly Scenario[],
 ): Promise<readonly Chosen[]> {
   const filtered = group !== undefined || tag !== undefined;
@@ -37,7 +38,9 @@ export async function choose(
     throw new UserError(
       'Which scenarios? Name some (list tells them), "all", a glob such as "target-*", a file such as ./my.scenario.ts, or choose by --group or --tag; or put one together with --fault.',
     );
-  const named = await Promise.all((names.length === 0 ? ["all"] : names).map((name) => chosenBy(name, recovery, ours)));
+  const named = await Promise.all(
+    (names.length === 0 ? ["all"] : names).map((name) => chosenBy(name, recoveries, ours)),
+  );
   const seen = new Set<Scenario>();
   const chosen = named
     .flat()
@@ -50,8 +53,12 @@ export async function choose(
   throw new UserError(`No scenario is of that choice. Groups: ${groups}. Tags: ${tags}.`);
 }
 
-async function chosenBy(name: string, recovery: Recovery, ours: readonly Scenario[]): Promise<readonly Chosen[]> {
-  const able = ({ expect }: Scenario): boolean => expect[recovery] !== undefined;
+async function chosenBy(
+  name: string,
+  recoveries: readonly Recovery[],
+  ours: readonly Scenario[],
+): Promise<readonly Chosen[]> {
+  const able = ({ expect }: Scenario): boolean => recoveries.some((recovery) => expect[recovery] !== undefined);
   const plain = (scenarios: readonly Scenario[]): Chosen[] =>
     scenarios.map((scenario) => ({ scenario, named: scenario.id }));
   if (isFileName(name)) {
@@ -59,7 +66,7 @@ async function chosenBy(name: string, recovery: Recovery, ours: readonly Scenari
     const found = await scenariosIn(file);
     const wanted = id === undefined ? found : found.filter((scenario) => scenario.id === id);
     if (wanted.length === 0) throw new UserError(`${file} has no scenario "${id}". It has: ${idsOf(found)}.`);
-    for (const scenario of wanted) if (!able(scenario)) refuse(scenario.id, recovery);
+    for (const scenario of wanted) if (!able(scenario)) refuse(scenario.id, recoveries);
     return wanted.map((scenario) => ({ scenario, named: found.length === 1 ? file : `${file}#${scenario.id}` }));
   }
   // Of all, those that can happen: without agents none can be killed.
@@ -72,13 +79,13 @@ async function chosenBy(name: string, recovery: Recovery, ours: readonly Scenari
   }
   const scenario = ours.find(({ id }) => id === name);
   if (scenario === undefined) throw new UserError(`There is no scenario "${name}". There are: ${idsOf(ours)}.`);
-  if (!able(scenario)) refuse(name, recovery);
+  if (!able(scenario)) refuse(name, recoveries);
   return plain([scenario]);
 }
 
-function refuse(name: string, recovery: Recovery): never {
+function refuse(name: string, recoveries: readonly Recovery[]): never {
   throw new UserError(
-    recovery === "stock"
+    recoveries.includes("stock")
       ? `The scenario ${name} breaks what only txsync has: run it with --recovery txsync.`
       : `The scenario ${name} says nothing of what to expect under txsync: run it with --recovery stock.`,
   );

@@ -13,7 +13,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const said = {
   faults: ["cut-silent:source-target,forward@step=target-running+200ms..heal=1s", "kill-host:target@healed=0"],
   expect: "intact, stillness <= 2s",
-  recovery: "txsync",
+  recoveries: ["txsync"],
 } as const;
 
 describe("a scenario that is put together on the command line", () => {
@@ -35,20 +35,22 @@ describe("a scenario that is put together on the command line", () => {
   });
 
   it("may be one of ours with more of it: what is counted goes on counting", () => {
-    const composed = compose({ faults: ["kill-host:source@fault=0..heal=1s"], recovery: "stock" }, linkCutHealed);
+    const composed = compose({ faults: ["kill-host:source@fault=0..heal=1s"], recoveries: ["stock"] }, linkCutHealed);
     expect(composed.faults[0]).toEqual(linkCutHealed.faults[0]);
     expect(composed.faults[1]?.heal).toEqual({ on: "fault", index: 1, after_ms: 1_000 });
     expect(composed).toMatchObject({ id: "link-cut-healed", group: "composed", expect: linkCutHealed.expect });
   });
 
   it("may be one of ours with another expectation only", () => {
-    const composed = compose({ faults: [], expect: "lost", recovery: "stock" }, linkCutHealed);
-    expect(composed).toEqual({ ...linkCutHealed, expect: { stock: "lost", txsync: "intact" } });
+    const composed = compose({ faults: [], expect: "lost", recoveries: ["stock"] }, linkCutHealed);
+    // What is expected on some versions or with some managers would go before what was just said.
+    const { expect_on: _, ...rest } = linkCutHealed;
+    expect(composed).toEqual({ ...rest, expect: { stock: "lost", txsync: "intact" } });
   });
 
   it("is refused where its faults do not fit together", () => {
-    expect(() => compose({ faults: ["kill-host:target@healed=3"], recovery: "stock" })).toThrow(/no fault 3/);
-    expect(() => compose({ faults: ["kill-host:target@fault=0"], recovery: "stock" })).toThrow(/wait for itself/);
+    expect(() => compose({ faults: ["kill-host:target@healed=3"], recoveries: ["stock"] })).toThrow(/no fault 3/);
+    expect(() => compose({ faults: ["kill-host:target@fault=0"], recoveries: ["stock"] })).toThrow(/wait for itself/);
   });
 
   it("is said again by the same words", () => {

@@ -10,7 +10,8 @@ export const COMPOSED_ID = "composed";
 export interface Said {
   readonly faults: readonly string[];
   readonly expect?: string | undefined;
-  readonly recovery: Recovery;
+  /** Under which it is to run: of each the expectation is said. */
+  readonly recoveries: readonly Recovery[];
 }
 
 /**
@@ -18,7 +19,7 @@ export interface Said {
  * expectation. Without a word of what to expect, what comes out is compared with nothing: it is expected to be intact.
  * @throws UserError that says where what was typed is wrong
  */
-export function compose({ faults, expect, recovery }: Said, base?: Scenario): Scenario {
+export function compose({ faults, expect, recoveries }: Said, base?: Scenario): Scenario {
   const before = base?.faults ?? [];
   const added = faults.map((text, n) => parseFault(text, before.length + n));
   const said = expect === undefined ? undefined : parseExpect(expect);
@@ -26,7 +27,7 @@ export function compose({ faults, expect, recovery }: Said, base?: Scenario): Sc
   const typed = all.map((plan, index) => printFault(plan, index));
   // A verdict for a version of QEMU would go before the one that was just said.
   const { expect_on, limits, ...rest }: Partial<Scenario> = base ?? {};
-  const verdict = said?.verdict ?? base?.expect[recovery] ?? "intact";
+  const verdicts = recoveries.map((recovery) => [recovery, said?.verdict ?? base?.expect[recovery] ?? "intact"]);
   const most = said !== undefined && said.limits.length > 0 ? said.limits : limits;
   const composed: Scenario = {
     id: base === undefined ? COMPOSED_ID : base.id,
@@ -37,7 +38,7 @@ export function compose({ faults, expect, recovery }: Said, base?: Scenario): Sc
     ...rest,
     ...(added.length === 0 ? {} : { title: typed.join(" and "), group: "composed" }),
     faults: all,
-    expect: { ...base?.expect, [recovery]: verdict },
+    expect: { ...base?.expect, ...Object.fromEntries(verdicts) },
     ...(most === undefined ? {} : { limits: most }),
     ...(said === undefined && expect_on !== undefined ? { expect_on } : {}),
   };

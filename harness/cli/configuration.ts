@@ -2,6 +2,8 @@ import { type Command, InvalidArgumentError } from "commander";
 import {
   type Configuration,
   MACHINES,
+  MANAGERS,
+  type Manager,
   QAPI_NAME,
   RAM_KINDS,
   SWITCHOVER_AFTER_MS_MAX,
@@ -32,6 +34,10 @@ export interface ConfigurationOptions {
   readonly switchover?: Switchover;
   readonly transport?: (typeof TRANSPORTS)[number];
   readonly tls?: "psk";
+  /** Several: side by side, each a run of its own. */
+  readonly manager?: readonly Manager[];
+  /** Seconds. */
+  readonly managerPatience?: number;
 }
 
 /** Capabilities that people ask for most, for the help; `doctor` tells which a QEMU has. */
@@ -70,12 +76,22 @@ export function addConfigurationOptions(command: Command): Command {
       switchover,
     )
     .option("--transport <kind>", `${TRANSPORTS.join(" or ")}; default tcp`, oneOf(...TRANSPORTS))
-    .option("--tls <kind>", "psk: the stream is encrypted, with a key that both sides share", oneOf("psk"));
+    .option("--tls <kind>", "psk: the stream is encrypted, with a key that both sides share", oneOf("psk"))
+    .option(
+      "--manager <kind>",
+      `stock: what drives the migration: ${MANAGERS.join(", ")}; default qmp; several with commas between run side by side`,
+      managers,
+    )
+    .option(
+      "--manager-patience <s>",
+      `stock: for so long a manager tries to recover before it gives the VM up, ${rangeOf(LIMITS.manager_patience_s)}; default 4 (qmp), 20 (libvirt:resume)`,
+      within(LIMITS.manager_patience_s),
+    );
 }
 
-/** What the options say, as a run takes it. */
+/** What the options say, as a run takes it; of several managers nothing, for each is a run of its own. */
 export function configurationFrom(options: ConfigurationOptions): Configuration {
-  const { bandwidth } = options;
+  const { bandwidth, managerPatience } = options;
   const known = {
     capabilities: options.capability,
     parameters: options.parameter,
@@ -92,6 +108,8 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
     switchover: options.switchover,
     transport: options.transport,
     tls: options.tls,
+    manager: options.manager?.length === 1 ? options.manager[0] : undefined,
+    manager_patience_ms: managerPatience === undefined ? undefined : managerPatience * 1_000,
   };
   return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined)) as Configuration;
 }
@@ -99,6 +117,7 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
 /** The words of a command line that say the same. */
 export function configurationWords(configuration: Configuration): readonly string[] {
   const { capabilities = {}, parameters = {}, bandwidth_bytes_per_s: bandwidth, switchover } = configuration;
+  const { manager_patience_ms: tries_ms } = configuration;
   const option = (name: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`--${name} ${quoteWord(String(value))}`];
   const line = (words: readonly string[] | undefined): string | undefined => words?.map(quoteWord).join(" ");
@@ -118,7 +137,13 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...option("transport", configuration.transport),
     ...option("tls", configuration.tls),
+    ...option("manager", configuration.manager),
+    ...option("manager-patience", tries_ms === undefined ? undefined : tries_ms / 1_000),
   ];
+}
+
+function managers(text: string, before: readonly Manager[] = []): readonly Manager[] {
+  return [...new Set([...before, ...text.split(",").map(oneOf(...MANAGERS))])];
 }
 
 function capability(text: string, before: Readonly<Record<string, boolean>> = {}): Readonly<Record<string, boolean>> {

@@ -38,8 +38,7 @@ export function registerDemo(program: Command): void {
           SCENARIOS.filter((scenario) => scenario.id === id).map((scenario) => ({ scenario, named: id })),
         );
         const options = {
-          recovery: "txsync",
-          recoveries: ["stock", "txsync"],
+          recovery: "both",
           accel: "auto",
           qemu,
           memory: 128,

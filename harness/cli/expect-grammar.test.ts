@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { LIMITED_NAMES } from "../run/expectation.ts";
+import { LIMITED_NAMES } from "../checks/limits.ts";
 import { parseExpect, printExpect } from "./expect-grammar.ts";
 
 describe("an expectation as it is typed", () => {

@@ -1,5 +1,6 @@
 import { VERDICTS, type Verdict } from "../base/timeline.ts";
-import { LIMITED, LIMITED_NAMES, type Limit } from "../run/expectation.ts";
+import { LIMITED, LIMITED_NAMES } from "../checks/limits.ts";
+import type { Limit } from "../run/expectation.ts";
 import { Cursor } from "./cursor.ts";
 import { COUNT, DURATION, type Unit } from "./units.ts";
 

@@ -1,4 +1,4 @@
-import { VCPUS_MAX } from "../base/configuration.ts";
+import { MANAGER_PATIENCE_MS_MAX, VCPUS_MAX } from "../base/configuration.ts";
 
 /** What a number on the command line may be. Whoever is outside is told so before anything starts. */
 export interface Limits {
@@ -23,4 +23,5 @@ export const LIMITS = {
   ahead_percent: { least: 0, most: 100 },
   /** Emulated KVM says nothing for 6 s while its firmware boots. */
   patience_s: { least: 10, most: 3_600 },
+  manager_patience_s: { least: 1, most: MANAGER_PATIENCE_MS_MAX / 1_000 },
 } as const satisfies Readonly<Record<string, Limits>>;

@@ -1,4 +1,4 @@
-import { mkdir, open } from "node:fs/promises";
+import { mkdir, open, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Command } from "commander";
 import { messageOf, UserError } from "../base/errors.ts";
@@ -11,7 +11,10 @@ import {
   type LogEntry,
   LogVersionError,
   logNumbers,
+  neededParts,
+  type PartPiece,
   pagesOf,
+  partOf,
   type RecordBlock,
   type RecordViolation,
   type Scanned,
@@ -49,7 +52,13 @@ export function registerLog(program: Command): void {
     .option("--transaction <n>", "which one (default: the last)")
     .option("--block <name>", "which RAM block", "ram0")
     .option("--base <file>", "the base; without it unchanged pages are zeros")
+    .option("--part <name>", "instead: what it has of this part of the VM's state (`list` names them), piece by piece")
     .action(async (path: string, options: ExtractOptions) => {
+      if (options.part !== undefined) {
+        const { n, pieces, bytes } = await extractPart(path, options, options.part);
+        console.log(`transaction ${n}: ${pieces} pieces of part ${options.part}, ${bytes} bytes in ${options.out}`);
+        return;
+      }
       const { n, pages, bytes } = await extract(path, options);
       console.log(`transaction ${n}: ${pages} pages changed since the base, ${bytes} bytes in ${options.out}`);
     });
@@ -72,6 +81,7 @@ interface ExtractOptions {
   readonly transaction?: string;
   readonly block: string;
   readonly base?: string;
+  readonly part?: string;
 }
 
 interface FoundRecord {
@@ -124,13 +134,7 @@ export async function extract(
   options: ExtractOptions,
 ): Promise<{ n: number; pages: number; bytes: number }> {
   const { files, name, records, blocks } = await read(path);
-  const last = records[records.length - 1]?.entry.n;
-  const n = options.transaction === undefined ? last : Number(options.transaction);
-  const upTo = records.findIndex(({ entry }) => entry.n === n);
-  if (n === undefined || upTo < 0) {
-    const there = records.length === 0 ? "none" : `${records[0]?.entry.n} to ${last}`;
-    throw new UserError(`no transaction ${options.transaction ?? "at all"} in ${path}: there are ${there}`);
-  }
+  const { n, upTo } = transactionIn(path, records, options.transaction);
   const bytes = blocks.find((block) => block.name === options.block)?.bytes;
   if (bytes === undefined) {
     const there = blocks.map((block) => block.name).join(", ");
@@ -163,6 +167,53 @@ export async function extract(
   }
 }
 
+/** @throws UserError when there is no such transaction */
+function transactionIn(
+  path: string,
+  records: readonly FoundRecord[],
+  wanted: string | undefined,
+): { readonly n: number; readonly upTo: number } {
+  const last = records[records.length - 1]?.entry.n;
+  const n = wanted === undefined ? last : Number(wanted);
+  const upTo = records.findIndex(({ entry }) => entry.n === n);
+  if (n !== undefined && upTo >= 0) return { n, upTo };
+  const there = records.length === 0 ? "none" : `${records[0]?.entry.n} to ${last}`;
+  throw new UserError(`no transaction ${wanted ?? "at all"} in ${path}: there are ${there}`);
+}
+
+/**
+ * What a restore of that transaction would give to a part, the pieces one behind the other.
+ * @throws UserError when there is no such transaction, or nothing of the part in it
+ */
+export async function extractPart(
+  path: string,
+  options: Pick<ExtractOptions, "out" | "transaction">,
+  part: string,
+): Promise<{ n: number; pieces: number; bytes: number }> {
+  const { files, name, records } = await read(path);
+  const { n, upTo } = transactionIn(path, records, options.transaction);
+  const log = await files.open(name, "read");
+  let pieces: PartPiece[] = [];
+  try {
+    for (const { entry } of records.slice(0, upTo + 1)) {
+      if (entry.since === "base") pieces = [];
+      for await (const event of eventsOf(log, entry))
+        if (event.kind === "part" && event.name === part) pieces.push(partOf(event));
+      pieces = [...neededParts(pieces)];
+    }
+  } finally {
+    await log.close();
+  }
+  if (pieces.length === 0) {
+    const there = [...new Set(records.flatMap(({ entry }) => Object.keys(entry.parts)))].join(", ") || "none";
+    throw new UserError(`no part ${part} in transaction ${n} of ${path}: there are ${there}`);
+  }
+  await mkdir(dirname(options.out), { recursive: true });
+  const content = Buffer.concat(pieces.map(({ bytes }) => bytes));
+  await writeFile(options.out, content);
+  return { n, pieces: pieces.length, bytes: content.length };
+}
+
 async function copyInto(
   path: string,
   out: { write(b: Buffer, o: number, l: number, p: number): Promise<unknown> },
@@ -185,18 +236,19 @@ async function copyInto(
 }
 
 function summary(entry: LogEntry): object {
-  const { n, generation, since, pages, modified_pages, digest, length, frames, mark, acked } = entry;
-  return { n, generation, since, pages, modified_pages, digest, bytes: length, frames, mark, acked };
+  const { n, generation, since, pages, modified_pages, digest, length, frames, parts, mark, acked } = entry;
+  return { n, generation, since, pages, modified_pages, digest, bytes: length, frames, parts, mark, acked };
 }
 
-const LIST_HEAD = columns("n", "gen", "since", "pages", "modified", "bytes", "frames", "mark");
+const LIST_HEAD = columns("n", "gen", "since", "pages", "modified", "bytes", "frames", "mark", "parts");
 
-function listLine({ n, generation, since, pages, modified_pages, length, frames, mark }: LogEntry): string {
-  return columns(n, generation, since, pages, modified_pages, length, frames, mark);
+function listLine({ n, generation, since, pages, modified_pages, length, frames, mark, parts }: LogEntry): string {
+  const named = Object.entries(parts).map(([name, bytes]) => `${name}:${bytes}`);
+  return columns(n, generation, since, pages, modified_pages, length, frames, mark, named.join(" "));
 }
 
 function columns(...cells: (string | number)[]): string {
-  const widths = [8, 4, 8, 8, 9, 12, 7, 8];
+  const widths = [8, 4, 8, 8, 9, 12, 7, 8, 0];
   return cells.map((cell, i) => String(cell).padStart(widths[i] ?? 8)).join(" ");
 }
 

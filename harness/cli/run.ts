@@ -1,24 +1,24 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { Argument, Command } from "commander";
+import { Argument, Command, InvalidArgumentError } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
-import type { Configuration } from "../base/configuration.ts";
+import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
-import { DEFAULT_QEMU } from "../fleet/images.ts";
+import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
-import { checkConfiguration } from "../run/configure.ts";
+import { checkConfiguration, managerOf } from "../run/configure.ts";
 import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { accelFor, checkHugePages, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { checkConfigured } from "../run/probe.ts";
 import { makeProgress, runName } from "../run/progress.ts";
-import type { FinishedRun, RunRequest } from "../run/request.ts";
+import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
@@ -37,10 +37,19 @@ import { failedIn } from "./rerun.ts";
 import { isFileName, saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
 
+/** Whose recovery is under test: one, or both side by side. */
+type RecoveryAsked = Recovery | "both";
+
+/** The QEMUs of source and target. */
+interface QemuPair {
+  readonly source: string;
+  readonly target: string;
+}
+
 export interface RunOptions extends ConfigurationOptions {
-  readonly recovery: Recovery;
-  /** More than one, side by side, instead of `recovery`. */
-  readonly recoveries?: readonly Recovery[];
+  readonly recovery: RecoveryAsked;
+  /** Several, each a run of its own; instead of `qemu`. */
+  readonly pairs?: readonly QemuPair[];
   readonly accel: "auto" | "kvm" | "tcg";
   readonly qemu: string;
   readonly guest?: GuestKind;
@@ -110,12 +119,17 @@ function declareRun(command: Command): Command {
     .option("--until-fail", "runs again and again, --repeat times at most, until one is not as expected")
     .option(
       "--recovery <kind>",
-      "whose recovery is under test: txsync (ours) or stock (QEMU's own)",
-      oneOf<Recovery>("stock", "txsync"),
+      "whose recovery is under test: txsync (ours) or stock (QEMU's own), or both side by side",
+      oneOf<RecoveryAsked>("stock", "txsync", "both"),
       "txsync",
     )
     .option("--accel <kind>", "auto, kvm or tcg", oneOf("auto", "kvm", "tcg"), "auto")
     .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
+    .option(
+      "--pairs <list>",
+      "QEMUs side by side, instead of --qemu: 7.2,10.0 (the same on both sides), 7.2:10.0 (source and target), commas between, or all (every two of ours)",
+      qemuPairs,
+    )
     .option(
       "--guest <kind>",
       "integrity or linux; default is the scenario's own",
@@ -124,7 +138,7 @@ function declareRun(command: Command): Command {
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
-      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000, linux 2000",
+      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000",
       within({ least: 0, most: WRITE_RATE_MAX }),
     )
     .option(
@@ -198,6 +212,21 @@ function declareRun(command: Command): Command {
     .option("--json", "one JSON object a run on standard output, and nothing else there");
 }
 
+function recoveriesOf(asked: RecoveryAsked): readonly Recovery[] {
+  return asked === "both" ? ["stock", "txsync"] : [asked];
+}
+
+/** For commander. */
+function qemuPairs(text: string): readonly QemuPair[] {
+  if (text === "all") return QEMU_NAMES.flatMap((source) => QEMU_NAMES.map((target) => ({ source, target })));
+  return text.split(",").map((part) => {
+    const [source, target, ...more] = part.split(":").length === 2 ? part.split(":") : [part, part];
+    if (source === undefined || target === undefined || more.length > 0 || source === "" || target === "")
+      throw new InvalidArgumentError("It is 7.2:10.0,10.0, or all.");
+    return { source: qemuName(source), target: qemuName(target) };
+  });
+}
+
 function collect(text: string, before: readonly string[] = []): readonly string[] {
   return [...before, text];
 }
@@ -231,15 +260,16 @@ async function runCommand(names: readonly string[], options: RunFlags, signal: A
 /** What was named, filtered, or put together. @throws UserError */
 async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
   const { fault: faults = [], expect, save, recovery } = options;
+  const recoveries = recoveriesOf(recovery);
   if (faults.length === 0 && expect === undefined) {
     if (save !== undefined) throw new UserError("--save writes what is put together with --fault: there is nothing.");
-    return choose(names, options, recovery, SCENARIOS);
+    return choose(names, options, recoveries, SCENARIOS);
   }
-  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recovery, SCENARIOS);
+  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recoveries, SCENARIOS);
   if (bases.length > 1)
     throw new UserError("--fault and --expect are for one scenario: name one, or none to begin with nothing broken.");
   const [base] = bases;
-  const said = { faults, expect, recovery };
+  const said = { faults, expect, recoveries };
   const scenario = compose(said, base?.scenario);
   const named = [...(base === undefined ? [] : [base.named]), ...saidAgain(said)].map(quoteWord).join(" ");
   if (save === undefined) return [{ scenario, named }];
@@ -293,20 +323,77 @@ function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
     for (const { scenario } of chosen) console.log(JSON.stringify(scenario));
     return;
   }
-  const { recovery, qemu } = options;
-  const rows = chosen.map(({ scenario, seed }) => [
+  const rows = casesOf(chosen, options).map(({ scenario, seed, recovery, manager, pair }) => [
     seed === undefined ? scenario.id : `${scenario.id}, seed ${seed}`,
     recovery,
+    manager ?? "-",
+    pair.source === pair.target ? pair.source : `${pair.source} to ${pair.target}`,
     guestOf(scenario, options),
-    expectText(scenario, recovery, qemu),
+    expectText(scenario, recovery, manager, pair),
     scenario.faults.map((plan, index) => printFault(plan, index)).join(" "),
   ]);
-  console.log(textTable(["scenario", "recovery", "guest", "expected", "faults"], rows));
+  console.log(textTable(["scenario", "recovery", "manager", "QEMU", "guest", "expected", "faults"], rows));
 }
 
-function expectText(scenario: Scenario, recovery: Recovery, qemu: string): string {
+function expectText(
+  scenario: Scenario,
+  recovery: Recovery,
+  manager: Manager | undefined,
+  { source, target }: QemuPair,
+): string {
   const limits = (scenario.limits ?? []).filter(({ under }) => under === undefined || under === recovery);
-  return printExpect({ verdict: expectedOf(scenario, recovery, qemu).verdict, limits });
+  const { verdict } = expectedOf(scenario, {
+    recovery,
+    qemu_version: source,
+    target_version: target,
+    ...(manager === undefined ? {} : { manager }),
+  });
+  return printExpect({ verdict, limits });
+}
+
+/** One run that was asked for, but for how often. */
+interface Case extends Chosen {
+  readonly recovery: Recovery;
+  readonly manager: Manager | undefined;
+  readonly pair: QemuPair;
+  readonly configuration: Configuration;
+}
+
+/**
+ * What was asked for, each scenario under each recovery that it can happen under, with each manager where there is a
+ * choice, and with each pair of QEMUs.
+ * @throws UserError where the options contradict each other
+ */
+function casesOf(chosen: readonly Chosen[], options: RunOptions): readonly Case[] {
+  const { pairs, sourceQemu, targetQemu, manager: managers } = options;
+  if (pairs !== undefined && (sourceQemu !== undefined || targetQemu !== undefined))
+    throw new UserError("--pairs names both QEMUs: leave --source-qemu and --target-qemu out.");
+  const recoveries = recoveriesOf(options.recovery);
+  if (managers !== undefined && !recoveries.includes("stock"))
+    throw new UserError("A manager drives a stock migration: --manager goes with --recovery stock, or both.");
+  const { source_qemu, target_qemu, manager: _one, manager_patience_ms, ...rest } = configurationFrom(options);
+  return (pairs ?? [undefined]).flatMap((asked) =>
+    chosen.flatMap((each) =>
+      recoveries
+        .filter((recovery) => recoveries.length === 1 || each.scenario.expect[recovery] !== undefined)
+        .flatMap((recovery) => {
+          const own = each.scenario.configuration;
+          const pair = asked ?? {
+            source: source_qemu ?? own?.source_qemu ?? options.qemu,
+            target: target_qemu ?? own?.target_qemu ?? options.qemu,
+          };
+          const two = pair.source === pair.target ? {} : { source_qemu: pair.source, target_qemu: pair.target };
+          const under: readonly (Manager | undefined)[] =
+            recovery === "stock" ? (managers ?? [undefined]) : [undefined];
+          return under.map((manager): Case => {
+            const patience = recovery === "txsync" || manager_patience_ms === undefined ? {} : { manager_patience_ms };
+            const configuration = { ...rest, ...two, ...patience, ...(manager === undefined ? {} : { manager }) };
+            const settled = managerOf({ scenario: each.scenario, recovery, configuration });
+            return { ...each, recovery, pair, configuration, manager: settled };
+          });
+        }),
+    ),
+  );
 }
 
 /** Runs scenarios with progress while they go and a table at the end. */
@@ -324,31 +411,40 @@ export async function runScenarios(
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
   for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
-  const { configuration, source, target } = configured(scenarios, options);
-  const pairs = chosen.flatMap((each) =>
-    (options.recoveries ?? [options.recovery]).map((recovery) => ({ ...each, recovery })),
-  );
-  for (const { scenario, recovery } of pairs)
+  const cases = casesOf(chosen, options);
+  for (const { scenario, recovery, configuration } of cases)
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
-  const environment = {
-    ...(await prepareRuns(source, signal, { target_qemu: target, commandOf })),
-    runs_folder: folder,
-  };
+  const environments = new Map<string, RunEnvironment>();
+  for (const each of cases) {
+    const { pair, manager } = each;
+    const key = hostsOf(each);
+    if (environments.has(key)) continue;
+    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), commandOf };
+    environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
+  }
+  const [environment] = environments.values();
+  if (environment === undefined) throw new UserError("Nothing of this can be run.");
   await markLatest(folder);
   const accels = new Map<GuestKind, AccelChoice>();
   for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
     accels.set(guest, choice);
-    const { qemu_version, target } = environment;
-    const qemus = [qemu_version, ...(target === undefined ? [] : [target.qemu_version])].join(" to ");
-    say(`QEMU ${qemus}, ${guest} guest, ${choice.accel}: ${choice.why}`);
+    const qemus = [...environments.values()].map(({ qemu_version, target }) =>
+      [qemu_version, ...(target === undefined ? [] : [target.qemu_version])].join(" to "),
+    );
+    say(`QEMU ${[...new Set(qemus)].join("; ")}, ${guest} guest, ${choice.accel}: ${choice.why}`);
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
-  const requests = pairs.flatMap(({ scenario, named, seed, recovery }) =>
+  const environmentOf = new Map<RunRequest, RunEnvironment>();
+  const several = new Set(cases.map(({ pair }) => `${pair.source} ${pair.target}`)).size > 1;
+  const requests = cases.flatMap((each) =>
     Array.from({ length: repeat }, (_, turn): RunRequest => {
-      const name = `${runName({ scenario: scenario.id, recovery })}${repeat > 1 ? ` ${turn + 1}` : ""}`;
+      const { scenario, named, seed, recovery, manager, pair, configuration } = each;
+      const qemus = several ? ` ${pair.source === pair.target ? pair.source : `${pair.source} to ${pair.target}`}` : "";
+      const nth = repeat > 1 ? ` ${turn + 1}` : "";
+      const name = `${runName({ scenario: scenario.id, recovery, manager })}${qemus}${nth}`;
       const guest = guestOf(scenario, options);
       const { accel, why } = accels.get(guest) ?? { accel: "tcg", why: "nothing was chosen" };
       const request: RunRequest = {
@@ -368,18 +464,18 @@ export async function runScenarios(
         onEvent: (event) => progress.onEvent(name, event),
       };
       names.set(request, name);
+      environmentOf.set(request, environments.get(hostsOf(each)) ?? environment);
       return request;
     }),
   );
   // Of each that is repeated one is enough.
-  await checkConfigured(
-    environment,
-    requests.filter((_, n) => n % repeat === 0),
-  );
+  const firsts = requests.filter((_, n) => n % repeat === 0);
+  for (const [hosts, asked] of Map.groupBy(firsts, (request) => environmentOf.get(request) ?? environment))
+    await checkConfigured(hosts, asked);
   // Until one fails: each in its turn, or the first would be run alone for ever.
-  const turns = pairs.flatMap((_, pair) => Array.from({ length: repeat }, (__, turn) => ({ turn, pair })));
+  const turns = cases.flatMap((_, one) => Array.from({ length: repeat }, (__, turn) => ({ turn, one })));
   const order = options.untilFail === true ? turns.toSorted((a, b) => a.turn - b.turn) : turns;
-  const ordered = order.flatMap(({ turn, pair }) => requests[pair * repeat + turn] ?? []);
+  const ordered = order.flatMap(({ turn, one }) => requests[one * repeat + turn] ?? []);
   let failed = false;
   const finished = await runSuite(
     environment,
@@ -390,7 +486,10 @@ export async function runScenarios(
       progress.onFinished(names.get(request) ?? record.id, record);
       if (options.json) console.log(JSON.stringify(jsonLine(record, folder)));
     },
-    { enough: () => options.untilFail === true && failed },
+    {
+      environmentOf: (request) => environmentOf.get(request) ?? environment,
+      enough: () => options.untilFail === true && failed,
+    },
   );
   progress.close();
   const page = await writeStory(folder, finished);
@@ -406,24 +505,9 @@ export async function runScenarios(
   return records;
 }
 
-/** What is asked for, with the QEMUs of source and target: one pair for all runs of a command. */
-function configured(
-  scenarios: readonly Scenario[],
-  options: RunOptions,
-): { readonly configuration: Configuration; readonly source: string; readonly target: string } {
-  const { source_qemu, target_qemu, ...configuration } = configurationFrom(options);
-  const pairs = scenarios.map(({ configuration: own }) => ({
-    source: source_qemu ?? own?.source_qemu ?? options.qemu,
-    target: target_qemu ?? own?.target_qemu ?? options.qemu,
-  }));
-  const [first = { source: options.qemu, target: options.qemu }] = pairs;
-  if (pairs.some(({ source, target }) => source !== first.source || target !== first.target))
-    throw new UserError(
-      "These scenarios need different QEMUs: run them one by one, or name --source-qemu and --target-qemu.",
-    );
-  const { source, target } = first;
-  if (source === target) return { configuration, source, target };
-  return { configuration: { ...configuration, source_qemu: source, target_qemu: target }, source, target };
+/** What tells the hosts of one run from those of another: which images they are. */
+function hostsOf({ pair, manager }: Pick<Case, "pair" | "manager">): string {
+  return `${pair.source} ${pair.target} ${isLibvirt(manager)}`;
 }
 
 /** Writes the report of each run and of all together; a report that cannot be written does not change a verdict. */
@@ -444,10 +528,11 @@ async function writeStory(folder: string, finished: readonly FinishedRun[]): Pro
 function jsonLine(record: RunRecord, folder: string): object {
   const { scenario, recovery, accel, guest, qemu, qemu_version, seed, verdict, as_expected, why, checks, timings } =
     record;
-  const { tries } = record;
+  const { tries, manager } = record;
   return {
     scenario,
     recovery,
+    ...(manager === undefined ? {} : { manager }),
     accel,
     guest,
     qemu,

@@ -1,10 +1,8 @@
 import { messageOf, WaitTimeoutError } from "../base/errors.ts";
+import type { AnswerExpected } from "../base/run-record.ts";
 import type { JsonValue } from "../base/timeline.ts";
 import { QmpCommandError } from "../qemu/qmp.ts";
 import type { Fault, OnHost } from "./fault.ts";
-
-/** What ought to come of a command. */
-export type AnswerExpected = "in-time" | "never" | "either";
 
 export interface Qmp extends OnHost {
   readonly fault: "qmp";
@@ -14,7 +12,7 @@ export interface Qmp extends OnHost {
   readonly oob?: true;
   /** So long an answer is waited for; default ANSWER_MS. A refusal is an answer. */
   readonly within_ms?: number;
-  /** Whether that it is answered in time is right ("in-time", the default) or wrong; the run is judged by it (harness/run/expectation.ts). */
+  /** Whether that it is answered in time is right ("in-time", the default) or wrong; the run is judged by it (harness/checks/answers.ts). */
   readonly answer?: AnswerExpected;
 }
 

@@ -4,6 +4,7 @@ import { agentBundle } from "./images/agent.ts";
 import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
 import { IMAGE_LABEL, IMAGE_LABEL_VALUE, inspectImage, type Making, pullImage } from "./images/docker.ts";
 import { type HostParts, hostTag, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
+import { libvirtTag, makeLibvirt, recipeWithLibvirt } from "./images/libvirt.ts";
 import { lockBuilding } from "./images/lock.ts";
 import { lookForQemu } from "./images/qemu-image.ts";
 import { endOnSignals } from "./images/signals.ts";
@@ -24,6 +25,8 @@ export interface ImageProgress {
 export interface EnsureImagesOptions {
   /** A name of QEMU_NAMES, or a user's image: see lookForQemu for what it must contain. */
   readonly qemu: string;
+  /** Hosts have libvirt too, and are images of their own; default no. */
+  readonly libvirt?: boolean | undefined;
   readonly say: (line: string) => void;
   readonly progress?: ((progress: ImageProgress) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -46,7 +49,8 @@ export interface Images {
  * @throws UserError when an image cannot be had, or the user's image lacks something.
  */
 export async function ensureImages(docker: Docker, options: EnsureImagesOptions): Promise<Images> {
-  const there = await imagesThere(docker, options.qemu);
+  const { qemu, libvirt = false } = options;
+  const there = await imagesThere(docker, qemu, libvirt);
   if (there) return there;
   if (process.arch !== "x64")
     throw new UserError(`the host images are for x86-64, and this machine is ${process.arch}`);
@@ -68,8 +72,8 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     making.progress(name, "done", 1);
     options.say(`image ${name} built in ${((performance.now() - started_ms) / 1000).toFixed(1)} s`);
   };
-  const parts = await hostParts(docker, options.qemu, making);
-  const recipe = QEMU_RECIPES[options.qemu];
+  const parts = await hostParts(docker, qemu, libvirt, making);
+  const recipe = libvirt ? recipeWithLibvirt(qemu) : QEMU_RECIPES[qemu];
   // A user's image that cannot be a host is refused before anything is built or waited for.
   const theirs = recipe ? undefined : await lookForQemu(docker, parts.base);
   using _lock = await lockBuilding(options.say, signals.signal);
@@ -79,7 +83,8 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     await make(builder.what, debianTag(builder), () => makeDebian(making, builder));
     await makeTools(making, parts.tools);
   });
-  if (recipe) await make(recipe.what, parts.base, () => makeDebian(making, recipe));
+  if (recipe) await make(recipe.what, debianTag(recipe), () => makeDebian(making, recipe));
+  if (libvirt && recipe) await make(`${recipe.what}-ready`, parts.base, () => makeLibvirt(making, recipe));
   await make("host", hostTag(parts), async () =>
     makeHost(making, parts, theirs ?? (await lookForQemu(docker, parts.base))),
   );
@@ -120,7 +125,7 @@ export async function imageState(docker: Docker, qemu: string): Promise<ImageSta
   await look("tools", toolsTag(), mend);
   const base = recipe ? debianTag(recipe) : qemu;
   const has = await look(recipe?.what ?? "QEMU image", base, recipe ? mend : `docker pull ${qemu}, or build it`);
-  if (has || recipe) await look("host", hostTag(await hostParts(docker, qemu)), mend);
+  if (has || recipe) await look("host", hostTag(await hostParts(docker, qemu, false)), mend);
   return states;
 }
 
@@ -157,19 +162,23 @@ function usableTags(image: Docker.ImageInfo): string[] {
 }
 
 /** The quick way: everything there already. */
-async function imagesThere(docker: Docker, qemu: string): Promise<Images | undefined> {
+async function imagesThere(docker: Docker, qemu: string, libvirt: boolean): Promise<Images | undefined> {
   if (!QEMU_RECIPES[qemu] && !(await inspectImage(docker, qemu))) return undefined;
   const toxiproxy = toxiproxyTag();
-  const host = hostTag(await hostParts(docker, qemu));
+  const host = hostTag(await hostParts(docker, qemu, libvirt));
   const [proxy, found] = await Promise.all([inspectImage(docker, toxiproxy), inspectImage(docker, host)]);
   const qemu_version = found?.Config.Labels?.[QEMU_VERSION_LABEL];
   return proxy && qemu_version !== undefined ? { host, toxiproxy, qemu_version, built: [] } : undefined;
 }
 
 /** What a host image is made of; a user's image is pulled when it is not there and `making` is given. */
-async function hostParts(docker: Docker, qemu: string, making?: Making): Promise<HostParts> {
+async function hostParts(docker: Docker, qemu: string, libvirt: boolean, making?: Making): Promise<HostParts> {
   const tools = toolsTag();
   const agent = await agentBundle();
+  if (libvirt) {
+    const base = libvirtTag(recipeWithLibvirt(qemu));
+    return { base, base_content: base, tools, agent };
+  }
   const recipe = QEMU_RECIPES[qemu];
   if (recipe) return { base: debianTag(recipe), base_content: debianTag(recipe), tools, agent };
   let image = await inspectImage(docker, qemu);

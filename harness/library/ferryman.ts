@@ -45,6 +45,8 @@ export interface PlayOptions {
 /** A run that is over, and what came of it. */
 export interface PlayedRun {
   readonly record: RunRecord;
+  /** What is not as it has to be though it says nothing of the VM, one sentence each: then no run is as expected. */
+  readonly untidy: readonly string[];
   /** The run's own folder: run.json, timeline.ndjson, evidence.json, logs. */
   readonly folder: string;
   /** Its report, to be opened in a browser. */
@@ -111,9 +113,9 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       });
       going.add(run);
       try {
-        const { record, folder } = await run;
+        const { record, untidy, folder } = await run;
         const { index } = await writeReports(folder);
-        return { record, folder, report: index };
+        return { record, untidy, folder, report: index };
       } finally {
         going.delete(run);
       }

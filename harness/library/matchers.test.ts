@@ -4,8 +4,9 @@ import { makeRecord } from "../run/make-record.ts";
 import type { PlayedRun } from "./ferryman.ts";
 import "./vitest.ts";
 
-const run = (change: Partial<RunRecord> = {}): PlayedRun => ({
+const run = (change: Partial<RunRecord> = {}, untidy: readonly string[] = []): PlayedRun => ({
   record: makeRecord(change),
+  untidy,
   folder: "/runs/one",
   report: "/runs/one/index.html",
 });
@@ -38,7 +39,12 @@ describe("vitest's expect", () => {
 
   it("does not take a run for intact that left something behind", () => {
     const left = { check: "nothing-left", verdict: false, summary: "left over: ferryman-x" } as const;
-    expect(run({ checks: [left] })).not.toBeIntact();
+    expect(run({ checks: [left] }, ["nothing-left: left over: ferryman-x"])).not.toBeIntact();
+  });
+
+  it("takes a run for what its scenario expects, or not", () => {
+    expect(run({ verdict: "lost", expected: "lost" })).toBeAsExpected();
+    expect(run({ as_expected: false })).not.toBeAsExpected();
   });
 
   it("knows whether the faults struck", () => {

@@ -1,4 +1,3 @@
-import type { RunRecord } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { PlayedRun } from "./ferryman.ts";
 
@@ -13,9 +12,8 @@ const EVIDENCE_SHOWN = 1_200;
 
 /** Whether the run came to that verdict, and nothing of it is untidy. */
 export function hasVerdict(run: PlayedRun, verdict: Verdict): Matched {
-  const { record } = run;
-  const untidy = record.verdict === verdict && record.checks.some(isUntidy);
-  return { pass: record.verdict === verdict && !untidy, message: () => storyOf(run, `the verdict ${verdict}`) };
+  const pass = run.record.verdict === verdict && run.untidy.length === 0;
+  return { pass, message: () => storyOf(run, `the verdict ${verdict}`) };
 }
 
 /** Whether every fault of the scenario struck, and was healed where it was to be. */
@@ -25,9 +23,10 @@ export function hasStruck(run: PlayedRun): Matched {
   return { pass, message: () => storyOf(run, "every fault to strike", struck?.summary ?? "the scenario has no fault") };
 }
 
-/** Checks beside the VM's own: what they find changes no verdict, and no run is as expected with it. */
-function isUntidy({ check, verdict }: RunRecord["checks"][number]): boolean {
-  return (check === "nothing-left" || check === "nothing-waits") && verdict !== true;
+/** Whether the run came out as its scenario says, and nothing of it is untidy. */
+export function isAsExpected(run: PlayedRun): Matched {
+  const { as_expected, expected } = run.record;
+  return { pass: as_expected, message: () => storyOf(run, `the verdict ${expected}, as the scenario says`) };
 }
 
 /** Why a run came out as it did, with the first evidence and where the rest is. */
@@ -49,5 +48,6 @@ function storyOf({ record, report }: PlayedRun, expected: string, why = record.w
 export const MATCHERS = {
   toBeIntact: (run: PlayedRun): Matched => hasVerdict(run, "intact"),
   toBeVerdict: (run: PlayedRun, verdict: Verdict): Matched => hasVerdict(run, verdict),
+  toBeAsExpected: (run: PlayedRun): Matched => isAsExpected(run),
   toHaveStruck: (run: PlayedRun): Matched => hasStruck(run),
 };

@@ -8,6 +8,8 @@ interface FerrymanMatchers<R> {
   toBeIntact(): R;
   /** The run came to that verdict. */
   toBeVerdict(verdict: Verdict): R;
+  /** The run came out as its scenario says it ought to, limits and all. */
+  toBeAsExpected(): R;
   /** Every fault of the scenario struck, and was healed where it was to be. */
   toHaveStruck(): R;
 }

@@ -1,4 +1,11 @@
-import { type Configuration, mergeConfigurations, type Switchover, switchoverText } from "../base/configuration.ts";
+import {
+  type Configuration,
+  isLibvirt,
+  type Manager,
+  mergeConfigurations,
+  type Switchover,
+  switchoverText,
+} from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
 import { parseVersion } from "../qemu/versions.ts";
@@ -11,6 +18,11 @@ export function configurationOf({
   configuration,
 }: Pick<RunRequest, "scenario" | "configuration">): Configuration {
   return mergeConfigurations(scenario.configuration, configuration);
+}
+
+/** What drives the run's migration; undefined where agents do. */
+export function managerOf(request: Pick<RunRequest, "scenario" | "configuration" | "recovery">): Manager | undefined {
+  return request.recovery === "stock" ? (configurationOf(request).manager ?? "qmp") : undefined;
 }
 
 /** A migration as it is carried out. */
@@ -86,15 +98,18 @@ export function checkConfiguration(
     );
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
+  if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");
   if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
 }
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
 function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", manager } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
+  if (manager !== undefined)
+    refuse(`--manager ${manager}`, "its agents drive the migration (a manager is for --recovery stock)");
   for (const name of [...Object.keys(capabilities), ...Object.keys(parameters)]) {
     if (CHANNELS.includes(name)) refuse(name, "its agents read and write QEMU's stream, and theirs has one channel");
     if (COMPRESSION.includes(name))

@@ -56,6 +56,8 @@ export async function gatherEvidence(
   // While it is watched whether a second instance moves, the owner can already be asked about itself.
   const named = owner === "none" ? undefined : vms.get(owner);
   const early = named?.alive === true && !held_still ? look("watched", draft, named) : undefined;
+  // It is awaited below, behind what may fail first: then its own failure is nobody's, and must not end the process.
+  early?.catch(() => undefined);
   draft = { ...draft, progress: await watching };
   // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
   if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };

@@ -6,9 +6,14 @@ import type { Judged } from "../checks/verdict.ts";
 import { faultId } from "./trigger.ts";
 
 /** What of an old run has to be known to judge it again, from its own record. */
-export function scenarioOf({ faults }: Pick<RunRecord, "faults">): JudgedScenario {
+export function scenarioOf({ faults, limits = [] }: Pick<RunRecord, "faults" | "limits">): JudgedScenario {
   return {
-    faults: faults.map(({ fault, on }, index) => ({ id: faultId(index), name: `fault ${index} (${fault}, ${on})` })),
+    faults: faults.map(({ fault, on, asks }, index) => ({
+      id: faultId(index),
+      name: `fault ${index} (${fault}, ${on})`,
+      ...(asks === undefined ? {} : { asks }),
+    })),
+    limits,
   };
 }
 
@@ -21,15 +26,12 @@ export interface Difference {
   readonly summary: string;
 }
 
-/** Results beside the verdict (expectation.ts), of what the scenario asks for and not of the VM: not judged again. */
-const BESIDES: readonly string[] = ["limits", "answers"];
-
 /** The checks that say something else today than when the run was judged. */
 export function differences(then: readonly CheckResult[], now: readonly CheckResult[]): readonly Difference[] {
   const names = new Set([...then, ...now].map(({ check }) => check));
   return [...names].flatMap((check): Difference[] => {
     const [before, after] = [then, now].map((results) => results.find((result) => result.check === check));
-    if (before?.verdict === after?.verdict || BESIDES.includes(check)) return [];
+    if (before?.verdict === after?.verdict) return [];
     return [{ check, was: before?.verdict, is: after?.verdict, summary: (after ?? before)?.summary ?? "" }];
   });
 }

@@ -1,14 +1,14 @@
-import { HOST_ROLES, type HostRole } from "../base/timeline.ts";
+import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { startFleet } from "../fleet/fleet.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import { configurationOf } from "./configure.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
 import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
 import type { EvidenceDraft } from "./looks.ts";
 import { Nemesis } from "./nemesis.ts";
-import type { PhaseClock } from "./phase-clock.ts";
 import { RECOVERIES } from "./recoveries.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
@@ -24,7 +24,6 @@ export class Play {
   readonly #id: string;
   readonly #folder: string;
   readonly #timeline: Timeline;
-  readonly #clock: PhaseClock;
   /** How often the migration was asked for; undefined before it was, and where nobody asks again. */
   tries: number | undefined;
 
@@ -34,14 +33,12 @@ export class Play {
     readonly id: string;
     readonly folder: string;
     readonly timeline: Timeline;
-    readonly clock: PhaseClock;
   }) {
     this.#environment = run.environment;
     this.#request = run.request;
     this.#id = run.id;
     this.#folder = run.folder;
     this.#timeline = run.timeline;
-    this.#clock = run.clock;
   }
 
   /** Whatever was started is gone afterwards, however it ended. */
@@ -54,11 +51,12 @@ export class Play {
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
+      vcpus: configurationOf(request).vcpus ?? 1,
       looking,
     });
     await using stack = new AsyncDisposableStack();
     const logs = stack.use(new HostLogs(this.#folder, this.#timeline));
-    this.#clock.enter("fleet");
+    this.#enter("fleet");
     const fleet = await startFleet(environment.docker, {
       run: this.#id,
       host_image: environment.host_image,
@@ -76,7 +74,7 @@ export class Play {
       return takenDown;
     };
     stack.defer(async () => {
-      this.#clock.enter("teardown");
+      this.#enter("teardown");
       if (!request.keep || environment.signal.aborted) await takeDown();
     });
     const vms = new Map<HostRole, StartedVm>();
@@ -107,15 +105,21 @@ export class Play {
     }
   }
 
+  /** Says where the run is: from when to when its phases went, a reader of the timeline knows (checks/timings.ts). */
+  #enter(phase: RunPhase): void {
+    this.#timeline.emit("run", { kind: "run.phase", phase });
+  }
+
   /** Boots the VM, has it carried over while faults strike, and looks at what has arrived. */
   async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
-    const [timeline, clock] = [this.#timeline, this.#clock];
+    const timeline = this.#timeline;
+    using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
-    clock.enter("boot");
+    this.#enter("boot");
     const recovery = stack.use(RECOVERIES[request.recovery](context));
     await guest.booted(await recovery.start());
-    clock.enter("work");
+    this.#enter("work");
     const clients = guest.workload();
     stack.defer(() => clients.stop());
     const arrived = recovery.lead(clients);
@@ -127,7 +131,7 @@ export class Play {
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
-    clock.enter("migrate");
+    this.#enter("migrate");
     await using sampler = new ProgressSampler(guest, vms, timeline);
     let settled: Settled;
     try {
@@ -136,10 +140,9 @@ export class Play {
       await nemesis.stop();
     }
     await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
-    clock.downtime_ms = sampler.downtime_ms;
     this.tries = settled.tries;
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
-    clock.enter("check");
+    this.#enter("check");
     arrived(settled.owner);
     return await gatherEvidence(context, recovery, settled, clients);
   }

@@ -28,8 +28,14 @@ export interface Prepared {
 
 const BAR_WIDTH = 30;
 
-/** Finds or installs the engine, removes what earlier runs left behind, and finds or builds the images. */
-export async function prepareImages(qemu: string): Promise<Prepared> {
+/**
+ * Finds or installs the engine, removes what earlier runs left behind, and finds or builds the images.
+ * @param options `libvirt`: of hosts that have it
+ */
+export async function prepareImages(
+  qemu: string,
+  { libvirt = false }: { readonly libvirt?: boolean } = {},
+): Promise<Prepared> {
   const docker = await ensureEngine({ mayInstall: true, say });
   const { containers, networks } = await clean(docker, { all: false });
   if (containers.length + networks.length > 0) {
@@ -40,6 +46,7 @@ export async function prepareImages(qemu: string): Promise<Prepared> {
   let shown = "";
   const images = await ensureImages(docker, {
     qemu,
+    libvirt,
     say,
     progress: ({ image, step, fraction }) => {
       const full = Math.round(fraction * BAR_WIDTH);
@@ -54,16 +61,21 @@ export async function prepareImages(qemu: string): Promise<Prepared> {
 
 /**
  * Everything that runs of one command share.
- * @param options `target_qemu`: of target and escrow, where it is another one; `commandOf`: the grammar of who asks
+ * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too;
+ *   `commandOf`: the grammar of who asks
  */
 export async function prepareRuns(
   qemu: string,
   signal: AbortSignal,
-  options: { readonly target_qemu?: string; readonly commandOf?: RunEnvironment["commandOf"] } = {},
+  options: {
+    readonly target_qemu?: string;
+    readonly libvirt?: boolean;
+    readonly commandOf?: RunEnvironment["commandOf"];
+  } = {},
 ): Promise<RunEnvironment> {
-  const { target_qemu = qemu, commandOf = () => "(no command: a program asked for it)" } = options;
-  const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu);
-  const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu);
+  const { target_qemu = qemu, libvirt = false, commandOf = () => "(no command: a program asked for it)" } = options;
+  const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu, { libvirt });
+  const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu, { libvirt });
   const userfaultfd = await probeUserfaultfd(docker, host_image);
   if (!userfaultfd.ok) {
     throw new UserError(

@@ -1,3 +1,4 @@
+import type { Manager } from "../base/configuration.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 
@@ -78,8 +79,13 @@ export function makeProgress(output: NodeJS.WriteStream, quiet: boolean): Progre
 }
 
 /** Name of a run on the screen. */
-export function runName(run: { readonly scenario: string; readonly recovery: string }): string {
-  return `${run.scenario} ${run.recovery}`;
+export function runName(run: {
+  readonly scenario: string;
+  readonly recovery: string;
+  readonly manager?: Manager | undefined;
+}): string {
+  const { scenario, recovery, manager } = run;
+  return manager === undefined || manager === "qmp" ? `${scenario} ${recovery}` : `${scenario} ${recovery} ${manager}`;
 }
 
 /** QEMU counts a page that it sends again once more, so more may seem to have arrived than there are. */

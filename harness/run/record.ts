@@ -1,10 +1,11 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
 import type { Judged } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
-import { configurationOf } from "./configure.ts";
-import type { Expected } from "./expectation.ts";
+import { configurationOf, managerOf } from "./configure.ts";
+import { type Expected, limitsUnder } from "./expectation.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
 import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
+import type { Scenario } from "./scenario.ts";
 import { triggerText } from "./trigger.ts";
 
 /** How a run came out. */
@@ -26,6 +27,8 @@ export interface Outcome {
 export function recordOf(environment: RunEnvironment, request: RunRequest, outcome: Outcome): RunRecord {
   const { scenario } = request;
   const configuration = configurationOf(request);
+  const limits = limitsUnder(scenario, request.recovery);
+  const manager = managerOf(request);
   const { id, started_at, judged, evidence_sha256, expected, as_expected, tries, timings, error } = outcome;
   return {
     version: RUN_RECORD_VERSION,
@@ -35,6 +38,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     title: scenario.title,
     group: scenario.group,
     recovery: request.recovery,
+    ...(manager === undefined ? {} : { manager }),
     accel: request.accel,
     accel_why: request.accel_why,
     guest: request.guest,
@@ -47,7 +51,8 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     ...request.work,
     patience_ms: request.patience_ms ?? DEFAULT_PATIENCE_MS,
     ...(tries === undefined ? {} : { tries }),
-    faults: scenario.faults.map(({ fault, at }) => ({ fault: fault.fault, on: whereOf(fault), at: triggerText(at) })),
+    faults: faultsRecorded(scenario),
+    ...(limits.length === 0 ? {} : { limits }),
     expected: expected.verdict,
     ...(expected.why === undefined ? {} : { expected_why: expected.why }),
     verdict: judged.verdict,
@@ -60,6 +65,18 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),
   };
+}
+
+/** The faults of a scenario as a record has them: for people, for matrices, and to judge the run again. */
+export function faultsRecorded({ faults }: Pick<Scenario, "faults">): RunRecord["faults"] {
+  return faults.map(({ fault, at }) => ({
+    fault: fault.fault,
+    on: whereOf(fault),
+    at: triggerText(at),
+    ...(fault.fault === "qmp"
+      ? { asks: { what: `${fault.command} on ${fault.host}`, answer: fault.answer ?? "in-time" } }
+      : {}),
+  }));
 }
 
 /** Where source and target have different QEMUs, both. */

@@ -5,6 +5,7 @@ import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { Scenario } from "./scenario.ts";
+import type { Turn } from "./turn.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** A QEMU that hosts have. */
@@ -28,6 +29,8 @@ export interface RunEnvironment extends QemuOfHosts {
   /** The command that runs the same again, in the grammar of whoever asks for runs. */
   readonly commandOf: (environment: RunEnvironment, request: RunRequest) => string;
   readonly signal: AbortSignal;
+  /** Where runs are set up side by side, but carry their VMs one at a time. */
+  readonly turn?: Turn;
 }
 
 /** The QEMU that a host of the run has. */
@@ -63,4 +66,6 @@ export interface RunRequest {
 export interface FinishedRun {
   readonly record: RunRecord;
   readonly folder: string;
+  /** What is not as it has to be though it says nothing of the VM, one sentence each. */
+  readonly untidy: readonly string[];
 }

@@ -2,36 +2,36 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { Manager } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
+import type { Recovery } from "../base/run-record.ts";
 import type { JudgedScenario } from "../checks/check.ts";
 import { CHECKS } from "../checks/index.ts";
+import { timingsOf } from "../checks/timings.ts";
 import { judge } from "../checks/verdict.ts";
-import { whereOf } from "../faults/index.ts";
 import { findLeftovers } from "../fleet/clean.ts";
+import { managerOf } from "./configure.ts";
 import { writeEvidence } from "./evidence-file.ts";
-import { besidesVerdict, expectedOf } from "./expectation.ts";
+import { type Circumstances, expectedOf, limitsUnder } from "./expectation.ts";
+import { scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
-import { PhaseClock } from "./phase-clock.ts";
 import { Play } from "./play.ts";
-import { recordOf } from "./record.ts";
-import { recoveryTimings } from "./recovery-timings.ts";
+import { faultsRecorded, recordOf } from "./record.ts";
 import type { FinishedRun, RunEnvironment, RunRequest } from "./request.ts";
 import type { Scenario } from "./scenario.ts";
 import { Timeline } from "./timeline.ts";
-import { faultId } from "./trigger.ts";
 
 /** One run from start to verdict. It never throws for what happens in the run: that is in the record. */
 export async function runScenario(environment: RunEnvironment, request: RunRequest): Promise<FinishedRun> {
   const { scenario, recovery, seed, checks = CHECKS } = request;
-  const id = `${scenario.id}-${recovery}-${request.accel}-${randomBytes(4).toString("hex")}`;
+  const id = `${scenario.id}-${folderWord(managerOf(request)) ?? recovery}-${request.accel}-${randomBytes(4).toString("hex")}`;
   const folder = join(environment.runs_folder, id);
   mkdirSync(folder, { recursive: true });
   const started_at = new Date().toISOString();
   const timeline = new Timeline(join(folder, "timeline.ndjson"));
   if (request.onEvent) timeline.onEvent(request.onEvent);
   timeline.emit("run", { kind: "run.started", scenario: scenario.id, recovery, seed });
-  const clock = new PhaseClock(timeline);
-  const play = new Play({ environment, request, id, folder, timeline, clock });
+  const play = new Play({ environment, request, id, folder, timeline });
   let draft: EvidenceDraft;
   try {
     draft = await play.run();
@@ -41,25 +41,18 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   const leftovers = async () => (request.keep ? undefined : await findLeftovers(environment.docker, id));
   const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);
   const { evidence, sha256 } = await writeEvidence(folder, whole, timeline.events);
-  const judged = judge(judgedScenario(scenario), timeline.events, evidence, checks);
+  const judged = judge(judgedScenario(scenario, recovery), timeline.events, evidence, checks);
   const { error } = evidence;
-  const timings = { ...clock.timings(judged.verdict !== "lost"), ...recoveryTimings(timeline.events) };
-  const besides = besidesVerdict(scenario, recovery, timings, timeline.events);
-  const results = [...judged.checks, ...besides.results];
-  for (const { check, verdict, summary } of results)
+  const timings = timingsOf(timeline.events, judged.verdict !== "lost");
+  for (const { check, verdict, summary } of judged.checks)
     timeline.emit("check", { kind: "check.result", check, verdict, summary });
-  const expected = expectedOf(scenario, recovery, environment.qemu_version);
-  const tidy = judged.untidy.length === 0 && besides.broken === undefined;
-  const as_expected = error === undefined && judged.verdict === expected.verdict && tidy;
+  const expected = expectedOf(scenario, circumstancesOf(environment, request));
+  const as_expected = error === undefined && judged.verdict === expected.verdict && judged.untidy.length === 0;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record = recordOf(environment, request, {
     id,
     started_at,
-    judged: {
-      ...judged,
-      why: besides.broken === undefined ? judged.why : `${judged.why}; but ${besides.broken}`,
-      checks: results,
-    },
+    judged,
     evidence_sha256: sha256,
     expected,
     as_expected,
@@ -69,15 +62,26 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   });
   await timeline.close();
   await writeFile(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
-  return { record, folder };
+  return { record, folder, untidy: judged.untidy };
+}
+
+/** Of a manager's name what may stand in the name of a folder, and of a container; undefined where `stock` says enough. */
+function folderWord(manager: Manager | undefined): string | undefined {
+  return manager === undefined || manager === "qmp" ? undefined : `stock-${manager.replace(":", "-")}`;
+}
+
+/** What the expectation of a run may depend on. */
+function circumstancesOf(environment: RunEnvironment, request: RunRequest): Circumstances {
+  const manager = managerOf(request);
+  return {
+    recovery: request.recovery,
+    qemu_version: environment.qemu_version,
+    ...(environment.target === undefined ? {} : { target_version: environment.target.qemu_version }),
+    ...(manager === undefined ? {} : { manager }),
+  };
 }
 
 /** What of a scenario has to be known to judge a run of it. */
-export function judgedScenario({ faults }: Scenario): JudgedScenario {
-  return {
-    faults: faults.map(({ fault }, index) => ({
-      id: faultId(index),
-      name: `fault ${index} (${fault.fault}, ${whereOf(fault)})`,
-    })),
-  };
+export function judgedScenario(scenario: Scenario, recovery: Recovery): JudgedScenario {
+  return scenarioOf({ faults: faultsRecorded(scenario), limits: limitsUnder(scenario, recovery) });
 }

@@ -8,7 +8,7 @@ const LOOK_EVERY_MS = 50;
 
 /**
  * Notes on the timeline how far the guest is, on every host that has an instance, while the migration goes on: for the
- * plot of steps per second, and for the longest time in which nobody saw it move.
+ * plot of steps per second, and for the longest time in which nobody saw it move (checks/timings.ts).
  */
 export class ProgressSampler implements AsyncDisposable {
   readonly #guest: GuestUnderTest;
@@ -16,20 +16,12 @@ export class ProgressSampler implements AsyncDisposable {
   readonly #timeline: Timeline;
   readonly #stop = new AbortController();
   readonly #work: Promise<unknown>;
-  #furthest = -1;
-  #moved_ms: number | undefined;
-  #downtime_ms = 0;
 
   constructor(guest: GuestUnderTest, vms: ReadonlyMap<HostRole, StartedVm>, timeline: Timeline) {
     this.#guest = guest;
     this.#vms = vms;
     this.#timeline = timeline;
     this.#work = Promise.all([...vms.keys()].map((host) => this.#follow(host)));
-  }
-
-  /** The longest time so far between two looks at which the guest had got further, anywhere. */
-  get downtime_ms(): number {
-    return Math.round(this.#downtime_ms);
   }
 
   async #follow(host: HostRole): Promise<void> {
@@ -42,11 +34,6 @@ export class ProgressSampler implements AsyncDisposable {
       if (step === undefined || step === last) continue;
       last = step;
       this.#timeline.emit(host, { kind: "guest.progress", host, cpu: 0, step });
-      if (step <= this.#furthest) continue;
-      const now_ms = this.#timeline.now_ms;
-      if (this.#moved_ms !== undefined) this.#downtime_ms = Math.max(this.#downtime_ms, now_ms - this.#moved_ms);
-      this.#furthest = step;
-      this.#moved_ms = now_ms;
     }
   }
 

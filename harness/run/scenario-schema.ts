@@ -1,9 +1,11 @@
 import * as z from "zod";
+import { MANAGERS } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
+import { ANSWERS_EXPECTED } from "../base/run-record.ts";
 import { HOST_ROLES, type LinkName, VERDICTS } from "../base/timeline.ts";
+import { LIMITED_NAMES } from "../checks/limits.ts";
 import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
-import { LIMITED_NAMES } from "./expectation.ts";
 import type { FaultPlan, Scenario, Trigger } from "./scenario.ts";
 import { STEP_NAMES, stepOf } from "./steps.ts";
 
@@ -54,7 +56,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
     oob: z.exactOptional(z.literal(true)),
     // Less than a fault may take as a whole (nemesis.ts).
     within_ms: z.exactOptional(z.int().min(1).max(50_000)),
-    answer: z.exactOptional(z.enum(["in-time", "never", "either"])),
+    answer: z.exactOptional(z.enum(ANSWERS_EXPECTED)),
   }),
   fault("slice", { ...oneWay, bytes_mean: count, bytes_variation: z.int().nonnegative(), delay_us: ms }),
 ]) satisfies z.ZodType<FaultSpec>;
@@ -109,10 +111,16 @@ const scenarioSchema = z
             under: recovery,
             from: z.exactOptional(since),
             before: z.exactOptional(since),
+            target_from: z.exactOptional(since),
+            target_before: z.exactOptional(since),
+            managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
             verdict,
             why: z.string().min(1),
           })
-          .refine(({ from, before }) => from !== undefined || before !== undefined, "with which versions?"),
+          .refine(
+            ({ under: _under, verdict: _verdict, why: _why, ...on }) => Object.keys(on).length > 0,
+            "with which versions, or which managers?",
+          ),
       ),
     ),
     limits: z.exactOptional(

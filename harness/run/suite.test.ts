@@ -47,7 +47,7 @@ async function play(
         most = Math.max(most, going);
         for (let turn = 0; turn < (turns[seed] ?? 0); turn++) await Promise.resolve();
         going -= 1;
-        return { record: makeRecord({ seed }), folder: "" };
+        return { record: makeRecord({ seed }), folder: "", untidy: [] };
       },
     },
   );

@@ -1,11 +1,12 @@
 import { quantileSorted } from "d3-array";
-import type { RunRecord } from "../base/run-record.ts";
+import { type RunRecord, underText } from "../base/run-record.ts";
 
 /** A plain-text table of runs for the end of a command. */
 export function verdictTable(records: readonly RunRecord[]): string {
   const rows = records.map((record) => [
     record.scenario,
     record.recovery,
+    record.manager ?? "-",
     `${record.guest}/${record.accel}`,
     record.qemu_version
       .split(" to ")
@@ -15,12 +16,12 @@ export function verdictTable(records: readonly RunRecord[]): string {
     record.as_expected ? "as expected" : `expected ${record.expected}`,
     `${(record.timings.total_ms / 1000).toFixed(1)} s`,
   ]);
-  return textTable(["scenario", "recovery", "guest", "QEMU", "verdict", "", "time"], rows);
+  return textTable(["scenario", "recovery", "manager", "guest", "QEMU", "verdict", "", "time"], rows);
 }
 
 /** One line for all runs of a scenario: how often it came out as expected, and times as median / worst. */
 export function repeatTable(records: readonly RunRecord[]): string {
-  const groups = Map.groupBy(records, ({ scenario, recovery, qemu }) => `${scenario} ${recovery} ${qemu}`);
+  const groups = Map.groupBy(records, (record) => `${record.scenario} ${underText(record)} ${record.qemu}`);
   const rows = [...groups.values()].map((group) => {
     const [first] = group;
     const of = (pick: (timings: RunRecord["timings"]) => number | undefined, unit: string): string => {
@@ -31,6 +32,8 @@ export function repeatTable(records: readonly RunRecord[]): string {
     return [
       first?.scenario ?? "",
       first?.recovery ?? "",
+      first?.manager ?? "-",
+      first?.qemu ?? "",
       `${group.filter(({ as_expected }) => as_expected).length} of ${group.length}`,
       of(({ detect_ms }) => detect_ms, " ms"),
       of(({ recover_ms }) => recover_ms, " ms"),
@@ -46,6 +49,8 @@ export function repeatTable(records: readonly RunRecord[]): string {
   const heading = [
     "scenario",
     "recovery",
+    "manager",
+    "QEMU",
     "as expected",
     "detected",
     "restored",

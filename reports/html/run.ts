@@ -1,7 +1,7 @@
 import { readdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
-import type { CheckResult, RunRecord } from "../../harness/base/run-record.ts";
+import { type CheckResult, type RunRecord, underText } from "../../harness/base/run-record.ts";
 import { verdictWord } from "../model/describe.ts";
 import { formatAt, formatBytes, formatCount, formatMs, plural } from "../model/format.ts";
 import { buildPlots } from "../model/series.ts";
@@ -29,7 +29,7 @@ export async function writeRunReport(runFolder: string): Promise<string> {
 export async function renderRun(run: ReadRun): Promise<string> {
   const { record } = run;
   return renderPage({
-    title: `${record.verdict}: ${record.scenario} (${record.recovery})`,
+    title: `${record.verdict}: ${record.scenario} (${underText(record)})`,
     template: "run",
     view: await viewOf(run),
     client: "run",
@@ -83,7 +83,7 @@ async function viewOf(run: ReadRun): Promise<object> {
 }
 
 function expectationOf(record: RunRecord, partial: boolean): { tone: string; symbol: string; text: string } {
-  const because = record.expected_why === undefined ? "" : ` With this QEMU, that is: ${record.expected_why}.`;
+  const because = record.expected_why === undefined ? "" : ` That is so here because: ${record.expected_why}.`;
   if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected.${because}` };
   if (partial) return { tone: "warn", symbol: "?", text: "What was expected is not known." };
   if (record.verdict === record.expected)
@@ -94,6 +94,7 @@ function expectationOf(record: RunRecord, partial: boolean): { tone: string; sym
 function chipsOf(record: RunRecord, partial: boolean): { name: string; value: string }[] {
   const known = [
     { name: "recovery", value: record.recovery },
+    ...(record.manager === undefined ? [] : [{ name: "manager", value: record.manager }]),
     { name: "seed", value: String(record.seed) },
   ];
   if (partial) return known;
@@ -171,6 +172,7 @@ function factRows(record: RunRecord, partial: boolean): [string, string][] {
     ["scenario", record.scenario],
     ["group", record.group],
     ["recovery", record.recovery],
+    ...(record.manager === undefined ? [] : [["manager", record.manager] as [string, string]]),
     ["seed", String(record.seed)],
     ["expected", partial ? "not known" : record.expected],
     ["verdict", record.verdict],

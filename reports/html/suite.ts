@@ -1,8 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
+import { underText } from "../../harness/base/run-record.ts";
 import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally, valuesOf } from "../compare.ts";
-import { faultOf, type Matrix, matrixOf, stepOf } from "../matrix.ts";
+import { type Cell, faultOf, type Matrix, matrixOf, type SideBySide, sideBySideOf, stepOf } from "../matrix.ts";
 import { formatMs, plural } from "../model/format.ts";
 import { spreadOf } from "../model/stats.ts";
 import { linkTo, type ReadSuite, readSuite, type SuiteRun } from "../read.ts";
@@ -65,14 +66,15 @@ function viewOf(suite: ReadSuite, distributions: readonly Distribution[], before
     symbol: wrong.length === 0 ? "✓" : "✕",
     command: suite.suite.command,
     started: suite.suite.started_at,
-    counts: [...Map.groupBy(runs, (run) => run.record.recovery)].map(([recovery, of]) => ({
-      recovery,
+    counts: [...Map.groupBy(runs, (run) => underText(run.record))].map(([under, of]) => ({
+      under,
       text: tally(of),
     })),
     problems: suite.problems,
     wrong: wrong
       .slice(0, 100)
       .map((run) => ({ ...rowOf(run), why: run.record.error ?? run.record.why, command: run.record.command })),
+    side_by_side: sideBySideView(sideBySideOf(runs)),
     matrix: matrixView(matrixOf(runs)),
     comparison: before === undefined ? undefined : comparisonView(compareSuites(before.runs, runs), before, suite),
     distributions: distributions.map(({ id, series }) => ({
@@ -101,7 +103,7 @@ function rowOf({ path, record }: SuiteRun): object {
   return {
     link: `${encodePath(path)}/index.html`,
     scenario: record.scenario,
-    recovery: record.recovery,
+    under: underText(record),
     accel: record.accel,
     guest: record.guest,
     qemu: [
@@ -130,24 +132,35 @@ function rowOf({ path, record }: SuiteRun): object {
 function matrixView(matrix: Matrix): object {
   return {
     steps: matrix.steps.map((step) => (step === "" ? "no trigger" : step)),
-    recoveries: matrix.recoveries,
+    unders: matrix.unders,
     rows: matrix.rows.map((row) => ({
       fault: row.fault,
-      cells: matrix.steps.flatMap((step) =>
-        matrix.recoveries.map((recovery) => {
-          const cell = row.cells.get(step)?.get(recovery);
-          if (cell === undefined) return undefined;
-          return {
-            link: `${encodePath(cell.lead.path)}/index.html`,
-            as_expected: cell.as_expected,
-            scenarios: [...new Set(cell.runs.map((run) => run.record.scenario))].join(", "),
-            badges: cell.verdicts.map(({ verdict, count }) => ({
-              badge: verdictBadge(verdict),
-              times: cell.runs.length === 1 ? "" : `${count}/${cell.runs.length}`,
-            })),
-          };
-        }),
-      ),
+      cells: matrix.steps.flatMap((step) => matrix.unders.map((under) => cellView(row.cells.get(step)?.get(under)))),
+    })),
+  };
+}
+
+function sideBySideView(table: SideBySide | undefined): object | undefined {
+  return (
+    table && {
+      columns: table.columns,
+      rows: table.rows.map(({ scenario, cells }) => ({
+        scenario,
+        cells: table.columns.map((column) => cellView(cells.get(column))),
+      })),
+    }
+  );
+}
+
+function cellView(cell: Cell | undefined): object | undefined {
+  if (cell === undefined) return undefined;
+  return {
+    link: `${encodePath(cell.lead.path)}/index.html`,
+    as_expected: cell.as_expected,
+    scenarios: [...new Set(cell.runs.map((run) => run.record.scenario))].join(", "),
+    badges: cell.verdicts.map(({ verdict, count }) => ({
+      badge: verdictBadge(verdict),
+      times: cell.runs.length === 1 ? "" : `${count}/${cell.runs.length}`,
     })),
   };
 }
@@ -176,7 +189,7 @@ function comparisonView(comparison: Comparison, before: ReadSuite, suite: ReadSu
 
 function distributionsOf(runs: readonly SuiteRun[]): Distribution[] {
   return TIME_MEASURES.map((id): Distribution => {
-    const series = [...Map.groupBy(runs, (run) => run.record.recovery)]
+    const series = [...Map.groupBy(runs, (run) => underText(run.record))]
       .sort(([a], [b]) => a.localeCompare(b))
       .map(([label, of]) => ({ label, values: valuesOf(of, id).sort((a, b) => a - b) }))
       .filter(({ values }) => values.length > 0);

@@ -4,7 +4,7 @@ export const escrowAgentRestartedDuringRestore: Scenario = {
   id: "escrow-agent-restarted-during-restore",
   group: "double",
   title: "the target's host is killed, and the escrow's agent while the source asks it for the log",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-host", host: "target" }, at: { on: "pages", percent: 30 } },

@@ -9,7 +9,7 @@ export const generationChangesDuringTake: Scenario = {
   id: "generation-changes-during-take",
   group: "double",
   title: "generations change while a slow target's transaction is being taken, twice, and then the target's host dies",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: { switchover: "at-once", bandwidth_bytes_per_s: 2 * 1024 * 1024 },
   faults: [
     {

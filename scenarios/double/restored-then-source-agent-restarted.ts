@@ -4,7 +4,7 @@ export const restoredThenSourceAgentRestarted: Scenario = {
   id: "restored-then-source-agent-restarted",
   group: "double",
   title: "the target's host is killed, and the source's agent when the VM that it restored has just begun to run",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-host", host: "target" }, at: { on: "pages", percent: 30 } },

@@ -5,7 +5,7 @@ export const sourceHostKilledThenEscrowAgentRestarted: Scenario = {
   group: "double",
   title:
     "the source's host is killed, and the escrow's agent as it takes the page service over: it has its copy of the base still",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-host", host: "source" }, at: { on: "pages", percent: 30 } },

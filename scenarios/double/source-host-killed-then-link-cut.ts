@@ -4,7 +4,7 @@ export const sourceHostKilledThenLinkCut: Scenario = {
   id: "source-host-killed-then-link-cut",
   group: "double",
   title: "the source's host dies, and the link to the escrow, which has the pages now, is cut for a while",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-host", host: "source" }, at: { on: "pages", percent: 30 } },

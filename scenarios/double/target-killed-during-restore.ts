@@ -4,7 +4,7 @@ export const targetKilledDuringRestore: Scenario = {
   id: "target-killed-during-restore",
   group: "double",
   title: "the target's QEMU dies, and its host while the source restores the VM",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-process", host: "target", process: "qemu" }, at: { on: "pages", percent: 30 } },

@@ -4,7 +4,7 @@ export const escrowCutOff: Scenario = {
   id: "escrow-cut-off",
   group: "escrow",
   title: "nothing goes to or from the escrow any more",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "cut-silent", link: "source-escrow", direction: "both" }, at: { on: "pages", percent: 30 } },

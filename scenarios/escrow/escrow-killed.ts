@@ -4,7 +4,7 @@ export const escrowKilled: Scenario = {
   id: "escrow-killed",
   group: "escrow",
   title: "the escrow's agent is killed and stays away: the migration goes on without protection",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -9,7 +9,7 @@ export const escrowMemoryFull: Scenario = {
   id: "escrow-memory-full",
   group: "escrow",
   title: "the escrow's memory is full for two seconds, and two seconds later the target's host loses power",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: { switchover: "at-once", bandwidth_bytes_per_s: 8 * 1024 * 1024 },
   faults: [
     {

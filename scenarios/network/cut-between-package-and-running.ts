@@ -4,7 +4,7 @@ export const cutBetweenPackageAndRunning: Scenario = {
   id: "cut-between-package-and-running",
   group: "network",
   title: "the link goes silent between the package and the running target, for a second",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

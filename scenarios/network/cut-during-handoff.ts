@@ -4,7 +4,7 @@ export const cutDuringHandoff: Scenario = {
   id: "cut-during-handoff",
   group: "network",
   title: "both links of the target go silent while it is about to own the VM alone, for a second and a half",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

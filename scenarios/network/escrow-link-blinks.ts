@@ -10,7 +10,7 @@ export const escrowLinkBlinks: Scenario = {
   id: "escrow-link-blinks",
   group: "network",
   title: "the link between target and escrow goes silent four times in short order, and then the target's host dies",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: { switchover: "at-once", bandwidth_bytes_per_s: 2 * 1024 * 1024 },
   faults: [
     {

@@ -6,7 +6,7 @@ export const escrowLinkDiesInRecords: Scenario = {
   group: "network",
   title:
     "every connection between target and escrow ends after 3 MB, in the middle of whatever it carries; then the target's host dies",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

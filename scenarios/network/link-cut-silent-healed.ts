@@ -4,7 +4,7 @@ export const linkCutSilentHealed: Scenario = {
   id: "link-cut-silent-healed",
   group: "network",
   title: "the link goes silent in the middle of post-copy and is back after two seconds",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -4,7 +4,7 @@ export const linkSlow: Scenario = {
   id: "link-slow",
   group: "network",
   title: "the link is slow and its delay varies from before the migration on",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -6,7 +6,7 @@ export const linksInPieces: Scenario = {
   group: "network",
   title:
     "what goes between target and escrow comes in small pieces all the time, and then the target's host loses power",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

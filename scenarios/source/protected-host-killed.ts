@@ -4,7 +4,7 @@ export const protectedHostKilled: Scenario = {
   id: "protected-host-killed",
   group: "source",
   title: "a VM that never migrates is protected where it runs, and a second later its host loses power",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   protect: "alone",
   faults: [

@@ -4,7 +4,7 @@ export const sourceAgentRestartedAtSwitchover: Scenario = {
   id: "source-agent-restarted-at-switchover",
   group: "source",
   title: "the source's agent is killed when it has QEMU's package and nobody else has been promised the VM yet",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-process", host: "source", process: "agent" }, at: { on: "step", step: "switchover" } },

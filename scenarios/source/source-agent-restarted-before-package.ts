@@ -4,7 +4,7 @@ export const sourceAgentRestartedBeforePackage: Scenario = {
   id: "source-agent-restarted-before-package",
   group: "source",
   title: "the source's agent is killed while QEMU hands it the package: the VM stands still, and nobody has it",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

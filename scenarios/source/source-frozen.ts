@@ -4,7 +4,7 @@ export const sourceFrozen: Scenario = {
   id: "source-frozen",
   group: "source",
   title: "the source's host stands still for two seconds in the middle of post-copy",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -4,7 +4,7 @@ export const sourceHostKilled: Scenario = {
   id: "source-host-killed",
   group: "source",
   title: "the source's host loses power when 30 % of the pages have arrived",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [{ fault: { fault: "kill-host", host: "source" }, at: { on: "pages", percent: 30 } }],
   expect: { stock: "lost", txsync: "intact" },

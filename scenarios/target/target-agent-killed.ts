@@ -4,7 +4,7 @@ export const targetAgentKilled: Scenario = {
   id: "target-agent-killed",
   group: "target",
   title: "the target's agent is killed and stays away until the source has taken the VM; its QEMU lives on meanwhile",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

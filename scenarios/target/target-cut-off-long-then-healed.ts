@@ -4,7 +4,7 @@ export const targetCutOffLongThenHealed: Scenario = {
   id: "target-cut-off-long-then-healed",
   group: "target",
   title: "the target is cut off while it lives on, is succeeded by the source, and is seen again",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -4,7 +4,7 @@ export const targetFrozen: Scenario = {
   id: "target-frozen",
   group: "target",
   title: "the target's host stands still for two seconds in the middle of post-copy",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

@@ -5,7 +5,7 @@ export const targetHostKilledCompared: Scenario = {
   id: "target-host-killed-compared",
   group: "target",
   title: "the target's host loses power; changed pages are found by comparison, and the log is on a disk",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [{ fault: { fault: "kill-host", host: "target" }, at: { on: "pages", percent: 30 } }],
   expect: { txsync: "intact" },

@@ -5,7 +5,7 @@ export const targetQemuFrozen: Scenario = {
   id: "target-qemu-frozen",
   group: "target",
   title: "the target's QEMU stands still for a second and a half when it has asked for 100 pages",
-  guests: ["integrity"],
+  guests: ["integrity", "linux"],
   migration: PURE_POSTCOPY,
   faults: [
     {

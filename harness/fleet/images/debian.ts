@@ -49,6 +49,14 @@ function base(name: string, suite: DebianRecipe["suite"], backported: boolean): 
   };
 }
 
+/** The same base with libvirt beside its QEMU, Debian's of the same suite; undefined for a QEMU that is not ours. */
+export function libvirtRecipe(qemu: string): DebianRecipe | undefined {
+  const recipe = QEMU_RECIPES[qemu];
+  if (recipe === undefined) return undefined;
+  const packages = [...recipe.packages, ...packageList(imageFixture("libvirt.packages"))];
+  return { ...recipe, what: `${recipe.what}-libvirt`, packages };
+}
+
 export function builderRecipe(): DebianRecipe {
   return { what: "builder", suite: "trixie", packages: packageList(imageFixture("builder.packages")), backported: [] };
 }

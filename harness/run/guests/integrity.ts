@@ -27,6 +27,8 @@ export interface GuestSettings {
   readonly accel: Accel;
   readonly emit: Emit;
   readonly work?: GuestWork;
+  /** Default 1; the Linux guest has a memory worker for each. */
+  readonly vcpus?: number;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }

@@ -14,6 +14,14 @@ import { checkWork } from "./work.ts";
 /** The guest looks through all its memory before it answers; 3 ms for 1000 pages here, a busy machine may take longer. */
 const VERIFY_MS = { at_least: 20_000, per_gib: 15_000 };
 const STEPS_TO_WARM_UP = 500;
+/** At least: one that uses small pages and one that uses huge ones (fixtures/guests/linux/src/memory.c). */
+const WORKERS_MIN = 2;
+const WORKERS_MAX = 8;
+/**
+ * As much as the bare-metal guest: of a guest that rewrites more while its memory is copied ahead less of the copy holds
+ * at switchover, and the source's host is needed for longer.
+ */
+const DEFAULT_RATE = 1_000;
 
 /** A Debian kernel with our memory worker: interrupts, page tables, stacks. It checks itself and tells on its console. */
 export class LinuxGuest implements GuestUnderTest {
@@ -30,16 +38,17 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #looking: Looking;
   readonly #verify_ms: number;
 
-  constructor({ seed, memory_bytes, emit, work = {}, looking = LOOKING }: GuestSettings) {
+  constructor({ seed, memory_bytes, emit, work = {}, vcpus = 1, looking = LOOKING }: GuestSettings) {
     checkWork("linux", memory_bytes, work);
-    const { write_rate_pages_per_s: rate, working_set_bytes } = work;
+    const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes } = work;
     this.files = {
       kernel: "/opt/ferryman/guests/linux/vmlinux",
       initrd: "/opt/ferryman/guests/linux/initramfs",
       append: linuxCommandLine({
         seed,
         pattern_bytes: patternBytesFor(memory_bytes),
-        ...(rate === undefined ? {} : { rate_pages_per_s: rate }),
+        workers: Math.min(WORKERS_MAX, Math.max(WORKERS_MIN, vcpus)),
+        rate_pages_per_s: rate,
         ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
       }),
     };

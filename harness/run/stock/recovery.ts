@@ -1,14 +1,17 @@
 import type { HostRole } from "../../base/timeline.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
-import { configurationOf, planOf } from "../configure.ts";
+import { configurationOf, managerOf, planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
 import { startPlainVm } from "../plain-vm.ts";
 import type { RecoveryUnderTest, RunContext } from "../recovery.ts";
 import type { Settled } from "../settled.ts";
-import { STOCK_PATIENCE, StockMigration } from "./migration.ts";
+import type { ManagerContext } from "./managers/manager.ts";
+import { NoManager } from "./managers/none.ts";
+import { EagerQmpManager } from "./managers/qmp.ts";
+import { StockMigration } from "./migration.ts";
 
-/** QEMU alone, with a manager that recovers it by QEMU's own means. Its output goes straight to the world. */
+/** QEMU alone, with a manager of the harness's that drives it over its monitors. Its output goes straight to the world. */
 export class StockRecovery implements RecoveryUnderTest {
   readonly #context: RunContext;
   #sides: { readonly source: StartedVm; readonly target: StartedVm } | undefined;
@@ -50,14 +53,15 @@ export class StockRecovery implements RecoveryUnderTest {
     if (this.#sides === undefined) throw new Error("no VM was started");
     const { request, timeline, looking } = this.#context;
     const { source, target } = this.#sides;
-    return await new StockMigration({
+    const context: ManagerContext = {
       source,
       target,
       plan: planOf(request),
       configuration: configurationOf(request),
       timeline,
-      patience: { ...STOCK_PATIENCE, patience_ms: looking.patience_ms },
-    }).run();
+    };
+    const manager = managerOf(request) === "none" ? new NoManager(context) : new EagerQmpManager(context);
+    return await new StockMigration({ ...context, manager, patience_ms: looking.patience_ms }).run();
   }
 
   async succeeded(): Promise<Record<never, never>> {

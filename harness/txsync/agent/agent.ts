@@ -22,6 +22,7 @@ import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
+import { makeDevices } from "./devices.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
@@ -73,6 +74,7 @@ export class Agent implements Shell {
   readonly config: AgentConfig;
   readonly data: Shell["data"];
   readonly output: OutputStore;
+  readonly parts: Shell["parts"];
   readonly slot: VmSlot;
   readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
@@ -111,8 +113,11 @@ export class Agent implements Shell {
     this.#state = initialState(coreConfig(config));
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
+    const devices = makeDevices();
+    this.parts = devices.parts;
     this.output = new OutputStore(
       config.memory_folder,
+      devices.outputs,
       (upTo) => this.dispatch({ kind: "output", upTo }),
       (bytes) =>
         log(

@@ -14,8 +14,11 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { frameNumber } from "../core/index.ts";
+import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
 import type { OutputFrame } from "../log/index.ts";
-import { OUTPUT_CHANNELS, OutputStore } from "./output.ts";
+import { OutputStore } from "./output.ts";
+
+const sourcesOf = (): SerialLine[] => SERIAL_LINES.map((name, channel) => new SerialLine(channel, name));
 
 let root: string;
 let folders = 0;
@@ -31,7 +34,7 @@ afterAll(() => {
 /** A host's folder, and in it what QEMU writes. */
 class Place {
   readonly folder = mkdtempSync(join(root, `${++folders}-`));
-  readonly written: Buffer[] = OUTPUT_CHANNELS.map(() => Buffer.alloc(0));
+  readonly written: Buffer[] = SERIAL_LINES.map(() => Buffer.alloc(0));
   readonly told: number[] = [];
 
   constructor() {
@@ -39,20 +42,20 @@ class Place {
   }
 
   newFiles(): void {
-    for (const [channel, name] of OUTPUT_CHANNELS.entries()) {
+    for (const [channel, name] of SERIAL_LINES.entries()) {
       writeFileSync(join(this.folder, `${name}.out`), "");
       this.written[channel] = Buffer.alloc(0);
     }
   }
 
   put(channel: number, bytes: Uint8Array): void {
-    appendFileSync(join(this.folder, `${OUTPUT_CHANNELS[channel]}.out`), bytes);
+    appendFileSync(join(this.folder, `${SERIAL_LINES[channel]}.out`), bytes);
     this.written[channel] = Buffer.concat([this.written[channel] ?? Buffer.alloc(0), bytes]);
   }
 
   /** An agent's life. */
   open(): OutputStore {
-    const store = new OutputStore(this.folder, (upTo) => this.told.push(upTo));
+    const store = new OutputStore(this.folder, sourcesOf(), (upTo) => this.told.push(upTo));
     store.follow(this.folder);
     return store;
   }
@@ -67,7 +70,7 @@ function expectAll(place: Place, frames: readonly OutputFrame[], first = 1): voi
   expect(frames.map(({ number }) => number)).toEqual(frames.map((_, i) => first + i));
   for (const [channel, written] of place.written.entries()) {
     const bytes = Buffer.concat(frames.filter((frame) => frame.channel === channel).map((frame) => frame.bytes));
-    expect(bytes.equals(written), `${OUTPUT_CHANNELS[channel]}: ${bytes.length} of ${written.length} bytes`).toBe(true);
+    expect(bytes.equals(written), `${SERIAL_LINES[channel]}: ${bytes.length} of ${written.length} bytes`).toBe(true);
   }
 }
 
@@ -146,7 +149,7 @@ describe("the output store", () => {
             store.unfollow();
             const size = statSync(place.log_path).size;
             truncateSync(place.log_path, whole + Math.round((size - whole) * step.cut));
-            store = new OutputStore(place.folder, () => undefined);
+            store = new OutputStore(place.folder, sourcesOf(), () => undefined);
             whole = statSync(place.log_path).size;
             store.follow(place.folder);
           }
@@ -238,7 +241,7 @@ describe("the output store", () => {
     expect(textOf(store)).toEqual(others);
     expect(store.age_ms(2)).toBe(0);
     // In its next life too.
-    const again = new OutputStore(place.folder, () => undefined);
+    const again = new OutputStore(place.folder, sourcesOf(), () => undefined);
     expect([again.produced, textOf(again)]).toEqual([3, others]);
     place.newFiles();
     place.put(0, Buffer.from("new"));
@@ -257,7 +260,7 @@ describe("the output store", () => {
   it("leaves out what was put out before it begins, in its next life too", () => {
     const place = new Place();
     place.put(0, Buffer.from("somebody else's"));
-    const store = new OutputStore(place.folder, () => undefined);
+    const store = new OutputStore(place.folder, sourcesOf(), () => undefined);
     store.reset(5, 5, []);
     store.followFromNow(place.folder);
     expect(store.look()).toBe(5);
@@ -284,6 +287,7 @@ describe("the output store", () => {
     const told: number[] = [];
     const store = new OutputStore(
       place.folder,
+      sourcesOf(),
       () => undefined,
       (bytes) => told.push(Math.floor(bytes / 2 ** 20)),
     );

@@ -1,37 +1,25 @@
-import {
-  closeSync,
-  existsSync,
-  type FSWatcher,
-  fstatSync,
-  openSync,
-  readFileSync,
-  readSync,
-  statSync,
-  watch,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { FrameNumber } from "../core/index.ts";
 import { writeWhole } from "../data/index.ts";
+import type { OutputSource } from "../device/output-source.ts";
 import type { OutputFrame } from "../log/index.ts";
 
-/** The guest's serial lines that pass the gate, in the order of their numbers. */
-export const OUTPUT_CHANNELS = ["com1", "com2"] as const;
 const HEAD_BYTES = 21;
 const LOG_BYTES_MAX = 8 * 2 ** 20;
-const READ_BYTES = 64 * 1024;
 /** inotify tells of output at once; this is for what it might miss. */
 const LOOK_EVERY_MS = 20;
 const GATHER_MS = 1;
 /** So much that waits to be let out is said, and again whenever it is twice as much. */
 const MUCH_BYTES = 64 * 2 ** 20;
+/** So much, and a source that may lose something loses it. */
+const FULL_BYTES = 128 * 2 ** 20;
 
 /**
  * What the VM has put out, as numbered frames on the host's tmpfs: stored before anything is said of them, found again
- * by a restarted agent. QEMU writes each serial line into a file of its own, and goes on doing so while the agent is
- * away; a frame is what was new in one look. After `stop` a look finds everything that the guest has put out.
+ * by a restarted agent. Where it comes from is the sources' matter (device/output-source.ts).
  *
- *     log: (u64 number, u8 channel, u32 length, u64 end of the frame in its file, bytes)*
+ *     log: (u64 number, u8 channel, u32 length, u64 how far its source was read with it, bytes)*
  */
 export class OutputStore {
   readonly #path: string;
@@ -41,10 +29,12 @@ export class OutputStore {
   #frames = new Map<number, OutputFrame>();
   readonly #born_ms = new Map<number, number>();
   #produced = 0;
+  /** The last frame that was told of. */
+  #told = 0;
   #acked = 0;
-  #ends: number[] = OUTPUT_CHANNELS.map(() => 0);
-  #files: (number | undefined)[] = [];
-  #watchers: FSWatcher[] = [];
+  /** How far each source was read, by channel. */
+  #ends = new Map<number, number>();
+  readonly #sources: readonly OutputSource[];
   #soon: NodeJS.Timeout | undefined;
   readonly #timer: NodeJS.Timeout;
   #kept_bytes = 0;
@@ -57,13 +47,16 @@ export class OutputStore {
    */
   constructor(
     folder: string,
+    sources: readonly OutputSource[],
     onOutput: (upTo: FrameNumber) => void,
     onMuch: (kept_bytes: number) => void = () => undefined,
   ) {
     this.#onMuch = onMuch;
+    this.#sources = sources;
     this.#path = join(folder, "frames");
     this.#onOutput = onOutput;
     this.#load();
+    this.#told = this.#produced;
     this.#kept_bytes = this.#sum();
     this.#log = openSync(this.#path, "a");
     // What was cut off at the end must not stand before what comes next.
@@ -113,26 +106,28 @@ export class OutputStore {
     this.#kept_bytes = this.#sum();
     this.#produced = mark;
     this.#acked = acked;
-    this.#ends = OUTPUT_CHANNELS.map(() => 0);
+    this.#told = mark;
+    this.#ends = new Map();
     this.#rewrite();
   }
 
-  /** Reads the serial lines of a QEMU from now on; where it was read before, from there. */
+  /** Takes up what a QEMU puts out from now on; where it was read before, from there. */
   follow(folder: string): void {
     this.unfollow();
-    for (const [channel, name] of OUTPUT_CHANNELS.entries()) {
-      const path = join(folder, `${name}.out`);
-      this.#files[channel] = openSync(path, "r");
-      const watcher = watch(path, { persistent: false }, () => this.#lookSoon());
-      watcher.on("error", () => undefined);
-      this.#watchers.push(watcher);
+    for (const source of this.#sources) {
+      const { channel } = source;
+      source.follow(folder, this.#ends.get(channel) ?? 0, {
+        put: (bytes, end) => this.#put(channel, bytes, end),
+        soon: () => this.#lookSoon(),
+        room: () => this.#kept_bytes < FULL_BYTES,
+      });
     }
     this.look();
   }
 
   /** As `follow`, but what was put out before is somebody else's. */
   followFromNow(folder: string): void {
-    this.#ends = OUTPUT_CHANNELS.map((name) => statSync(join(folder, `${name}.out`)).size);
+    for (const source of this.#sources) this.#ends.set(source.channel, source.endIn(folder));
     this.#rewrite();
     this.follow(folder);
   }
@@ -146,33 +141,38 @@ export class OutputStore {
   }
 
   unfollow(): void {
-    for (const watcher of this.#watchers.splice(0)) watcher.close();
-    for (const file of this.#files.splice(0)) if (file !== undefined) closeSync(file);
+    for (const source of this.#sources) source.unfollow();
   }
 
-  /** Reads what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */
+  /** Whether a mark needs the outputs to be drained first: something may be on its way from QEMU to here. */
+  get drains(): boolean {
+    return this.#sources.some((source) => source.drains === true);
+  }
+
+  /** The VM stands still: when this settles all that it has put out is here. @param roundTrip of QEMU's main loop */
+  async drain(roundTrip: () => Promise<unknown>): Promise<FrameNumber> {
+    for (const source of this.#sources) if (source.drains === true) await source.drain?.(roundTrip);
+    return this.look();
+  }
+
+  /** Hands over what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */
   look(): FrameNumber {
-    const before = this.#produced;
-    for (const [channel, file] of this.#files.entries()) {
-      if (file === undefined) continue;
-      for (;;) {
-        const at = this.#ends[channel] ?? 0;
-        const length = Math.min(fstatSync(file).size - at, READ_BYTES);
-        if (length <= 0) break;
-        const bytes = Buffer.alloc(length);
-        const read = readSync(file, bytes, 0, length, at);
-        if (read === 0) break;
-        this.#ends[channel] = at + read;
-        this.#produced += 1;
-        const frame = { number: this.#produced as FrameNumber, channel, bytes: bytes.subarray(0, read) };
-        this.#frames.set(frame.number, frame);
-        this.#born_ms.set(frame.number, performance.now());
-        this.#append(frame);
-        this.#keep(read);
-      }
+    for (const source of this.#sources) source.look();
+    if (this.#produced > this.#told) {
+      this.#told = this.#produced;
+      this.#onOutput(this.produced);
     }
-    if (this.#produced > before) this.#onOutput(this.produced);
     return this.produced;
+  }
+
+  #put(channel: number, bytes: Uint8Array, end: number): void {
+    this.#ends.set(channel, end);
+    this.#produced += 1;
+    const frame = { number: this.#produced as FrameNumber, channel, bytes };
+    this.#frames.set(frame.number, frame);
+    this.#born_ms.set(frame.number, performance.now());
+    this.#append(frame);
+    this.#keep(bytes.length);
   }
 
   #keep(bytes: number): void {
@@ -193,7 +193,7 @@ export class OutputStore {
     head.writeBigUInt64BE(BigInt(frame.number), 0);
     head.writeUInt8(frame.channel, 8);
     head.writeUInt32BE(frame.bytes.length, 9);
-    head.writeBigUInt64BE(BigInt(this.#ends[frame.channel] ?? 0), 13);
+    head.writeBigUInt64BE(BigInt(this.#ends.get(frame.channel) ?? 0), 13);
     const bytes = Buffer.concat([head, frame.bytes]);
     // One write may take only a part; half a frame with another one behind it could not be read again.
     writeFileSync(this.#log, bytes);
@@ -212,8 +212,8 @@ export class OutputStore {
       pieces.push(head, Buffer.from(bytes));
     };
     for (const { number, channel, bytes } of this.#frames.values()) entry(number, channel, bytes, 0);
-    for (const channel of OUTPUT_CHANNELS.keys())
-      entry(this.#produced, channel, Buffer.alloc(0), this.#ends[channel] ?? 0);
+    for (const { channel } of this.#sources)
+      entry(this.#produced, channel, Buffer.alloc(0), this.#ends.get(channel) ?? 0);
     writeWhole(this.#path, Buffer.concat(pieces));
     closeSync(this.#log);
     this.#log = openSync(this.#path, "a");
@@ -235,7 +235,7 @@ export class OutputStore {
         this.#frames.set(number, { number: number as FrameNumber, channel, bytes: content });
       }
       this.#produced = Math.max(this.#produced, number);
-      this.#ends[channel] = Math.max(this.#ends[channel] ?? 0, end);
+      this.#ends.set(channel, Math.max(this.#ends.get(channel) ?? 0, end));
       at += HEAD_BYTES + length;
     }
   }

@@ -4,7 +4,7 @@ import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber } from "../core/index.ts";
 import type { Layout, Package, RestoredMemory } from "../data/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import type { OutputFrame } from "../log/index.ts";
+import type { OutputFrame, PartPiece } from "../log/index.ts";
 import { feedRestore } from "../restore/feed.ts";
 import { type RestoreStream, restoreStream } from "../restore/restore-stream.ts";
 import { runs } from "./runs.ts";
@@ -24,6 +24,8 @@ interface Material {
   readonly mark: number;
   readonly acked: number;
   readonly frames: readonly OutputFrame[];
+  /** Of the other parts of its state. */
+  readonly parts: readonly PartPiece[];
 }
 
 /** What the VM ran as. */
@@ -45,7 +47,7 @@ export class Restorer {
    * @param paused the QEMU that the VM left, as it left it: the package is what stands in it
    */
   async restore(action: StartRestore, package_: Package | Layout, fetch: boolean, paused?: VmProcess): Promise<void> {
-    const { dispatch, emit, slot, data } = this.#shell;
+    const { dispatch, emit, slot, data, parts } = this.#shell;
     const turn = ++this.#turn;
     const began_ms = performance.now();
     const { generation, n } = action;
@@ -61,6 +63,9 @@ export class Restorer {
         dispatch({ kind: "restoreReady", generation, n, mark: frameNumber(mark), acked });
         return;
       }
+      // What an older generation has under way has no effect any more, before anything is put back.
+      for (const part of parts) await part.fence(generation);
+      if (turn !== this.#turn) return;
       if (fetch) await this.#makeRoom();
       const standing_by = fetch ? undefined : slot.standby(this.#shell.machine());
       standing_by?.catch(() => undefined);
@@ -71,6 +76,12 @@ export class Restorer {
           ? this.#asItStood(deviceStateOf(packageOf(package_)), (await data.ask("restorePackage", {})).small)
           : materialOf(memory);
       const made_ms = performance.now();
+      if (turn !== this.#turn) return;
+      for (const part of parts)
+        await part.restore(
+          n,
+          material.parts.filter(({ name }) => name === part.name),
+        );
       if (turn !== this.#turn) return;
       emit({ kind: "restore.made", generation, n });
       const vm = await (standing_by ?? slot.start(this.#shell.machine(), "restore"));
@@ -176,7 +187,14 @@ export class Restorer {
   #asItStood(device_state: Buffer, small: readonly SmallBlock[]): Material {
     const { output, state } = this.#shell;
     const { acked } = state().gate;
-    return { device_state, small, mark: output.produced, acked, frames: output.frames(acked + 1, output.produced) };
+    return {
+      device_state,
+      small,
+      mark: output.produced,
+      acked,
+      frames: output.frames(acked + 1, output.produced),
+      parts: [],
+    };
   }
 }
 
@@ -191,12 +209,13 @@ export function deviceStateOf(package_: Package): Buffer {
 }
 
 /** What crossed from the data plane is plain bytes. */
-function materialOf({ device_state, small, mark, acked, frames }: RestoredMemory): Material {
+function materialOf({ device_state, small, mark, acked, frames, parts }: RestoredMemory): Material {
   return {
     device_state: Buffer.from(device_state),
     small: small.map(({ name, content }) => ({ name, content: Buffer.from(content) })),
     mark,
     acked,
     frames,
+    parts,
   };
 }

@@ -1,6 +1,7 @@
 import type { TimelineEventBody } from "../../base/timeline.ts";
 import type { AgentState, EventBody } from "../core/index.ts";
 import type { DataCalls, DataClient } from "../data/index.ts";
+import type { StatePart } from "../device/state-part.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import type { OutputStore } from "./output.ts";
@@ -11,6 +12,8 @@ export interface Shell {
   readonly config: AgentConfig;
   readonly data: DataClient;
   readonly output: OutputStore;
+  /** Of the VM's state, beside device state and RAM. */
+  readonly parts: readonly StatePart[];
   readonly slot: VmSlot;
   readonly state: () => AgentState;
   /** Something happened: the core is told, in order. */

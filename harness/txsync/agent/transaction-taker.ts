@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
-import type { Action, FrameNumber, RecordHeader } from "../core/index.ts";
+import { type Action, type FrameNumber, type RecordHeader, transactionNumber } from "../core/index.ts";
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
@@ -190,7 +190,7 @@ export class TransactionTaker {
 
   async #take({ generation, n, since, last: is_last }: Take): Promise<void> {
     const last = is_last === true;
-    const { dispatch, emit, output, state } = this.#shell;
+    const { dispatch, emit, output, parts, state } = this.#shell;
     const failed = (why: string | undefined): void => {
       if (why !== undefined) log(this.#shell, `transaction ${n} was not taken: ${why}`);
       dispatch({ kind: "transactionFailed", generation, n });
@@ -217,8 +217,14 @@ export class TransactionTaker {
         stays: last,
         // Without a migration there is no page that a `stop` could wait for.
         status: () => (this.#outside ? "completed" : vm.migration),
-        whileStill: async () => await this.#handOver(tracker),
+        whileStill: async () => {
+          for (const part of parts) await part.capture(n);
+          await this.#handOver(tracker);
+        },
         state_path: join(vm.folder, "device-state"),
+        ...(output.drains
+          ? { outputs: { drain: (roundTrip) => output.drain(roundTrip), count: () => output.produced } }
+          : {}),
         onStill: () => {
           mark = output.look();
         },
@@ -292,6 +298,7 @@ export class TransactionTaker {
       blocks: spool.blocks.map((name) => ({ name, bytes: blocks.find((block) => block.name === name)?.bytes ?? 0 })),
       device_state,
       frames: this.#shell.output.frames(acked + 1, mark),
+      parts: this.#shell.parts.flatMap((part) => part.pieces(n, since)),
       spool,
       digest: digestHex(digest.lane1, digest.lane2),
       modified_pages,
@@ -316,7 +323,8 @@ export class TransactionTaker {
   }
 
   committed(generation: number, n: number): void {
-    const { emit, config } = this.#shell;
+    const { emit, config, parts } = this.#shell;
+    for (const part of parts) part.committed(transactionNumber(n));
     const taken = this.#taken;
     const now_ms = performance.now();
     const latency_ms = taken?.transaction.n === n ? now_ms - taken.at_ms : 0;

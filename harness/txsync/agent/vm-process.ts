@@ -8,10 +8,10 @@ import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
 import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { tryConnect } from "../../qemu/unix-socket.ts";
+import { SERIAL_LINES } from "../device/serial-line.ts";
 import { findBlocks } from "../dirty/find-blocks.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
-import { OUTPUT_CHANNELS } from "./output.ts";
 import {
   alive,
   exitOf,
@@ -92,9 +92,9 @@ export class VmProcess {
     const folder = folderOf(config, number);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
-    for (const name of OUTPUT_CHANNELS) writeFileSync(join(folder, `${name}.out`), "");
+    for (const name of SERIAL_LINES) writeFileSync(join(folder, `${name}.out`), "");
     await makeFifos(
-      [...OUTPUT_CHANNELS.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
+      [...SERIAL_LINES.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
     );
     const { monitors, extra, hold, ...rest } = machine;
     const argv = qemuArgv({
@@ -102,7 +102,7 @@ export class VmProcess {
       ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
       ram_path: config.ram_path,
       qmp: [...monitors, { unix: join(folder, "qmp") }, { pipe: join(folder, "oob") }],
-      serials: OUTPUT_CHANNELS.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
+      serials: SERIAL_LINES.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
       ...(as === "boot" ? {} : { incoming: "defer" }),
       paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
       extra,
@@ -227,7 +227,7 @@ export class VmProcess {
 
   /** What somebody outside types into the guest. Bytes for which the guest has no room are lost, as on a line. */
   type(channel: number, bytes: Uint8Array): void {
-    const name = OUTPUT_CHANNELS[channel];
+    const name = SERIAL_LINES[channel];
     if (name !== undefined && !this.#gone) pushInto(join(this.folder, `${name}.in`), bytes);
   }
 

@@ -1,7 +1,15 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
-import type { OutputFrame } from "../log/index.ts";
-import { encodeRecord, type RecordBlock, type RecordHead, RecordParser, type TransactionLog } from "../log/index.ts";
+import {
+  encodeRecord,
+  type OutputFrame,
+  type PartPiece,
+  partOf,
+  type RecordBlock,
+  type RecordHead,
+  RecordParser,
+  type TransactionLog,
+} from "../log/index.ts";
 import type { BaseCopy } from "./base-copy.ts";
 import type { Follows } from "./kept-package.ts";
 import { layPages } from "./log-reader.ts";
@@ -32,6 +40,7 @@ export async function follow(
   let pages = 0;
   const device: Buffer[] = [];
   const frames: OutputFrame[] = [];
+  const parts: PartPiece[] = [];
   for await (const bytes of log.read("base")) {
     for (const event of parser.push(bytes)) {
       if (event.kind === "header") head = event.head;
@@ -47,7 +56,8 @@ export async function follow(
           blocks.map(({ name }) => name),
           event,
         );
-      } else {
+      } else if (event.kind === "part") parts.push(partOf(event));
+      else {
         const { digest, modified_pages } = image.modified;
         if (digest !== event.end.digest || modified_pages !== event.end.modified_pages)
           throw new Error(`base and log give ${digest} over ${modified_pages} pages, the log says ${event.end.digest}`);
@@ -65,6 +75,7 @@ export async function follow(
       device_state: Buffer.concat(device),
       frames,
       pages: [],
+      parts,
       end: () => NO_PAGES,
     }),
   );

@@ -2,7 +2,15 @@ import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { FrameNumber, RecordHeader } from "../core/index.ts";
-import { type ModifiedSet, type OutputFrame, type RecordEvent, RecordParser } from "../log/index.ts";
+import {
+  type ModifiedSet,
+  neededParts,
+  type OutputFrame,
+  type PartPiece,
+  partOf,
+  type RecordEvent,
+  RecordParser,
+} from "../log/index.ts";
 import { encodeNote } from "../pages/notes.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import type { DataShell } from "./data-shell.ts";
@@ -12,12 +20,16 @@ import type { RamImage } from "./ram-image.ts";
 const ZERO_FLAG = 0x8000_0000;
 /** A device state is never so long (log/record.ts bounds it likewise). */
 const DEVICE_BYTES_MAX = 256 * 2 ** 20;
+/** Nor is what an answer has of parts: they let go of what is elsewhere (`floor`). */
+const PART_BYTES_MAX = 256 * 2 ** 20;
 
 /** The log's last transaction, as it was laid over. */
 export interface LaidOver extends ModifiedSet {
   readonly header: RecordHeader;
   readonly device_state: Buffer;
   readonly frames: readonly OutputFrame[];
+  /** Of all answers together. */
+  readonly parts: readonly PartPiece[];
   readonly mark: FrameNumber;
   readonly acked: FrameNumber;
   /** Pages that this answer brought. */
@@ -33,7 +45,9 @@ interface Answer {
   parser: RecordParser | undefined;
   readonly device: Buffer[];
   device_bytes: number;
+  part_bytes: number;
   readonly frames: OutputFrame[];
+  readonly parts: PartPiece[];
   header: RecordHeader | undefined;
   names: readonly string[];
   end: ModifiedSet | undefined;
@@ -63,6 +77,8 @@ export class LogReader {
   #answer: Answer | undefined;
   #question = 0;
   #abandoned = false;
+  /** Pieces of parts that were read up to what was reached, and are still needed. */
+  #parts: readonly PartPiece[] = [];
 
   /** @param base what the image is: of another one nothing is laid over it */
   constructor(shell: DataShell, image: RamImage, base?: string) {
@@ -143,10 +159,12 @@ export class LogReader {
     const { header, end, lineage } = answer;
     if (header === undefined || end === undefined) throw new UserError("a record without an end");
     this.#reached = { lineage, n: header.n };
+    this.#parts = neededParts(header.since === "base" ? answer.parts : [...this.#parts, ...answer.parts]);
     return {
       header,
       device_state: Buffer.concat(answer.device),
       frames: answer.frames,
+      parts: this.#parts,
       mark: header.mark,
       acked: header.acked,
       pages: answer.pages,
@@ -166,7 +184,9 @@ export class LogReader {
       parser: undefined,
       device: [],
       device_bytes: 0,
+      part_bytes: 0,
       frames: [],
+      parts: [],
       header: undefined,
       names: [],
       end: undefined,
@@ -225,6 +245,11 @@ export class LogReader {
       case "pages":
         answer.pages += event.count;
         layPages(this.#image, answer.names, event);
+        return;
+      case "part":
+        answer.part_bytes += event.bytes.length;
+        if (answer.part_bytes > PART_BYTES_MAX) throw new UserError("the parts of its state are too long");
+        answer.parts.push(partOf(event));
         return;
       case "end":
         answer.end = { digest: event.end.digest, modified_pages: event.end.modified_pages };

@@ -11,7 +11,7 @@ import type {
 } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { Spool } from "../dirty/spool.ts";
-import type { ModifiedSet, OutputFrame, RecordBlock } from "../log/index.ts";
+import type { ModifiedSet, OutputFrame, PartPiece, RecordBlock } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import type { Layout } from "./kept-base.ts";
 import type { Follows, Package } from "./kept-package.ts";
@@ -48,6 +48,8 @@ export interface TakenRecord extends ModifiedSet {
   readonly blocks: readonly RecordBlock[];
   readonly device_state: Uint8Array;
   readonly frames: readonly OutputFrame[];
+  /** What it has of the other parts of the VM's state. */
+  readonly parts: readonly PartPiece[];
   readonly spool: Spool;
 }
 
@@ -73,6 +75,8 @@ export interface RestoredMemory {
   readonly mark: FrameNumber;
   readonly acked: FrameNumber;
   readonly frames: readonly OutputFrame[];
+  /** What the log has of the other parts of the VM's state, in the order of their transactions. */
+  readonly parts: readonly PartPiece[];
   /** Pages that were written now, and pages of the modified set, all of which were read back. */
   readonly pages: number;
   readonly modified_pages: number;

@@ -176,5 +176,6 @@ async function* piecesOf(record: TakenRecord): AsyncGenerator<Piece> {
     pages += batch.entries.length / ENTRY_BYTES;
     for (const bytes of encoder.pages(batch)) yield { bytes, last: false, pages };
   }
+  for (const piece of record.parts) yield { bytes: encoder.part(piece), last: false, pages };
   yield { bytes: encoder.end(record), last: true, pages };
 }

@@ -421,9 +421,9 @@ export class SourceStore {
     await this.#laying?.catch(() => undefined);
     writeFileSync(this.#touched_path, "");
     const laid = await reader.layOver(n, this.#shell.config.lease_ms * 10);
-    const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;
+    const { device_state, mark, acked, frames, parts, pages, modified_pages, digest } = laid;
     const small = this.#image?.small ?? [];
-    return { device_state, small, mark, acked, frames, pages, modified_pages, digest };
+    return { device_state, small, mark, acked, frames, parts, pages, modified_pages, digest };
   }
 
   /** Nothing was made of it: the VM may go on elsewhere, and its records are laid over as before. */

@@ -418,9 +418,9 @@ export class TargetStore {
       const reader = new LogReader(this.#shell, image, base);
       this.#reader = reader;
       const laid = await reader.layOver(n, most_silent_ms);
-      const { device_state, mark, acked, frames, pages, modified_pages, digest } = laid;
+      const { device_state, mark, acked, frames, parts, pages, modified_pages, digest } = laid;
       const { small } = image;
-      return { device_state, small, mark, acked, frames, pages, modified_pages, digest };
+      return { device_state, small, mark, acked, frames, parts, pages, modified_pages, digest };
     } finally {
       if (this.#fetching === fetching) this.#fetching = undefined;
       this.#reader = undefined;

@@ -4,12 +4,13 @@ export { type Files, type FolderOptions, folder, type LogFile, writeAll } from "
 export type { IncomingRecord, IncomingWhole } from "./incoming.ts";
 export { LogBrokenError, type LogOptions, NotInLogError, TransactionLog } from "./log.ts";
 export { fileName, LogVersionError, logNumbers } from "./log-format.ts";
-export type { LogEntry } from "./log-index.ts";
+export { type LogEntry, neededParts } from "./log-index.ts";
 export { PageIndex } from "./page-index.ts";
 export { loadPromise, savePromise } from "./promise-store.ts";
 export {
   type ModifiedSet,
   type OutputFrame,
+  type PartPiece,
   type RecordBlock,
   RecordError,
   type RecordHead,
@@ -24,6 +25,13 @@ export {
   type RecordFrame,
   type RecordParts,
 } from "./record-encoder.ts";
-export { type ParsedFrame, type ParsedPages, type RecordEnd, type RecordEvent, RecordParser } from "./record-parser.ts";
+export {
+  type ParsedFrame,
+  type ParsedPages,
+  type ParsedPart,
+  type RecordEnd,
+  type RecordEvent,
+  RecordParser,
+} from "./record-parser.ts";
 export { eventsOf, type Scanned, type ScanOptions, scan } from "./scan.ts";
-export { batchOf, decodeRecord, pagesOf, type RecordPage, type WholeRecord } from "./whole-record.ts";
+export { batchOf, decodeRecord, pagesOf, partOf, type RecordPage, type WholeRecord } from "./whole-record.ts";

@@ -1,5 +1,5 @@
 import { PAGE_BYTES } from "../../base/page.ts";
-import type { FrameNumber } from "../core/index.ts";
+import type { FrameNumber, TransactionNumber } from "../core/index.ts";
 import { ZERO_HALF_CRC } from "./crc.ts";
 import { blockSeed, DigestSum, lane1Of, lane2Of } from "./digest.ts";
 import { INDEX_CHUNK_PAGES, type PageIndex } from "./page-index.ts";
@@ -25,6 +25,13 @@ export interface FramePlace extends Place {
   readonly channel: number;
 }
 
+/** A piece of a part: where its bytes lie. */
+export interface PartPlace extends Place {
+  readonly name: string;
+  readonly n: TransactionNumber;
+  readonly floor: number;
+}
+
 /** The last record of a log, as far as the next one is measured by it. */
 export type Before = RecordHead & { readonly crc: number };
 
@@ -38,6 +45,7 @@ export class RecordIntake {
   readonly pages = new PageList({ lanes: true });
   readonly device: Place[] = [];
   readonly frames: FramePlace[] = [];
+  readonly parts: PartPlace[] = [];
   #head: RecordHead | null = null;
   #blocks: readonly RecordBlock[] = [];
   /** Numbers of the record's blocks in the index, -1 where it does not know them, and their seeds. */
@@ -150,6 +158,15 @@ export class RecordIntake {
         return;
       case "pages":
         this.#takePages(event);
+        return;
+      case "part":
+        this.parts.push({
+          name: event.name,
+          n: event.n,
+          floor: event.floor,
+          offset: event.bytes_at,
+          length: event.bytes.length,
+        });
         return;
       case "end":
         this.#end = event.end;

@@ -13,7 +13,7 @@ import { RecordError } from "./record.ts";
  * A record without its mark was received and not committed: it is cut off when the log is opened, however whole it is.
  * The two checksums differ where compaction wrote the record: the first is the name by which a repeat is known.
  */
-export const LOG_VERSION = 2;
+export const LOG_VERSION = 3;
 export const FILE_HEADER_BYTES = 32;
 export const MARK_BYTES = 16;
 const FILE_MAGIC = 0x4654584c;

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { LogState } from "../core/index.ts";
-import type { FramePlace, Place, RecordIntake } from "./intake.ts";
+import type { FramePlace, PartPlace, Place, RecordIntake } from "./intake.ts";
 import { INDEX_CHUNK_PAGES, type IndexChunk, PageIndex } from "./page-index.ts";
 import { PageList } from "./page-list.ts";
 import { PAGE_ENTRY_BYTES, type RecordHead } from "./record.ts";
@@ -13,6 +13,8 @@ const SLICE_PAGES = 2048;
 export interface LogEntry extends RecordHead, Place {
   readonly pages: number;
   readonly frames: number;
+  /** Bytes that it has of each part beside device state and RAM. */
+  readonly parts: Readonly<Record<string, number>>;
   /** As of this record. */
   readonly modified_pages: number;
   readonly digest: string;
@@ -26,6 +28,7 @@ export class LogIndex {
   #entries: LogEntry[] = [];
   #device: readonly Place[] = [];
   #frames: readonly FramePlace[] = [];
+  #parts: readonly PartPlace[] = [];
 
   get entries(): readonly LogEntry[] {
     return this.#entries;
@@ -44,6 +47,11 @@ export class LogIndex {
     return this.#frames;
   }
 
+  /** Pieces of parts that the last transaction needs, in the order of their numbers for each part. */
+  get parts(): readonly PartPlace[] {
+    return this.#parts;
+  }
+
   get state(): LogState | null {
     const { last } = this;
     return last === null ? null : { last: last.n, generation: last.generation, mark: last.mark, acked: last.acked };
@@ -54,6 +62,7 @@ export class LogIndex {
     let bytes = this.pages.pages * PAGE_ENTRY_BYTES + this.pages.full_pages * PAGE_BYTES;
     for (const { length } of this.#device) bytes += length;
     for (const { length } of this.#frames) bytes += length;
+    for (const { length } of this.#parts) bytes += length;
     return bytes;
   }
 
@@ -62,6 +71,7 @@ export class LogIndex {
     this.#entries = [];
     this.#device = [];
     this.#frames = [];
+    this.#parts = [];
   }
 
   /** A whole record at this place of the file is now the last. Others get their turn while a large one is indexed. */
@@ -80,9 +90,12 @@ export class LogIndex {
     this.#device = intake.device.map((place) => moved(place, offset));
     const added = intake.frames.map((place) => moved(place, offset));
     this.#frames = merged(this.#frames, added).filter(({ number }) => number > head.acked);
+    const pieces = intake.parts.map((place) => moved(place, offset));
+    this.#parts = neededParts(head.since === "base" ? pieces : [...this.#parts, ...pieces]);
     const { modified_pages, digest } = end;
     const [length, frames] = [intake.length, added.length];
-    const entry = { ...head, offset, length, pages: pages.length, frames, modified_pages, digest, crc };
+    const parts = bytesOfParts(pieces);
+    const entry = { ...head, offset, length, pages: pages.length, frames, parts, modified_pages, digest, crc };
     this.#entries.push(entry);
     return entry;
   }
@@ -127,7 +140,10 @@ export class LogIndex {
     }
     const later = this.#entries.filter(({ n }) => n > upTo.n).map((entry) => moved(entry, shift));
     const [length, count] = [intake.length, intake.pages.length];
-    const one = { ...upTo, since: "base" as const, offset, length, pages: count, frames: intake.frames.length };
+    const parts = bytesOfParts(intake.parts);
+    const frames = intake.frames.length;
+    const one = { ...upTo, since: "base" as const, offset, length, pages: count, frames, parts };
+    this.#relocateParts(intake.parts, offset, from, shift);
     if (later.length === 0) this.#device = intake.device.map((place) => moved(place, offset));
     else this.#device = this.#device.map((place) => moved(place, shift));
     const known = new Map(intake.frames.map((place) => [place.number, moved(place, offset)]));
@@ -135,6 +151,22 @@ export class LogIndex {
       place.offset >= from ? moved(place, shift) : (known.get(place.number) ?? place),
     );
     this.#entries = [one, ...later];
+  }
+
+  /** Pieces of compacted records lie where those were written, in the same order; those of later records have moved. */
+  #relocateParts(written: readonly PartPlace[], offset: number, from: number, shift: number): void {
+    const old = this.#parts.filter((place) => place.offset < from);
+    // What has fallen below its floor since was written all the same: from the end on they are the same.
+    const places = new Map<string, PartPlace[]>();
+    for (const place of written) places.set(place.name, [...(places.get(place.name) ?? []), moved(place, offset)]);
+    const kept = new Map<string, PartPlace[]>();
+    for (const [name, all] of places) {
+      const needed = old.filter((place) => place.name === name).length;
+      kept.set(name, all.slice(all.length - needed));
+    }
+    this.#parts = this.#parts.map((place) =>
+      place.offset >= from ? moved(place, shift) : (kept.get(place.name)?.shift() ?? moved(place, shift)),
+    );
   }
 
   async *#chunks(): AsyncGenerator<{ readonly block: number; readonly first: number; readonly chunk: IndexChunk }> {
@@ -152,6 +184,21 @@ export class LogIndex {
 
 function moved<T extends Place>(place: T, by: number): T {
   return { ...place, offset: place.offset + by };
+}
+
+/** Without the pieces of transactions that their part needs no more. */
+export function neededParts<T extends { readonly name: string; readonly n: number; readonly floor: number }>(
+  pieces: readonly T[],
+): readonly T[] {
+  const floors = new Map<string, number>();
+  for (const { name, floor } of pieces) floors.set(name, Math.max(floors.get(name) ?? 0, floor));
+  return pieces.filter(({ name, n }) => n > (floors.get(name) ?? 0));
+}
+
+function bytesOfParts(pieces: readonly PartPlace[]): Record<string, number> {
+  const bytes: Record<string, number> = {};
+  for (const { name, length } of pieces) bytes[name] = (bytes[name] ?? 0) + length;
+  return bytes;
 }
 
 /** Both ascending; where both have a frame it is the same one, and the newer place counts. */

@@ -12,6 +12,8 @@ import {
   type ModifiedSet,
   type OutputFrame,
   PAGE_ENTRY_BYTES,
+  PART_HEAD_BYTES,
+  type PartPiece,
   type RecordBlock,
   type RecordHead,
   WRITTEN_BYTES_MAX,
@@ -34,6 +36,8 @@ export interface RecordFrame {
   readonly blocks: readonly RecordBlock[];
   readonly device_state: Uint8Array;
   readonly frames: Iterable<OutputFrame>;
+  /** Pieces of the other parts of the state, ascending by number; absent: there are none. */
+  readonly parts?: Iterable<PartPiece>;
   /** Asked when the pages are through. */
   readonly end: () => ModifiedSet;
 }
@@ -51,6 +55,7 @@ export function* encodeRecord(parts: RecordParts): Generator<Buffer, void> {
   const encoder = new RecordEncoder();
   yield* opening(encoder, parts);
   for (const batch of parts.pages) yield* encoder.pages(batch);
+  for (const piece of parts.parts ?? []) yield encoder.part(piece);
   yield encoder.end(parts.end());
 }
 
@@ -61,6 +66,7 @@ export async function* encodeRecordAsRead(
   const encoder = new RecordEncoder();
   yield* opening(encoder, parts);
   for await (const batch of parts.pages) yield* encoder.pages(batch);
+  for (const piece of parts.parts ?? []) yield encoder.part(piece);
   yield encoder.end(parts.end());
 }
 
@@ -162,6 +168,17 @@ export class RecordEncoder {
 
   pagesFilled(chunk: Buffer): Buffer {
     return this.#count(chunk);
+  }
+
+  part({ name, n, floor, bytes }: PartPiece): Buffer {
+    const text = Buffer.from(name);
+    if (text.length < 1 || text.length > 255) throw new RangeError(`the name of a part has ${text.length} bytes`);
+    if (bytes.length > WRITTEN_BYTES_MAX) throw new RangeError(`a piece of ${bytes.length} bytes of part ${name}`);
+    const head = Buffer.allocUnsafe(PART_HEAD_BYTES);
+    head.writeBigUInt64BE(BigInt(n), 0);
+    head.writeBigUInt64BE(BigInt(floor), 8);
+    head.writeUInt8(text.length, 16);
+    return this.#chunk(CHUNK.part, [head, text, bytes]);
   }
 
   end({ modified_pages, digest }: ModifiedSet): Buffer {

@@ -1,6 +1,6 @@
 import { crc32 } from "node:zlib";
 import { PAGE_BYTES } from "../../base/page.ts";
-import { type FrameNumber, frameNumber } from "../core/index.ts";
+import { type FrameNumber, frameNumber, transactionNumber } from "../core/index.ts";
 import { HALF_BYTES, halfCrcs, withHalf } from "./crc.ts";
 import { digestHex } from "./digest.ts";
 import {
@@ -17,6 +17,9 @@ import {
   HEADER_BYTES,
   type ModifiedSet,
   PAGE_ENTRY_BYTES,
+  PART_HEAD_BYTES,
+  PARTS_MAX,
+  type PartPiece,
   parseHeader,
   type RecordBlock,
   RecordError,
@@ -46,6 +49,15 @@ export interface ParsedPages {
   readonly half_crcs: Int32Array;
 }
 
+export interface ParsedPart extends PartPiece {
+  readonly kind: "part";
+  /** Of its chunk's payload: name and numbers are before the bytes. */
+  readonly at: number;
+  /** Where its bytes lie in the record. */
+  readonly bytes_at: number;
+  readonly bytes: Buffer;
+}
+
 export interface RecordEnd extends ModifiedSet {
   readonly pages: number;
   readonly crc: number;
@@ -58,9 +70,10 @@ export type RecordEvent =
   | { readonly kind: "device"; readonly at: number; readonly bytes: Buffer }
   | { readonly kind: "frames"; readonly at: number; readonly frames: readonly ParsedFrame[] }
   | ParsedPages
+  | ParsedPart
   | { readonly kind: "end"; readonly at: number; readonly end: RecordEnd };
 
-const KIND_NAMES = ["an end", "blocks", "device state", "frames", "pages"];
+const KIND_NAMES = ["an end", "blocks", "device state", "frames", "pages", "a part"];
 
 /** Reads one record as it comes, in pieces of any size; holds at most one chunk, and believes nothing. */
 export class RecordParser {
@@ -80,6 +93,8 @@ export class RecordParser {
   #block = 0;
   #page = -1;
   #pages = 0;
+  /** The last transaction of each part's pieces. */
+  readonly #parts = new Map<string, number>();
   #failed: RecordError | null = null;
 
   /** Its end has come. */
@@ -215,6 +230,9 @@ export class RecordParser {
         return { kind: "frames", at, frames: this.#readFrames(payload) };
       case CHUNK.pages:
         return this.#readPages(payload);
+      case CHUNK.part:
+        this.#crc = crc32(payload, this.#crc);
+        return this.#readPart(payload);
       default:
         return { kind: "end", at, end: this.#readEnd(payload) };
     }
@@ -296,6 +314,22 @@ export class RecordParser {
     this.#pages += total;
     const entries = payload.subarray(4, from);
     return { kind: "pages", at, count: total, entries, content, content_at: at + from, half_crcs };
+  }
+
+  #readPart(payload: Buffer): ParsedPart {
+    const at = this.#offset;
+    const from = payload.length < PART_HEAD_BYTES ? Infinity : PART_HEAD_BYTES + payload.readUInt8(16);
+    if (from === PART_HEAD_BYTES || from > payload.length) throw new RecordError("a part is cut off", at);
+    const n = transactionNumber(count(payload, 0, at));
+    const floor = count(payload, 8, at + 8);
+    const { n: record, since } = this.#head as RecordHead;
+    const name = payload.toString("utf8", PART_HEAD_BYTES, from);
+    const before = this.#parts.get(name) ?? 0;
+    if (n > record || floor > n || n < before || (since !== "base" && n <= since))
+      throw new RecordError(`part ${name} of transaction ${n} down to ${floor}`, at);
+    this.#parts.set(name, n);
+    if (this.#parts.size > PARTS_MAX) throw new RecordError(`${this.#parts.size} parts`, at);
+    return { kind: "part", at, name, n, floor, bytes: payload.subarray(from), bytes_at: at + from };
   }
 
   #readEnd(payload: Buffer): RecordEnd {

@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { TransactionNumber } from "../core/index.ts";
-import type { FramePlace, Place } from "./intake.ts";
+import type { FramePlace, PartPlace, Place } from "./intake.ts";
 import type { LogEntry, LogIndex } from "./log-index.ts";
 import type { PageList } from "./page-list.ts";
 import {
@@ -23,6 +23,7 @@ export interface Snapshot {
   readonly blocks: readonly RecordBlock[];
   readonly device: readonly Place[];
   readonly frames: readonly FramePlace[];
+  readonly parts: readonly PartPlace[];
   readonly pages: PageList;
   readonly modified: ModifiedSet;
 }
@@ -38,12 +39,14 @@ export async function takeSnapshot(
   const blocks = index.pages.blocks.map(({ name, bytes }) => ({ name, bytes }));
   const { pages: modified_pages, hex: digest } = index.pages.sum;
   const { device, frames } = index;
-  return { file: file.retain(), last, since, blocks, device, frames, pages, modified: { modified_pages, digest } };
+  const parts = since === "base" ? index.parts : index.parts.filter((part) => part.n > since);
+  const modified = { modified_pages, digest };
+  return { file: file.retain(), last, since, blocks, device, frames, parts, pages, modified };
 }
 
 /** The snapshot as one record, in the pieces of the encoder. */
 export async function* streamOf(snapshot: Snapshot): AsyncGenerator<Buffer, void> {
-  const { last, since, blocks, device, frames, pages, modified } = snapshot;
+  const { last, since, blocks, device, frames, parts, pages, modified } = snapshot;
   const { file } = snapshot.file;
   const encoder = new RecordEncoder();
   const { generation, n, mark, acked } = last;
@@ -66,6 +69,8 @@ export async function* streamOf(snapshot: Snapshot): AsyncGenerator<Buffer, void
       await setImmediate();
     }
   }
+  for (const { name, n, floor, offset, length } of parts)
+    yield encoder.part({ name, n, floor, bytes: await exactly(file, offset, length) });
   yield encoder.end(modified);
 }
 

@@ -3,13 +3,14 @@ import {
   type ModifiedSet,
   type OutputFrame,
   PAGE_ENTRY_BYTES,
+  type PartPiece,
   type RecordBlock,
   RecordError,
   type RecordHead,
   ZERO_FLAG,
 } from "./record.ts";
 import type { PageBatch } from "./record-encoder.ts";
-import { type ParsedPages, RecordParser } from "./record-parser.ts";
+import { type ParsedPages, type ParsedPart, RecordParser } from "./record-parser.ts";
 
 export interface RecordPage {
   readonly block: number;
@@ -25,6 +26,7 @@ export interface WholeRecord extends ModifiedSet {
   readonly device_state: Buffer;
   readonly frames: readonly OutputFrame[];
   readonly pages: readonly RecordPage[];
+  readonly parts: readonly PartPiece[];
 }
 
 /** @throws RecordError when the bytes are anything but one whole record. */
@@ -35,6 +37,7 @@ export function decodeRecord(bytes: Uint8Array): WholeRecord {
   const device: Buffer[] = [];
   const frames: OutputFrame[] = [];
   const pages: RecordPage[] = [];
+  const parts: PartPiece[] = [];
   let end: ModifiedSet | null = null;
   for (const event of parser.push(bytes)) {
     if (event.kind === "header") head = event.head;
@@ -42,12 +45,13 @@ export function decodeRecord(bytes: Uint8Array): WholeRecord {
     if (event.kind === "device") device.push(event.bytes);
     if (event.kind === "frames") frames.push(...event.frames);
     if (event.kind === "pages") pages.push(...pagesOf(event));
+    if (event.kind === "part") parts.push(partOf(event));
     if (event.kind === "end") end = event.end;
   }
   parser.finish();
   if (head === null || end === null) throw new RecordError("it is cut off", parser.length);
   const { modified_pages, digest } = end;
-  return { head, blocks, device_state: Buffer.concat(device), frames, pages, modified_pages, digest };
+  return { head, blocks, device_state: Buffer.concat(device), frames, pages, parts, modified_pages, digest };
 }
 
 /** The pages of a parsed chunk, one by one, as views. */
@@ -62,6 +66,11 @@ export function* pagesOf({ count, entries, content }: ParsedPages): Generator<Re
       content_at += PAGE_BYTES;
     }
   }
+}
+
+/** A piece that outlives the buffer in which it came. */
+export function partOf({ name, n, floor, bytes }: ParsedPart): PartPiece {
+  return { name, n, floor, bytes: Buffer.from(bytes) };
 }
 
 /** Pages as one batch for the encoder, ascending. */

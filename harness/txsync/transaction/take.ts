@@ -31,6 +31,8 @@ export interface TakeOptions {
   readonly status: () => string;
   /** File on a tmpfs, on the host of QEMU, for the device state. Written, read and removed. */
   readonly state_path: string;
+  /** Where outputs have to be drained: done when `stop` was answered, before the device state is saved. */
+  readonly outputs?: StillOutputs;
   /** How long the guest is held still beyond what has to be done, default 0: one that writes more than the log takes. */
   readonly hold_ms?: number;
   /** Bounds `stop`, default 2 s: the page that a vCPU waits for may never come. */
@@ -45,6 +47,17 @@ export interface TakeOptions {
   readonly onResumed?: () => void;
 }
 
+/** Outputs of which something may be on its way while the guest stands still. */
+export interface StillOutputs {
+  /**
+   * Settles when all that the guest has put out is here. @param roundTrip of QEMU's main loop, which goes on sending for a
+   * stopped guest while its peer lags, and changes memory and device state as it does
+   */
+  drain(roundTrip: () => Promise<unknown>): Promise<unknown>;
+  /** How much has come, ever. */
+  count(): number;
+}
+
 export type TakeOutcome =
   | { readonly kind: "taken"; readonly transaction: Transaction }
   /** Nothing was sent to QEMU. */
@@ -55,6 +68,7 @@ export type TakeOutcome =
    */
   | { readonly kind: "stop-hung"; readonly waited_ms: number; readonly released: Promise<void> };
 
+const DRAIN_TRIES = 8;
 const RELEASE_TIMEOUT_MS = 24 * 3600 * 1000;
 
 /** How long the guest stood still, by QEMU's own stamps of its events. */
@@ -105,8 +119,10 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
   // Both in one go: QEMU has the second when it is done with the first, and need not wait for us: a fifth of the stillness.
   const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
-  const saving = qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
-  saving.catch(() => undefined);
+  const save = (): Promise<unknown> =>
+    qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
+  const saving = options.outputs === undefined ? save() : undefined;
+  saving?.catch(() => undefined);
   try {
     await stopping;
   } catch (error) {
@@ -120,7 +136,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
   }
   try {
-    const { taken, saved_ms, copied_ms } = await whileStill(options, saving);
+    const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options, save));
     const resumed_ms = performance.now();
     if (options.stays !== true) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
@@ -159,16 +175,33 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   }
 }
 
+/**
+ * Drains, saves, and drains once more: what came meanwhile is not in the state that was saved, so it is saved again.
+ * @throws Error where something comes again and again: a peer that reads has all of it long before
+ */
+async function saveDrained({ qmp, outputs }: TakeOptions, save: () => Promise<unknown>): Promise<void> {
+  const roundTrip = (): Promise<unknown> => qmp.execute("query-status");
+  for (let tries = 1; outputs !== undefined; tries += 1) {
+    await outputs.drain(roundTrip);
+    const before = outputs.count();
+    await save();
+    await outputs.drain(roundTrip);
+    if (outputs.count() === before) return;
+    if (tries === DRAIN_TRIES) throw new Error("the guest, which stands still, goes on putting out");
+  }
+}
+
 /** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
 async function whileStill(
-  { qmp, tracker, n, since, onStill, whileStill: inStillness, hold_ms = 0, stays = false }: TakeOptions,
-  saving: Promise<unknown>,
+  { qmp, tracker, n, since, onStill, whileStill: inStillness, outputs, hold_ms = 0, stays = false }: TakeOptions,
+  saved: () => Promise<unknown>,
 ): Promise<{ readonly taken: TakenPages; readonly saved_ms: number; readonly copied_ms: number }> {
   let copied_ms = 0;
   let done = false;
   try {
-    await saving;
+    await saved();
     const saved_ms = performance.now();
+    const count = outputs?.count();
     // After the device state: saving it may write to guest memory, and what it had put out by then is not in it.
     const taking = tracker.take(n, since === "base" ? 0 : since);
     let taken: TakenPages;
@@ -178,6 +211,8 @@ async function whileStill(
     } finally {
       taken = await taking;
     }
+    if (outputs !== undefined && outputs.count() !== count)
+      throw new Error("the guest, which stood still, has put something out after its state was saved");
     await inStillness?.();
     if (hold_ms > 0) await delay(hold_ms);
     copied_ms = performance.now();

@@ -208,6 +208,7 @@ export class Stage implements Disposable {
         follow: note("output.follow"),
         unfollow: note("output.unfollow"),
       },
+      parts: [],
       slot: {
         get vm() {
           return stage.vm;

@@ -82,6 +82,7 @@ export class ModelGuest {
       header: { ...header, mark: frameNumber(0), acked: frameNumber(0) },
       blocks: BLOCKS,
       device_state: Buffer.from(`device state ${header.generation}:${header.n}`),
+      parts: [],
       frames: [],
       spool: {
         content_path,

@@ -1,0 +1,35 @@
+import type { TransactionNumber } from "../core/index.ts";
+import type { PartPiece } from "../log/index.ts";
+
+/**
+ * The seam for whatever has state and is neither RAM nor QEMU's device state. A part of the VM's state beside RAM and device state, which every transaction has: a disk. What a transaction captures
+ * of it and a restore puts back is the part's own business; the record carries it as pieces (log/record.ts) that nobody
+ * else reads. The agent calls in this order, and one transaction is under way at a time:
+ *
+ *     capture(n)                   the VM stands still: `stop` was answered, its outputs are drained, its device state is saved
+ *     pieces(n, since)             the VM runs again; may be asked more than once for the same n
+ *     committed(n)                 the escrow has it, and with it all that was captured before
+ *
+ * The rule of pages holds for parts too: a record (n, since s) has **all that changed after s**, whatever became of the
+ * transactions between. A transaction that comes to nothing is told to nobody: its pieces keep their number, and are in the
+ * next record; n may be captured twice. What the part has put where it outlives the host (a committed write, in the shared image) it names
+ * by a piece's `floor`: up to there the log lets go of its pieces.
+ *
+ * At a restore:
+ *
+ *     fence(g)                     what generations before g still do must have no effect from here on
+ *     restore(n, pieces)           before the QEMU that is to run gets its device state: as it was at transaction n
+ */
+export interface StatePart {
+  /** In records; never that of another part. */
+  readonly name: string;
+  /** Quick, for the guest stands still. @throws where it cannot be had: the transaction is void */
+  capture(n: TransactionNumber): void | Promise<void>;
+  /** In the order of their numbers, each at most 256 KiB, `n` and `since` as in `log/record.ts`. */
+  pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PartPiece[];
+  committed(n: TransactionNumber): void;
+  /** @param generation the one that is to own the VM */
+  fence(generation: number): void | Promise<void>;
+  /** @param pieces what the log has of this part, oldest first. @throws where it is not as it has to be: nothing runs */
+  restore(n: TransactionNumber, pieces: readonly PartPiece[]): void | Promise<void>;
+}
