@@ -9,6 +9,7 @@ import { recoveredThenRebooted } from "./double/recovered-then-rebooted.ts";
 import { restoredThenSourceAgentRestarted } from "./double/restored-then-source-agent-restarted.ts";
 import { sourceHostKilledThenEscrowAgentRestarted } from "./double/source-host-killed-then-escrow-agent-restarted.ts";
 import { sourceHostKilledThenLinkCut } from "./double/source-host-killed-then-link-cut.ts";
+import { sourceHostKilledWhileAheadThenEscrowAgentRestarted } from "./double/source-host-killed-while-ahead-then-escrow-agent-restarted.ts";
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
@@ -25,7 +26,9 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { protectedForLong } from "./source/protected-for-long.ts";
 import { protectedHostKilled } from "./source/protected-host-killed.ts";
+import { protectedSourceHostKilledAtSwitchover } from "./source/protected-source-host-killed-at-switchover.ts";
 import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
 import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restarted-before-package.ts";
@@ -68,6 +71,8 @@ export const SCENARIOS: readonly Scenario[] = [
   unprotectedHostKilledBeforeSwitchover,
   sourceHostKilledWhileAhead,
   unprotectedHostKilledWhileAhead,
+  protectedSourceHostKilledAtSwitchover,
+  protectedForLong,
   targetQemuKilled,
   targetQemuFrozen,
   targetHostKilled,
@@ -102,6 +107,7 @@ export const SCENARIOS: readonly Scenario[] = [
   targetKilledDuringRestore,
   sourceHostKilledThenLinkCut,
   sourceHostKilledThenEscrowAgentRestarted,
+  sourceHostKilledWhileAheadThenEscrowAgentRestarted,
   escrowAgentRestartedDuringRestore,
   restoredThenSourceAgentRestarted,
   recoveredThenRebooted,

@@ -49,7 +49,7 @@ const OF_VM_HOSTS = [
 const SCHEMAS = {
   source: z.discriminatedUnion("kind", [
     ...OF_VM_HOSTS,
-    event("migration.step", { step: z.enum(["precopy", "switchover", "failed"]) }),
+    event("migration.step", { step: z.enum(["switchover", "failed"]) }),
   ]),
   target: z.discriminatedUnion("kind", [
     ...OF_VM_HOSTS,

@@ -11,11 +11,11 @@ import type { AgentStatus } from "./agent-client.ts";
 import type { Agents } from "./agents.ts";
 import {
   givenUp,
+  isProtectedAtSource,
   nobodyAfter_ms,
   type Statuses,
   settledAs,
   somebodyHas,
-  staysProtected,
   tidy,
   waitsFor,
   waitsForPages,
@@ -127,13 +127,14 @@ export class TxsyncMigration {
       if (!waitsForPages(this.last) || !faultsOver()) pages_ms = now_ms;
       if (now_ms - pages_ms > NO_PAGES_MS)
         return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
-      const stays = protect === "first" && staysProtected(this.last);
+      const there = protect === "first" && isProtectedAtSource(this.last);
+      const stays = there && this.last.source?.phase === "idle";
       if (stays && !asked) {
         asked = true;
         await this.#ask();
         began_ms = timeline.now_ms;
       }
-      const settled = stays ? undefined : settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
+      const settled = there ? undefined : settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
       // A VM that is protected for good is where it is only until what is to strike has struck.
       const lasts = over_before || !HOST_ROLES.some((role) => this.last[role]?.protect === true);
       if (settled !== undefined && lasts) return { ...(await this.#tidied(settled)), tries };

@@ -131,7 +131,6 @@ export class SourceSide {
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
       const began_ms = performance.now();
       this.#ahead = true;
-      if (config.base_ahead > 0) emit({ kind: "migration.step", step: "precopy" });
       const ahead = await data
         .ask("pushAhead", {
           pid: vm.pid,
@@ -187,7 +186,7 @@ export class SourceSide {
    * which the core asks for when this is done, is the switchover.
    */
   async #leaveProtected(): Promise<void> {
-    const { slot, dispatch, data, config, state, emit } = this.#shell;
+    const { slot, dispatch, data, config, state } = this.#shell;
     const vm = slot.vm;
     if (vm === undefined) return;
     const { attempt } = state();
@@ -196,7 +195,6 @@ export class SourceSide {
       this.#leaving = { blocks, machine };
       const began_ms = performance.now();
       this.#ahead = true;
-      emit({ kind: "migration.step", step: "precopy" });
       const ahead = await data.ask("pushAhead", {
         pid: vm.pid,
         blocks,
@@ -538,8 +536,10 @@ export class SourceSide {
       tellData(this.#shell, "giveUpAhead", {});
     }
     if (this.#may_lay_over || this.#kept === undefined || this.#shell.machine().hold) return;
-    if ((state.peerTarget?.committed ?? -1) <= (this.#kept.package.follows?.n ?? 0)) return;
-    if (state.vm === "running" || state.leaving !== null) return;
+    const { follows } = this.#kept.package;
+    if ((state.peerTarget?.committed ?? -1) <= (follows?.n ?? 0)) return;
+    // Until it has left it is the memory of a VM that runs.
+    if (follows !== undefined && state.vm === "running") return;
     this.#may_lay_over = true;
     void this.#layOver();
   }

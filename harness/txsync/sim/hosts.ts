@@ -69,6 +69,8 @@ export interface Host {
   /** Frames that the agent holds; they outlive their QEMU, not their host. */
   frames: readonly number[];
   package: Snapshot | null;
+  /** The base that the VM's records were relative to, that it is of. */
+  packageOf: number;
   /** Target: the package that came last. */
   arrived: Snapshot | null;
   hasBase: boolean;
@@ -117,6 +119,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     vm: role === "source" ? bootVm() : null,
     frames: [],
     package: null,
+    packageOf: 0,
     arrived: null,
     hasBase: role === "source",
     baseId: 0,

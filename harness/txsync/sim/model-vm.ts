@@ -183,7 +183,7 @@ export class ModelVm {
   left(host: Host): void {
     const { leftAt } = host.state;
     // Said late: somebody else's base is there by now.
-    if (leftAt === null || host.vm?.relativeTo !== this.baseId) return;
+    if (leftAt === null || host.packageOf !== this.baseId) return;
     this.#bases += 1;
     this.#follows = { id: this.#bases, ...leftAt };
     if (this.#begun?.host === host) this.#begun = null;
@@ -293,6 +293,7 @@ export class ModelVm {
         if (action.last === true && host.state.leaving?.stage === "taking") {
           vm.running = false;
           host.package = snapshot;
+          host.packageOf = vm.relativeTo;
         }
         host.bodies.set(keyOf(action), {
           header: { generation, n, since, mark: frameNumber(mark), acked: frameNumber(0) },
