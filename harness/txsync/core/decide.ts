@@ -182,9 +182,14 @@ function wishOfSource(s: AgentState): Wish | null {
   return null;
 }
 
-/** The target's wait for the package is over: this source restarted meanwhile, or has promised itself a claim. */
+/**
+ * The target's wait for the package is over: this source restarted meanwhile, or has promised itself a claim, or the target
+ * has promised something else than what the package is in.
+ */
 function waitsInVain(s: AgentState): boolean {
-  return s.phase !== "switchover" || s.promised.owner === "source";
+  const there = s.peerTarget?.promised;
+  const other = there !== undefined && there.generation >= s.promised.generation && there.mode !== s.promised.mode;
+  return s.phase !== "switchover" || s.promised.owner === "source" || other;
 }
 
 /** The restored VM stands ready behind its claim: the second vote makes it the only one. */

@@ -267,7 +267,8 @@ export class EscrowStore {
     const copy = this.#copy;
     if (copy === undefined || this.#base !== of.base) return;
     const began_ms = performance.now();
-    const pages = await follow(copy, this.#log, of);
+    const wanted = (): boolean => this.#copy === copy && this.#base === of.base;
+    const pages = await follow(copy, this.#log, of, wanted);
     if (pages === undefined) return;
     this.#base = base;
     this.#keepBase(copy);

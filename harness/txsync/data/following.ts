@@ -23,13 +23,15 @@ const NO_PAGES = { modified_pages: 0, digest: "0".repeat(16) } as const;
  * memory as it stood at switchover then, and the log begins anew with that transaction and no page. Base and log give the
  * same before, after and in the middle of it, so it may be begun again whenever it was left: whatever was laid over is in
  * every later record since the base.
- * @returns pages that were laid over; undefined where the copy or the log is not what the VM left with
+ * @param wanted asked before every piece, and before anything begins anew: the migration may be over before this is
+ * @returns pages that were laid over; undefined where the copy or the log is not what the VM left with, or are wanted no more
  * @throws Error when the memory is not what the log says: then it stays the base that it was
  */
 export async function follow(
   copy: BaseCopy,
   log: TransactionLog,
   { generation, n }: Follows,
+  wanted: () => boolean,
 ): Promise<number | undefined> {
   const last = log.state;
   if (!copy.complete || last?.last !== n || last.generation !== generation) return undefined;
@@ -64,6 +66,7 @@ export async function follow(
       }
     }
     await turn();
+    if (!wanted()) return undefined;
   }
   parser.finish();
   if (head?.n !== n) throw new Error(`the log's last transaction is ${head?.n ?? "none"}, not ${n}`);
