@@ -1,7 +1,8 @@
 import { afterAll, expect, test } from "vitest";
 import { prepareRuns } from "../harness/run/prepare.ts";
 import type { RunRequest } from "../harness/run/request.ts";
-import { byAgents, playWithAgents, wrong } from "./testing.ts";
+import { SCENARIOS } from "./index.ts";
+import { byAgents, play, playWithAgents, request, wrong } from "./testing.ts";
 
 /** A VM that is protected before it migrates (`--protect-before`), under faults that were made for one that is not. */
 
@@ -23,6 +24,15 @@ test.each(["10.0", "7.2", "11.1"])(
   },
   1_200_000,
 );
+
+test("scenarios that are too many for every `npm test` come out as they say", async () => {
+  const environment = await prepareRuns("10.0", ended.signal);
+  const large = SCENARIOS.filter(({ tags = [] }) => tags.includes("large"));
+  const txsync = large.map(({ id }) => request(id, { recovery: "txsync" }));
+  expect(wrong(await playWithAgents(environment, txsync))).toEqual([]);
+  const stock = large.filter(({ expect: expected }) => expected.stock !== undefined).map(({ id }) => request(id));
+  expect(wrong(await play(environment, stock))).toEqual([]);
+}, 900_000);
 
 /** The escrow's copy of the base comes behind a guest that writes so much: it has to be there before. */
 test.each([20_000, 100_000])(

@@ -13,6 +13,9 @@ const SEED = 7;
 /** More runs than this that prove nothing are a matter of their own: they are not run once more. */
 const UNKNOWN_MAX = 3;
 
+/** Those that every `npm test` runs; the others are tagged `large`, and are for `npm run test:large`. */
+export const EVERY_TIME = SCENARIOS.filter(({ tags = [] }) => !tags.includes("large"));
+
 export interface Asked {
   readonly guest?: GuestKind;
   readonly accel?: Accel;

@@ -14,7 +14,7 @@ export interface ContainerRights {
  * A host needs more than a container has: userfaultfd, which the engine's default seccomp profile closes, and
  * which a kernel with vm.unprivileged_userfaultfd=0 gives to CAP_SYS_PTRACE only (with it the agent's helper takes QEMU's
  * descriptor, pidfd_getfd(2)). And CAP_SYS_NICE, so that the one thread that leases hang on goes before the vCPUs of its
- * host. Every other capability is dropped.
+ * host, and of the others that share the machine (a budget by sched_setattr(2)). Every other capability is dropped.
  *
  * fixtures/images/host.seccomp.json is a list of the system calls that are allowed, along the lines of the engine's own
  * profile: everything else fails with EPERM, as do mount, unshare, clone with a new namespace, keyctl, bpf,

@@ -15,5 +15,6 @@ export const sourceHostKilledWhileAheadThenEscrowAgentRestarted: Scenario = {
     },
   ],
   txsync: { protect_before: true },
+  tags: ["large"],
   expect: { txsync: "intact" },
 };

@@ -15,5 +15,6 @@ export const protectedForLong: Scenario = {
     { fault: { fault: "kill-host", host: "source" }, at: { on: "step", step: "protection-on", after_ms: LONG_MS } },
   ],
   limits: [{ of: "agent-memory", most: 512 }],
+  tags: ["large"],
   expect: { txsync: "intact" },
 };

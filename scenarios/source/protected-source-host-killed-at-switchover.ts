@@ -9,5 +9,6 @@ export const protectedSourceHostKilledAtSwitchover: Scenario = {
   migration: PURE_POSTCOPY,
   faults: [{ fault: { fault: "kill-host", host: "source" }, at: { on: "step", step: "switchover" } }],
   txsync: { protect_before: true },
+  tags: ["large"],
   expect: { txsync: "intact" },
 };

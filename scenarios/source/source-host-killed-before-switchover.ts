@@ -23,5 +23,6 @@ export const unprotectedHostKilledBeforeSwitchover: Scenario = {
   migration: { ...PURE_POSTCOPY, switchover: { stock: "after-one-pass", txsync: "at-once" } },
   faults: [{ fault: { fault: "kill-host", host: "source" }, at: { on: "step", step: "precopy" } }],
   txsync: { switchover_by: "agent" },
+  tags: ["large"],
   expect: { stock: "lost", txsync: "lost" },
 };

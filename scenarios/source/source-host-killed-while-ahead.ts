@@ -22,5 +22,6 @@ export const unprotectedHostKilledWhileAhead: Scenario = {
   migration: { ...PURE_POSTCOPY, switchover: { stock: "after-one-pass", txsync: "at-once" } },
   faults: [{ fault: { fault: "kill-host", host: "source" }, at }],
   txsync: { switchover_by: "agent" },
+  tags: ["large"],
   expect: { stock: "lost", txsync: "lost" },
 };

@@ -204,11 +204,11 @@ export class Agent implements Shell {
     this.#machine = remembered?.machine ?? undefined;
     if (role === "source") await this.#source.findAgain();
     const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);
+    const why = await goFirst(this.config.pagescan);
+    if (why !== undefined) log(this, `the control plane has no priority over vCPUs here: ${why}`);
     this.#started = true;
     this.#events.unshift({ kind: "started", incarnation: randomInt(2 ** 48 - 1), durable, memory, log: found });
     this.#run();
-    const why = goFirst();
-    if (why !== undefined) log(this, `the control plane has no priority over vCPUs here: ${why}`);
     new Vitals(this.emit, this.config.lease_ms / 4);
     this.#up.resolve();
     if (memory?.vm === "running") this.#found = this.slot.vm;

@@ -11,11 +11,11 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { getPriority, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { waitFor } from "../../base/wait.ts";
-import { alive, isProgram, makeFifos, monitored, pushInto } from "./process.ts";
+import { alive, isProgram, mainLoopGoesFirst, makeFifos, monitored, pushInto } from "./process.ts";
 import { configOf, MACHINE } from "./testing/stage.ts";
 import { folderOf, killLeftover, VmProcess } from "./vm-process.ts";
 
@@ -50,6 +50,19 @@ describe("a FIFO that nobody reads", () => {
 describe("a process by its number", () => {
   const sleeper = (...args: string[]) =>
     spawn("sh", ["-c", "read x", ...args], { stdio: ["pipe", "ignore", "ignore"] });
+
+  test("goes first by a nice value where nobody can ask the kernel for a budget", async ({ skip }) => {
+    if (process.getuid?.() !== 0) skip("only root may raise a priority");
+    const child = sleeper();
+    await once(child, "spawn");
+    const pid = child.pid as number;
+    await mainLoopGoesFirst(join(folder, "no-helper"), pid);
+    expect(getPriority(pid)).toBe(-10);
+    child.kill("SIGKILL");
+    // One that is gone is nobody to be raised.
+    await once(child, "exit");
+    await mainLoopGoesFirst(join(folder, "no-helper"), pid);
+  });
 
   test("is our QEMU only where program and folder are the same", async () => {
     const child = sleeper(`${folder}/qmp`);

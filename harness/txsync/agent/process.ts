@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { promisify } from "node:util";
 import { messageOf } from "../../base/errors.ts";
+import type { Budget } from "../dirty/pagescan.ts";
 
 /** Processes and FIFOs of this host, as /proc and the file system show them. */
 
@@ -69,13 +70,19 @@ export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): vo
   }
 }
 
+/** What others do not use of theirs may be used, so that is enough for bursts; several runs fit beside each other on two processors. */
+const CONTROL_BUDGET: Budget = { runtime_us: 15_000, period_us: 100_000 };
+const MAIN_LOOP_BUDGET: Budget = { runtime_us: 5_000, period_us: 100_000 };
+const BUDGET_MS = 2_000;
+
 /**
- * This thread goes before the vCPUs of its host: it needs a millisecond now and then, and leases hang on that. Threads that
- * are there already keep their place; what this one starts inherits it (setpriority(2): on Linux it is of a thread).
- * @returns why not, where it may not
+ * This thread goes before the vCPUs of its host: it needs a millisecond now and then, and leases hang on that. Where it has
+ * no budget, but a nice value, what it starts from now on inherits that (setpriority(2): on Linux it is of a thread).
+ * @param helper the program that asks the kernel for a budget (pagescan)
+ * @returns why not, where it may not even by a nice value
  */
-export function goFirst(): string | undefined {
-  return priority(0, -20);
+export async function goFirst(helper: string): Promise<string | undefined> {
+  return await goBefore(helper, process.pid, CONTROL_BUDGET, -20);
 }
 
 /** A child that is not to inherit it: to be called before it has started threads of its own. */
@@ -87,8 +94,22 @@ export function goWithTheOthers(pid: number): void {
  * QEMU's main loop goes before its vCPUs: it is what a transaction waits for while the guest stands still (`stop`, device
  * state, `cont`). To be called when the vCPUs have their threads: they keep their place.
  */
-export function mainLoopGoesFirst(pid: number): void {
-  priority(pid, -10);
+export async function mainLoopGoesFirst(helper: string, pid: number): Promise<void> {
+  await goBefore(helper, pid, MAIN_LOOP_BUDGET, -10);
+}
+
+async function goBefore(
+  helper: string,
+  pid: number,
+  { runtime_us, period_us }: Budget,
+  nice: number,
+): Promise<string | undefined> {
+  try {
+    await promisify(execFile)(helper, ["first", `${pid}`, `${runtime_us}`, `${period_us}`], { timeout: BUDGET_MS });
+    return undefined;
+  } catch {
+    return priority(pid, nice);
+  }
 }
 
 function priority(pid: number, nice: number): string | undefined {

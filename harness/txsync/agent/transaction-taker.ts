@@ -142,6 +142,7 @@ export class TransactionTaker {
       prefer: config.find,
       folder: vm.folder,
       shim_status_path: vm.shim_status_path,
+      first: true,
     });
     tracker.onModeChange = (mode, because) => {
       this.#shell.emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${because}` });

@@ -128,7 +128,7 @@ export class VmProcess {
       const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
       const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
       await vm.#attach(qmp);
-      mainLoopGoesFirst(pid);
+      void mainLoopGoesFirst(config.pagescan, pid);
       return vm;
     } catch (error) {
       // Nobody would know of it, and the next one gets the same memory.

@@ -29,7 +29,7 @@ export class TrackedChanges implements Changes {
   /** @returns why not, where the kernel does not note what is written: then nothing was begun */
   static async open(options: AheadOptions): Promise<TrackedChanges | string> {
     const { pagescan, pid, blocks, folder, shim_status_path } = options;
-    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path });
+    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path, first: true });
     try {
       const armed = await tracker.arm();
       if (armed.mode === "quick") return new TrackedChanges(tracker, options);

@@ -14,6 +14,16 @@ export class PagescanError extends Error {
   }
 }
 
+/**
+ * What a thread is sure to get of a processor, whatever else its machine does (SCHED_DEADLINE, sched(7);
+ * fixtures/native/pagescan/first.c). A nice value alone counts only among the threads of one control group, and makes
+ * those of the same group on other processors wait: it is what is left where the kernel promises nothing.
+ */
+export interface Budget {
+  readonly runtime_us: number;
+  readonly period_us: number;
+}
+
 export interface PagescanAnswer {
   readonly fields: Readonly<Record<string, number>>;
   readonly binary: Buffer;

@@ -1,3 +1,6 @@
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
@@ -47,6 +50,50 @@ describe.skipIf(!canBuildNative())("the pages that changed, whatever happens mea
       { kind: "lose" },
     ]);
     await expect(lost).rejects.toThrow(/page ram0:3 is not in the log/);
+  });
+
+  test.each(["auto", "sure"] as const)(
+    "a helper that goes first finds the same, by as many threads (%s)",
+    async (prefer) => {
+      await using guest = await guestOf();
+      if (prefer === "auto" && !guest.tracked) return;
+      const { pid, blocks, folder } = guest;
+      const options = { pagescan: tools.pagescan, pid, blocks, folder, prefer, threads: 2, long_pages: 1, first: true };
+      await guest.place(0, 1, 1);
+      await guest.place(0, 2, 1);
+      await guest.write(0, 1, 2);
+      await using tracker = await openTracker(options);
+      expect(tracker.mode).toBe(prefer === "sure" ? "sure" : "quick");
+      expect((await tracker.take(1, 0)).pages).toBe(prefer === "sure" ? 2 : 1);
+      await tracker.collect();
+      await tracker.release();
+      await guest.write(0, 2, 3);
+      expect((await tracker.take(2, 1)).pages).toBe(1);
+    },
+  );
+
+  test("has another thread go first where the kernel promises it, or says why not", async () => {
+    const sleeper = spawn("sh", ["-c", "read x"], { stdio: ["pipe", "ignore", "ignore"] });
+    await once(sleeper, "spawn");
+    try {
+      const ask = (words: string[]): string => {
+        try {
+          execFileSync(tools.pagescan, ["first", `${sleeper.pid}`, ...words], { stdio: "pipe" });
+          return "done";
+        } catch (error) {
+          return String((error as { stderr?: Buffer }).stderr);
+        }
+      };
+      // More in a period than there is.
+      expect(ask(["2000", "1000"])).toMatch(/^pagescan: no deadline for thread \d+: Invalid argument\n$/);
+      const said = ask(["1000", "100000"]);
+      // proc(5): the forty-first field of stat is the policy; 6 is SCHED_DEADLINE.
+      const stat = readFileSync(`/proc/${sleeper.pid}/stat`, "utf8");
+      const policy = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[38];
+      expect([said, policy]).toEqual(said === "done" ? ["done", "6"] : [expect.stringMatching(/no deadline/), "0"]);
+    } finally {
+      sleeper.kill("SIGKILL");
+    }
   });
 
   test("a spool is nobody else's until it is released", async () => {

@@ -5,7 +5,7 @@ import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "./pages.ts";
-import { Pagescan, PagescanError } from "./pagescan.ts";
+import { type Budget, Pagescan, PagescanError } from "./pagescan.ts";
 import { readOwnDescriptor, readShimStatus } from "./shim-status.ts";
 import type { Spool } from "./spool.ts";
 
@@ -113,7 +113,12 @@ export interface TrackerOptions {
   /** Threads of the sure way; the quick way uses two for blocks of `long_pages` pages or more. */
   readonly threads?: number;
   readonly long_pages?: number;
+  /** Somebody waits for it while a guest stands still: it goes before everything else, as far as it may. */
+  readonly first?: boolean;
 }
+
+/** Of the helper, and of each thread that it has, where it goes first. What others do not use of theirs may be used. */
+const FIRST_BUDGET: Budget = { runtime_us: 5_000, period_us: 100_000 };
 
 function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"> {
   const content_path = join(folder, "spool");
@@ -136,6 +141,7 @@ export async function openTracker(options: TrackerOptions): Promise<PagescanTrac
         throw new UserError(`RAM block ${name} has ${bytes} bytes, but ${fields["pages"]} pages were found`);
       }
     }
+    if (options.first === true) await scan.request(`first ${FIRST_BUDGET.runtime_us} ${FIRST_BUDGET.period_us}`);
     const folder = options.folder;
     let last = 0;
     if (folder !== undefined) {
