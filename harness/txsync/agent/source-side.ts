@@ -504,9 +504,9 @@ export class SourceSide {
    * For an audit it is kept as it stood.
    */
   async startServing(): Promise<void> {
-    await this.#shell.data.ask("serve", {});
     if (this.package?.follows !== undefined && this.#shell.state().phase === "switchover")
       this.#shell.emit({ kind: "migration.step", step: "switchover" });
+    await this.#shell.data.ask("serve", {});
     // One in which the VM can go on as it stood is worth more, as long as it may.
     if (!this.#shell.machine().hold && this.paused === undefined) await this.standBy();
   }
