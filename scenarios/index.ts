@@ -35,17 +35,13 @@ import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restart
 import { sourceCutOff } from "./source/source-cut-off.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
-import {
-  sourceHostKilledBeforeSwitchover,
-  unprotectedHostKilledBeforeSwitchover,
-} from "./source/source-host-killed-before-switchover.ts";
+import { sourceHostKilledBeforeSwitchover } from "./source/source-host-killed-before-switchover.ts";
 import { sourceHostKilledTooEarly } from "./source/source-host-killed-too-early.ts";
-import {
-  sourceHostKilledWhileAhead,
-  unprotectedHostKilledWhileAhead,
-} from "./source/source-host-killed-while-ahead.ts";
+import { sourceHostKilledWhileAhead } from "./source/source-host-killed-while-ahead.ts";
 import { sourceKilledBeforeSwitchover } from "./source/source-killed-before-switchover.ts";
 import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
+import { unprotectedHostKilledBeforeSwitchover } from "./source/unprotected-host-killed-before-switchover.ts";
+import { unprotectedHostKilledWhileAhead } from "./source/unprotected-host-killed-while-ahead.ts";
 import { targetAgentKilled } from "./target/target-agent-killed.ts";
 import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";

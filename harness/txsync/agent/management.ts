@@ -55,7 +55,7 @@ export class Management {
         return null;
       case "protect":
         if (request.on) mayBeProtected(this.#shell);
-        else if (state().protect && state().phase === "precopy")
+        else if (state().protect && state().vm === "running" && state().phase === "precopy")
           throw new UserError("the VM is being migrated: end its protection when that is over");
         dispatch({ kind: "protect", on: request.on });
         return null;

@@ -235,7 +235,8 @@ function baseOffered(s: Draft, out: Action[], from: Role): void {
   if (s.config.role !== "escrow") return;
   const d = s.opened.generation >= s.promised.generation ? s.opened : s.promised;
   // Where output is held back there is no free generation in which another base could come.
-  const unused = s.config.unprotected === "hold" && (s.log === null || s.log.generation < d.validFrom);
+  const validSince = Math.max(d.validFrom, s.promised.validFrom);
+  const unused = s.config.unprotected === "hold" && (s.log === null || s.log.generation < validSince);
   const allowed = d.owner === from && (isFree(d) || !s.baseComplete || unused);
   if (!allowed && s.config.rules.adoptsOwnersBase) return;
   if (s.storing !== null || s.persisting !== null) return;
