@@ -103,6 +103,7 @@ export class ModelVm {
     if (
       there &&
       escrow.log.length > 0 &&
+      this.willFollow &&
       this.#cluster.saysProtected !== null &&
       !isFree(escrow.state.promised) &&
       !isFree(escrow.state.opened)
