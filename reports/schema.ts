@@ -2,7 +2,7 @@ import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
 import { CONFIGURATION_FIELDS, MANAGERS } from "../harness/base/configuration.ts";
 import { ANSWERS_EXPECTED, RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
-import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
+import { HOST_ROLES, STORAGE, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
 /**
  * The schema of `run.json`, `timeline.ndjson` and `suite.json`, version 1. Its rules, and what each field means, stand
@@ -12,10 +12,11 @@ import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeli
 export const SUITE_VERSION = 1;
 
 const hostRole = z.enum(HOST_ROLES);
-const link = z.templateLiteral([hostRole, "-", hostRole]);
+const fleetHost = z.enum([...HOST_ROLES, STORAGE]);
+const link = z.templateLiteral([hostRole, "-", fleetHost]);
 const lane = z.union([
-  z.enum(["run", ...HOST_ROLES, "migration", "fault", "client", "check"]),
-  z.templateLiteral(["link:", hostRole, "-", hostRole]),
+  z.enum(["run", ...HOST_ROLES, STORAGE, "migration", "fault", "client", "check"]),
+  z.templateLiteral(["link:", hostRole, "-", fleetHost]),
 ]);
 const verdict = z.enum(VERDICTS);
 const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);
@@ -162,6 +163,9 @@ export const runRecordSchema = z.looseObject({
   limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),
   expected: verdict,
   expected_why: z.exactOptional(z.string()),
+  allowed: z.exactOptional(z.array(verdict)),
+  cell: z.exactOptional(z.object({ fault: z.string(), step: z.string(), order: z.number() })),
+  job: z.exactOptional(z.string()),
   verdict,
   as_expected: z.boolean(),
   why: z.string(),
@@ -204,6 +208,8 @@ export const suiteRecordSchema = z.looseObject({
   command: z.string(),
   /** Run folders, relative to the suite's folder, in the order in which the runs began. */
   runs: z.array(z.string()),
+  /** What ought to be in it and is not: a machine's part of a campaign that never came; one sentence each. */
+  missing: z.exactOptional(z.array(z.string())),
 });
 
 export interface SuiteRecord {
@@ -211,6 +217,7 @@ export interface SuiteRecord {
   readonly started_at: string;
   readonly command: string;
   readonly runs: readonly string[];
+  readonly missing?: readonly string[];
 }
 
 /** The schema and the words of the harness must not drift apart: these lines do not compile when they do. */

@@ -21,6 +21,11 @@ export const QAPI_NAME = /^[a-z][a-z0-9-]*$/;
 const qapiName = z.string().regex(QAPI_NAME);
 
 export const RAM_KINDS = ["file", "memfd", "hugetlbfs"] as const;
+/** What the guest does with a disk: records by O_DIRECT, or files on a file system, with fsync. */
+export const DISK_KINDS = ["raw", "ext4"] as const;
+export type DiskKind = (typeof DISK_KINDS)[number];
+/** fixtures/guests/linux/src/guest.h, DISKS_MAX. */
+export const DISKS_MAX = 4;
 export const MACHINES = ["q35", "pc"] as const;
 export const TRANSPORTS = ["tcp", "unix"] as const;
 const words = z.array(z.string()).readonly();
@@ -57,6 +62,8 @@ export const CONFIGURATION_FIELDS = {
   cpu: z.exactOptional(z.string().min(1)),
   /** What guest RAM is: a file on a tmpfs, a memfd, or huge pages. */
   ram: z.exactOptional(z.enum(RAM_KINDS)),
+  /** Disks of the VM, in their order, and what the guest does with each. A host of their own exports them. */
+  disks: z.exactOptional(z.array(z.enum(DISK_KINDS)).min(1).max(DISKS_MAX).readonly()),
   /** Over the scenario's own bound for what is pushed in the background. */
   bandwidth_bytes_per_s: z.exactOptional(z.int().min(1)),
   /** Over the scenario's own. */
@@ -89,7 +96,7 @@ export function mergeConfigurations(under: Configuration = {}, over: Configurati
 export function configurationTexts(configuration: Configuration): readonly string[] {
   const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
-  const { vcpus, machine, cpu, ram, transport, tls, manager_patience_ms } = configuration;
+  const { vcpus, machine, cpu, ram, disks, transport, tls, manager_patience_ms } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
   return [
@@ -104,6 +111,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("machine", machine),
     ...said("CPU", cpu),
     ...said("RAM", ram),
+    ...said("disks", disks?.join(", ")),
     ...(bandwidth_bytes_per_s === undefined ? [] : [`at most ${bandwidth_bytes_per_s / 1024 ** 2} MiB/s`]),
     ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...said("transport", transport),

@@ -13,6 +13,13 @@ export function underText({ recovery, manager }: { readonly recovery: Recovery; 
 export type Accel = "tcg" | "kvm";
 export type GuestKind = "integrity" | "linux";
 
+/** A fault at a step, as a matrix names them; `order`: of the step among all steps. */
+export interface MatrixPlace {
+  readonly fault: string;
+  readonly step: string;
+  readonly order: number;
+}
+
 /** What a check found. `evidence` is for people and reports: the first wrong pages, the missing entries. */
 export interface CheckResult {
   readonly check: string;
@@ -104,7 +111,13 @@ export interface RunRecord {
   /** Those of the scenario that held under this recovery; absent: none. */
   readonly limits?: readonly LimitSet[];
   readonly expected: Verdict;
-  /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
+  /** Verdicts that are as expected besides. */
+  readonly allowed?: readonly Verdict[];
+  /** Where it stands in a matrix. */
+  readonly cell?: MatrixPlace;
+  /** Which job of a campaign (a matrix, an exploration) it was. */
+  readonly job?: string;
+  /** Why what came out is expected: with this version of QEMU, or besides. */
   readonly expected_why?: string;
   readonly verdict: Verdict;
   readonly as_expected: boolean;

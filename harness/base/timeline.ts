@@ -7,11 +7,15 @@ export const TIMELINE_VERSION = 1;
 export type HostRole = "source" | "target" | "escrow";
 export const HOST_ROLES: readonly HostRole[] = ["source", "target", "escrow"];
 
+/** The host that exports the VM's disks, in runs that have some. It has no VM and no vote. */
+export const STORAGE = "storage";
+export type FleetHost = HostRole | typeof STORAGE;
+
 /** A link between two hosts, named by its ends in the order in which connections are opened: `source-target`. */
-export type LinkName = `${HostRole}-${HostRole}`;
+export type LinkName = `${HostRole}-${FleetHost}`;
 
 /** Where on the report an event belongs. */
-export type Lane = "run" | HostRole | `link:${LinkName}` | "migration" | "fault" | "client" | "check";
+export type Lane = "run" | FleetHost | `link:${LinkName}` | "migration" | "fault" | "client" | "check";
 
 /** Phases of a run, in order. */
 export type RunPhase = "fleet" | "boot" | "work" | "migrate" | "settle" | "check" | "teardown";

@@ -2,6 +2,7 @@ import { afterwards } from "./afterwards.ts";
 import { agreement } from "./agreement.ts";
 import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
+import { diskHistory } from "./disk-history.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
 import { limits } from "./limits.ts";
@@ -26,6 +27,7 @@ export const CHECKS: readonly Check[] = [
   singleInstance,
   memoryModel,
   guestSelfCheck,
+  diskHistory,
   ledger,
   neverBack,
   output,

@@ -181,7 +181,7 @@ describe("a fault as it is typed", () => {
 
   it("is shown how to be typed, each fault", () => {
     expect(FAULT_NAMES.map(usageOf)).toContain(
-      "cut-silent:source-target|source-escrow|target-escrow[,both|forward|backward][,connection=…]",
+      "cut-silent:source-target|source-escrow|target-escrow|source-storage|target-storage|escrow-storage[,both|forward|backward][,connection=…]",
     );
   });
 });

@@ -11,7 +11,7 @@ import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
-import { checkConfiguration, managerOf } from "../run/configure.ts";
+import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
 import { expectedOf } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
@@ -24,6 +24,7 @@ import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
 import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
+import { addCampaignOptions } from "./campaign-options.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
 import { compose, saidAgain } from "./compose.ts";
 import { addConfigurationOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
@@ -32,13 +33,14 @@ import { printFault } from "./fault-grammar.ts";
 import { interruptible } from "./interrupt.ts";
 import { LATEST, markLatest } from "./latest.ts";
 import { LIMITS } from "./limits.ts";
+import { addMatrixOptions, type MatrixOptions, runMatrix } from "./matrix.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
 import { failedIn } from "./rerun.ts";
 import { isFileName, saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
 
 /** Whose recovery is under test: one, or both side by side. */
-type RecoveryAsked = Recovery | "both";
+export type RecoveryAsked = Recovery | "both";
 
 /** The QEMUs of source and target. */
 interface QemuPair {
@@ -77,7 +79,7 @@ export interface RunOptions extends ConfigurationOptions {
 }
 
 /** What `run` has besides: what is run. */
-export interface RunFlags extends RunOptions, Filters {
+export interface RunFlags extends RunOptions, Filters, MatrixOptions {
   readonly fault?: readonly string[];
   readonly expect?: string;
   readonly save?: string;
@@ -96,7 +98,7 @@ export function registerRun(program: Command): void {
 }
 
 /** The words that `run` takes, for a person's command or for one that stands in a record. */
-function declareRun(command: Command): Command {
+export function declareRun(command: Command): Command {
   command
     .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
     .addArgument(
@@ -207,17 +209,17 @@ function declareRun(command: Command): Command {
       `gives a run up once nothing has moved for so long, ${rangeOf(LIMITS.patience_s)}; default ${DEFAULT_PATIENCE_MS / 1000}`,
       within(LIMITS.patience_s),
     );
-  return addConfigurationOptions(command)
+  return addMatrixOptions(addCampaignOptions(addConfigurationOptions(command)))
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there");
 }
 
-function recoveriesOf(asked: RecoveryAsked): readonly Recovery[] {
+export function recoveriesOf(asked: RecoveryAsked): readonly Recovery[] {
   return asked === "both" ? ["stock", "txsync"] : [asked];
 }
 
 /** For commander. */
-function qemuPairs(text: string): readonly QemuPair[] {
+export function qemuPairs(text: string): readonly QemuPair[] {
   if (text === "all") return QEMU_NAMES.flatMap((source) => QEMU_NAMES.map((target) => ({ source, target })));
   return text.split(",").map((part) => {
     const [source, target, ...more] = part.split(":").length === 2 ? part.split(":") : [part, part];
@@ -240,6 +242,12 @@ async function leave(): Promise<void> {
 }
 
 async function runCommand(names: readonly string[], options: RunFlags, signal: AbortSignal): Promise<void> {
+  if (options.matrix === true) {
+    if (names.length > 0) throw new UserError("--matrix has its own scenarios: it takes no names.");
+    await runMatrix(options, signal);
+    return;
+  }
+  refuseWithoutMatrix(options);
   const rerun = options.rerunFailed;
   const turns =
     rerun === undefined
@@ -257,8 +265,16 @@ async function runCommand(names: readonly string[], options: RunFlags, signal: A
   process.exitCode = as_expected ? 0 : 1;
 }
 
+function refuseWithoutMatrix(options: RunFlags): void {
+  const only = ["matrixSlice", "steps", "faults", "guests", "accels", "resume", "shard", "folder"] as const;
+  const found = only.find((name) => options[name] !== undefined);
+  if (found === undefined) return;
+  const flag = found.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new UserError(`--${flag} is for run --matrix (or explore).`);
+}
+
 /** What was named, filtered, or put together. @throws UserError */
-async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
+export async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
   const { fault: faults = [], expect, save, recovery } = options;
   const recoveries = recoveriesOf(recovery);
   if (faults.length === 0 && expect === undefined) {
@@ -415,12 +431,13 @@ export async function runScenarios(
   for (const { scenario, recovery, configuration } of cases)
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
+  const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const environments = new Map<string, RunEnvironment>();
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);
     if (environments.has(key)) continue;
-    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), commandOf };
+    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, commandOf };
     environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
   }
   const [environment] = environments.values();
@@ -525,7 +542,7 @@ async function writeStory(folder: string, finished: readonly FinishedRun[]): Pro
   }
 }
 
-function jsonLine(record: RunRecord, folder: string): object {
+export function jsonLine(record: RunRecord, folder: string): object {
   const { scenario, recovery, accel, guest, qemu, qemu_version, seed, verdict, as_expected, why, checks, timings } =
     record;
   const { tries, manager } = record;

@@ -1,10 +1,10 @@
 import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
-import { type Emit, HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
+import { type Emit, HOST_ROLES, type HostRole, type LinkName, STORAGE } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
-import { LINKS_ALIAS, type Link, openLinks, openWay, type Way } from "./links.ts";
+import { LINKS_ALIAS, type Link, openLinks, openStorageLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
@@ -18,6 +18,8 @@ export interface FleetSpec {
   /** Images of hosts that have another one. */
   readonly host_images?: Readonly<Partial<Record<HostRole, string>>>;
   readonly toxiproxy_image: string;
+  /** A fourth host, for the VM's disks. */
+  readonly storage?: { readonly image: string; readonly shm_bytes: number };
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
@@ -29,6 +31,8 @@ export interface FleetSpec {
 /** Three hosts, their networks and the links between them. Disposing of it takes everything away. */
 export interface StartedFleet extends AsyncDisposable {
   readonly host: (role: HostRole) => StartedHost;
+  /** The host that exports disks, where there is one. */
+  readonly storage: StartedHost<typeof STORAGE> | undefined;
   readonly link: (name: LinkName) => Link;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
@@ -54,7 +58,24 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const hosts = new Map<HostRole, StartedHost>();
   let links: readonly Link[] = [];
   let toxiproxy_url = "";
+  let storage: StartedHost<typeof STORAGE> | undefined;
   const starting = [
+    (async () => {
+      if (spec.storage === undefined) return;
+      const started = await StartedHost.start(docker, {
+        role: STORAGE,
+        run: spec.run,
+        owner,
+        image: spec.storage.image,
+        management: networks.management,
+        fabric: networks.fabric,
+        shm_bytes: spec.storage.shm_bytes,
+        devices: [],
+        emit: spec.emit,
+      });
+      removals.push(() => started[Symbol.asyncDispose]());
+      storage = started;
+    })(),
     ...HOST_ROLES.map(async (role) => {
       const started = await StartedHost.start(docker, {
         role,
@@ -95,7 +116,10 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         ),
       );
       toxiproxy_url = url;
-      links = await openLinks(url, spec.emit);
+      links = [
+        ...(await openLinks(url, spec.emit)),
+        ...(spec.storage === undefined ? [] : await openStorageLinks(url, spec.emit)),
+      ];
     })(),
   ];
   const failed = (await Promise.allSettled(starting)).find((result) => result.status === "rejected");
@@ -108,11 +132,14 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
     );
   return {
     host: (role) => found(hosts.get(role), role),
+    storage,
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
     link,
     splitLink: async (name) => {
       const whole = link(name);
-      await splitLink(toxiproxy_url, whole, found(hosts.get(whole.ends[1]), name), spec.emit);
+      const host = HOST_ROLES.find((role) => role === whole.ends[1]);
+      if (host === undefined) throw new UserError(`the connections of link ${name} cannot be told apart`);
+      await splitLink(toxiproxy_url, whole, found(hosts.get(host), name), spec.emit);
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

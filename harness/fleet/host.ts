@@ -3,7 +3,7 @@ import { pipeline, type Readable, Transform } from "node:stream";
 import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
 import { messageOf } from "../base/errors.ts";
-import type { Emit, HostRole } from "../base/timeline.ts";
+import type { Emit, FleetHost, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
@@ -13,8 +13,8 @@ import { HostProcess } from "./process.ts";
 import { HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
-export interface HostSpec {
-  readonly role: HostRole;
+export interface HostSpec<Role extends FleetHost> {
+  readonly role: Role;
   readonly run: string;
   readonly owner: string;
   readonly image: string;
@@ -27,8 +27,8 @@ export interface HostSpec {
 }
 
 /** A host that runs: a container that plays one hypervisor machine. */
-export class StartedHost implements AsyncDisposable {
-  readonly role: HostRole;
+export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisposable {
+  readonly role: Role;
   readonly container_name: string;
   readonly #docker: Docker;
   readonly #started: StartedTestContainer;
@@ -40,7 +40,13 @@ export class StartedHost implements AsyncDisposable {
   #state: "up" | "frozen" | "gone" = "up";
   #detached = false;
 
-  private constructor(spec: HostSpec, docker: Docker, started: StartedTestContainer, shell: HostShell, name: string) {
+  private constructor(
+    spec: HostSpec<Role>,
+    docker: Docker,
+    started: StartedTestContainer,
+    shell: HostShell,
+    name: string,
+  ) {
     this.role = spec.role;
     this.container_name = name;
     this.#docker = docker;
@@ -51,7 +57,7 @@ export class StartedHost implements AsyncDisposable {
     this.#emit = spec.emit;
   }
 
-  static async start(docker: Docker, spec: HostSpec): Promise<StartedHost> {
+  static async start<Role extends FleetHost>(docker: Docker, spec: HostSpec<Role>): Promise<StartedHost<Role>> {
     const name = `ferryman-${spec.run}-${spec.role}`;
     const started = await startContainer({
       image: spec.image,

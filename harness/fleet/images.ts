@@ -8,6 +8,7 @@ import { libvirtTag, makeLibvirt, recipeWithLibvirt } from "./images/libvirt.ts"
 import { lockBuilding } from "./images/lock.ts";
 import { lookForQemu } from "./images/qemu-image.ts";
 import { endOnSignals } from "./images/signals.ts";
+import { makeStorage, storageRecipe, storageTag } from "./images/storage.ts";
 import { makeTools, toolsTag } from "./images/tools.ts";
 import { makeToxiproxy, toxiproxyTag } from "./images/toxiproxy.ts";
 
@@ -94,6 +95,32 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     throw new UserError(`image ${host} was there a moment ago and is gone: is something removing images?`);
   }
   return { host, toxiproxy: toxiproxyTag(), qemu_version, built };
+}
+
+/**
+ * Makes sure that the image of the host that exports disks is there; hosts' images have to be.
+ * @throws UserError when it cannot be had.
+ */
+export async function ensureStorageImage(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">): Promise<string> {
+  const parts = { tools: toolsTag(), agent: await agentBundle() };
+  const tag = storageTag(parts);
+  if (await inspectImage(docker, tag)) return tag;
+  using signals = endOnSignals(options.signal);
+  const { say, mayInstall = true, progress } = options;
+  const making: Making = {
+    docker,
+    say,
+    signal: signals.signal,
+    mayInstall,
+    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
+  };
+  using _lock = await lockBuilding(say, signals.signal);
+  if (await inspectImage(docker, tag)) return tag;
+  const recipe = storageRecipe();
+  if (!(await inspectImage(docker, debianTag(recipe)))) await makeDebian(making, recipe);
+  await makeStorage(making, parts);
+  say("image storage built");
+  return tag;
 }
 
 /** An image that has a QEMU in its PATH, the host's or that which it is made of; nothing is built or pulled. */

@@ -1,7 +1,7 @@
 import { type Toxic, Toxiproxy, type Proxy as ToxiproxyProxy } from "toxiproxy-node-client";
 import { UserError } from "../base/errors.ts";
-import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
-import { HOST_ROLES } from "../base/timeline.ts";
+import type { Emit, FleetHost, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
+import { HOST_ROLES, STORAGE } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { PORTS } from "./ports.ts";
 
@@ -62,7 +62,7 @@ export interface OrderedProxy {
  */
 export class Link implements Breakable {
   readonly name: LinkName;
-  readonly ends: readonly [HostRole, HostRole];
+  readonly ends: readonly [HostRole, FleetHost];
   readonly #proxies: OrderedProxy[];
   readonly #emit: Emit;
   /** Stands in front of everything that it tells: a part of a link is told of as such. */
@@ -71,7 +71,7 @@ export class Link implements Breakable {
   readonly #in_force: Doing[] = [];
   #toxics_made = 0;
 
-  constructor(ends: readonly [HostRole, HostRole], proxies: readonly OrderedProxy[], emit: Emit, part = "") {
+  constructor(ends: readonly [HostRole, FleetHost], proxies: readonly OrderedProxy[], emit: Emit, part = "") {
     this.ends = ends;
     this.name = `${ends[0]}-${ends[1]}`;
     this.#proxies = [...proxies];
@@ -258,6 +258,11 @@ export function bulkAddress(from: HostRole, to: HostRole): Address {
   return { host: LINKS_ALIAS, port: PORTS.bulk + 1 + pairNumber(from, to) };
 }
 
+/** Where a host finds the disks that the storage host exports. */
+export function storageAddress(from: HostRole): Address {
+  return { host: LINKS_ALIAS, port: PORTS.storage + 1 + HOST_ROLES.indexOf(from) };
+}
+
 export function pairNumber(from: HostRole, to: HostRole): number {
   return HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to);
 }
@@ -294,6 +299,19 @@ const PAIRS: readonly (readonly [HostRole, HostRole])[] = [
   ["source", "escrow"],
   ["target", "escrow"],
 ];
+
+/** Makes the links from each host to the storage. Nobody connects the other way. */
+export async function openStorageLinks(toxiproxy_url: string, emit: Emit): Promise<readonly Link[]> {
+  const toxiproxy = new Toxiproxy(toxiproxy_url);
+  return Promise.all(
+    HOST_ROLES.map(async (from) => {
+      const { port } = storageAddress(from);
+      const upstream = `${STORAGE}:${PORTS.storage}`;
+      const proxy = await makeProxy(toxiproxy, { name: `${from}-to-${STORAGE}`, port, upstream });
+      return new Link([from, STORAGE], [{ proxy, forward: "upstream" }], emit);
+    }),
+  );
+}
 
 /** Makes the proxies for every ordered pair of hosts, two each, and joins them to the three links. */
 export async function openLinks(toxiproxy_url: string, emit: Emit): Promise<readonly Link[]> {

@@ -9,6 +9,8 @@ export const PORTS = {
   /** Whoever tells the connections of a split link apart ({@link splitLink}), and where in front of it Toxiproxy listens. */
   split: 7150,
   connection: 7200,
+  /** Whoever exports the VM's disks, on the storage host. Reached over links. */
+  storage: 7300,
   /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
   qmp_control: 4444,
   qmp_oob: 4445,

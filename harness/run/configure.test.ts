@@ -94,10 +94,18 @@ describe("a run's configuration", () => {
     expect(() => checkConfiguration(request({ ram: "hugetlbfs" }, { memory_bytes: 129 * MIB }))).toThrow("2 MiB");
   });
 
+  it("has disks for the guest that does something with them", () => {
+    expect(() => checkConfiguration(request({ disks: ["raw"] }))).toThrow("--guest linux");
+    expect(() => checkConfiguration(request({ disks: ["raw"] }, { guest: "linux" }))).not.toThrow();
+  });
+
   it("of every scenario can be had in every recovery that it expects something of", () => {
     for (const scenario of SCENARIOS)
       for (const recovery of ["stock", "txsync"] as const)
         if (scenario.expect[recovery] !== undefined)
-          expect(() => checkConfiguration(request({}, { scenario, recovery })), scenario.id).not.toThrow();
+          expect(
+            () => checkConfiguration(request({}, { scenario, recovery, guest: scenario.guests[0] ?? "integrity" })),
+            scenario.id,
+          ).not.toThrow();
   });
 });

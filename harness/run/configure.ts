@@ -81,9 +81,11 @@ const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
 export function checkConfiguration(
   request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes">,
 ): void {
-  const { recovery, guest, memory_bytes } = request;
+  const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram } = configuration;
+  const { capabilities = {}, parameters = {}, machine, ram, disks } = configuration;
+  if (disks !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
   for (const name of Object.keys(capabilities)) {
     const why = CAPABILITIES_OF_OPTIONS[name];
     if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
@@ -99,12 +101,16 @@ export function checkConfiguration(
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");
+  if (disks !== undefined && scenario.afterwards === "migrate-protected")
+    throw new UserError(
+      `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
+    );
   if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
 }
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
 function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", manager } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", disks, manager } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
@@ -116,6 +122,7 @@ function checkUnderTxsync(configuration: Configuration, switchover: Switchover, 
       refuse(name, "its agents read and write QEMU's stream, and theirs is not compressed");
     refuse(name, "its agents choose QEMU's capabilities and parameters by themselves");
   }
+  if (disks !== undefined) refuse("--disk", "its agents do not carry disks yet");
   if (tls !== undefined) refuse("TLS", "its agents read QEMU's stream, and authenticate their own connections");
   if (transport !== "tcp")
     refuse(`--transport ${transport}`, "its agents carry the stream over connections of their own");

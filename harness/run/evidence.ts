@@ -2,7 +2,7 @@ import { movers } from "../checks/check.ts";
 import { EVIDENCE_VERSION } from "../checks/evidence.ts";
 import type { Stage } from "../checks/finding.ts";
 import { CHECKS } from "../checks/index.ts";
-import type { View } from "../checks/view.ts";
+import type { DisksTold, View } from "../checks/view.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { auditStill } from "./audit.ts";
 import { configurationOf, planOf } from "./configure.ts";
@@ -79,7 +79,7 @@ export async function gatherEvidence(
 }
 
 function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm | undefined): View {
-  const { guest, vms, request, fleet, looking } = context;
+  const { guest, vms, request, fleet, disks, looking } = context;
   const { accel } = request;
   return {
     guest,
@@ -87,6 +87,7 @@ function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm 
     fleet,
     vms,
     vm,
+    ...(disks === undefined ? {} : { storage: (told: DisksTold) => disks.look(told) }),
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),
     migrateAgain: (owner) =>

@@ -33,8 +33,18 @@ export interface ExpectedOn {
   readonly why: string;
 }
 
+/** A verdict that is as expected too. */
+export interface AllowedToo {
+  readonly under: Recovery;
+  readonly verdict: Verdict;
+  /** One sentence: how it may come to it. */
+  readonly why: string;
+}
+
 export interface Expected {
   readonly verdict: Verdict;
+  /** What is as expected besides. */
+  readonly too?: readonly AllowedToo[];
   /** Why it is another one than the scenario's with this version. */
   readonly why?: string;
 }
@@ -62,7 +72,13 @@ export function expectedOf(scenario: Scenario, circumstances: Circumstances): Ex
       isBetween(target_version, on.target_from, on.target_before),
   );
   if (found !== undefined) return { verdict: found.verdict, why: found.why };
-  return { verdict: scenario.expect[recovery] ?? "unknown" };
+  const too = (scenario.allow ?? []).filter(({ under }) => under === recovery);
+  return { verdict: scenario.expect[recovery] ?? "unknown", ...(too.length === 0 ? {} : { too }) };
+}
+
+/** Whether a verdict is one of those that ought to come out. */
+export function isExpected({ verdict, too = [] }: Expected, found: Verdict): boolean {
+  return found === verdict || too.some((other) => other.verdict === found);
 }
 
 /** Of a QEMU that does not tell its version nothing that depends on that is said. */

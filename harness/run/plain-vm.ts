@@ -1,6 +1,7 @@
 import type { HostRole } from "../base/timeline.ts";
 import { StartedVm, type VmMachine } from "../fleet/vm.ts";
 import { configurationOf, extraArgsOf, machineTypeOf } from "./configure.ts";
+import { diskArgs } from "./disks.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf } from "./request.ts";
 
@@ -30,8 +31,10 @@ export async function startPlainVm(
   how: { readonly incoming: boolean; readonly paused: boolean },
 ): Promise<StartedVm> {
   const { environment, fleet, guest, timeline, logs, vms } = context;
+  const machine = vmMachineOf(context, role);
   const vm = await StartedVm.start(fleet.host(role), {
-    ...vmMachineOf(context, role),
+    ...machine,
+    extra: [...diskArgs(configurationOf(context.request), role), ...machine.extra],
     ...how,
     qemu_binary: environment.qemu_binary,
     version_text: qemuOf(environment, role).qemu_version,

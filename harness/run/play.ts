@@ -1,8 +1,11 @@
+import type { DiskKind } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
-import { startFleet } from "../fleet/fleet.ts";
+import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
+import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { configurationOf } from "./configure.ts";
+import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
@@ -16,6 +19,14 @@ import { ProgressSampler } from "./sampler.ts";
 import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
 import { UsageSampler } from "./usage.ts";
+
+async function storageOf(
+  { docker, signal, storage_image }: RunEnvironment,
+  kinds: readonly DiskKind[],
+): Promise<NonNullable<FleetSpec["storage"]>> {
+  const image = storage_image ?? (await ensureStorageImage(docker, { say: () => undefined, signal }));
+  return { image, shm_bytes: storageShmBytes(kinds) };
+}
 
 /** One run while it goes on: from nothing to evidence. */
 export class Play {
@@ -45,12 +56,14 @@ export class Play {
   async run(): Promise<EvidenceDraft> {
     const [environment, request] = [this.#environment, this.#request];
     const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
+    const { disks: kinds = [] } = configurationOf(request);
     const guest = makeGuest(request.guest, {
       seed: request.seed,
       memory_bytes: request.memory_bytes,
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
+      disks: kinds,
       vcpus: configurationOf(request).vcpus ?? 1,
       looking,
     });
@@ -62,6 +75,7 @@ export class Play {
       host_image: environment.host_image,
       host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
+      ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       kept: request.keep,
@@ -87,12 +101,16 @@ export class Play {
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
     const timeline = this.#timeline;
+    const disks = await StoredDisks.make(fleet, kinds, request, (host, line) =>
+      timeline.emit(host, { kind: "run.note", text: line }),
+    );
     try {
       return await this.#carry({
         environment,
         request,
         folder: this.#folder,
         fleet,
+        ...(disks === undefined ? {} : { disks }),
         guest,
         timeline,
         looking,

@@ -6,7 +6,7 @@ import { UserError } from "../base/errors.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
-import { ensureImages, imageState } from "../fleet/images.ts";
+import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
 import type { RunEnvironment } from "./request.ts";
@@ -61,7 +61,7 @@ export async function prepareImages(
 
 /**
  * Everything that runs of one command share.
- * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too;
+ * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too; `storage`: some run has disks;
  *   `commandOf`: the grammar of who asks
  */
 export async function prepareRuns(
@@ -70,12 +70,19 @@ export async function prepareRuns(
   options: {
     readonly target_qemu?: string;
     readonly libvirt?: boolean;
+    readonly storage?: boolean;
     readonly commandOf?: RunEnvironment["commandOf"];
   } = {},
 ): Promise<RunEnvironment> {
-  const { target_qemu = qemu, libvirt = false, commandOf = () => "(no command: a program asked for it)" } = options;
+  const {
+    target_qemu = qemu,
+    libvirt = false,
+    storage = false,
+    commandOf = () => "(no command: a program asked for it)",
+  } = options;
   const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu, { libvirt });
   const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu, { libvirt });
+  const storage_image = storage ? await ensureStorageImage(docker, { say, signal }) : undefined;
   const userfaultfd = await probeUserfaultfd(docker, host_image);
   if (!userfaultfd.ok) {
     throw new UserError(
@@ -87,6 +94,7 @@ export async function prepareRuns(
     docker,
     host_image,
     toxiproxy_image,
+    ...(storage_image === undefined ? {} : { storage_image }),
     qemu,
     qemu_version,
     qemu_binary: "qemu-system-x86_64",
@@ -101,6 +109,7 @@ export async function prepareRuns(
       host_image,
       ...(target === undefined ? {} : { target_host_image: target.host_image }),
       toxiproxy_image,
+      ...(storage_image === undefined ? {} : { storage_image }),
     },
     runs_folder: RUNS_FOLDER,
     commandOf,

@@ -27,6 +27,7 @@ const NOT_PROBED: readonly string[] = [
   "bandwidth_bytes_per_s",
   "switchover",
   "transport",
+  "disks",
 ];
 
 /**

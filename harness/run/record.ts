@@ -1,4 +1,5 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
 import type { Judged } from "../checks/verdict.ts";
 import { whereOf } from "../faults/index.ts";
 import { configurationOf, managerOf } from "./configure.ts";
@@ -54,7 +55,9 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     faults: faultsRecorded(scenario),
     ...(limits.length === 0 ? {} : { limits }),
     expected: expected.verdict,
-    ...(expected.why === undefined ? {} : { expected_why: expected.why }),
+    ...whyExpected(expected, judged.verdict),
+    ...(scenario.cell === undefined ? {} : { cell: scenario.cell }),
+    ...(request.job === undefined ? {} : { job: request.job }),
     verdict: judged.verdict,
     as_expected,
     why: judged.why,
@@ -64,6 +67,14 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     command: environment.commandOf(environment, request),
     versions: environment.versions,
     ...(error === undefined ? {} : { error }),
+  };
+}
+
+function whyExpected({ why, too = [] }: Expected, found: Verdict): Pick<RunRecord, "expected_why" | "allowed"> {
+  const said = too.find(({ verdict }) => verdict === found)?.why ?? why;
+  return {
+    ...(said === undefined ? {} : { expected_why: said }),
+    ...(too.length === 0 ? {} : { allowed: too.map(({ verdict }) => verdict) }),
   };
 }
 

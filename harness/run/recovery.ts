@@ -5,6 +5,7 @@ import type { OutputFindings } from "../checks/output.ts";
 import type { FaultContext } from "../faults/index.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import type { StoredDisks } from "./disks.ts";
 import type { GuestUnderTest, Workload } from "./guests/guest.ts";
 import type { HostLogs } from "./host-logs.ts";
 import type { Looking } from "./looking.ts";
@@ -19,6 +20,8 @@ export interface RunContext {
   /** The run's own folder. */
   readonly folder: string;
   readonly fleet: StartedFleet;
+  /** The VM's disks, where it has any. */
+  readonly disks?: StoredDisks;
   readonly guest: GuestUnderTest;
   readonly timeline: Timeline;
   readonly looking: Looking;

@@ -20,6 +20,8 @@ export interface QemuOfHosts {
 export interface RunEnvironment extends QemuOfHosts {
   readonly docker: Docker;
   readonly toxiproxy_image: string;
+  /** Of the host that exports disks, where some run has disks. */
+  readonly storage_image?: string;
   /** The QEMU of target and escrow, where it is not the source's. */
   readonly target?: QemuOfHosts;
   readonly qemu_binary: string;
@@ -56,6 +58,8 @@ export interface RunRequest {
   readonly patience_ms?: number;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
+  /** Which job of a campaign it is: what has such a record is done (--resume), and one suite is made of many by it. */
+  readonly job?: string;
   /** Over the scenario's own settings of txsync. */
   readonly txsync?: Partial<TxsyncSettings>;
   /** What the run is judged by; default: all checks that there are. */

@@ -11,7 +11,14 @@ import { STEP_NAMES, stepOf } from "./steps.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-export const LINK_NAMES = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
+export const LINK_NAMES = [
+  "source-target",
+  "source-escrow",
+  "target-escrow",
+  "source-storage",
+  "target-storage",
+  "escrow-storage",
+] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);
@@ -123,6 +130,8 @@ const scenarioSchema = z
           ),
       ),
     ),
+    allow: z.exactOptional(z.array(z.strictObject({ under: recovery, verdict, why: z.string().min(1) }))),
+    cell: z.exactOptional(z.strictObject({ fault: z.string(), step: z.string(), order: z.int().nonnegative() })),
     limits: z.exactOptional(
       z.array(
         z.strictObject({

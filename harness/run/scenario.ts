@@ -1,8 +1,8 @@
 import type { Configuration, Switchover } from "../base/configuration.ts";
-import type { GuestKind, Recovery } from "../base/run-record.ts";
+import type { GuestKind, MatrixPlace, Recovery } from "../base/run-record.ts";
 import type { HostRole, Verdict } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
-import type { ExpectedOn, Limit } from "./expectation.ts";
+import type { AllowedToo, ExpectedOn, Limit } from "./expectation.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { StepName } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
@@ -66,6 +66,10 @@ export interface Scenario {
   readonly expect: { readonly [R in Recovery]?: Verdict };
   /** Where that depends on QEMU's version; the first entry that is for the version counts. */
   readonly expect_on?: readonly ExpectedOn[];
+  /** What may come out as well, and why: where nobody can say before which of them it will be. */
+  readonly allow?: readonly AllowedToo[];
+  /** Where it stands in a matrix of faults and steps; `order`: of the step among all. */
+  readonly cell?: MatrixPlace;
   /** What it may take at most: a run that takes longer is not as expected, whatever its verdict. */
   readonly limits?: readonly Limit[];
   /** For choosing (`run --tag`); the names of its faults are tags anyway. */

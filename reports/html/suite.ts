@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
 import { underText } from "../../harness/base/run-record.ts";
+import type { Verdict } from "../../harness/base/timeline.ts";
 import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally, valuesOf } from "../compare.ts";
 import { type Cell, faultOf, type Matrix, matrixOf, type SideBySide, sideBySideOf, stepOf } from "../matrix.ts";
 import { formatMs, plural } from "../model/format.ts";
@@ -114,7 +115,7 @@ function rowOf({ path, record }: SuiteRun): object {
     fault: faultOf(record),
     step: stepOf(record),
     badge: verdictBadge(record.verdict),
-    expected: record.expected,
+    expected: [record.expected, ...(record.allowed ?? [])].join(" or "),
     as_expected: record.as_expected,
     detect: time(timings.detect_ms),
     recover: time(timings.recover_ms),
@@ -159,10 +160,17 @@ function cellView(cell: Cell | undefined): object | undefined {
     as_expected: cell.as_expected,
     scenarios: [...new Set(cell.runs.map((run) => run.record.scenario))].join(", "),
     badges: cell.verdicts.map(({ verdict, count }) => ({
+      link: `${encodePath(leadOf(cell, verdict).path)}/index.html`,
       badge: verdictBadge(verdict),
       times: cell.runs.length === 1 ? "" : `${count}/${cell.runs.length}`,
     })),
   };
+}
+
+/** Of a cell's runs that came out so, the one to look at first. */
+function leadOf({ runs, lead }: Cell, verdict: Verdict): SuiteRun {
+  const same = runs.filter(({ record }) => record.verdict === verdict);
+  return same.find(({ record }) => !record.as_expected) ?? same[0] ?? lead;
 }
 
 function comparisonView(comparison: Comparison, before: ReadSuite, suite: ReadSuite): object {

@@ -155,6 +155,11 @@ export class TxsyncMigration {
       } else given_up_ms = undefined;
       const what = waitsFor(this.last);
       const over = patience.over(now_ms);
+      if (over !== undefined && settled !== undefined) {
+        // Whose the VM is was known: what was waited for is a fault whose moment does not come.
+        timeline.emit("run", { kind: "run.note", text: `waited for the faults to strike and to be healed: ${over}` });
+        return { ...settled, tries };
+      }
       if (over !== undefined) {
         const lacks = this.last.target?.vm === "running" && !this.last.target.allPages;
         return { ...givenUpAt(`waited for ${what}: ${over}`, lacks ? movement.pages : undefined), tries };

@@ -17,12 +17,13 @@ import {
   type TimerName,
 } from "../core/index.ts";
 import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
+import type { DiskPart } from "../device/disk-part.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
 import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
-import { makeDevices } from "./devices.ts";
+import { makeDevices, ownershipOf } from "./devices.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
@@ -75,6 +76,7 @@ export class Agent implements Shell {
   readonly data: Shell["data"];
   readonly output: OutputStore;
   readonly parts: Shell["parts"];
+  readonly #disks: DiskPart | undefined;
   readonly slot: VmSlot;
   readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
@@ -113,7 +115,8 @@ export class Agent implements Shell {
     this.#state = initialState(coreConfig(config));
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
-    const devices = makeDevices();
+    const devices = makeDevices(this);
+    this.#disks = devices.disks;
     this.parts = devices.parts;
     this.output = new OutputStore(
       config.memory_folder,
@@ -142,7 +145,12 @@ export class Agent implements Shell {
       onMessage: (from, message, body) => this.#messageCame(from, message, body),
       onLog: (line) => log(this, line),
     });
-    this.slot = new VmSlot({ config, emit: (event) => this.emit(event), onGone: (vm) => this.#life.gone(vm) });
+    this.slot = new VmSlot({
+      config,
+      emit: (event) => this.emit(event),
+      onGone: (vm) => this.#life.gone(vm),
+      ready: async () => await this.#disks?.ready(),
+    });
     this.#source = new SourceSide(this);
     this.#taker = new TransactionTaker(this);
     this.#taker.onLast = (last) => this.#source.standStill(last);
@@ -261,6 +269,7 @@ export class Agent implements Shell {
       this.emit({ kind: "run.note", text: `agent: ${state.phase}, VM ${state.vm}` });
     }
     for (const action of actions) this.#do(action);
+    this.#disks?.follow(ownershipOf(state));
     if (this.config.role === "target") this.#target.afterStep();
     if (this.config.role === "source") this.#source.afterStep();
     this.#goOn();

@@ -1,6 +1,16 @@
+import { spawn } from "node:child_process";
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { isOwner, lettingOutFreely } from "../core/index.ts";
+import { DiskPart, type Ownership } from "../device/disk-part.ts";
 import type { OutputSource } from "../device/output-source.ts";
 import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
 import type { StatePart } from "../device/state-part.ts";
+import type { DaemonConfig } from "../disk/index.ts";
+import type { AgentConfig } from "./config.ts";
+import { goWithTheOthers } from "./process.ts";
+import { log, type Shell } from "./shell.ts";
+import { disksFolder } from "./vm-process.ts";
 
 /** The devices of the VM at which the agent stands: a new kind is a file in harness/txsync/device and a line here. */
 export interface Devices {
@@ -8,8 +18,51 @@ export interface Devices {
   readonly outputs: readonly OutputSource[];
   /** What a transaction has beside device state and RAM. */
   readonly parts: readonly StatePart[];
+  readonly disks: DiskPart | undefined;
 }
 
-export function makeDevices(): Devices {
-  return { outputs: SERIAL_LINES.map((name, channel) => new SerialLine(channel, name)), parts: [] };
+export function makeDevices(shell: Pick<Shell, "config" | "slot" | "emit">): Devices {
+  const outputs = SERIAL_LINES.map((name, channel) => new SerialLine(channel, name));
+  const disks = makeDisks(shell);
+  return { outputs, parts: disks === undefined ? [] : [disks], disks };
+}
+
+function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | undefined {
+  const { config } = shell;
+  // The escrow has no VM.
+  if (config.disks === undefined || config.role === "escrow") return undefined;
+  const folder = disksFolder(config);
+  const { names, storage } = config.disks;
+  return new DiskPart({
+    folder,
+    disks: names,
+    start: () => startDaemon(config, { folder, disks: names, storage }),
+    // One that stands by may be the one that is to run; of all others none may do anything any more.
+    lowestQemu: () => shell.slot.number + (shell.slot.vm?.started_as === "standby" ? 0 : 1),
+    say: (line) => log(shell, line),
+  });
+}
+
+/** It outlives the agent, as QEMU does. Where there is one already, it finds that out and ends. */
+function startDaemon({ memory_folder }: AgentConfig, config: DaemonConfig): void {
+  const program = process.argv[1];
+  if (program === undefined) throw new Error("the agent does not know its own program");
+  mkdirSync(config.folder, { recursive: true, mode: 0o700 });
+  const out = openSync(join(memory_folder, "disks.log"), "a");
+  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config)], {
+    detached: true,
+    stdio: ["ignore", out, out],
+  });
+  closeSync(out);
+  child.on("error", () => undefined);
+  if (child.pid !== undefined) goWithTheOthers(child.pid);
+  child.unref();
+}
+
+/** Whose the disks of this host are, by what the core knows. */
+export function ownershipOf(state: ReturnType<Shell["state"]>): Ownership {
+  if (state.vm === "none" || state.vm === "gone") return { kind: "nobody" };
+  // One that came up again does not know yet whether it is the owner: what is here stays as it is.
+  if (state.vm !== "running" || !isOwner(state)) return { kind: "open" };
+  return { kind: "owned", generation: state.opened.generation, through: lettingOutFreely(state) };
 }

@@ -24,6 +24,8 @@ export class TargetSide {
   /** The QEMU whose stream the data plane has. */
   #fed: VmProcess | undefined;
   #ended = false;
+  /** QEMU is being spoken to again: there is no stream that could be ended before it answers. */
+  #recovering = false;
   /** The QEMU that memory is to come ahead for, and when it listens. */
   #prepared: VmProcess | undefined;
   #listens = Promise.withResolvers<void>();
@@ -135,7 +137,7 @@ export class TargetSide {
     this.#tellFollowed();
     const state = this.#shell.state();
     const whole = state.vm === "running" && state.allPages && isOwner(state);
-    if (!whole || this.#ended || this.#fed === undefined) return;
+    if (!whole || this.#ended || this.#recovering || this.#fed === undefined) return;
     if (state.protect) this.#goOnProtected(this.#fed, state.opened.mode === "protected");
     if (state.opened.mode !== "final") return;
     this.#ended = true;
@@ -169,7 +171,7 @@ export class TargetSide {
    * recovery handshake says which pages it has.
    */
   async recover(vm: VmProcess): Promise<void> {
-    const { emit, dispatch, slot, data } = this.#shell;
+    const { emit, dispatch, slot } = this.#shell;
     const what = this.#package;
     if (what === undefined) return;
     try {
@@ -194,14 +196,25 @@ export class TargetSide {
       });
       this.#fed = vm;
       this.#ended = false;
-      const { count, total } = await data.ask("recover", { path, package: what });
+      this.#recovering = true;
+      const { count, total } = await this.#recovered(path, what);
       emit({ kind: "run.note", text: `QEMU goes on with ${count} of ${total} pages after a recovery` });
       this.#taker.follow(vm, what.blocks);
+      // All pages may have been there before, and the VM may have been handed off meanwhile.
+      this.afterStep();
     } catch (error) {
       log(this.#shell, `the migration was not resumed: ${messageOf(error)}`);
       if (slot.vm !== vm) return;
       await slot.kill();
       dispatch({ kind: "qemuGone" });
+    }
+  }
+
+  async #recovered(path: string, what: Package): Promise<{ readonly count: number; readonly total: number }> {
+    try {
+      return await this.#shell.data.ask("recover", { path, package: what });
+    } finally {
+      this.#recovering = false;
     }
   }
 

@@ -208,6 +208,7 @@ export class TransactionTaker {
     try {
       await this.#free(this.#spooled);
       let mark = output.produced;
+      for (const part of parts) part.stopping?.(true);
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
@@ -260,6 +261,8 @@ export class TransactionTaker {
     } catch (error) {
       failed(messageOf(error));
       return;
+    } finally {
+      for (const part of parts) part.stopping?.(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
     if (tracker.mode === "quick" && !last) await tracker.absorb(ABSORB_PAGES);

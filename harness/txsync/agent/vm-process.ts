@@ -8,6 +8,7 @@ import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
 import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { tryConnect } from "../../qemu/unix-socket.ts";
+import { diskArgs } from "../device/disk-args.ts";
 import { SERIAL_LINES } from "../device/serial-line.ts";
 import { findBlocks } from "../dirty/find-blocks.ts";
 import type { AgentConfig } from "./config.ts";
@@ -105,7 +106,7 @@ export class VmProcess {
       serials: SERIAL_LINES.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
       ...(as === "boot" ? {} : { incoming: "defer" }),
       paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
-      extra,
+      extra: [...diskArgs(disksFolder(config), config.disks?.names ?? [], number), ...extra],
     });
     const log = openSync(join(folder, "log"), "a");
     // Whatever it is started for, its pages may have to be tracked one day.
@@ -276,6 +277,11 @@ async function connectMonitor(
     taken_over,
     lastLines: () => [lastLines(folder)],
   });
+}
+
+/** Of the daemon that serves the VM's disks on this host. */
+export function disksFolder({ memory_folder }: Pick<AgentConfig, "memory_folder">): string {
+  return join(memory_folder, "disks");
 }
 
 export function folderOf(config: AgentConfig, number: number): string {
