@@ -6,13 +6,14 @@ import { describe, expect, it } from "vitest";
  * The direction of imports, which is the shape of the house: a room may import what stands below it and nothing else,
  * types included. What is wrong here is mended by moving code, not by moving a room up; a new room gets its place here.
  *
- *     library -> cli -> reports -> bench -> scenarios -> explore -> run -> {faults, checks, drill} -> {fleet, txsync} -> {qemu, guests} -> base
+ *     library -> {fuzz, seeds} -> cli -> reports -> bench -> scenarios -> explore -> run -> {faults, checks, drill} -> {fleet, txsync} -> {qemu, guests} -> base
  *
  * txsync imports nothing but qemu and base: it could be shipped alone. reports imports base, and what bench's figures are:
  * whoever has a run's folder can draw it again. What is TypeScript in fixtures records samples of QEMU's stream; nobody imports it.
  */
 const FLOORS: readonly (readonly string[])[] = [
   ["library"],
+  ["fuzz", "seeds"],
   ["cli"],
   ["reports"],
   ["bench"],
@@ -45,6 +46,7 @@ const TXSYNC: Readonly<Record<string, readonly string[]>> = {
   wire: ["core"],
   disk: [],
   dirty: [],
+  search: ["sim", "core"],
   sim: ["core"],
   core: [],
 };

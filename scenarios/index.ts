@@ -49,6 +49,7 @@ import { targetFrozen } from "./target/target-frozen.ts";
 import { targetHostKilled } from "./target/target-host-killed.ts";
 import { targetHostKilledAfterHandoff } from "./target/target-host-killed-after-handoff.ts";
 import { targetHostKilledCompared } from "./target/target-host-killed-compared.ts";
+import { targetHostKilledConnected } from "./target/target-host-killed-connected.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
 import { targetQemuFrozen } from "./target/target-qemu-frozen.ts";
 import { targetQemuKilled } from "./target/target-qemu-killed.ts";
@@ -73,6 +74,7 @@ export const SCENARIOS: readonly Scenario[] = [
   targetQemuFrozen,
   targetHostKilled,
   targetHostKilledCompared,
+  targetHostKilledConnected,
   targetHostKilledAfterHandoff,
   targetFrozen,
   targetKilledBeforeSwitchover,

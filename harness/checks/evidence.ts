@@ -8,9 +8,9 @@ export const EVIDENCE_VERSION = 1;
 
 /**
  * What a guest can be asked for. `memory`: every byte of it can be told from outside; `ledger`: it keeps one for clients;
- * `disks`: what it has written to them can be told from outside.
+ * `network`: it answers a client by its network card; `disks`: what it has written to them can be told from outside.
  */
-export const GUEST_ABILITIES = ["memory", "ledger", "self-check", "disks"] as const;
+export const GUEST_ABILITIES = ["memory", "ledger", "self-check", "network", "disks"] as const;
 export type GuestAbility = (typeof GUEST_ABILITIES)[number];
 
 const host = z.enum(HOST_ROLES);

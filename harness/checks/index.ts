@@ -8,6 +8,7 @@ import { ledger } from "./ledger.ts";
 import { limits } from "./limits.ts";
 import { memoryModel } from "./memory-model.ts";
 import { migrateAgain } from "./migrate-again.ts";
+import { networkHistory } from "./network-history.ts";
 import { neverBack } from "./never-back.ts";
 import { nothingLeft } from "./nothing-left.ts";
 import { nothingWaits } from "./nothing-waits.ts";
@@ -29,6 +30,7 @@ export const CHECKS: readonly Check[] = [
   guestSelfCheck,
   diskHistory,
   ledger,
+  networkHistory,
   neverBack,
   output,
   outputComplete,

@@ -9,6 +9,7 @@ import type { GuestFindings } from "./guest-self-check.ts";
 import type { LedgerFindings } from "./ledger.ts";
 import type { MemoryFindings } from "./memory-model.ts";
 import type { MigrateAgainFindings } from "./migrate-again.ts";
+import type { NetworkFindings } from "./network-history.ts";
 import type { LeftoverFindings } from "./nothing-left.ts";
 import type { OutputFindings } from "./output.ts";
 import type { StillFindings } from "./still-audit.ts";
@@ -48,6 +49,8 @@ export interface View {
   readonly storage?: (told: DisksTold) => Promise<DiskFindings>;
   /** What has come out of the VM so far; absent where nobody stands at an edge. */
   readonly edge?: () => OutputFindings;
+  /** What a client outside has seen of its network card; absent: it has none. */
+  readonly network?: () => NetworkFindings;
   /** Does with the VM what the scenario asks for. */
   readonly afterwards: (vm: StartedVm) => Promise<AfterwardsFindings | undefined>;
   readonly migrateAgain: (vm: StartedVm) => Promise<MigrateAgainFindings>;

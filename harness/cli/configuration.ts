@@ -7,6 +7,7 @@ import {
   MACHINES,
   MANAGERS,
   type Manager,
+  NETS,
   QAPI_NAME,
   RAM_KINDS,
   SWITCHOVER_AFTER_MS_MAX,
@@ -31,6 +32,7 @@ export interface ConfigurationOptions {
   readonly smp?: number;
   readonly machine?: (typeof MACHINES)[number];
   readonly cpu?: string;
+  readonly net?: (typeof NETS)[number];
   readonly ram?: (typeof RAM_KINDS)[number];
   readonly disk?: readonly DiskKind[];
   /** MiB a second. */
@@ -68,6 +70,11 @@ export function addConfigurationOptions(command: Command): Command {
     )
     .option("--machine <type>", `${MACHINES.join(" or ")}; default q35`, oneOf(...MACHINES))
     .option("--cpu <model>", "CPU model, as QEMU's -cpu takes it", cpuModel)
+    .option(
+      "--net <card>",
+      `the VM has a network card (${NETS.join(" or ")}), and a client outside talks to it; the Linux guest only`,
+      oneOf(...NETS),
+    )
     .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))
     .option(
       "--disk <kind>",
@@ -112,6 +119,7 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
     vcpus: options.smp,
     machine: options.machine,
     cpu: options.cpu,
+    net: options.net,
     ram: options.ram,
     disks: options.disk,
     bandwidth_bytes_per_s: bandwidth === undefined ? undefined : bandwidth * 1024 ** 2,
@@ -142,6 +150,7 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("smp", configuration.vcpus),
     ...option("machine", configuration.machine),
     ...option("cpu", configuration.cpu),
+    ...option("net", configuration.net),
     ...option("ram", configuration.ram),
     ...(configuration.disks ?? []).flatMap((kind) => option("disk", kind)),
     ...option("bandwidth", bandwidth === undefined ? undefined : bandwidth / 1024 ** 2),

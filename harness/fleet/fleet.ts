@@ -6,6 +6,7 @@ import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
 import { LINKS_ALIAS, type Link, openLinks, openStorageLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
+import { Outside } from "./outside.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
 import { LINKS_RIGHTS } from "./rights.ts";
@@ -23,6 +24,8 @@ export interface FleetSpec {
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
+  /** Whether there is a world outside that the VM's network card reaches. */
+  readonly outside?: boolean;
   /** Stays after the process that made it is gone, and is no leftover then. */
   readonly kept?: boolean;
   readonly emit: Emit;
@@ -34,6 +37,7 @@ export interface StartedFleet extends AsyncDisposable {
   /** The host that exports disks, where there is one. */
   readonly storage: StartedHost<typeof STORAGE> | undefined;
   readonly link: (name: LinkName) => Link;
+  readonly outside: Outside | undefined;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
   /** From now on the connections of a link can be told apart; does nothing the second time. */
@@ -58,6 +62,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const hosts = new Map<HostRole, StartedHost>();
   let links: readonly Link[] = [];
   let toxiproxy_url = "";
+  let outside: Outside | undefined;
   let storage: StartedHost<typeof STORAGE> | undefined;
   const starting = [
     (async () => {
@@ -91,6 +96,12 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       removals.push(() => started[Symbol.asyncDispose]());
       hosts.set(role, started);
     }),
+    (async () => {
+      if (spec.outside !== true) return;
+      const { run, host_image: image } = spec;
+      outside = await Outside.start(docker, { run, owner, image, management: networks.management });
+      removals.push(async () => await outside?.[Symbol.asyncDispose]());
+    })(),
     (async () => {
       const started = await startContainer({
         image: spec.toxiproxy_image,
@@ -135,6 +146,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
     storage,
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
     link,
+    outside,
     splitLink: async (name) => {
       const whole = link(name);
       const host = HOST_ROLES.find((role) => role === whole.ends[1]);

@@ -17,8 +17,12 @@ export const PORTS = {
   qmp_watch: 4446,
   /** The guest's second serial port: the ledger, or the Linux guest's commands. */
   com2: 4560,
+  /** In a stock run: QEMU's end of the network card's cable. */
+  card: 4565,
   /** The agent's control connection for whoever manages it. */
   agent: 4570,
+  /** The cable's end of the world outside (outside.ts). */
+  wall: 4580,
 } as const;
 
 export const MANAGEMENT_PORTS: readonly number[] = [
@@ -26,6 +30,7 @@ export const MANAGEMENT_PORTS: readonly number[] = [
   PORTS.qmp_oob,
   PORTS.qmp_watch,
   PORTS.com2,
+  PORTS.card,
   PORTS.agent,
 ];
 

@@ -29,6 +29,13 @@ export const HOST_RIGHTS: ContainerRights = {
   ],
 };
 
+/** The world outside makes an interface of its own, in a network namespace of its own: the engine's own profile holds for it. */
+export const OUTSIDE_RIGHTS: ContainerRights = {
+  capabilities_dropped: ["ALL"],
+  capabilities_added: ["NET_ADMIN"],
+  security_options: [],
+};
+
 /** Toxiproxy only takes and makes connections; the engine's own profile holds for it. */
 export const LINKS_RIGHTS: ContainerRights = {
   capabilities_dropped: ["ALL"],

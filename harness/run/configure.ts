@@ -83,7 +83,7 @@ export function checkConfiguration(
 ): void {
   const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram, disks } = configuration;
+  const { capabilities = {}, parameters = {}, machine, net, ram, disks } = configuration;
   if (disks !== undefined && guest !== "linux")
     throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
   for (const name of Object.keys(capabilities)) {
@@ -98,6 +98,8 @@ export function checkConfiguration(
     throw new UserError(
       `The integrity guest on the machine pc has less than ${PC_MEMORY_MAX / 1024 ** 2} MiB of memory: ask for less with --memory.`,
     );
+  if (net !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest has no driver for a network card: ask for --guest linux with --net.`);
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");

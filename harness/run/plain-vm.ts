@@ -2,6 +2,7 @@ import type { HostRole } from "../base/timeline.ts";
 import { StartedVm, type VmMachine } from "../fleet/vm.ts";
 import { configurationOf, extraArgsOf, machineTypeOf } from "./configure.ts";
 import { diskArgs } from "./disks.ts";
+import { cardOf } from "./net/card.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf } from "./request.ts";
 
@@ -20,6 +21,7 @@ export function vmMachineOf(
     vcpus,
     ...(cpu === undefined ? {} : { cpu }),
     ram,
+    ...cardOf(configuration),
     extra: extraArgsOf(configuration, role),
   };
 }

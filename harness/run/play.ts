@@ -12,6 +12,7 @@ import { HostLogs } from "./host-logs.ts";
 import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
 import type { EvidenceDraft } from "./looks.ts";
 import { Nemesis } from "./nemesis.ts";
+import { Network } from "./net/network.ts";
 import { RECOVERIES } from "./recoveries.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
@@ -65,6 +66,7 @@ export class Play {
       work: { ...request.scenario.work, ...request.work },
       disks: kinds,
       vcpus: configurationOf(request).vcpus ?? 1,
+      network: configurationOf(request).net !== undefined,
       looking,
     });
     await using stack = new AsyncDisposableStack();
@@ -78,6 +80,7 @@ export class Play {
       ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      outside: configurationOf(request).net !== undefined,
       kept: request.keep,
       emit: this.#timeline.emit,
     });
@@ -136,12 +139,15 @@ export class Play {
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
     const recovery = stack.use(RECOVERIES[request.recovery](context));
-    await guest.booted(await recovery.start());
+    const started = await recovery.start();
+    const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable()));
+    await guest.booted(started);
     this.#enter("work");
     const clients = guest.workload();
     stack.defer(() => clients.stop());
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
+    await network?.warmedUp(context.looking);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
@@ -162,6 +168,6 @@ export class Play {
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);
-    return await gatherEvidence(context, recovery, settled, clients);
+    return await gatherEvidence(context, recovery, settled, clients, network);
   }
 }

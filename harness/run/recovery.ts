@@ -9,6 +9,7 @@ import type { StoredDisks } from "./disks.ts";
 import type { GuestUnderTest, Workload } from "./guests/guest.ts";
 import type { HostLogs } from "./host-logs.ts";
 import type { Looking } from "./looking.ts";
+import type { Cable } from "./net/network.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
@@ -50,6 +51,8 @@ export interface RecoveryUnderTest extends AsyncDisposable {
    * @returns called once the owner is known
    */
   lead(clients: Workload): (owner: HostRole | "none") => void;
+  /** The end of the VM's network cable, wherever it is; asked for once, where the VM has a card. */
+  cable(): Cable;
   /** Pid inside the host of what a fault may strike, while it lives. */
   readonly pid: FaultContext["pid"];
   /** Pid of the daemon on a host whose use of the host is counted, where there is one. */

@@ -13,6 +13,8 @@ export interface LinuxGuestSettings {
   readonly working_set_bytes?: number;
   /** Processes that share the pattern, 1 to 8. */
   readonly workers?: number;
+  /** Whether there is a network card, and a service behind it. */
+  readonly network?: boolean;
   /** What is done with /dev/vda, /dev/vdb and so on: `raw` or `ext4`. */
   readonly disks?: readonly string[];
   /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
@@ -77,6 +79,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     rate_pages_per_s = 2000,
     working_set_bytes,
     workers = 2,
+    network = false,
     disks = [],
     extra = [],
   } = settings;
@@ -101,6 +104,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     `ferryman.rate=${rate_pages_per_s}`,
     ...(working_set_bytes === undefined ? [] : [`ferryman.set=${working_set_bytes / MIB}`]),
     `ferryman.workers=${workers}`,
+    ...(network ? ["ferryman.net=1"] : []),
     ...(disks.length === 0 ? [] : [`ferryman.disks=${disks.join(",")}`]),
   ].join(" ");
   // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.

@@ -32,6 +32,8 @@ export interface GuestSettings {
   readonly disks?: readonly DiskKind[];
   /** Default 1; the Linux guest has a memory worker for each. */
   readonly vcpus?: number;
+  /** Whether it has a network card; the Linux guest answers clients by it. */
+  readonly network?: boolean;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }

@@ -41,8 +41,13 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #looking: Looking;
   readonly #verify_ms: number;
 
-  constructor({ seed, memory_bytes, emit, work = {}, disks = [], vcpus = 1, looking = LOOKING }: GuestSettings) {
-    this.can = disks.length === 0 ? ["self-check"] : ["self-check", "disks"];
+  constructor(settings: GuestSettings) {
+    const { seed, memory_bytes, emit, work = {}, disks = [], vcpus = 1, network = false, looking = LOOKING } = settings;
+    this.can = [
+      "self-check",
+      ...(network ? (["network"] as const) : []),
+      ...(disks.length > 0 ? (["disks"] as const) : []),
+    ];
     checkWork("linux", memory_bytes, work);
     const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes } = work;
     this.files = {
@@ -53,6 +58,7 @@ export class LinuxGuest implements GuestUnderTest {
         pattern_bytes: patternBytesFor(memory_bytes),
         workers: Math.min(WORKERS_MAX, Math.max(WORKERS_MIN, vcpus)),
         rate_pages_per_s: rate,
+        network,
         ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
         disks,
       }),

@@ -10,10 +10,12 @@ import type { ManagerContext } from "./managers/manager.ts";
 import { NoManager } from "./managers/none.ts";
 import { EagerQmpManager } from "./managers/qmp.ts";
 import { StockMigration } from "./migration.ts";
+import { Switch } from "./switch.ts";
 
 /** QEMU alone, with a manager of the harness's that drives it over its monitors. Its output goes straight to the world. */
 export class StockRecovery implements RecoveryUnderTest {
   readonly #context: RunContext;
+  #switch: Switch | undefined;
   #sides: { readonly source: StartedVm; readonly target: StartedVm } | undefined;
 
   constructor(context: RunContext) {
@@ -40,6 +42,11 @@ export class StockRecovery implements RecoveryUnderTest {
       stop();
       clients.moveTo(owner === "none" ? undefined : vms.get(owner));
     };
+  }
+
+  cable(): Switch {
+    this.#switch ??= new Switch((role) => this.#context.fleet.host(role));
+    return this.#switch;
   }
 
   readonly pid: FaultContext["pid"] = (role, process) => {
@@ -72,5 +79,7 @@ export class StockRecovery implements RecoveryUnderTest {
 
   async release(): Promise<void> {}
 
-  async [Symbol.asyncDispose](): Promise<void> {}
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#switch?.[Symbol.dispose]();
+  }
 }

@@ -7,8 +7,10 @@ import type { Evidence } from "../../checks/evidence.ts";
 import type { OutputFindings } from "../../checks/output.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
 import { planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
+import type { Cable } from "../net/network.ts";
 import { vmMachineOf } from "../plain-vm.ts";
 import type { FaultsSeen, RecoveryUnderTest, RunContext } from "../recovery.ts";
 import type { Settled } from "../settled.ts";
@@ -122,6 +124,17 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       },
     });
     return () => undefined;
+  }
+
+  cable(): Cable {
+    const edge = this.#edge;
+    return {
+      onFrame: (listener) =>
+        edge.onFrame((channel, bytes, from) => {
+          if (channel === CARD_CHANNEL) listener(bytes, from);
+        }),
+      send: (frame) => edge.type(CARD_CHANNEL, frame),
+    };
   }
 
   readonly pid: FaultContext["pid"] = (role, process) =>

@@ -18,12 +18,13 @@ import {
 } from "../core/index.ts";
 import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
 import type { DiskPart } from "../device/disk-part.ts";
+import { CARD_CHANNEL, type NetworkCard } from "../device/network-card.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
 import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
-import { makeDevices, ownershipOf } from "./devices.ts";
+import { InboundKeeper, makeDevices, ownershipOf } from "./devices.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
@@ -76,6 +77,8 @@ export class Agent implements Shell {
   readonly data: Shell["data"];
   readonly output: OutputStore;
   readonly parts: Shell["parts"];
+  readonly #card: NetworkCard;
+  readonly #inbound: InboundKeeper;
   readonly #disks: DiskPart | undefined;
   readonly slot: VmSlot;
   readonly #peers: Peers<keyof typeof CHANNELS>;
@@ -116,6 +119,8 @@ export class Agent implements Shell {
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
     const devices = makeDevices(this);
+    this.#card = devices.card;
+    this.#inbound = new InboundKeeper(this, devices.card);
     this.#disks = devices.disks;
     this.parts = devices.parts;
     this.output = new OutputStore(
@@ -173,7 +178,8 @@ export class Agent implements Shell {
         this.dispatch({ kind: "edgeAcked", upTo: upTo as never });
       },
       onType: (channel, bytes) => {
-        if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
+        if (channel === CARD_CHANNEL) this.#card.type(bytes);
+        else if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
       },
     });
     const packages = new PackageSender({
@@ -270,6 +276,11 @@ export class Agent implements Shell {
     }
     for (const action of actions) this.#do(action);
     this.#disks?.follow(ownershipOf(state));
+    this.#inbound.afterStep();
+    const came = state.vm === "running" && before.vm !== "running" && state.opened.generation > 0;
+    // A VM that is only to be looked at is left as it came.
+    if (came && this.#machine?.card !== undefined && !this.#machine.hold)
+      this.slot.vm?.announce().catch((error: unknown) => log(this, `the VM was not announced: ${messageOf(error)}`));
     if (this.config.role === "target") this.#target.afterStep();
     if (this.config.role === "source") this.#source.afterStep();
     this.#goOn();

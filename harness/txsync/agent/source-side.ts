@@ -23,6 +23,7 @@ import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { StreamCapture } from "../relay/capture.ts";
 import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
+import { standStill } from "../transaction/take.ts";
 import { runs } from "./runs.ts";
 import { salvage } from "./salvage.ts";
 import { log, type Shell, tellData } from "./shell.ts";
@@ -158,11 +159,7 @@ export class SourceSide {
       }
       const stopping_ms = performance.now();
       stopped = true;
-      const stopping = vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
-      const saving = vm.qmp.execute("xen-save-devices-state", { filename: state_path, live: false });
-      saving.catch(() => undefined);
-      await stopping;
-      await saving;
+      await standStill({ qmp: vm.qmp, state_path, stop_timeout_ms: STOP_MS, ...output.toDrain });
       const finishing = data.ask("finishAhead", {});
       // While that looks for what changed.
       mark = output.look();
@@ -378,7 +375,7 @@ export class SourceSide {
         package: { ...rest, base: randomBytes(8).toString("hex"), bytes_per_s: this.#bytes_per_s },
         small,
       };
-      mark = output.look();
+      mark = await output.settle();
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
       this.#kept = kept;

@@ -224,9 +224,7 @@ export class TransactionTaker {
           await this.#handOver(tracker);
         },
         state_path: join(vm.folder, "device-state"),
-        ...(output.drains
-          ? { outputs: { drain: (roundTrip) => output.drain(roundTrip), count: () => output.produced } }
-          : {}),
+        ...output.toDrain,
         onStill: () => {
           mark = output.look();
         },

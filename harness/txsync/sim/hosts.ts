@@ -153,7 +153,7 @@ export function vmOf(from: Snapshot): Vm {
   return { ...bootVm(), hash: from.hash, frames: from.frames.slice(), memory: from.memory.slice(), running: false };
 }
 
-export function snapshotOf(vm: Vm): Snapshot {
+export function snapshotOf(vm: Pick<Vm, "hash" | "frames" | "memory">): Snapshot {
   return { hash: vm.hash, frames: vm.frames.slice(), memory: vm.memory.slice() };
 }
 
@@ -168,7 +168,7 @@ export function startAgent(cluster: Cluster, host: Host): void {
   const last = host.log[host.log.length - 1];
   const log: LogState | null = last === undefined ? null : logState(last.header);
   let memory: HostMemory | null = null;
-  if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget);
+  if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget >= PAGES);
   host.memoryKept = true;
   if (!first && host.durable === null) host.durable = { descriptor: GENESIS, opened: false };
   cluster.event(host.role, {
@@ -196,8 +196,21 @@ export function startAgent(cluster: Cluster, host: Host): void {
   }
 }
 
+/** What of a host outlives its agent, in its memory and on its disk. */
+export interface Remains {
+  readonly role: Role;
+  readonly durable: Durable | null;
+  readonly state: AgentState;
+  readonly committed: number | null;
+  readonly acked: number;
+  readonly hasBase: boolean;
+  readonly package: Snapshot | null;
+  vm: Vm | null;
+  heardRunning: boolean;
+}
+
 /** What a restarted agent finds: its QEMU if it runs, or stands ready; a half-made one is removed. */
-function memoryOf(host: Host, pagesTarget: number): HostMemory {
+export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
   const { vm, state } = host;
   let found: HostMemory["vm"] = state.vm;
   if (vm === null) found = host.role === "target" && (found === "incoming" || found === "none") ? "none" : "gone";
@@ -230,11 +243,19 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
     protect: state.protect,
     base: state.base,
     log: state.log,
-    allPages: host.role === "target" && host.vm !== null && (state.allPages || pagesTarget >= PAGES),
+    allPages: host.role === "target" && host.vm !== null && (state.allPages || hasAllPages),
   };
 }
 
 export function crashAgent(cluster: Cluster, host: Host): void {
+  endAgent(host, host.writing !== null && cluster.random.chance(0.5));
+}
+
+/** The agent is gone. `written`: what it was writing to its disk is there. */
+export function endAgent(
+  host: Omit<Remains, "durable"> & Pick<Host, "agentUp" | "life" | "durable" | "writing" | "taking" | "takeNext">,
+  written: boolean,
+): void {
   host.agentUp = false;
   host.life += 1;
   host.taking = null;
@@ -242,7 +263,7 @@ export function crashAgent(cluster: Cluster, host: Host): void {
   // A VM that stood still for a transaction goes on when the agent is back.
   if (host.vm !== null) host.vm.still = false;
   // A write under way may have reached the disk or not.
-  if (host.writing !== null && cluster.random.chance(0.5)) host.durable = host.writing;
+  if (host.writing !== null && written) host.durable = host.writing;
   host.writing = null;
   const { vm, state } = host;
   // QEMU outlives the agent, but not in the fatal window, and not half restored.
@@ -271,7 +292,7 @@ export function loseMemory(cluster: Cluster, host: Host): void {
 }
 
 /** The agent knows that its VM runs. */
-export function heardRunning(host: Host): void {
+export function heardRunning(host: Pick<Host, "vm" | "heardRunning">): void {
   if (host.vm === null || host.vm.restoredMark === null) return;
   host.vm.restoredMark = null;
   host.heardRunning = true;
@@ -281,6 +302,6 @@ export function clockOf(host: Host, now_ms: number): number {
   return host.clockOffset_ms + now_ms * host.clockRate;
 }
 
-function logState(header: StoredRecord["header"]): LogState {
+export function logState(header: StoredRecord["header"]): LogState {
   return { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
 }

@@ -1,19 +1,40 @@
 import { type Descriptor, GENESIS, isFree, isOwner, type Role } from "../core/index.ts";
-import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import { PAGES } from "./memory.ts";
+import type { ProtectPlan } from "./schedule.ts";
+import type { Body } from "./storage.ts";
+
+type SeenHost = Pick<
+  Host,
+  "role" | "up" | "agentUp" | "state" | "durable" | "vm" | "package" | "hasBase" | "baseId" | "heardRunning"
+> & { readonly forgot?: boolean } & { readonly log: readonly Pick<Body, "header">[] };
+
+/** What has to be known of three hosts, to say whether their VM must run. */
+export interface Ending {
+  readonly hosts: Readonly<Record<Role, SeenHost>>;
+  readonly network: { canTalk(a: Role, b: Role): boolean };
+  readonly vm: {
+    readonly baseId: number;
+    readonly pagesTarget: number;
+    readonly pagesEscrow: number;
+    readonly drains: boolean;
+    readonly willFollow: boolean;
+    hasBase(host: Pick<Host, "role" | "up" | "hasBase" | "baseId">): boolean;
+  };
+  readonly schedule: { readonly protect?: ProtectPlan };
+}
 
 /** Must the VM run at the end? Says no where the loss is one that the protocol allows. */
-export function mustBeLive(cluster: Cluster): boolean {
+export function mustBeLive(cluster: Ending): boolean {
   const { source, target, escrow } = cluster.hosts;
   const st = cluster.network.canTalk("source", "target");
   const se = cluster.network.canTalk("source", "escrow");
   const te = cluster.network.canTalk("target", "escrow");
-  const promisedBy = (host: Host): Descriptor =>
+  const promisedBy = (host: SeenHost): Descriptor =>
     host.agentUp ? host.state.promised : (host.durable?.descriptor ?? GENESIS);
   // Before switchover the VM lives and dies with the source.
   const { vm, schedule } = cluster;
-  const hasBase = (host: Host): boolean => vm.hasBase(host) || (vm.baseId !== 0 && vm.pagesEscrow === 0);
+  const hasBase = (host: SeenHost): boolean => vm.hasBase(host) || (vm.baseId !== 0 && vm.pagesEscrow === 0);
   const holds = schedule.protect?.unprotected === "hold";
   if (promisedBy(source).generation === 0) return source.up && source.agentUp && source.vm !== null;
   const valid = (d: Descriptor): boolean => {
@@ -62,7 +83,7 @@ export function mustBeLive(cluster: Cluster): boolean {
   return false;
 }
 
-function pagesOk(cluster: Cluster, role: Role): boolean {
+function pagesOk(cluster: Ending, role: Role): boolean {
   const { network, vm } = cluster;
   if (role !== "target" || !vm.drains || vm.pagesTarget >= PAGES) return true;
   const { hasBase } = cluster.hosts.source;

@@ -214,7 +214,7 @@ export class ModelVm {
     const there = last !== undefined && last.header.n === n && last.header.generation === generation;
     // Else what it has is not what the VM left with: nothing is made of it.
     if (!there || this.pagesEscrow > 0) return;
-    this.base = foldOf(this.#cluster, escrow.log);
+    this.base = foldOf(this.base, escrow.log);
     this.baseId = id;
     escrow.log = [{ ...last, changes: { pages: [], contents: [] }, relativeTo: id }];
     escrow.fold = this.base.slice();
@@ -372,7 +372,7 @@ export class ModelVm {
     if (!cluster.network.canTalk(host.role, "escrow") || escrow.frozenUntil_ms > cluster.now_ms) return null;
     const record = escrow.log.find((candidate) => candidate.header.n === n);
     if (record === undefined) return null;
-    const memory = foldOf(cluster, escrow.log, n);
+    const memory = foldOf(this.base, escrow.log, n);
     if (!sameMemory(memory, record.snapshot.memory)) {
       throw new Violation(3, `base and log do not give the memory of transaction ${n}, which is restored`);
     }

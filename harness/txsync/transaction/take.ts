@@ -119,9 +119,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
   // Both in one go: QEMU has the second when it is done with the first, and need not wait for us: a fifth of the stillness.
   const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
-  const save = (): Promise<unknown> =>
-    qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
-  const saving = options.outputs === undefined ? save() : undefined;
+  const saving = options.outputs === undefined ? save(options) : undefined;
   saving?.catch(() => undefined);
   try {
     await stopping;
@@ -136,7 +134,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
   }
   try {
-    const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options, save));
+    const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options));
     const resumed_ms = performance.now();
     if (options.stays !== true) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
@@ -175,16 +173,32 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   }
 }
 
+type Saving = Pick<TakeOptions, "qmp" | "state_path" | "outputs">;
+
+function save({ qmp, state_path }: Saving): Promise<unknown> {
+  return qmp.execute("xen-save-devices-state", { filename: state_path, live: false });
+}
+
+/** The guest stands still, its outputs are drained and its device state is saved; nobody lets it run again. */
+export async function standStill(options: Saving & { readonly stop_timeout_ms: number }): Promise<void> {
+  const stopping = options.qmp.execute("stop", undefined, { timeout_ms: options.stop_timeout_ms });
+  const saving = options.outputs === undefined ? save(options) : undefined;
+  saving?.catch(() => undefined);
+  await stopping;
+  await (saving ?? saveDrained(options));
+}
+
 /**
  * Drains, saves, and drains once more: what came meanwhile is not in the state that was saved, so it is saved again.
  * @throws Error where something comes again and again: a peer that reads has all of it long before
  */
-async function saveDrained({ qmp, outputs }: TakeOptions, save: () => Promise<unknown>): Promise<void> {
+async function saveDrained(options: Saving): Promise<void> {
+  const { qmp, outputs } = options;
   const roundTrip = (): Promise<unknown> => qmp.execute("query-status");
   for (let tries = 1; outputs !== undefined; tries += 1) {
     await outputs.drain(roundTrip);
     const before = outputs.count();
-    await save();
+    await save(options);
     await outputs.drain(roundTrip);
     if (outputs.count() === before) return;
     if (tries === DRAIN_TRIES) throw new Error("the guest, which stands still, goes on putting out");
