@@ -4,7 +4,7 @@ import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
 import { runSuite } from "../harness/run/suite.ts";
 import { Turn } from "../harness/run/turn.ts";
 import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
-import { SCENARIOS } from "./index.ts";
+import { EVERY_SCENARIO } from "./index.ts";
 
 /** How tests on real parts run scenarios. */
 
@@ -25,7 +25,7 @@ export interface Asked {
 
 export function request(id: string, asked: Asked = {}): RunRequest {
   const { guest = "integrity", accel = "tcg", recovery = "stock", memory_mib = 128 } = asked;
-  const scenario = SCENARIOS.find((one) => one.id === id);
+  const scenario = EVERY_SCENARIO.find((one) => one.id === id);
   if (!scenario) throw new Error(`there is no scenario ${id}`);
   return {
     scenario,

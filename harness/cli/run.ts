@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Argument, Command, InvalidArgumentError } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
-import { SCENARIOS } from "../../scenarios/index.ts";
+import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
@@ -12,7 +12,7 @@ import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
-import { expectedOf } from "../run/expectation.ts";
+import { expectedOf, notFor } from "../run/expectation.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { accelFor, checkHugePages, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
@@ -279,9 +279,9 @@ export async function chosenOf(names: readonly string[], options: RunFlags): Pro
   const recoveries = recoveriesOf(recovery);
   if (faults.length === 0 && expect === undefined) {
     if (save !== undefined) throw new UserError("--save writes what is put together with --fault: there is nothing.");
-    return choose(names, options, recoveries, SCENARIOS);
+    return choose(names, options, recoveries, EVERY_SCENARIO);
   }
-  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recoveries, SCENARIOS);
+  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recoveries, EVERY_SCENARIO);
   if (bases.length > 1)
     throw new UserError("--fault and --expect are for one scenario: name one, or none to begin with nothing broken.");
   const [base] = bases;
@@ -381,6 +381,20 @@ interface Case extends Chosen {
  * @throws UserError where the options contradict each other
  */
 function casesOf(chosen: readonly Chosen[], options: RunOptions): readonly Case[] {
+  const asked = allCasesOf(chosen, options);
+  const able = asked.filter(({ scenario, pair }) => notFor(scenario, pair.source) === undefined);
+  const left_out = asked.filter((each) => !able.includes(each));
+  const said = new Set(
+    left_out.map(
+      ({ scenario, pair }) => `${scenario.id} is not for QEMU ${pair.source}: ${notFor(scenario, pair.source)}.`,
+    ),
+  );
+  if (able.length === 0) throw new UserError([...said].join(" "));
+  for (const text of said) say(text);
+  return able;
+}
+
+function allCasesOf(chosen: readonly Chosen[], options: RunOptions): readonly Case[] {
   const { pairs, sourceQemu, targetQemu, manager: managers } = options;
   if (pairs !== undefined && (sourceQemu !== undefined || targetQemu !== undefined))
     throw new UserError("--pairs names both QEMUs: leave --source-qemu and --target-qemu out.");
