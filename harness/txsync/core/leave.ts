@@ -7,8 +7,12 @@ import type { Draft } from "./state.ts";
 import type { Descriptor, Generation, Role, TransactionNumber } from "./values.ts";
 import { persist } from "./votes.ts";
 
-/** Of leases, for which a VM stands still whose last transaction here is not stored: then it goes on where it is. */
+/**
+ * Of leases, for which a VM stands still whose last transaction here is not stored, while nothing of it moves, and at most:
+ * then it goes on where it is.
+ */
 const STAND_LEASES = 3;
+const STAND_LEASES_MAX = 20;
 
 /**
  * The migration of a VM that is protected where it runs. Memory is copied ahead while transactions go on; the last one here
@@ -52,12 +56,20 @@ export function leavesInVain(s: Draft): boolean {
   if (!stands) return false;
   if (!mayLeave(s)) return true;
   if (leaving.stage !== "standing") return false;
-  return tx.record?.n !== leaving.n || s.now_ms - leaving.since_ms > STAND_LEASES * s.config.lease_ms;
+  const { since_ms, moved_ms } = leaving;
+  const { lease_ms } = s.config;
+  const stuck = s.now_ms - moved_ms > STAND_LEASES * lease_ms || s.now_ms - since_ms > STAND_LEASES_MAX * lease_ms;
+  return tx.record?.n !== leaving.n || stuck;
 }
 
 export function lastTaken(s: Draft, n: TransactionNumber): void {
   if (s.leaving?.stage !== "taking" || s.leaving.n !== n) return;
-  s.leaving = { stage: "standing", n, since_ms: s.now_ms };
+  s.leaving = { stage: "standing", n, since_ms: s.now_ms, moved_ms: s.now_ms };
+}
+
+/** Bytes of it are on their way: a guest that writes much has much in its last transaction. */
+export function lastMoves(s: Draft, n: TransactionNumber): void {
+  if (s.leaving?.stage === "standing" && s.leaving.n === n) s.leaving = { ...s.leaving, moved_ms: s.now_ms };
 }
 
 export function lastCommitted(s: Draft, generation: Generation, n: TransactionNumber): void {

@@ -77,7 +77,13 @@ export interface Transactions {
 export type Leaving =
   | { readonly stage: "wanted" }
   | { readonly stage: "taking"; readonly n: TransactionNumber }
-  | { readonly stage: "standing"; readonly n: TransactionNumber; readonly since_ms: number }
+  | {
+      readonly stage: "standing";
+      readonly n: TransactionNumber;
+      readonly since_ms: number;
+      /** When bytes of its record were last seen to move. */
+      readonly moved_ms: number;
+    }
   | { readonly stage: "stored"; readonly n: TransactionNumber };
 
 export interface AgentState {

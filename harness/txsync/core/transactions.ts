@@ -1,7 +1,7 @@
 import type { Action } from "./action.ts";
 import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
-import { lastCommitted, mayLeave } from "./leave.ts";
+import { lastCommitted, lastMoves, mayLeave } from "./leave.ts";
 import type { AppendRefusal, Message, RecordHeader, RecordId } from "./message.ts";
 import { isOwner, lacksBase, learnOpened } from "./owner.ts";
 import { patience } from "./start.ts";
@@ -78,6 +78,7 @@ export function moving(s: Draft, generation: Generation, n: TransactionNumber): 
   const { record } = s.tx;
   if (record?.generation !== generation || record.n !== n || !s.config.rules.movingIsNotSilent) return;
   s.tx = { ...s.tx, sent_ms: s.now_ms };
+  lastMoves(s, n);
 }
 
 /**

@@ -41,6 +41,7 @@ const AGES: Readonly<Record<string, number>> = {
   baseMissing_ms: 2,
   cannotFollow_ms: 2,
   since_ms: 4,
+  moved_ms: 4,
   incomingSince_ms: 3,
   packageSent_ms: 1,
   lastTaken_ms: 1,
