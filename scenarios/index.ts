@@ -27,6 +27,9 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { storageLinkCut } from "./network/storage-link-cut.ts";
+import { storageLinkSilent } from "./network/storage-link-silent.ts";
+import { storageLinkSlow } from "./network/storage-link-slow.ts";
 import { protectedForLong } from "./source/protected-for-long.ts";
 import { protectedHostKilled } from "./source/protected-host-killed.ts";
 import { protectedSourceHostKilledAtSwitchover } from "./source/protected-source-host-killed-at-switchover.ts";
@@ -84,6 +87,9 @@ export const SCENARIOS: readonly Scenario[] = [
   linkCutForGood,
   linkSlow,
   linksInPieces,
+  storageLinkCut,
+  storageLinkSilent,
+  storageLinkSlow,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,
