@@ -1,4 +1,5 @@
 /** What others import: `import { defineScenario, startFerryman } from "ferryman"`. */
+export type { Manager } from "./base/configuration.ts";
 export { UserError } from "./base/errors.ts";
 export type { CheckResult, GuestKind, Recovery, RunRecord } from "./base/run-record.ts";
 export type { HostRole, LinkName, TimelineEvent, Verdict } from "./base/timeline.ts";

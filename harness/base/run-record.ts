@@ -5,6 +5,11 @@ import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
 export const RUN_RECORD_VERSION = 1;
 
 export type Recovery = "stock" | "txsync";
+/** What would have been as expected: "rollback or split-brain". */
+export function expectedText({ expected, allowed = [] }: Pick<RunRecord, "expected" | "allowed">): string {
+  return [expected, ...allowed].join(" or ");
+}
+
 /** Whose recovery it was, and what drove the migration where that is a choice: "stock libvirt", "txsync". */
 export function underText({ recovery, manager }: { readonly recovery: Recovery; readonly manager?: Manager }): string {
   return manager === undefined ? recovery : `${recovery} ${manager}`;

@@ -46,6 +46,10 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
   "freeze-host": spec("freeze-host", { host }),
   "freeze-process": spec("freeze-process", { host, process }),
   "kill-host": spec("kill-host", { host }),
+  "kill-manager": spec("kill-manager", {
+    host: fc.constantFrom("source", "target"),
+    part: fc.constantFrom("daemon", "client"),
+  }),
   "kill-process": spec("kill-process", { host, process }, { stays_away: fc.constant(true) }),
   latency: spec("latency", { link, latency_ms: ms, jitter_ms: ms }, way),
   qmp: spec(
@@ -181,7 +185,7 @@ describe("a fault as it is typed", () => {
 
   it("is shown how to be typed, each fault", () => {
     expect(FAULT_NAMES.map(usageOf)).toContain(
-      "cut-silent:source-target|source-escrow|target-escrow|source-storage|target-storage|escrow-storage[,both|forward|backward][,connection=…]",
+      "cut-silent:source-target|source-escrow|target-escrow|source-storage|target-storage|escrow-storage|libvirt[,both|forward|backward][,connection=…]",
     );
   });
 });

@@ -90,6 +90,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
   "freeze-host": [HOST],
   "freeze-process": [HOST, PROCESS],
   "kill-host": [HOST],
+  "kill-manager": [VM_HOST, word("part", "what of it", ["daemon", "client"])],
   "kill-process": [HOST, PROCESS, flag("stays_away", "stays-away")],
   latency: [
     LINK,

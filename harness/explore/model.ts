@@ -421,6 +421,9 @@ function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly Stat
         // Its memory lies where there is no room.
         ...(fault.fault === "fill" && fault.what === "shm" ? qemuGone(state, fault.host) : []),
       ];
+    case "kill-manager":
+      // Only libvirt has one, and the VM does not go through it.
+      return [state];
     case "qmp":
       // Asked to stop a VM, who knows whether it runs.
       return fault.command.startsWith("query-") ? [state] : [state, ...qemuGone(state, fault.host)];

@@ -6,6 +6,15 @@ import type { QmpClient } from "../qemu/qmp.ts";
 /** A process that may be killed or frozen; `pid` is looked up when the fault strikes. */
 export type ProcessName = "qemu" | "agent";
 
+/** What manages QEMU on a host, where that is a program of its own. */
+export interface ManagerProcesses {
+  /** @throws Error when it does not run */
+  killDaemon(): Promise<void>;
+  startDaemon(): Promise<void>;
+  /** Kills whoever has asked for the migration and waits for it. @throws Error when nobody does */
+  killClient(): Promise<void>;
+}
+
 /** What a fault is given to work with: the fleet, and the pids of the processes on it. */
 export interface FaultContext {
   readonly fleet: StartedFleet;
@@ -13,6 +22,8 @@ export interface FaultContext {
   readonly pid: (host: HostRole, process: ProcessName) => number | undefined;
   /** A monitor of the host's QEMU, or undefined where there is none. */
   readonly monitor?: (host: HostRole, which: "control" | "oob") => QmpClient | undefined;
+  /** What manages the host's QEMU, or undefined where nothing does. */
+  readonly manager?: (host: HostRole) => ManagerProcesses | undefined;
   /** For what a fault has to tell besides that it struck; `id` is its own on the timeline. */
   readonly emit?: Emit;
   readonly id?: string;

@@ -10,12 +10,13 @@ import { type Fill, fill } from "./fill.ts";
 import { type FreezeHost, freezeHost } from "./freeze-host.ts";
 import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
+import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
 import { type Latency, latency } from "./latency.ts";
 import { type Qmp, qmp } from "./qmp.ts";
 import { type Slice, slice } from "./slice.ts";
 
-export type { FaultContext, Heal, ProcessName } from "./fault.ts";
+export type { FaultContext, Heal, ManagerProcesses, ProcessName } from "./fault.ts";
 
 /** Every fault there is, as a scenario writes it. */
 export type FaultSpec =
@@ -30,6 +31,7 @@ export type FaultSpec =
   | FreezeHost
   | FreezeProcess
   | KillHost
+  | KillManager
   | KillProcess
   | Latency
   | Qmp
@@ -48,6 +50,7 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   "freeze-host": freezeHost,
   "freeze-process": freezeProcess,
   "kill-host": killHost,
+  "kill-manager": killManager,
   "kill-process": killProcess,
   latency,
   qmp,

@@ -10,7 +10,7 @@ import { Demultiplexer } from "./demultiplexer.ts";
 import { ENGINE_MS } from "./engine.ts";
 import { MANAGEMENT_NAME, MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
 import { HostProcess } from "./process.ts";
-import { HOST_RIGHTS } from "./rights.ts";
+import { type ContainerRights, HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
 export interface HostSpec<Role extends FleetHost> {
@@ -23,6 +23,8 @@ export interface HostSpec<Role extends FleetHost> {
   readonly shm_bytes: number;
   /** Devices passed on, such as /dev/kvm. */
   readonly devices: readonly string[];
+  /** Default: HOST_RIGHTS. */
+  readonly rights?: ContainerRights;
   readonly emit: Emit;
 }
 
@@ -71,7 +73,7 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
       ready: /ferryman host is up/,
       shm_bytes: spec.shm_bytes,
       devices: spec.devices,
-      rights: HOST_RIGHTS,
+      rights: spec.rights ?? HOST_RIGHTS,
     });
     const container = docker.getContainer(started.getId());
     try {

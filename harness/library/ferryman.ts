@@ -1,14 +1,17 @@
 import { randomInt } from "node:crypto";
 import { resolve } from "node:path";
 import { writeReports } from "../../reports/write.ts";
+import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import { CHECKS } from "../checks/index.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelAsked, AccelChoice } from "../qemu/accel.ts";
+import { checkConfiguration, managerOf } from "../run/configure.ts";
 import { checkWork, type GuestWork } from "../run/guests/work.ts";
 import { accelFor, checkMemory, prepareRuns } from "../run/prepare.ts";
+import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import { runScenario } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
@@ -29,6 +32,8 @@ export interface FerrymanOptions {
 export interface PlayOptions {
   /** Whose recovery is under test. Default: txsync. */
   readonly recovery?: Recovery;
+  /** What drives a stock migration. Default: qmp. With libvirt the QEMU is one that Ferryman builds. */
+  readonly manager?: Manager;
   readonly guest?: GuestKind;
   readonly memory_mib?: number;
   /** Default: a new one each run; it stands in the record. */
@@ -72,7 +77,14 @@ export interface Ferryman extends AsyncDisposable {
 export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferryman> {
   const ending = new AbortController();
   const runs_folder = resolve(options.runs ?? "runs");
-  const environment = { ...(await prepareRuns(options.qemu ?? DEFAULT_QEMU, ending.signal)), runs_folder };
+  const qemu = options.qemu ?? DEFAULT_QEMU;
+  const environment = { ...(await prepareRuns(qemu, ending.signal)), runs_folder };
+  let withLibvirt: Promise<RunEnvironment> | undefined;
+  const environmentOf = (manager: Manager | undefined): Promise<RunEnvironment> => {
+    if (!isLibvirt(manager)) return Promise.resolve(environment);
+    withLibvirt ??= prepareRuns(qemu, ending.signal, { libvirt: true }).then((made) => ({ ...made, runs_folder }));
+    return withLibvirt;
+  };
   const accels = new Map<GuestKind, Promise<AccelChoice>>();
   const accelOf = (guest: GuestKind): Promise<AccelChoice> => {
     const known = accels.get(guest) ?? accelFor(environment, guest, options.accel ?? "auto");
@@ -89,6 +101,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       const { accel, why } = await accelOf(guest);
       const {
         recovery = "txsync",
+        manager,
         checks = CHECKS,
         seed = randomInt(2 ** 32),
         work,
@@ -96,7 +109,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
         patience_ms,
         onEvent,
       } = play;
-      const run = runScenario(environment, {
+      const request: RunRequest = {
         scenario,
         recovery,
         guest,
@@ -106,11 +119,14 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
         memory_bytes,
         checks,
         keep: false,
+        ...(manager === undefined ? {} : { configuration: { manager } }),
         ...(work === undefined ? {} : { work }),
         ...(txsync === undefined ? {} : { txsync }),
         ...(patience_ms === undefined ? {} : { patience_ms }),
         ...(onEvent === undefined ? {} : { onEvent }),
-      });
+      };
+      checkConfiguration(request);
+      const run = runScenario(await environmentOf(managerOf(request)), request);
       going.add(run);
       try {
         const { record, untidy, folder } = await run;

@@ -1,3 +1,4 @@
+import { underText } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { PlayedRun } from "./ferryman.ts";
 
@@ -36,7 +37,7 @@ function storyOf({ record, report }: PlayedRun, expected: string, why = record.w
   const evidence = first?.evidence === undefined ? "" : JSON.stringify(first.evidence);
   const shown = evidence.length > EVIDENCE_SHOWN ? `${evidence.slice(0, EVIDENCE_SHOWN)} …` : evidence;
   return [
-    `${record.scenario} (${record.recovery}): expected ${expected}, it is ${record.verdict}: ${why}`,
+    `${record.scenario} (${underText(record)}): expected ${expected}, it is ${record.verdict}: ${why}`,
     ...bad.map(({ check, verdict, summary }) => `  ${check}: ${verdict}, ${summary}`),
     ...(shown === "" ? [] : [`  evidence of ${first?.check}: ${shown}`]),
     `  report: ${report}`,

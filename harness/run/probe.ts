@@ -27,6 +27,8 @@ const NOT_PROBED: readonly string[] = [
   "bandwidth_bytes_per_s",
   "switchover",
   "transport",
+  "manager",
+  "manager_patience_ms",
   "disks",
 ];
 

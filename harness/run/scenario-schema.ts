@@ -11,13 +11,19 @@ import { STEP_NAMES, stepOf } from "./steps.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-export const LINK_NAMES = [
+/** The links that every run has. */
+export const HOST_LINK_NAMES = [
   "source-target",
   "source-escrow",
   "target-escrow",
+] as const satisfies readonly LinkName[];
+/** And those of runs with disks, and with libvirt. */
+export const LINK_NAMES = [
+  ...HOST_LINK_NAMES,
   "source-storage",
   "target-storage",
   "escrow-storage",
+  "libvirt",
 ] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
@@ -55,6 +61,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("freeze-process", onProcess),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("kill-manager", { host: vm_host, part: z.enum(["daemon", "client"]) }),
   fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
   fault("qmp", {
     host: vm_host,
@@ -122,10 +129,11 @@ const scenarioSchema = z
             target_before: z.exactOptional(since),
             managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
             verdict,
+            or: z.exactOptional(z.array(verdict).min(1)),
             why: z.string().min(1),
           })
           .refine(
-            ({ under: _under, verdict: _verdict, why: _why, ...on }) => Object.keys(on).length > 0,
+            ({ under: _under, verdict: _verdict, or: _or, why: _why, ...on }) => Object.keys(on).length > 0,
             "with which versions, or which managers?",
           ),
       ),
@@ -140,6 +148,12 @@ const scenarioSchema = z
           under: z.exactOptional(recovery),
         }),
       ),
+    ),
+    only: z.exactOptional(
+      z.strictObject({
+        versions: z.array(z.strictObject({ from: z.exactOptional(since), before: z.exactOptional(since) })).min(1),
+        why: z.string().min(1),
+      }),
     ),
     tags: z.exactOptional(z.array(z.string().min(1))),
     protect: z.exactOptional(z.literal("alone")),
