@@ -48,8 +48,8 @@ export interface Fault<Spec extends { readonly fault: string }> {
 
 /** A fault of somebody else's: an object that does it, where one of ours is data that names it. */
 export interface OwnFault {
-  /** What it is called on the timeline, in records and reports; none of ours. */
-  readonly fault: string;
+  /** What it is called on the timeline, in records and reports: `my-`, and lower-case words, so that it is none of ours. */
+  readonly fault: `my-${string}`;
   /** Where it strikes, for people: "source", "link source-target". */
   readonly on: string;
   /** Breaks it. Resolves when it is broken: to the way to heal it (Heal), where it gives one back. */

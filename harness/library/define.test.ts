@@ -27,7 +27,7 @@ describe("a scenario of one's own", () => {
 
   it("takes faults and guests that are objects, as they are, from a class too", () => {
     class Mine {
-      readonly fault = "mine";
+      readonly fault = "my-own";
       readonly on = "source";
       async inject(): Promise<void> {}
     }
@@ -56,11 +56,14 @@ describe("a scenario of one's own", () => {
       [{ guests: [{ kind: "mine" }] }, /guests\.0\.start.*a function is needed/],
       [{ guests: [{ kind: "linux", start: () => ({}) }] }, /guests\.0\.kind.*one of ours/],
       [
-        { faults: [{ ...plan, fault: { fault: "mine", on: "source", inject: 1 } }] },
+        { faults: [{ ...plan, fault: { fault: "my-own", on: "source", inject: 1 } }] },
         /faults\.0\.fault\.inject.*a function/,
       ],
-      [{ faults: [{ ...plan, fault: { fault: "fill", on: "x", inject: async () => undefined } }] }, /one of ours/],
-      [{ faults: [{ ...plan, fault: { fault: "mine", inject: async () => undefined } }] }, /faults\.0\.fault\.on/],
+      [
+        { faults: [{ ...plan, fault: { fault: "fill", on: "x", inject: async () => undefined } }] },
+        /faults\.0\.fault\.fault.*my-/,
+      ],
+      [{ faults: [{ ...plan, fault: { fault: "my-own", inject: async () => undefined } }] }, /faults\.0\.fault\.on/],
       [{ expect: { txsync: "fine" } }, /expect.*txsync/s],
     ];
     for (const [change, message] of cases) {

@@ -37,7 +37,7 @@ const cut = defineScenario({
   expect: { txsync: "intact", stock: "intact" },
 });
 // A fault, a guest and a check of their own, each an object.
-const mute = { fault: "mute", on: "link source-target", inject: ({ fleet }) => fleet.link("source-target").cutSilently("both") };
+const mute = { fault: "my-mute", on: "link source-target", inject: ({ fleet }) => fleet.link("source-target").cutSilently("both") };
 const guest = {
   kind: "theirs",
   start({ seed }) {
@@ -66,7 +66,7 @@ test("what is theirs stands beside what is Ferryman's", { timeout: 200_000 }, as
   const run = await ferryman.run(muted, { recovery: "stock", checks });
   expect(run).toHaveStruck();
   expect(run).toBeIntact();
-  expect(run.record).toMatchObject({ guest: "theirs", faults: [{ fault: "mute", on: "link source-target" }] });
+  expect(run.record).toMatchObject({ guest: "theirs", faults: [{ fault: "my-mute", on: "link source-target" }] });
   expect(run.record.checks.map(({ check }) => check)).toContain("steps-enough");
   expect(await judgeFolder(run.folder, checks)).toMatchObject({ judged: { verdict: "intact" }, contradictions: [] });
 });

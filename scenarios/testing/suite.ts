@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, test } from "vitest";
 import { type Ferryman, type Recovery, type Scenario, startFerryman } from "../../harness/index.ts";
 import "../../harness/library/vitest.ts";
 import { RUNS_FOLDER } from "../../harness/run/prepare.ts";
-import { SCENARIOS } from "../index.ts";
+import { EVERY_TIME } from "../testing.ts";
 
 /** Our own suite, written with what others import: every scenario is a vitest test of its own. */
 
@@ -31,7 +31,13 @@ export function everyScenario(recovery: Recovery, wanted: (scenario: Scenario) =
   });
   afterAll(async () => await ferryman?.[Symbol.asyncDispose]());
 
-  const able = SCENARIOS.filter((scenario) => scenario.expect[recovery] !== undefined && wanted(scenario));
+  // Under stock, those with disks are for disks.large.test.ts.
+  const able = EVERY_TIME.filter(
+    (scenario) =>
+      scenario.expect[recovery] !== undefined &&
+      wanted(scenario) &&
+      (recovery === "txsync" || scenario.configuration?.disks === undefined),
+  );
   describe.concurrent(`under ${recovery}`, () => {
     test.for(able)("$id", async (scenario, { expect }) => {
       const run = await ferryman?.run(scenario, { recovery, seed: SEED });

@@ -18,6 +18,8 @@ export function adopted(guest: OwnGuest, settings: GuestSettings): GuestUnderTes
     memory: own.memory,
     ledger: own.ledger,
     "self-check": own.selfCheck,
+    network: undefined,
+    disks: undefined,
   };
   return {
     kind: guest.kind,
@@ -32,6 +34,7 @@ export function adopted(guest: OwnGuest, settings: GuestSettings): GuestUnderTes
     steps: (vm) => own.steps(vm),
     memory: async (vm) => await own.memory?.(vm),
     selfCheck: async (vm) => await own.selfCheck?.(vm),
+    disks: async () => undefined,
     ledger: async () => await own.ledger?.(),
     workload: () => own.workload?.() ?? NOBODY,
     reboot: async (vm) => {
