@@ -2,6 +2,7 @@ import { randomInt } from "node:crypto";
 import { resolve } from "node:path";
 import { writeReports } from "../../reports/write.ts";
 import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
+import { UserError } from "../base/errors.ts";
 import type { Recovery, RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
@@ -159,6 +160,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
         ...(onEvent === undefined ? {} : { onEvent }),
       };
       checkConfiguration(request);
+      refuseOtherQemus(configurationOf(request), { source_qemu: qemu, target_qemu });
       const own = await environmentOf(managerOf(request));
       if (Object.keys(configurationOf(request)).length > 0) await checkConfigured(own, [request]);
       const run = runScenario(own, request);
@@ -176,4 +178,16 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       await Promise.allSettled(going);
     },
   };
+}
+
+/** Images are found once, when Ferryman starts. @throws UserError where a run is for other QEMUs */
+function refuseOtherQemus(
+  asked: Configuration,
+  has: Pick<Required<Configuration>, "source_qemu" | "target_qemu">,
+): void {
+  for (const which of ["source_qemu", "target_qemu"] as const)
+    if (asked[which] !== undefined && asked[which] !== has[which])
+      throw new UserError(
+        `configuration.${which} is ${asked[which]}, and this Ferryman was started with ${has[which]}: start one with qemu and target_qemu as they are wanted.`,
+      );
 }
