@@ -3,8 +3,7 @@ import type { Configuration } from "../harness/base/configuration.ts";
 import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
 import { checkConfigured } from "../harness/run/probe.ts";
 import type { RunEnvironment } from "../harness/run/request.ts";
-import { SCENARIOS } from "./index.ts";
-import { play, playWithAgents, request, wrong } from "./testing.ts";
+import { EVERY_TIME, play, playWithAgents, request, wrong } from "./testing.ts";
 
 const ended = new AbortController();
 afterAll(() => ended.abort());
@@ -19,7 +18,7 @@ describe("with stock recovery, on the default QEMU", () => {
     const records = await play(
       environment,
       // Those with disks are for disks.large.test.ts.
-      SCENARIOS.filter(
+      EVERY_TIME.filter(
         ({ expect: expected, configuration }) => expected.stock !== undefined && configuration?.disks === undefined,
       ).map(({ id }) => request(id)),
     );
@@ -91,10 +90,10 @@ describe("with transaction synchronisation", () => {
     const environment = await prepareRuns("10.0", ended.signal);
     const records = await playWithAgents(
       environment,
-      SCENARIOS.map(({ id }) => request(id, { recovery: "txsync" })),
+      EVERY_TIME.map(({ id }) => request(id, { recovery: "txsync" })),
     );
     expect(wrong(records)).toEqual([]);
-    expect(records).toHaveLength(SCENARIOS.length);
+    expect(records).toHaveLength(EVERY_TIME.length);
   }, 1_200_000);
 
   test("target, source and network may fail on the oldest QEMU that is supported", async () => {

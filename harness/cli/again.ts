@@ -14,11 +14,12 @@ export function commandOf(environment: RunEnvironment, request: RunRequest): str
   // What is the scenario's own comes with it.
   const { source_qemu: _source, target_qemu: _target, ...configuration } = request.configuration ?? {};
   words.push(...configurationWords(configuration));
-  const { lease_ms, epoch_ms, durability, protect, unprotected, switchover_by, base_ahead, find } =
+  const { lease_ms, epoch_ms, durability, protect, protect_before, unprotected, switchover_by, base_ahead, find } =
     request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (protect_before === true) words.push("--protect-before");
   if (protect !== undefined) words.push(`--protect ${protect}`);
   if (unprotected !== undefined) words.push(`--unprotected ${unprotected}`);
   if (switchover_by !== undefined) words.push(`--switchover-by ${switchover_by}`);

@@ -22,7 +22,7 @@ import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts"
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
-import type { TxsyncSettings } from "../run/txsync/settings.ts";
+import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
@@ -66,6 +66,7 @@ export interface RunOptions extends ConfigurationOptions {
   readonly durability?: TxsyncSettings["durability"];
   readonly switchoverBy?: TxsyncSettings["switchover_by"];
   readonly protect?: TxsyncSettings["protect"];
+  readonly protectBefore?: boolean;
   readonly unprotected?: TxsyncSettings["unprotected"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
@@ -183,6 +184,10 @@ export function declareRun(command: Command): Command {
       "--protect <how-long>",
       "txsync: until-handoff, or always: after it too, and anew wherever the VM runs; default until-handoff",
       oneOf<TxsyncSettings["protect"]>("until-handoff", "always"),
+    )
+    .option(
+      "--protect-before",
+      "txsync: the VM is protected where it runs, and migrates when that is on, by the agents",
     )
     .option(
       "--unprotected <what>",
@@ -435,6 +440,7 @@ export async function runScenarios(
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
+  for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
   const cases = casesOf(chosen, options);
   for (const { scenario, recovery, configuration } of cases)
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
@@ -587,13 +593,14 @@ export function settingsOf({
   epoch,
   durability,
   protect,
+  protectBefore,
   unprotected,
   switchoverBy,
   ahead,
   find,
 }: Pick<
   RunOptions,
-  "lease" | "epoch" | "durability" | "protect" | "unprotected" | "switchoverBy" | "ahead" | "find"
+  "lease" | "epoch" | "durability" | "protect" | "protectBefore" | "unprotected" | "switchoverBy" | "ahead" | "find"
 >): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
@@ -601,6 +608,7 @@ export function settingsOf({
     ...(durability === undefined ? {} : { durability }),
     ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
     ...(protect === undefined ? {} : { protect }),
+    ...(protectBefore === undefined ? {} : { protect_before: protectBefore }),
     ...(unprotected === undefined ? {} : { unprotected }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
