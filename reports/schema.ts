@@ -13,10 +13,11 @@ export const SUITE_VERSION = 1;
 
 const hostRole = z.enum(HOST_ROLES);
 const fleetHost = z.enum([...HOST_ROLES, STORAGE]);
-const link = z.templateLiteral([hostRole, "-", fleetHost]);
+const link = z.union([z.templateLiteral([hostRole, "-", fleetHost]), z.literal("libvirt")]);
 const lane = z.union([
   z.enum(["run", ...HOST_ROLES, STORAGE, "migration", "fault", "client", "check"]),
   z.templateLiteral(["link:", hostRole, "-", fleetHost]),
+  z.literal("link:libvirt"),
 ]);
 const verdict = z.enum(VERDICTS);
 const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);
@@ -59,6 +60,11 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     answer_ms: count,
     error: z.exactOptional(z.string()),
   }),
+  event("manager.started", { what: z.string(), pid: z.number() }),
+  event("manager.exited", { what: z.string(), code: z.number().nullable(), last_lines: z.array(z.string()) }),
+  event("manager.event", { text: z.string() }),
+  event("manager.state", { state: z.string() }),
+  event("manager.asked", { command: z.string(), code: z.number().nullable(), took_ms: count, said: z.string() }),
   event("migration.status", { side: z.enum(["source", "target"]), status: z.string() }),
   event("migration.step", {
     step: z.enum([
@@ -126,7 +132,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     received_bytes: count,
   }),
   event("check.result", { check: z.string(), verdict: checkVerdict, summary: z.string() }),
-  event("log", { stream: z.enum(["qemu", "agent"]), line: z.string() }),
+  event("log", { stream: z.enum(["qemu", "agent", "libvirt"]), line: z.string() }),
 ]);
 
 const optionalMs = z.exactOptional(count);

@@ -1,7 +1,7 @@
 import type { Recovery } from "../base/run-record.ts";
 import { HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
-import { LINK_NAMES } from "../run/scenario-schema.ts";
+import { HOST_LINK_NAMES } from "../run/scenario-schema.ts";
 
 /** A fault as matrix and exploration use it, with how long it lasts; absent: for good. */
 export interface Deed {
@@ -36,7 +36,7 @@ const TXSYNC: readonly Deed[] = [
   ]),
   { name: "fill-shm-escrow", fault: { fault: "fill", host: "escrow", what: "shm" }, lasts_ms: 2_000 },
   { name: "pressure-escrow", fault: { fault: "cpu-pressure", host: "escrow", processes: 1 }, lasts_ms: 2_000 },
-  ...LINK_NAMES.flatMap(linkDeeds),
+  ...HOST_LINK_NAMES.flatMap(linkDeeds),
 ];
 
 function linkDeeds(link: LinkName): Deed[] {

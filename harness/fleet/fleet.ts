@@ -4,12 +4,13 @@ import { type Emit, HOST_ROLES, type HostRole, type LinkName, STORAGE } from "..
 import { waitFor } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
+import { type LibvirtWay, openLibvirtLink, openLibvirtWay } from "./libvirt-links.ts";
 import { LINKS_ALIAS, type Link, openLinks, openStorageLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
 import { Outside } from "./outside.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
-import { LINKS_RIGHTS } from "./rights.ts";
+import { LIBVIRT_HOST_RIGHTS, LINKS_RIGHTS } from "./rights.ts";
 import { splitLink } from "./split.ts";
 
 export interface FleetSpec {
@@ -24,6 +25,8 @@ export interface FleetSpec {
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
+  /** Hosts have libvirt, and there is a link for it. */
+  readonly libvirt?: boolean;
   /** Whether there is a world outside that the VM's network card reaches. */
   readonly outside?: boolean;
   /** Stays after the process that made it is gone, and is no leftover then. */
@@ -40,6 +43,8 @@ export interface StartedFleet extends AsyncDisposable {
   readonly outside: Outside | undefined;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
+  /** The same for libvirt: for its daemons, and for the stream. */
+  readonly openLibvirtWay: (from: HostRole, to: HostRole) => Promise<LibvirtWay>;
   /** From now on the connections of a link can be told apart; does nothing the second time. */
   readonly splitLink: (name: LinkName) => Promise<void>;
 }
@@ -91,6 +96,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         fabric: networks.fabric,
         shm_bytes: spec.shm_bytes,
         devices: spec.devices,
+        ...(spec.libvirt === true ? { rights: LIBVIRT_HOST_RIGHTS } : {}),
         emit: spec.emit,
       });
       removals.push(() => started[Symbol.asyncDispose]());
@@ -127,9 +133,12 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         ),
       );
       toxiproxy_url = url;
+      const between = await openLinks(url, spec.emit);
+      const stream = between.find(({ name }) => name === "source-target");
       links = [
-        ...(await openLinks(url, spec.emit)),
+        ...between,
         ...(spec.storage === undefined ? [] : await openStorageLinks(url, spec.emit)),
+        ...(spec.libvirt === true && stream !== undefined ? [await openLibvirtLink(url, stream, spec.emit)] : []),
       ];
     })(),
   ];
@@ -145,6 +154,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
     host: (role) => found(hosts.get(role), role),
     storage,
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
+    openLibvirtWay: (from, to) => openLibvirtWay(toxiproxy_url, from, to),
     link,
     outside,
     splitLink: async (name) => {

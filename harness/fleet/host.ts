@@ -10,7 +10,7 @@ import { Demultiplexer } from "./demultiplexer.ts";
 import { ENGINE_MS } from "./engine.ts";
 import { MANAGEMENT_NAME, MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
 import { HostProcess } from "./process.ts";
-import { HOST_RIGHTS } from "./rights.ts";
+import { type ContainerRights, HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
 export interface HostSpec<Role extends FleetHost> {
@@ -23,6 +23,8 @@ export interface HostSpec<Role extends FleetHost> {
   readonly shm_bytes: number;
   /** Devices passed on, such as /dev/kvm. */
   readonly devices: readonly string[];
+  /** Default: HOST_RIGHTS. */
+  readonly rights?: ContainerRights;
   readonly emit: Emit;
 }
 
@@ -71,7 +73,7 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
       ready: /ferryman host is up/,
       shm_bytes: spec.shm_bytes,
       devices: spec.devices,
-      rights: HOST_RIGHTS,
+      rights: spec.rights ?? HOST_RIGHTS,
     });
     const container = docker.getContainer(started.getId());
     try {
@@ -111,6 +113,12 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
   async writeFile(path: string, content: string): Promise<void> {
     const writing = this.#started.copyContentToContainer([{ content, target: path, mode: 0o600 }]);
     await this.#engine(`write ${path}`, writing);
+  }
+
+  /** Copies a file of this machine's into the host, to be read by all there. @throws Error where there is none */
+  async copyFile(local: string, path: string): Promise<void> {
+    const copying = this.#started.copyFilesToContainer([{ source: local, target: path, mode: 0o644 }]);
+    await this.#engine(`copy ${local}`, copying);
   }
 
   /** The bytes of a file in the host, from `offset_bytes` on (a multiple of 4096), in order. Holes read as zeros. */

@@ -71,9 +71,15 @@ export class Link implements Breakable {
   readonly #in_force: Doing[] = [];
   #toxics_made = 0;
 
-  constructor(ends: readonly [HostRole, FleetHost], proxies: readonly OrderedProxy[], emit: Emit, part = "") {
+  constructor(
+    ends: readonly [HostRole, FleetHost],
+    proxies: readonly OrderedProxy[],
+    emit: Emit,
+    part = "",
+    name: LinkName = `${ends[0]}-${ends[1]}`,
+  ) {
     this.ends = ends;
-    this.name = `${ends[0]}-${ends[1]}`;
+    this.name = name;
     this.#proxies = [...proxies];
     this.#emit = emit;
     this.#part = part;
@@ -100,14 +106,19 @@ export class Link implements Breakable {
    * Connections that are open end.
    */
   async leadOver(upstream: string, connections: readonly Link[]): Promise<void> {
+    await this.leadTo(upstream);
+    this.#connections = connections;
+  }
+
+  /** From now on what the first end opens to QEMU's port goes to `upstream`. Connections that are open end. */
+  async leadTo(upstream: string): Promise<void> {
     const name = `${this.ends[0]}-to-${this.ends[1]}`;
     const at = this.#proxies.findIndex(({ proxy }) => proxy.name === name);
     const found = this.#proxies[at];
     if (found === undefined) throw new Error(`link ${this.name} has no proxy ${name}`);
     const { proxy, forward } = found;
     const asked = proxy.update({ enabled: true, listen: proxy.listen, upstream });
-    this.#proxies[at] = { proxy: await this.#bounded(`link ${this.name} to be split`, asked), forward };
-    this.#connections = connections;
+    this.#proxies[at] = { proxy: await this.#bounded(`link ${this.name} to lead to ${upstream}`, asked), forward };
   }
 
   /**

@@ -11,6 +11,12 @@ export const PORTS = {
   connection: 7200,
   /** Whoever exports the VM's disks, on the storage host. Reached over links. */
   storage: 7300,
+  /** Where libvirt's daemon is reached by that of another host: its own port, and Toxiproxy's for a link or a way of its own. */
+  libvirt: 16509,
+  libvirt_link: 7400,
+  libvirt_way: 7420,
+  /** Of a way for a stream: libvirt has QEMU listen on the port that it is asked to connect to. */
+  same: 7440,
   /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
   qmp_control: 4444,
   qmp_oob: 4445,

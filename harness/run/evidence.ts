@@ -100,6 +100,7 @@ function viewOf(
     ...(network === undefined ? {} : { network: () => network.findings }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),
     migrateAgain: (owner) =>
+      recovery.migrateAgain?.(owner) ??
       migrateAgain(
         fleet,
         guest,

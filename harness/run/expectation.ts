@@ -29,8 +29,16 @@ export interface ExpectedOn {
   /** Where one of these drives the migration. */
   readonly managers?: readonly Manager[];
   readonly verdict: Verdict;
+  /** What comes out instead now and then: it is a race, and each of them is as expected. */
+  readonly or?: readonly Verdict[];
   /** One sentence: what is different there. */
   readonly why: string;
+}
+
+/** Versions of QEMU, from one on and before another. */
+export interface VersionRange {
+  readonly from?: QemuSince;
+  readonly before?: QemuSince;
 }
 
 /** A verdict that is as expected too. */
@@ -71,7 +79,11 @@ export function expectedOf(scenario: Scenario, circumstances: Circumstances): Ex
       isBetween(qemu_version, on.from, on.before) &&
       isBetween(target_version, on.target_from, on.target_before),
   );
-  if (found !== undefined) return { verdict: found.verdict, why: found.why };
+  if (found !== undefined) {
+    const { verdict, or = [], why } = found;
+    const too = or.map((other): AllowedToo => ({ under: recovery, verdict: other, why }));
+    return { verdict, ...(too.length === 0 ? {} : { too }), why };
+  }
   const too = (scenario.allow ?? []).filter(({ under }) => under === recovery);
   return { verdict: scenario.expect[recovery] ?? "unknown", ...(too.length === 0 ? {} : { too }) };
 }
@@ -79,6 +91,12 @@ export function expectedOf(scenario: Scenario, circumstances: Circumstances): Ex
 /** Whether a verdict is one of those that ought to come out. */
 export function isExpected({ verdict, too = [] }: Expected, found: Verdict): boolean {
   return found === verdict || too.some((other) => other.verdict === found);
+}
+
+/** Why a scenario says nothing with these QEMUs; undefined where it does, and where the version is not known. */
+export function notFor({ only }: Scenario, qemu_version: string): string | undefined {
+  if (only === undefined || versionIn(qemu_version) === undefined) return undefined;
+  return only.versions.some(({ from, before }) => isBetween(qemu_version, from, before)) ? undefined : only.why;
 }
 
 /** Of a QEMU that does not tell its version nothing that depends on that is said. */

@@ -1,10 +1,10 @@
-import type { DiskKind } from "../base/configuration.ts";
+import { type DiskKind, isLibvirt } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
-import { configurationOf } from "./configure.ts";
+import { configurationOf, managerOf } from "./configure.ts";
 import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
@@ -80,6 +80,7 @@ export class Play {
       ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      libvirt: isLibvirt(managerOf(request)),
       outside: configurationOf(request).net !== undefined,
       kept: request.keep,
       emit: this.#timeline.emit,
@@ -138,6 +139,7 @@ export class Play {
     using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
+    await guest.put?.(fleet);
     const recovery = stack.use(RECOVERIES[request.recovery](context));
     const started = await recovery.start();
     const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable()));
@@ -152,6 +154,7 @@ export class Play {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
+      ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);

@@ -3,12 +3,12 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { UserError } from "../base/errors.ts";
-import type { GuestKind } from "../base/run-record.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
 import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
+import { type Guest, guestName } from "./guests/index.ts";
 import type { RunEnvironment } from "./request.ts";
 
 /** Where runs are written. */
@@ -24,6 +24,7 @@ export interface Prepared {
   readonly host_image: string;
   readonly toxiproxy_image: string;
   readonly qemu_version: string;
+  readonly libvirt_version?: string;
 }
 
 const BAR_WIDTH = 30;
@@ -56,7 +57,9 @@ export async function prepareImages(
       shown = bar;
     },
   });
-  return { docker, host_image: images.host, toxiproxy_image: images.toxiproxy, qemu_version: images.qemu_version };
+  const { host, toxiproxy, qemu_version, libvirt_version } = images;
+  const known = { docker, host_image: host, toxiproxy_image: toxiproxy, qemu_version };
+  return libvirt_version === undefined ? known : { ...known, libvirt_version };
 }
 
 /**
@@ -80,7 +83,7 @@ export async function prepareRuns(
     storage = false,
     commandOf = () => "(no command: a program asked for it)",
   } = options;
-  const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu, { libvirt });
+  const { docker, host_image, toxiproxy_image, qemu_version, libvirt_version } = await prepareImages(qemu, { libvirt });
   const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu, { libvirt });
   const storage_image = storage ? await ensureStorageImage(docker, { say, signal }) : undefined;
   const userfaultfd = await probeUserfaultfd(docker, host_image);
@@ -108,6 +111,8 @@ export async function prepareRuns(
       kernel: engine.KernelVersion ?? "unknown",
       host_image,
       ...(target === undefined ? {} : { target_host_image: target.host_image }),
+      ...(libvirt_version === undefined ? {} : { libvirt: libvirt_version }),
+      ...(target?.libvirt_version === undefined ? {} : { target_libvirt: target.libvirt_version }),
       toxiproxy_image,
       ...(storage_image === undefined ? {} : { storage_image }),
     },
@@ -118,12 +123,12 @@ export async function prepareRuns(
 }
 
 /**
- * The accelerator for a guest. The Linux guest runs under TCG unless KVM is asked for by name: nested KVM without
+ * The accelerator for a guest. Any but the integrity guest runs under TCG unless KVM is asked for by name: nested KVM without
  * hardware support passes the probe, which is bare metal, and yet boots no Linux kernel.
  */
-export async function accelFor(environment: RunEnvironment, guest: GuestKind, asked: AccelAsked): Promise<AccelChoice> {
-  if (guest === "linux" && asked === "auto")
-    return { accel: "tcg", why: "the Linux guest runs under TCG unless KVM is asked for" };
+export async function accelFor(environment: RunEnvironment, guest: Guest, asked: AccelAsked): Promise<AccelChoice> {
+  if (guest !== "integrity" && asked === "auto")
+    return { accel: "tcg", why: `the ${guestName(guest)} guest runs under TCG unless KVM is asked for` };
   return chooseAccel(asked, () => probeKvm(environment.docker, environment.host_image));
 }
 

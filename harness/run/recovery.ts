@@ -1,6 +1,7 @@
 import type { HostRole } from "../base/timeline.ts";
 import type { AfterwardsFindings } from "../checks/afterwards.ts";
 import type { Evidence } from "../checks/evidence.ts";
+import type { MigrateAgainFindings } from "../checks/migrate-again.ts";
 import type { OutputFindings } from "../checks/output.ts";
 import type { FaultContext } from "../faults/index.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
@@ -55,6 +56,8 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   cable(): Cable;
   /** Pid inside the host of what a fault may strike, while it lives. */
   readonly pid: FaultContext["pid"];
+  /** What manages QEMU on a host, for a fault to strike; absent: it is no program of its own. */
+  readonly manager?: FaultContext["manager"];
   /** Pid of the daemon on a host whose use of the host is counted, where there is one. */
   daemon(role: HostRole): number | undefined;
   /** Asks for the migration and waits until it is known who has the VM. */
@@ -69,6 +72,8 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   readonly edge?: () => OutputFindings;
   /** Does with the VM that has arrived what the scenario asks for; absent: there is nothing that this could do. */
   readonly afterwards?: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
+  /** Carries the VM that arrived over to another host; absent: plain QEMUs do that. */
+  readonly migrateAgain?: (owner: StartedVm) => Promise<MigrateAgainFindings>;
   /** Lets go of everything: what is left is plain QEMU. */
   release(): Promise<void>;
 }

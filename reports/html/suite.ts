@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
-import { underText } from "../../harness/base/run-record.ts";
+import { expectedText, underText } from "../../harness/base/run-record.ts";
 import type { Verdict } from "../../harness/base/timeline.ts";
 import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally, valuesOf } from "../compare.ts";
 import { type Cell, faultOf, type Matrix, matrixOf, type SideBySide, sideBySideOf, stepOf } from "../matrix.ts";
@@ -115,7 +115,8 @@ function rowOf({ path, record }: SuiteRun): object {
     fault: faultOf(record),
     step: stepOf(record),
     badge: verdictBadge(record.verdict),
-    expected: [record.expected, ...(record.allowed ?? [])].join(" or "),
+    expected: expectedText(record),
+    because: record.expected_why ?? "",
     as_expected: record.as_expected,
     detect: time(timings.detect_ms),
     recover: time(timings.recover_ms),

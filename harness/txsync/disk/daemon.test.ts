@@ -98,33 +98,39 @@ describe("the daemon of a host's disks", () => {
     await expect(words.ask({ do: "mark", n: 1 })).rejects.toThrow("through");
   });
 
-  it("makes the disk again on another host from what a log has, and shuts the old one out", async () => {
-    await using there = await place();
-    const target = await there.host("target");
-    const source = await there.host("source");
-    await target.words.ask({ do: "own", generation: 1, through: false });
-    const old = await target.qemu(1);
-    await old.write(10, Buffer.from([1, 1]));
-    await old.flush();
-    await target.words.ask({ do: "mark", n: 1 });
-    const log = Overlay.changes(join(target.folder, "disk0"), 0, 1);
-    // Committed, and the target is cut off before it is in the image.
-    const folder = join(there.root, "redo");
-    await mkdir(folder);
-    const segment = Segment.create(join(folder, "disk0"));
-    for (const { change } of log) segment.write(change.offset, change.bytes ?? Buffer.alloc(0));
-    segment.close();
-    await source.words.ask({ do: "redo", generation: 2, segments: { disk0: join(folder, "disk0") } });
-    expect([await there.read(10), await there.read(11)]).toEqual([1, 1]);
-    await source.words.ask({ do: "own", generation: 2, through: true });
-    const vm = await source.qemu(1);
-    await vm.write(10, Buffer.from([7]));
-    // The old host comes back, and does what it was told.
-    await expect(target.words.ask({ do: "commit", n: 1 })).rejects.toThrow();
-    await expect(target.words.ask({ do: "own", generation: 1, through: true })).rejects.toThrow();
-    expect(await there.read(10)).toBe(7);
-    await Promise.all([vm.close(), old.close()]);
-  });
+  it.each([true, false])(
+    "makes the disk again on another host from what a log has, and shuts the old one out (%s)",
+    async (heard) => {
+      await using there = await place();
+      const target = await there.host("target");
+      const source = await there.host("source");
+      await source.words.ask({ do: "own", generation: 0, through: true });
+      await target.words.ask({ do: "own", generation: 1, through: false });
+      // The source hears of it, or does not, before it has to make the VM again.
+      if (heard) await source.words.ask({ do: "disown" });
+      const old = await target.qemu(1);
+      await old.write(10, Buffer.from([1, 1]));
+      await old.flush();
+      await target.words.ask({ do: "mark", n: 1 });
+      const log = Overlay.changes(join(target.folder, "disk0"), 0, 1);
+      // Committed, and the target is cut off before it is in the image.
+      const folder = join(there.root, "redo");
+      await mkdir(folder);
+      const segment = Segment.create(join(folder, "disk0"));
+      for (const { change } of log) segment.write(change.offset, change.bytes ?? Buffer.alloc(0));
+      segment.close();
+      await source.words.ask({ do: "redo", generation: 2, segments: { disk0: join(folder, "disk0") } });
+      expect([await there.read(10), await there.read(11)]).toEqual([1, 1]);
+      await source.words.ask({ do: "own", generation: 2, through: true });
+      const vm = await source.qemu(1);
+      await vm.write(10, Buffer.from([7]));
+      // The old host comes back, and does what it was told.
+      await expect(target.words.ask({ do: "commit", n: 1 })).rejects.toThrow();
+      await expect(target.words.ask({ do: "own", generation: 1, through: true })).rejects.toThrow();
+      expect(await there.read(10)).toBe(7);
+      await Promise.all([vm.close(), old.close()]);
+    },
+  );
 
   it("lets no QEMU do anything that was closed out", async () => {
     await using there = await place();

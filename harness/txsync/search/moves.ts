@@ -440,6 +440,7 @@ function judge(world: World): void {
     vm: {
       baseId: 0,
       drains: true,
+      willFollow: true,
       pagesTarget: world.pagesTarget >= PAGES ? WHOLE : world.pagesTarget,
       pagesEscrow: world.pagesEscrow,
       hasBase,
