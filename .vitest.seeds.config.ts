@@ -17,6 +17,7 @@ export default defineConfig({
     },
   ],
   test: {
+    name: "unit",
     include: ["harness/**/*.test.ts"],
     exclude: ["**/*.real.test.ts", "**/*.large.test.ts", "**/node_modules/**"],
     testTimeout: 30_000,
