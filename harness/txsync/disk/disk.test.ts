@@ -211,6 +211,7 @@ describe("a disk whose writes wait for their transaction", () => {
     await disk.letThrough();
     await disk.write(0, Buffer.from([2]));
     await disk.keep();
+    await disk.flush();
     disk.mark(6);
     expect(disk.applied).toBe(5);
     await disk.write(1, Buffer.from([3]));
