@@ -93,7 +93,11 @@ test("agents that let an uncommitted write through are found when the VM is made
     expect((await container.wait()).StatusCode).toBe(0);
     const [repo, tag] = image.split(":");
     await container.commit({ repo, tag, changes: 'LABEL "ferryman.run"=' });
-    const run = { ...REQUEST, scenario: targetHostKilled, recovery: "txsync" as const };
+    // Late, when the guest has the pages that its disk's worker needs, and with time enough between two transactions.
+    const [kill] = targetHostKilled.faults;
+    if (kill === undefined) throw new Error("the scenario has no fault");
+    const scenario = { ...targetHostKilled, faults: [{ ...kill, at: { on: "pages" as const, percent: 85 } }] };
+    const run = { ...REQUEST, scenario, recovery: "txsync" as const, txsync: { epoch_ms: 1_000 } };
     const { record } = await runScenario({ ...environment, host_image: image }, run);
     expect(record.error).toBeUndefined();
     expect(record.verdict).toBe("corrupt");
