@@ -1,3 +1,4 @@
+import { guestName } from "../run/guests/index.ts";
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import { configurationWords } from "./configuration.ts";
 
@@ -6,7 +7,7 @@ export function commandOf(environment: RunEnvironment, request: RunRequest): str
   const words = ["npx tsx harness/cli.ts run", request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
   const { qemu, target } = environment;
   const qemus = target === undefined ? `--qemu ${qemu}` : `--source-qemu ${qemu} --target-qemu ${target.qemu}`;
-  words.push(`--accel ${request.accel}`, qemus, `--guest ${request.guest}`);
+  words.push(`--accel ${request.accel}`, qemus, `--guest ${guestName(request.guest)}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
   if (rate !== undefined) words.push(`--write-rate ${rate}`);

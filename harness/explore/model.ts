@@ -1,6 +1,6 @@
 import type { Accel, Recovery } from "../base/run-record.ts";
 import type { HostRole, LinkName, Verdict } from "../base/timeline.ts";
-import type { FaultSpec } from "../faults/index.ts";
+import { type FaultSpec, isOwnFault } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { stepOf } from "../run/steps.ts";
 
@@ -381,6 +381,8 @@ function end(before: State): { readonly verdict: Verdict; readonly why: string }
 
 function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly State[] {
   const { fault } = plan;
+  // Of what nobody here knows nothing can be said; explorations draw none.
+  if (isOwnFault(fault)) return [state];
   const lasts_ms = plan.heal === undefined ? undefined : durationOf(plan);
   // Shorter than anybody notices.
   if (lasts_ms !== undefined && lasts_ms < world.lease_ms / 2) return [state];
@@ -498,6 +500,7 @@ function stockEffects(
   const window = windowOf(plan.at, plans, world, plans.length === 1);
   const phases = PHASES.filter((phase) => fits({ ...BEGINNING, phase }, window));
   const { fault } = plan;
+  if (isOwnFault(fault)) return effects;
   const killed = deadOf(fault, plan.heal === undefined);
   const cut = killed === undefined ? cutOf(fault, plan) : undefined;
   for (const phase of phases) {

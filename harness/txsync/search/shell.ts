@@ -414,6 +414,7 @@ export function losePower(world: World, host: SearchHost, kept: boolean): void {
   host.acked = 0;
   host.bodies = [];
   host.up = false;
+  host.frozen = false;
   if (host.role !== "escrow") return;
   world.pagesEscrow = PAGES;
   cutLog(world, host, host.log.filter(({ synced }) => synced).length);
