@@ -17,8 +17,11 @@ export default defineConfig({
     },
   ],
   test: {
+    name: "unit",
     include: ["harness/**/*.test.ts"],
     exclude: ["**/*.real.test.ts", "**/*.large.test.ts", "**/node_modules/**"],
+    // What was transformed with one bug in it must not be taken for what has another, or none.
+    fsModuleCache: false,
     testTimeout: 30_000,
     bail: 3,
   },

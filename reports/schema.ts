@@ -148,7 +148,7 @@ export const runRecordSchema = z.looseObject({
   manager: z.exactOptional(z.enum(MANAGERS)),
   accel: z.enum(["tcg", "kvm"]),
   accel_why: z.string(),
-  guest: z.enum(["integrity", "linux"]),
+  guest: z.string(),
   qemu: z.string(),
   qemu_version: z.string(),
   seed: z.number(),

@@ -17,6 +17,8 @@ export function underText({ recovery, manager }: { readonly recovery: Recovery; 
 
 export type Accel = "tcg" | "kvm";
 export type GuestKind = "integrity" | "linux";
+/** Those of other people have names of their own. */
+export type GuestName = GuestKind | (string & {});
 
 /** A fault at a step, as a matrix names them; `order`: of the step among all steps. */
 export interface MatrixPlace {
@@ -91,7 +93,7 @@ export interface RunRecord {
   readonly manager?: Manager;
   readonly accel: Accel;
   readonly accel_why: string;
-  readonly guest: GuestKind;
+  readonly guest: GuestName;
   /** Name of the QEMU asked for ("10.0", or an image) and the version that answered. */
   readonly qemu: string;
   readonly qemu_version: string;

@@ -1,4 +1,4 @@
-import type { Accel, GuestKind } from "../base/run-record.ts";
+import type { Accel, GuestName } from "../base/run-record.ts";
 import type { HostRole } from "../base/timeline.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
@@ -23,7 +23,7 @@ export interface DisksTold {
 
 /** What a check may ask a guest. It asks for what the guest can, never for what it is called. */
 export interface GuestView {
-  readonly kind: GuestKind;
+  readonly kind: GuestName;
   readonly can: readonly GuestAbility[];
   /** The step counter of the instance on this host, whether it is running or not; undefined where none can be read. */
   steps(vm: StartedVm): Promise<number | undefined>;

@@ -123,6 +123,8 @@ describe("a fault as it is typed", () => {
 
   it.each<[string, number, RegExp]>([
     ["melt:target@pages=30%", 0, /a fault is one of bandwidth, /],
+    ["packet-loss:source-target@pages=30%", 0, /packets are neither lost nor damaged here: Toxiproxy/],
+    ["clock-step:escrow@pages=30%", 0, /a host's clock cannot be stepped/],
     ["kill-host@pages=30%", 9, /":" is needed, and where: kill-host:source\|target\|escrow/],
     ["kill-host:tarhet@pages=30%", 10, /a host is needed: kill-host:source\|target\|escrow/],
     ["kill-host:target", 16, /"@" is needed, and when it strikes/],

@@ -2,6 +2,7 @@ import { createHash, randomBytes, randomInt } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../base/errors.ts";
+import type { GuestKind } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { roughly } from "../bench/estimate.ts";
 import { beginCampaign, type Done, resumeCampaign } from "../explore/campaign.ts";
@@ -9,6 +10,7 @@ import { cellsOf, scenarioOf, sliceOf } from "../explore/cells.ts";
 import { Estimate } from "../explore/estimate.ts";
 import { type Job, jobOf, worldOf } from "../explore/job.ts";
 import { isMine } from "../explore/shard.ts";
+import { GUEST_KINDS } from "../run/guests/index.ts";
 import { checkMemory, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { textTable } from "../run/table.ts";
 import { type CampaignOptions, settingsAsked, shardFor } from "./campaign-options.ts";
@@ -131,13 +133,12 @@ async function matrixJobs(
   options: RunOptions & MatrixOptions,
   seed: number,
 ): Promise<readonly Job[]> {
-  const guest = options.guest ?? "integrity";
   const settings = await settingsAsked(laboratory, {
     recoveries: recoveriesOf(options.recovery),
     qemus: options.pairs ?? [
       { source: options.sourceQemu ?? options.qemu, target: options.targetQemu ?? options.qemu },
     ],
-    guests: options.guests ?? [guest],
+    guests: options.guests ?? [kindNamed(options.guest ?? "integrity")],
     accels: options.accels ?? [options.accel],
     memory_mib: options.memory,
     txsync: settingsOf(options),
@@ -155,6 +156,13 @@ async function matrixJobs(
       "Nothing of the matrix is of that choice: see list --steps, and run --matrix --dry-run for the faults.",
     );
   return jobs;
+}
+
+/** A matrix is of guests of ours: it has no scenario that could bring another. */
+function kindNamed(name: string): GuestKind {
+  const found = GUEST_KINDS.find((kind) => kind === name);
+  if (found === undefined) throw new UserError(`There is no guest "${name}": ${GUEST_KINDS.join(" or ")}.`);
+  return found;
 }
 
 function sayJobs(jobs: readonly Job[], at_a_time: number): void {

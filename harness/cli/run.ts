@@ -7,12 +7,13 @@ import { writeReports } from "../../reports/write.ts";
 import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
-import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
+import type { Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
 import { expectedOf, notFor } from "../run/expectation.ts";
+import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { accelFor, checkHugePages, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
@@ -22,7 +23,7 @@ import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts"
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
-import type { TxsyncSettings } from "../run/txsync/settings.ts";
+import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
@@ -54,7 +55,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly pairs?: readonly QemuPair[];
   readonly accel: "auto" | "kvm" | "tcg";
   readonly qemu: string;
-  readonly guest?: GuestKind;
+  /** By its name. */
+  readonly guest?: string;
   readonly memory: number;
   readonly writeRate?: number;
   readonly workingSet?: number;
@@ -66,6 +68,7 @@ export interface RunOptions extends ConfigurationOptions {
   readonly durability?: TxsyncSettings["durability"];
   readonly switchoverBy?: TxsyncSettings["switchover_by"];
   readonly protect?: TxsyncSettings["protect"];
+  readonly protectBefore?: boolean;
   readonly unprotected?: TxsyncSettings["unprotected"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
@@ -131,11 +134,7 @@ export function declareRun(command: Command): Command {
       "QEMUs side by side, instead of --qemu: 7.2,10.0 (the same on both sides), 7.2:10.0 (source and target), commas between, or all (every two of ours)",
       qemuPairs,
     )
-    .option(
-      "--guest <kind>",
-      "integrity or linux; default is the scenario's own",
-      oneOf<GuestKind>("integrity", "linux"),
-    )
+    .option("--guest <kind>", "integrity, linux, or one that the scenario brings; default is the scenario's first")
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
@@ -183,6 +182,10 @@ export function declareRun(command: Command): Command {
       "--protect <how-long>",
       "txsync: until-handoff, or always: after it too, and anew wherever the VM runs; default until-handoff",
       oneOf<TxsyncSettings["protect"]>("until-handoff", "always"),
+    )
+    .option(
+      "--protect-before",
+      "txsync: the VM is protected where it runs, and migrates when that is on, by the agents",
     )
     .option(
       "--unprotected <what>",
@@ -339,7 +342,7 @@ function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
     recovery,
     manager ?? "-",
     pair.source === pair.target ? pair.source : `${pair.source} to ${pair.target}`,
-    guestOf(scenario, options),
+    guestName(guestOf(scenario, options)),
     expectText(scenario, recovery, manager, pair),
     scenario.faults.map((plan, index) => printFault(plan, index)).join(" "),
   ]);
@@ -435,6 +438,7 @@ export async function runScenarios(
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
+  for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
   const cases = casesOf(chosen, options);
   for (const { scenario, recovery, configuration } of cases)
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
@@ -451,14 +455,14 @@ export async function runScenarios(
   const [environment] = environments.values();
   if (environment === undefined) throw new UserError("Nothing of this can be run.");
   await markLatest(folder);
-  const accels = new Map<GuestKind, AccelChoice>();
+  const accels = new Map<Guest, AccelChoice>();
   for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
     accels.set(guest, choice);
     const qemus = [...environments.values()].map(({ qemu_version, target }) =>
       [qemu_version, ...(target === undefined ? [] : [target.qemu_version])].join(" to "),
     );
-    say(`QEMU ${[...new Set(qemus)].join("; ")}, ${guest} guest, ${choice.accel}: ${choice.why}`);
+    say(`QEMU ${[...new Set(qemus)].join("; ")}, ${guestName(guest)} guest, ${choice.accel}: ${choice.why}`);
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
@@ -587,13 +591,14 @@ export function settingsOf({
   epoch,
   durability,
   protect,
+  protectBefore,
   unprotected,
   switchoverBy,
   ahead,
   find,
 }: Pick<
   RunOptions,
-  "lease" | "epoch" | "durability" | "protect" | "unprotected" | "switchoverBy" | "ahead" | "find"
+  "lease" | "epoch" | "durability" | "protect" | "protectBefore" | "unprotected" | "switchoverBy" | "ahead" | "find"
 >): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
@@ -601,6 +606,7 @@ export function settingsOf({
     ...(durability === undefined ? {} : { durability }),
     ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
     ...(protect === undefined ? {} : { protect }),
+    ...(protectBefore === undefined ? {} : { protect_before: protectBefore }),
     ...(unprotected === undefined ? {} : { unprotected }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
@@ -612,13 +618,13 @@ function heartbeatOf(lease_ms: number): number {
   return Math.min(HEARTBEAT_MS_MAX, Math.max(10, Math.round(lease_ms / 5)));
 }
 
-function guestOf(scenario: Scenario, { guest }: RunOptions): GuestKind {
+function guestOf(scenario: Scenario, { guest }: RunOptions): Guest {
   const [first = "integrity"] = scenario.guests;
   if (guest === undefined) return first;
-  if (!scenario.guests.includes(guest)) {
-    throw new UserError(
-      `The scenario ${scenario.id} is not for the guest "${guest}", only for: ${scenario.guests.join(", ")}.`,
-    );
+  const found = scenario.guests.find((one) => guestName(one) === guest);
+  if (found === undefined) {
+    const names = scenario.guests.map(guestName).join(", ");
+    throw new UserError(`The scenario ${scenario.id} is not for the guest "${guest}", only for: ${names}.`);
   }
-  return guest;
+  return found;
 }

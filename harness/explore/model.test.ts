@@ -36,7 +36,7 @@ describe("the model is no excuse: it demands that the VM comes back", () => {
     ["nothing", []],
     ["the target's host dies", [kill("target")]],
     ["the target's QEMU dies", [killQemu("target")]],
-    ["the source's host dies in post-copy", [kill("source")]],
+    ["the source's host dies when others have its memory", [kill("source", { on: "pages", percent: 60 })]],
     ["the escrow's host dies", [kill("escrow")]],
     ["the link is cut for good", [{ fault: { fault: "cut-reset", link: "source-target" }, at: AT_30 }]],
     ["the target is cut off for good", [{ fault: { fault: "detach-host", host: "target" }, at: AT_30 }]],
@@ -62,6 +62,7 @@ describe("the model is no excuse: it demands that the VM comes back", () => {
 describe("it allows no more than has to be", () => {
   it.each<readonly [string, readonly FaultPlan[]]>([
     ["escrow and target die", [kill("escrow"), kill("target", { on: "fault", index: 0, after_ms: 50 })]],
+    ["the source's host dies before others are known to have its memory", [kill("source")]],
     ["all three die", [kill("escrow"), kill("target"), kill("source")]],
     [
       "the source's QEMU dies before it has sent anything, or after",

@@ -17,7 +17,8 @@ const at = (step: StepName): Trigger => ({ on: "step", step });
 const since = (step: StepName): Trigger => ({ on: "step", step, since: 0 });
 
 const targetDies: FaultPlan = { fault: { fault: "kill-process", host: "target", process: "qemu" }, at: AT_30 };
-const sourceDies: FaultPlan = { fault: { fault: "kill-host", host: "source" }, at: AT_30 };
+/** Later than others: by then it is sure that the escrow can take its place. */
+const sourceDies: FaultPlan = { fault: { fault: "kill-host", host: "source" }, at: { on: "pages", percent: 60 } };
 const agentDies: FaultPlan = { fault: { fault: "kill-process", host: "target", process: "agent" }, at: AT_30 };
 const escrowStaysAway: FaultPlan = {
   fault: { fault: "kill-process", host: "escrow", process: "agent", stays_away: true },

@@ -46,6 +46,20 @@ export interface Fault<Spec extends { readonly fault: string }> {
   readonly prepare?: (spec: Spec, context: FaultContext) => Promise<void>;
 }
 
+/** A fault of somebody else's: an object that does it, where one of ours is data that names it. */
+export interface OwnFault {
+  /** What it is called on the timeline, in records and reports: `my-`, and lower-case words, so that it is none of ours. */
+  readonly fault: `my-${string}`;
+  /** Where it strikes, for people: "source", "link source-target". */
+  readonly on: string;
+  /** Breaks it. Resolves when it is broken: to the way to heal it (Heal), where it gives one back. */
+  readonly inject: (context: FaultContext) => Promise<unknown>;
+  /** Undoes what `inject` did, where that gave no way back; absent: what is dead stays dead. */
+  readonly heal?: (context: FaultContext) => Promise<void>;
+  /** What has to be in place before the migration begins. */
+  readonly prepare?: (context: FaultContext) => Promise<void>;
+}
+
 export interface OnHost {
   readonly host: HostRole;
 }

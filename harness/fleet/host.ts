@@ -115,6 +115,12 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
     await this.#engine(`write ${path}`, writing);
   }
 
+  /** Copies a file of this machine's into the host, to be read by all there. @throws Error where there is none */
+  async copyFile(local: string, path: string): Promise<void> {
+    const copying = this.#started.copyFilesToContainer([{ source: local, target: path, mode: 0o644 }]);
+    await this.#engine(`copy ${local}`, copying);
+  }
+
   /** The bytes of a file in the host, from `offset_bytes` on (a multiple of 4096), in order. Holes read as zeros. */
   async readFile(path: string, offset_bytes = 0, length_bytes?: number): Promise<Readable> {
     const count = length_bytes === undefined ? [] : [`count=${length_bytes}`];

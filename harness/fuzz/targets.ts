@@ -7,7 +7,7 @@ import { StreamError } from "../qemu/stream/format.ts";
 import { ReturnPathReader } from "../qemu/stream/return-path.ts";
 import { pieces, readStream, sample, shortened, VERSIONS, written } from "../qemu/stream/testing.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
-import { frameNumber, GENESIS, generation, type Message, transactionNumber } from "../txsync/core/index.ts";
+import { frameNumber, GENESIS, generation, type Message, SWITCHOVER, transactionNumber } from "../txsync/core/index.ts";
 import type { LogFile } from "../txsync/log/files.ts";
 import { LogVersionError } from "../txsync/log/log-format.ts";
 import { RecordError } from "../txsync/log/record.ts";
@@ -209,10 +209,11 @@ function messages(): Buffer[] {
     { kind: "append-refused", generation: header.generation, n: header.n, promised: GENESIS, log, why: "gap" },
     { kind: "refuse", pre: false, descriptor: GENESIS, promised: GENESIS, why: "busy" },
     { kind: "cancel", attempt: 12 },
+    { kind: "join", attempt: 12 },
   ];
   const body = [Buffer.from("the package")];
   const { mark, acked } = header;
-  const whole: Message = { kind: "package", generation: header.generation, mark, acked };
+  const whole: Message = { kind: "package", descriptor: SWITCHOVER, n: header.n, mark, acked };
   return [...said.map((message) => Buffer.concat(encodeMessage(message))), Buffer.concat(encodeMessage(whole, body))];
 }
 

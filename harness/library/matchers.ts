@@ -21,7 +21,8 @@ export function hasVerdict(run: PlayedRun, verdict: Verdict): Matched {
 export function hasStruck(run: PlayedRun): Matched {
   const struck = run.record.checks.find(({ check }) => check === "struck");
   const pass = run.record.faults.length > 0 && struck?.verdict === true;
-  return { pass, message: () => storyOf(run, "every fault to strike", struck?.summary ?? "the scenario has no fault") };
+  const why = run.record.faults.length === 0 ? "the scenario has no fault" : (struck?.summary ?? run.record.why);
+  return { pass, message: () => storyOf(run, "every fault to strike", why) };
 }
 
 /** Whether the run came out as its scenario says, and nothing of it is untidy. */

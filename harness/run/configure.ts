@@ -158,7 +158,7 @@ function checkUnderTxsync(
   recovery: Recovery,
   asked: Configuration | undefined,
 ): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", disks } = configuration;
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
@@ -170,7 +170,6 @@ function checkUnderTxsync(
       refuse(name, "its agents read and write QEMU's stream, and theirs is not compressed");
     refuse(name, "its agents choose QEMU's capabilities and parameters by themselves");
   }
-  if (disks !== undefined) refuse("--disk", "its agents do not carry disks yet");
   if (tls !== undefined) refuse("TLS", "its agents read QEMU's stream, and authenticate their own connections");
   if (transport !== "tcp")
     refuse(`--transport ${transport}`, "its agents carry the stream over connections of their own");

@@ -139,6 +139,7 @@ export class Play {
     using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
+    await guest.put?.(fleet);
     const recovery = stack.use(RECOVERIES[request.recovery](context));
     const started = await recovery.start();
     const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable()));

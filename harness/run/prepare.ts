@@ -3,12 +3,12 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { UserError } from "../base/errors.ts";
-import type { GuestKind } from "../base/run-record.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
 import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
+import { type Guest, guestName } from "./guests/index.ts";
 import type { RunEnvironment } from "./request.ts";
 
 /** Where runs are written. */
@@ -123,12 +123,12 @@ export async function prepareRuns(
 }
 
 /**
- * The accelerator for a guest. The Linux guest runs under TCG unless KVM is asked for by name: nested KVM without
+ * The accelerator for a guest. Any but the integrity guest runs under TCG unless KVM is asked for by name: nested KVM without
  * hardware support passes the probe, which is bare metal, and yet boots no Linux kernel.
  */
-export async function accelFor(environment: RunEnvironment, guest: GuestKind, asked: AccelAsked): Promise<AccelChoice> {
-  if (guest === "linux" && asked === "auto")
-    return { accel: "tcg", why: "the Linux guest runs under TCG unless KVM is asked for" };
+export async function accelFor(environment: RunEnvironment, guest: Guest, asked: AccelAsked): Promise<AccelChoice> {
+  if (guest !== "integrity" && asked === "auto")
+    return { accel: "tcg", why: `the ${guestName(guest)} guest runs under TCG unless KVM is asked for` };
   return chooseAccel(asked, () => probeKvm(environment.docker, environment.host_image));
 }
 

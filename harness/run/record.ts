@@ -1,9 +1,10 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { Judged } from "../checks/verdict.ts";
-import { whereOf } from "../faults/index.ts";
+import { isOwnFault, whereOf } from "../faults/index.ts";
 import { configurationOf, managerOf } from "./configure.ts";
 import { type Expected, limitsUnder } from "./expectation.ts";
+import { guestName } from "./guests/index.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
 import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
 import type { Scenario } from "./scenario.ts";
@@ -42,7 +43,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     ...(manager === undefined ? {} : { manager }),
     accel: request.accel,
     accel_why: request.accel_why,
-    guest: request.guest,
+    guest: guestName(request.guest),
     qemu: ofBoth(environment, ({ qemu }) => qemu),
     qemu_version: ofBoth(environment, ({ qemu_version }) => qemu_version),
     seed: request.seed,
@@ -84,7 +85,7 @@ export function faultsRecorded({ faults }: Pick<Scenario, "faults">): RunRecord[
     fault: fault.fault,
     on: whereOf(fault),
     at: triggerText(at),
-    ...(fault.fault === "qmp"
+    ...(!isOwnFault(fault) && fault.fault === "qmp"
       ? { asks: { what: `${fault.command} on ${fault.host}`, answer: fault.answer ?? "in-time" } }
       : {}),
   }));

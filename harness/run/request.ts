@@ -1,8 +1,9 @@
 import type Docker from "dockerode";
 import type { Configuration } from "../base/configuration.ts";
-import type { Accel, GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
+import type { Accel, Recovery, RunRecord } from "../base/run-record.ts";
 import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
+import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { Scenario } from "./scenario.ts";
 import type { Turn } from "./turn.ts";
@@ -45,7 +46,7 @@ export interface RunRequest {
   /** How it is chosen on a command line, in a shell's words; default its id. */
   readonly named?: string;
   readonly recovery: Recovery;
-  readonly guest: GuestKind;
+  readonly guest: Guest;
   readonly accel: Accel;
   readonly accel_why: string;
   readonly seed: number;

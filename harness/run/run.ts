@@ -13,6 +13,7 @@ import { findLeftovers } from "../fleet/clean.ts";
 import { managerOf } from "./configure.ts";
 import { writeEvidence } from "./evidence-file.ts";
 import { type Circumstances, expectedOf, isExpected, limitsUnder } from "./expectation.ts";
+import { guestName } from "./guests/index.ts";
 import { scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { Play } from "./play.ts";
@@ -36,7 +37,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   try {
     draft = await play.run();
   } catch (thrown) {
-    draft = brokenOff(request.guest, messageOf(thrown));
+    draft = brokenOff(guestName(request.guest), messageOf(thrown));
   }
   const leftovers = async () => (request.keep ? undefined : await findLeftovers(environment.docker, id));
   const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);

@@ -1,8 +1,9 @@
 import type { Configuration, Switchover } from "../base/configuration.ts";
-import type { GuestKind, MatrixPlace, Recovery } from "../base/run-record.ts";
+import type { MatrixPlace, Recovery } from "../base/run-record.ts";
 import type { HostRole, Verdict } from "../base/timeline.ts";
-import type { FaultSpec } from "../faults/index.ts";
+import type { AnyFault } from "../faults/index.ts";
 import type { AllowedToo, ExpectedOn, Limit, VersionRange } from "./expectation.ts";
+import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { StepName } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
@@ -45,7 +46,7 @@ export type Trigger = (
 ) & { readonly after_ms?: number };
 
 export interface FaultPlan {
-  readonly fault: FaultSpec;
+  readonly fault: AnyFault;
   readonly at: Trigger;
   /** Absent: never healed. */
   readonly heal?: Trigger;
@@ -67,7 +68,7 @@ export interface Scenario {
   /** One sentence that says what happens. */
   readonly title: string;
   /** Guests it is meant for; the first is the default. */
-  readonly guests: readonly GuestKind[];
+  readonly guests: readonly Guest[];
   readonly migration: MigrationPlan;
   readonly faults: readonly FaultPlan[];
   /** What ought to come out; a recovery that is not named has nothing that could break like this (an agent, an escrow). */
@@ -97,8 +98,6 @@ export interface Scenario {
   readonly txsync?: Partial<TxsyncSettings>;
   /** How its QEMUs and their migration are set up, where that is not as in any other scenario. */
   readonly configuration?: Configuration;
-  /** Further checks that only this scenario asks for. */
-  readonly also?: readonly "still-audit"[];
 }
 
 /** The migration of a scenario that asks for nothing special: pure post-copy that takes about two seconds for 128 MiB. */

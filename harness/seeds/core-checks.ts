@@ -13,9 +13,9 @@ export interface CoreCheck {
   readonly elapsed_ms: number;
 }
 
-const STATES_MAX = 120_000;
+const STATES_MAX = 40_000;
 const DEPTH = 2;
-const SCHEDULES = 6_000;
+const SCHEDULES = 3_000;
 const DIRECTED = 20;
 
 /** The search and the simulator, with whatever core they were bundled with: what they find of it, and after how much. */

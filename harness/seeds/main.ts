@@ -1,4 +1,4 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { checkReal } from "./real.ts";
 import { check, type Finding } from "./run.ts";
 import { SEEDS, seedOf } from "./seeds.ts";
@@ -7,12 +7,14 @@ interface Options {
   readonly only?: readonly string[];
   readonly minutes: number;
   readonly real?: string;
+  readonly kind?: "core" | "parts";
 }
 
 /** `npm run seeds -- --help` says what it takes. Exit code 1 when somebody looked and nobody found it. */
-async function main({ only, minutes, real }: Options): Promise<number> {
+async function main({ kind, only, minutes, real }: Options): Promise<number> {
   const until_ms = performance.now() + minutes * 60_000;
-  const seeds = only === undefined ? SEEDS : only.map(seedOf);
+  const wanted = only === undefined ? SEEDS : only.map(seedOf);
+  const seeds = wanted.filter(({ by }) => kind === undefined || (by === "core") === (kind === "core"));
   const survivors: string[] = [];
   const left: string[] = [];
   console.log("| bug | what is wrong | found by | after | how it showed | s |");
@@ -48,6 +50,9 @@ function time(text: string): number {
 new Command("seeds")
   .description("Puts one bug after the other into builds of txsync, and says who finds it, and after how much.")
   .option("--only <names...>", "only these bugs")
+  .addOption(
+    new Option("--kind <kind>", "only those in the core, or only those in other parts").choices(["core", "parts"]),
+  )
   .option("--real <scenario>", "in a real run of this scenario instead: some 20 s each")
   .option("--minutes <minutes>", "begin no other one after so long", time, 60)
   .action(async (options: Options) => {

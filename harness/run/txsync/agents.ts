@@ -58,6 +58,8 @@ export class Agents implements AsyncDisposable {
     },
   ): Promise<Agents> {
     const agents = new Agents(fleet);
+    // What is asked for and when is no matter of theirs.
+    const { protect_before: _, ...settings } = what.settings;
     const shared = {
       secret: randomBytes(32).toString("hex"),
       migration: randomBytes(16).toString("hex"),
@@ -72,7 +74,7 @@ export class Agents implements AsyncDisposable {
       pagescan: AGENT_FILES.pagescan,
       shim: AGENT_FILES.shim,
       keep_log: true,
-      ...what.settings,
+      ...settings,
     };
     await Promise.all(
       HOST_ROLES.map(async (role) => {

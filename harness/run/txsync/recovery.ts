@@ -154,11 +154,17 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       timeline,
       patience_ms: looking.patience_ms,
       lease_ms: this.#settings.lease_ms,
-      protect: request.scenario.protect !== undefined,
+      protect: this.#protects(),
       faultsOver: () => faults.done,
       struck: () => faults.struck,
       prepareTarget: () => this.#prepare("target", { start: "incoming" }),
     }).run();
+  }
+
+  /** What the source's agent is asked for, and in which order. */
+  #protects(): "no" | "alone" | "first" {
+    if (this.#context.request.scenario.protect === "alone") return "alone";
+    return this.#settings.protect_before ? "first" : "no";
   }
 
   /** As an operator would: the agents of who has a VM that is protected are told that this is enough. */

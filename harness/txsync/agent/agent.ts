@@ -158,6 +158,7 @@ export class Agent implements Shell {
     });
     this.#source = new SourceSide(this);
     this.#taker = new TransactionTaker(this);
+    this.#taker.onLast = (last) => this.#source.standStill(last);
     this.#target = new TargetSide(this, this.#taker);
     this.#protector = new Protector(this, this.#taker);
     this.#life = new VmLife(this, this.#source, this.#target, new Restorer(this));
@@ -346,6 +347,9 @@ export class Agent implements Shell {
         return;
       case "base-offered":
         this.dispatch({ kind: "baseOffered", from: event.from });
+        return;
+      case "base-known":
+        this.#target.baseKnown(event.base);
         return;
       case "base-void":
         this.dispatch({ kind: "baseVoid" });

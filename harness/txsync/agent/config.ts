@@ -5,7 +5,7 @@ import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
 
-const schema = z.strictObject({
+export const agentConfigSchema = z.strictObject({
   role: z.enum(["source", "target", "escrow"]),
   /** 32 bytes that only the three agents of this migration know, in hex. */
   secret: z.string().regex(/^[0-9a-f]{64}$/),
@@ -69,12 +69,12 @@ const schema = z.strictObject({
 });
 
 /** What an agent is told when it is started. Sizes are bytes, times milliseconds. */
-export type AgentConfig = z.infer<typeof schema>;
+export type AgentConfig = z.infer<typeof agentConfigSchema>;
 
 /** @throws UserError that says what is wrong with the file. */
 export async function loadConfig(path: string): Promise<AgentConfig> {
   try {
-    return schema.parse(JSON.parse(await readFile(path, "utf8")));
+    return agentConfigSchema.parse(JSON.parse(await readFile(path, "utf8")));
   } catch (error) {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(`the agent's configuration ${path} cannot be used: ${why}`);

@@ -12,7 +12,10 @@ import { loadConfig } from "./config.ts";
 async function main(): Promise<void> {
   const [path, what = "", port] = process.argv.slice(2);
   if (path === "disks") return await serveDisks(what);
-  if (path === "storage") return await serveStorage(what, Number(port), say);
+  if (path === "storage") {
+    await serveStorage(what, Number(port), say);
+    return;
+  }
   if (path === undefined || path === "--help") {
     process.stdout.write(
       "usage: node agent.mjs CONFIG.json\nThe txsync agent of one host; its configuration is described in agent/config.ts.\n",

@@ -5,6 +5,7 @@ import { enablePostcopy } from "../../qemu/migration-api.ts";
 import type { PageRoute } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
 import { type AheadOffer, decodePackage, loadPackage, type Package, savePackage } from "../data/index.ts";
+import type { OutputFrame } from "../log/index.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { TransactionTaker } from "./transaction-taker.ts";
 import type { VmProcess } from "./vm-process.ts";
@@ -29,6 +30,7 @@ export class TargetSide {
   #prepared: VmProcess | undefined;
   #listens = Promise.withResolvers<void>();
   #said = "";
+  #base_known: string | undefined;
 
   constructor(shell: Shell, taker: TransactionTaker) {
     this.#shell = shell;
@@ -44,6 +46,22 @@ export class TargetSide {
   /** The bytes of a package that the core may decide to load. */
   packageCame(body: Buffer): void {
     this.#incoming = decodePackage(body);
+  }
+
+  /** Output that came with the package and may not have arrived. */
+  waiting(acked: number): readonly OutputFrame[] {
+    return (this.#incoming?.frames ?? []).filter(({ number }) => number > acked);
+  }
+
+  /** The escrow has all of this base. */
+  baseKnown(base: string): void {
+    this.#base_known = base;
+    this.#tellFollowed();
+  }
+
+  #tellFollowed(): void {
+    const { state, dispatch } = this.#shell;
+    if (state().base === "following" && this.#base_known === this.#package?.base) dispatch({ kind: "baseFollowed" });
   }
 
   /** The source would send memory ahead, for the QEMU that waits here; said again until it is heard. */
@@ -116,6 +134,7 @@ export class TargetSide {
 
   /** After every step of the core: the migration ends when the VM is handed off. */
   afterStep(): void {
+    this.#tellFollowed();
     const state = this.#shell.state();
     const whole = state.vm === "running" && state.allPages && isOwner(state);
     if (!whole || this.#ended || this.#recovering || this.#fed === undefined) return;

@@ -122,8 +122,11 @@ export class NbdClient implements Backend {
     const handle = this.#handles++;
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     this.#asked.set(handle, { read_bytes: command === COMMAND.read ? length : 0, resolve, reject });
+    // In one go: whatever lies between carries pieces, and each takes its time.
+    this.#socket.cork();
     this.#socket.write(encodeRequest({ flags: 0, command, handle, offset, length }));
     if (payload !== undefined) this.#socket.write(payload);
+    this.#socket.uncork();
     return promise;
   }
 

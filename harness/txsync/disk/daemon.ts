@@ -154,7 +154,9 @@ export class DiskDaemon implements AsyncDisposable {
         return;
       case "disown":
         await this.#inTurn(async () => {
-          for (const { disk } of all) {
+          for (const { disk, storage } of all) {
+            // Somebody else may have it: nothing more is asked of it in the name of the VM that was here.
+            await storage.disown();
             await disk.keep();
             disk.rollBack(0);
           }
@@ -168,9 +170,10 @@ export class DiskDaemon implements AsyncDisposable {
 
   async #redo(generation: number, segments: Readonly<Record<string, string>>): Promise<void> {
     for (const [name, { storage, disk }] of this.#disks) {
+      // First: in the name of an older generation it would do nothing more.
+      await storage.own(generation);
       await disk.keep();
       disk.rollBack(0);
-      await storage.own(generation);
       const path = segments[name];
       if (path === undefined) continue;
       const segment = Segment.look(path);

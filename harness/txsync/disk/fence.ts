@@ -11,16 +11,23 @@ export interface FenceOptions {
    * Without, that is done by `closeOut` alone.
    */
   readonly newest_wins: boolean;
+  /** What an earlier life had closed out. */
+  readonly lowest?: Stamp;
+  /** Keeps it for the next life, before anybody is let in by it. @throws where that fails: nobody is let in */
+  readonly keep?: (lowest: Stamp) => void;
 }
 
 /** Says who may do something to an export, and waits for what those that may not have in hand. */
 export class Fence {
   readonly #newest_wins: boolean;
   readonly #admitted = new Set<Admission>();
-  #lowest: Stamp = NO_STAMP;
+  readonly #keep: (lowest: Stamp) => void;
+  #lowest: Stamp;
 
-  constructor({ newest_wins }: FenceOptions) {
+  constructor({ newest_wins, lowest = NO_STAMP, keep = () => undefined }: FenceOptions) {
     this.#newest_wins = newest_wins;
+    this.#lowest = lowest;
+    this.#keep = keep;
   }
 
   /** Who comes before this stamp is closed out. */
@@ -35,7 +42,7 @@ export class Fence {
    */
   async admit(stamp: Stamp): Promise<Admission> {
     this.#check(stamp);
-    if (this.#newest_wins && compareStamps(stamp, this.#lowest) > 0) this.#lowest = stamp;
+    if (this.#newest_wins) this.#raise(stamp);
     const before = [...this.#admitted].filter((other) => {
       const order = compareStamps(other.stamp, stamp);
       return order === 0 || (order < 0 && this.#newest_wins);
@@ -54,9 +61,15 @@ export class Fence {
 
   /** From now on whoever is below this stamp may do nothing; resolves when nothing of theirs is in hand any more. */
   async closeOut(below: Stamp): Promise<void> {
-    if (compareStamps(below, this.#lowest) > 0) this.#lowest = below;
+    this.#raise(below);
     const out = [...this.#admitted].filter(({ stamp }) => compareStamps(stamp, this.#lowest) < 0);
     await Promise.all(out.map((admission) => admission.end()));
+  }
+
+  #raise(stamp: Stamp): void {
+    if (compareStamps(stamp, this.#lowest) <= 0) return;
+    this.#keep(stamp);
+    this.#lowest = stamp;
   }
 
   #check(stamp: Stamp): void {

@@ -216,8 +216,10 @@ class Connection {
           : Buffer.alloc(0);
       // Who is closed out is not told that anything was done, though it was.
       if (admission.signal.aborted || this.#socket.destroyed) return;
+      this.#socket.cork();
       this.#socket.write(encodeReply(request.handle, error ?? 0));
       if (data.length > 0) this.#socket.write(data);
+      this.#socket.uncork();
     } catch (error) {
       if (admission.signal.aborted) return;
       this.#onTrouble(`NBD request ${request.command} at byte ${request.offset}: ${messageOf(error)}`);

@@ -50,6 +50,17 @@ export class StorageDisk implements Backend {
     await owning;
   }
 
+  /** No VM of this host has the disk. What it had flushed is there. */
+  async disown(): Promise<void> {
+    const disowning = this.#owning.then(async () => {
+      const before = this.#writer;
+      this.#writer = undefined;
+      await before?.close();
+    });
+    this.#owning = disowning.catch(() => undefined);
+    await disowning;
+  }
+
   async #own(generation: number): Promise<void> {
     if (generation === this.#generation && this.#writer !== undefined) return;
     const before = this.#writer;

@@ -118,7 +118,7 @@ export function others(world: World, faults: boolean): Move[] {
     if (agentUp && !frozen && vm?.running === true && !vm.still && world.workLeft > 0)
       moves.push({ move: "work", role });
     if (frozen) moves.push({ move: "thaw", role });
-    if (!agentUp && !dead) moves.push({ move: "back", role });
+    if (!agentUp && !dead && !frozen) moves.push({ move: "back", role });
   }
   if (world.cut !== 0) moves.push({ move: "heal" });
   if (world.diskFull) moves.push({ move: "disk" });
@@ -141,7 +141,8 @@ function addFaults(world: World, moves: Move[]): void {
     moves.push({ move: "kill", role });
     for (const back of [false, true]) {
       for (const kept of [false, true]) {
-        if (host.agentUp && (!kept || host.writing !== null)) moves.push({ move: "crash", role, kept, back });
+        if (host.agentUp && !host.frozen && (!kept || host.writing !== null))
+          moves.push({ move: "crash", role, kept, back });
         if (!kept || hasOnTheWay(world, host)) moves.push({ move: "reboot", role, kept, back });
       }
     }
@@ -154,7 +155,7 @@ function addFaults(world: World, moves: Move[]): void {
     if (p.kind === "message") moves.push({ move: "lose", at });
     if (p.kind === "take" || p.kind === "capture" || p.kind === "restore") moves.push({ move: "fail", at });
   }
-  if (hosts.escrow.agentUp && hosts.escrow.log.length > 0) moves.push({ move: "tail" });
+  if (hosts.escrow.agentUp && !hosts.escrow.frozen && hosts.escrow.log.length > 0) moves.push({ move: "tail" });
   if (!world.diskFull) moves.push({ move: "full" });
   if (!world.untrackable) moves.push({ move: "untrack" });
   if (!world.runsFail) moves.push({ move: "runless" });
@@ -408,7 +409,8 @@ function rest(world: World): void {
 function mend(world: World): boolean {
   const { hosts, pending } = world;
   const late = pending.some(({ held }) => held);
-  let any = world.cut !== 0 || world.diskFull || world.untrackable || world.runsFail || late;
+  // That nobody can say which pages change may be so for good.
+  let any = world.cut !== 0 || world.diskFull || world.runsFail || late;
   world.cut = 0;
   world.diskFull = false;
   world.runsFail = false;
@@ -421,7 +423,6 @@ function mend(world: World): boolean {
     any = true;
     start(world, role);
   }
-  if (world.untrackable) track(world);
   return any;
 }
 
@@ -439,6 +440,7 @@ function judge(world: World): void {
     vm: {
       baseId: 0,
       drains: true,
+      willFollow: true,
       pagesTarget: world.pagesTarget >= PAGES ? WHOLE : world.pagesTarget,
       pagesEscrow: world.pagesEscrow,
       hasBase,
@@ -452,7 +454,7 @@ function judge(world: World): void {
     return d.generation <= target.state.promised.generation || d.owner === "target";
   });
   const wanted = runs && latest && target.state.opened.mode !== "final" && canTalk(world, "target", "escrow");
-  if (!wanted || !must) return;
+  if (!wanted || !must || world.untrackable) return;
   const last = escrow.log[escrow.log.length - 1]?.header.generation;
   const on =
     isOwner(target.state) && target.state.opened.mode === "protected" && last === target.state.opened.generation;

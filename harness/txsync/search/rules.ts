@@ -20,6 +20,9 @@ export const NOT_HERE: Readonly<Record<string, string>> = {
   hollowIsNoProtection: "of a VM that is protected without a migration, which is not searched",
   adoptsOwnersBase: "of a VM that is protected without a migration, which is not searched",
   holdWaits: "of output that is held back while the escrow is silent, which is not searched",
+  leavesWhenStored: "of a VM that is protected before it migrates, which is not searched",
+  recordsWaitForBase: "of a VM that is protected before it migrates, which is not searched",
+  restoresWhileWaiting: "of a VM that is protected before it migrates, which is not searched",
 };
 
 /** Mutants that can do harm in this world. */

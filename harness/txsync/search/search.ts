@@ -120,15 +120,20 @@ export class Search {
     const kept: Root[] = [];
     this.#byDepth.push(0);
     const last = depth === this.#bounds.depth;
-    // Far from each other first: what one fault does at one step is often what it does at the next.
     const stride = strideOf(roots.length);
-    for (let i = 0; i < roots.length; i += 1) {
-      const root = roots[(i * stride) % roots.length];
-      if (root === undefined) continue;
-      const moves = others(root.world, root.world.faults < this.#bounds.faults);
-      for (const [k, move] of moves.entries()) {
+    // Far from each other first: what one move does at one step is often what it does at the next. Each round takes another
+    // move from each state, so that whoever stops early has seen some of everything.
+    for (let round = 0, left = true; left; round += 1) {
+      left = false;
+      for (let i = 0; i < roots.length; i += 1) {
+        const root = roots[(i * stride) % roots.length];
+        if (root === undefined) continue;
+        const moves = others(root.world, root.world.faults < this.#bounds.faults);
+        if (round >= moves.length) continue;
+        left = true;
         if (this.#isOver()) return kept;
-        const next = this.#make(root, move, k + 1, depth);
+        const k = (round + i) % moves.length;
+        const next = this.#make(root, moves[k] as Move, k + 1, depth);
         if (next !== null) this.#follow(next, last ? null : kept, depth);
       }
     }

@@ -243,6 +243,7 @@ export function takeEnds(world: World, host: SearchHost, fails: boolean): void {
       snapshot,
       changes: { pages, contents: pages.map((page) => snapshot.memory[page] ?? 0) },
       bytes: 0,
+      relativeTo: 0,
     };
     host.bodies = [...host.bodies, body];
     happen(world, host.role, { kind: "transactionTaken", generation, n, mark });
@@ -301,7 +302,16 @@ function vmAgain(
   restoredMark: number | null,
 ): SearchHost["vm"] {
   const table = new PageTable(PAGES);
-  return { hash, frames: frames.slice(), memory: memory.slice(), table, running, still: false, restoredMark };
+  return {
+    hash,
+    frames: frames.slice(),
+    memory: memory.slice(),
+    table,
+    running,
+    still: false,
+    restoredMark,
+    relativeTo: 0,
+  };
 }
 
 export function restoreEnds(world: World, host: SearchHost, { action }: Extract<Pending, { kind: "restore" }>): void {
@@ -404,6 +414,7 @@ export function losePower(world: World, host: SearchHost, kept: boolean): void {
   host.acked = 0;
   host.bodies = [];
   host.up = false;
+  host.frozen = false;
   if (host.role !== "escrow") return;
   world.pagesEscrow = PAGES;
   cutLog(world, host, host.log.filter(({ synced }) => synced).length);

@@ -115,7 +115,7 @@ function faultOf(world: World, move: Move, for_ms: number, when: When): Fault | 
     case "full":
       return { kind: "full-disk", for_ms: REST_MS, when };
     case "untrack":
-      return { kind: "untrackable", for_ms: REST_MS, when };
+      return { kind: "untrackable", for_ms: null, when };
     case "runless":
       return { kind: "failing-run", for_ms: REST_MS, when };
     case "hold":

@@ -172,6 +172,7 @@ function newHost(role: Role, { rules, durability, logSync }: Setup): SearchHost 
     running: true,
     still: false,
     restoredMark: null,
+    relativeTo: 0,
   };
   const config = { role, ...TIMING, durability, logSync, protect: "until-handoff", unprotected: "go", rules } as const;
   return {

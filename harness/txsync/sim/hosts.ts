@@ -35,6 +35,8 @@ export interface Vm {
   still: boolean;
   /** It was restored and has not been heard to run: its mark. */
   restoredMark: number | null;
+  /** The base that its table tells changes since. */
+  relativeTo: number;
 }
 
 /** One machine: an agent that may die and come back, a QEMU, memory that a loss of power takes away, and a disk. */
@@ -56,6 +58,8 @@ export interface Host {
   taking: TakeTransaction | null;
   takeNext: TakeTransaction | null;
   memoryKept: boolean;
+  /** Its memory was lost at some time: whether a VM ran here before is not known. */
+  forgot: boolean;
   /** A VM that was restored here was heard to run. */
   heardRunning: boolean;
   state: AgentState;
@@ -65,6 +69,10 @@ export interface Host {
   /** Frames that the agent holds; they outlive their QEMU, not their host. */
   frames: readonly number[];
   package: Snapshot | null;
+  /** The base that the VM's records were relative to, that it is of. */
+  packageOf: number;
+  /** Target: the package that came last. */
+  arrived: Snapshot | null;
   hasBase: boolean;
   /** Which one that is, of all that there were. */
   baseId: number;
@@ -95,6 +103,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     taking: null,
     takeNext: null,
     memoryKept: true,
+    forgot: false,
     heardRunning: false,
     state: initialState({
       role,
@@ -110,6 +119,8 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     vm: role === "source" ? bootVm() : null,
     frames: [],
     package: null,
+    packageOf: 0,
+    arrived: null,
     hasBase: role === "source",
     baseId: 0,
     committed: -1,
@@ -125,7 +136,16 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
 
 export function bootVm(): Vm {
   const memory = new Int32Array(PAGES);
-  return { hash: 1, frames: [], memory, table: new PageTable(), running: true, still: false, restoredMark: null };
+  return {
+    hash: 1,
+    frames: [],
+    memory,
+    table: new PageTable(),
+    running: true,
+    still: false,
+    restoredMark: null,
+    relativeTo: 0,
+  };
 }
 
 /** The VM as a snapshot has it, standing still. */
@@ -201,6 +221,10 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
   } else if (host.role === "source" && (state.vm === "none" || state.vm === "gone")) {
     host.vm = null;
     found = "none";
+  } else if (host.role === "source" && state.vm === "running") {
+    // It may stand still for its last transaction here: nothing was promised, it goes on.
+    vm.running = true;
+    found = "running";
   } else found = vm.running ? "running" : "ready";
   if (found === "running") heardRunning(host);
   if (host.role === "source" && found === "gone") found = "none";
@@ -215,6 +239,7 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
     restored: state.restored,
     everFree: state.everFree,
     ranFree: state.ranFree,
+    leftAt: state.leftAt,
     protect: state.protect,
     base: state.base,
     log: state.log,
@@ -255,6 +280,7 @@ export function loseMemory(cluster: Cluster, host: Host): void {
   host.package = host.role === "source" ? null : host.package;
   host.hasBase = false;
   host.memoryKept = false;
+  host.forgot = true;
   host.committed = null;
   host.acked = 0;
   host.bodies.clear();

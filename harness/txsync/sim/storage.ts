@@ -10,6 +10,8 @@ export interface Body {
   readonly snapshot: Snapshot;
   readonly changes: Changes;
   readonly bytes: number;
+  /** The base that it is relative to, in the end. */
+  readonly relativeTo: number;
 }
 
 export interface StoredRecord extends Body {
@@ -61,7 +63,7 @@ export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader):
     }
     const after =
       host.fold === null ? body.snapshot.memory : foldWith(host.fold, host.log, body, cluster.model.armedLate);
-    if (after === null) {
+    if (after === null || body.relativeTo !== cluster.vm.baseId) {
       cluster.event("escrow", { kind: "recordRefused", generation, n, why: "base and log do not give its digest" });
       // Where the core does not listen the log has it all the same.
       if (host.state.log?.last !== n) return;
@@ -114,9 +116,9 @@ export function foldOf(base: Memory | null, log: readonly Body[], upTo = Number.
 
 /** The log is shorter than it was. */
 export function cutLog(cluster: Cluster, host: Host, length: number): void {
-  const { base, baseId, pagesEscrow } = cluster.vm;
+  const { base, ofSwitchover, pagesEscrow } = cluster.vm;
   // A copy of a running VM's memory is nowhere else.
-  const lost = base === null || (baseId !== 0 && pagesEscrow > 0);
+  const lost = base === null || (!ofSwitchover && pagesEscrow > 0);
   if (length < host.log.length) {
     host.log.length = Math.max(0, length);
     if (!lost) host.fold = foldOf(cluster.vm.base, host.log);

@@ -114,6 +114,21 @@ test("a stop that hangs leaves a cont behind it", async () => {
   if (taken.kind === "stop-hung") await taken.released;
 });
 
+test("the last one on a host leaves the guest as it stood, unless something fails", async () => {
+  const outcome = await takeTransaction(options({ stays: true }));
+  expect(outcome.kind).toBe("taken");
+  expect(said).not.toContain("cont");
+  said = [];
+  const failing = options({ stays: true });
+  const tracker = { ...failing.tracker, collect: () => Promise.reject(new Error("it is gone")) };
+  await expect(takeTransaction({ ...failing, tracker })).rejects.toThrow("it is gone");
+  expect(said.filter((command) => command === "cont")).toHaveLength(1);
+  said = [];
+  const lost = { ...failing.tracker, take: () => Promise.reject(new Error("it is gone")) };
+  await expect(takeTransaction({ ...failing, tracker: lost })).rejects.toThrow("it is gone");
+  expect(said).toContain("cont");
+});
+
 test("outputs are drained between stop and device state, and what comes after has the state saved again", async () => {
   let count = 0;
   const late = [1, 1];

@@ -41,6 +41,8 @@ export interface TakeOptions {
   readonly onStill?: () => void;
   /** Done while the guest stands still, when its pages have been found and copied: what it throws is the take's. */
   readonly whileStill?: () => Promise<void>;
+  /** The guest stands still when it is taken; it is started again only where something fails before. */
+  readonly stays?: boolean;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -134,7 +136,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   try {
     const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options));
     const resumed_ms = performance.now();
-    options.onResumed?.();
+    if (options.stays !== true) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
     await rm(options.state_path);
     const { still_ms } = stillness;
@@ -165,6 +167,8 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   } catch (error) {
     // Nobody will read what was copied. A helper that is gone needs not be told.
     await tracker.release().catch(() => undefined);
+    // Where it was to stand still it stands yet.
+    if (options.stays === true) await qmp.execute("cont");
     throw error;
   }
 }
@@ -203,10 +207,11 @@ async function saveDrained(options: Saving): Promise<void> {
 
 /** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
 async function whileStill(
-  { qmp, tracker, n, since, onStill, whileStill: inStillness, outputs, hold_ms = 0 }: TakeOptions,
+  { qmp, tracker, n, since, onStill, whileStill: inStillness, outputs, hold_ms = 0, stays = false }: TakeOptions,
   saved: () => Promise<unknown>,
 ): Promise<{ readonly taken: TakenPages; readonly saved_ms: number; readonly copied_ms: number }> {
   let copied_ms = 0;
+  let done = false;
   try {
     await saved();
     const saved_ms = performance.now();
@@ -225,8 +230,9 @@ async function whileStill(
     await inStillness?.();
     if (hold_ms > 0) await delay(hold_ms);
     copied_ms = performance.now();
+    done = true;
     return { taken, saved_ms, copied_ms };
   } finally {
-    await qmp.execute("cont");
+    if (!done || !stays) await qmp.execute("cont");
   }
 }
