@@ -22,7 +22,7 @@ export default defineConfig({
     exclude: ["**/*.real.test.ts", "**/*.large.test.ts", "**/node_modules/**"],
     // What was transformed with one bug in it must not be taken for what has another, or none.
     fsModuleCache: false,
-    testTimeout: 30_000,
+    testTimeout: 120_000,
     bail: 3,
   },
 });
