@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import type { TimelineEvent } from "../harness/base/timeline.ts";
 import { findEngine } from "../harness/fleet/engine.ts";
-import { libvirtHostThere } from "../harness/fleet/images.ts";
+import { libvirtThere } from "../harness/fleet/images.ts";
 import { prepareRuns } from "../harness/run/prepare.ts";
 import { runScenario } from "../harness/run/run.ts";
 import { PURE_POSTCOPY, type Scenario } from "../harness/run/scenario.ts";
@@ -32,8 +32,8 @@ const daemonKilled: Scenario = {
 
 test("the real libvirt carries a VM over though its daemon dies; what it believes stands beside what is so", async (context) => {
   const docker = await findEngine();
-  if (docker === undefined || !(await libvirtHostThere(docker, "10.0")))
-    context.skip("the image of hosts with libvirt is not there: setup --libvirt, or test:large, makes it");
+  if (docker === undefined || !(await libvirtThere(docker, "10.0")))
+    context.skip("the base of hosts with libvirt is not there: setup --libvirt, or test:large, makes it");
   const environment = await prepareRuns("10.0", ended.signal, { libvirt: true });
   const { record, folder } = await runScenario(environment, { ...request("no-fault"), scenario: daemonKilled });
   expect([record.verdict, record.why, record.manager]).toEqual(["intact", record.why, "libvirt"]);

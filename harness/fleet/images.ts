@@ -100,9 +100,9 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
   return { host, toxiproxy: toxiproxyTag(), qemu_version, ...libvirtVersion(labels), built };
 }
 
-/** Whether the hosts that have libvirt beside this QEMU are there; nothing is built or pulled. */
-export async function libvirtHostThere(docker: Docker, qemu: string): Promise<boolean> {
-  return (await imagesThere(docker, qemu, true)) !== undefined;
+/** Whether what takes long to make of the hosts that have libvirt beside this QEMU is there; nothing is built or pulled. */
+export async function libvirtThere(docker: Docker, qemu: string): Promise<boolean> {
+  return (await inspectImage(docker, libvirtTag(recipeWithLibvirt(qemu)))) !== undefined;
 }
 
 /**
