@@ -68,7 +68,8 @@ describe("a log whose file system fails", () => {
 
   /** No fresh file can be had. */
   const notMended = (): void => {
-    files.trouble = (operation) => (operation === "create" ? { code: "ENOSPC" } : undefined);
+    files.trouble = (operation, name) =>
+      operation === "create" && name.endsWith(".mended") ? { code: "ENOSPC" } : undefined;
   };
 
   it("takes nothing any more when the disk did not take what was written", async () => {

@@ -389,6 +389,7 @@ export class TransactionLog {
     };
     const snapshot = await this.#inTurn(async () => {
       goOn();
+      this.#mustBeSound();
       return this.entries.length < 2 ? null : this.#snapshot("base");
     });
     if (snapshot === null) return;
