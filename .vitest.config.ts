@@ -23,6 +23,10 @@ export default defineConfig({
           include: ["{harness,scenarios,reports,fixtures}/**/*.real.test.ts"],
           exclude: ["**/node_modules/**"],
           fileParallelism: false,
+          // Of the tests that may go on side by side (a scenario each): one carries its VM while the next one's hosts start.
+          maxConcurrency: 2,
+          // What comes out differently the second time is no success.
+          retry: 0,
           testTimeout: 300_000,
           hookTimeout: 600_000,
         },

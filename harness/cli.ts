@@ -4,9 +4,11 @@ import { registerBench } from "./cli/bench.ts";
 import { registerClean } from "./cli/clean.ts";
 import { registerDemo } from "./cli/demo.ts";
 import { registerDoctor } from "./cli/doctor.ts";
+import { registerExplore } from "./cli/explore.ts";
 import { registerJudge } from "./cli/judge.ts";
 import { registerList } from "./cli/list.ts";
 import { registerLog } from "./cli/log.ts";
+import { registerReplay } from "./cli/replay.ts";
 import { registerReport } from "./cli/report.ts";
 import { registerRun } from "./cli/run.ts";
 import { registerSetup } from "./cli/setup.ts";
@@ -25,6 +27,8 @@ for (const register of [
   registerDoctor,
   registerList,
   registerRun,
+  registerExplore,
+  registerReplay,
   registerDemo,
   registerBench,
   registerReport,

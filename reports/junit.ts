@@ -1,4 +1,4 @@
-import { type RunRecord, underText } from "../harness/base/run-record.ts";
+import { expectedText, type RunRecord, underText } from "../harness/base/run-record.ts";
 import { verdictWord } from "./model/describe.ts";
 import type { SuiteRun } from "./read.ts";
 
@@ -38,7 +38,12 @@ function countsOf(runs: readonly SuiteRun[]): string {
 function caseXml(run: SuiteRun): string {
   const { record } = run;
   const name = `${record.scenario} [${underText(record)} ${record.accel} qemu ${record.qemu} seed ${record.seed}]`;
-  const properties = { verdict: record.verdict, expected: record.expected, run: run.path, command: record.command };
+  const properties = {
+    verdict: record.verdict,
+    expected: expectedText(record),
+    run: run.path,
+    command: record.command,
+  };
   return [
     `    <testcase classname="${attribute(`ferryman.${record.group}`)}" name="${attribute(name)}" time="${seconds(record.timings.total_ms)}">`,
     "      <properties>",
@@ -59,7 +64,7 @@ function outcomeXml(record: RunRecord): string[] {
     ];
   }
   if (record.as_expected) return [];
-  const message = `verdict ${record.verdict}, expected ${record.expected}: ${record.why}`;
+  const message = `verdict ${record.verdict}, expected ${expectedText(record)}: ${record.why}`;
   const body = `${checksText(record)}\nrun it again: ${record.command}`;
   return [
     `      <failure message="${attribute(message)}" type="${attribute(record.verdict)}">${content(body)}</failure>`,

@@ -1,6 +1,6 @@
 import { appendFile } from "node:fs/promises";
 import { configurationTexts } from "../harness/base/configuration.ts";
-import { underText } from "../harness/base/run-record.ts";
+import { expectedText, underText } from "../harness/base/run-record.ts";
 import { type Comparison, tally } from "./compare.ts";
 import { type Cell, matrixOf, sideBySideOf } from "./matrix.ts";
 import { verdictWord } from "./model/describe.ts";
@@ -43,7 +43,7 @@ function wrongLines(run: SuiteRun): string[] {
   const { record } = run;
   const failing = record.checks.filter((check) => check.verdict !== true);
   return [
-    `### ✗ ${escaped(record.scenario)} (${underText(record)}, ${record.accel}, QEMU ${escaped(record.qemu_version)}): ${record.verdict}, expected ${record.expected}`,
+    `### ✗ ${escaped(record.scenario)} (${underText(record)}, ${record.accel}, QEMU ${escaped(record.qemu_version)}): ${record.verdict}, expected ${expectedText(record)}`,
     "",
     escaped(record.error ?? record.why),
     "",

@@ -44,8 +44,10 @@ const STEP_ORDER = [
 
 /** Rows and columns of all runs given, in an order that does not depend on theirs. */
 export function matrixOf(runs: readonly SuiteRun[]): Matrix {
+  const placed = new Map(runs.flatMap(({ record: { cell } }) => (cell === undefined ? [] : [[cell.step, cell.order]])));
+  const order = (step: string): number => placed.get(step) ?? rankOf(step);
   const steps = [...new Set(runs.map((run) => stepOf(run.record)))].sort(
-    (a, b) => rankOf(a) - rankOf(b) || a.localeCompare(b),
+    (a, b) => order(a) - order(b) || a.localeCompare(b),
   );
   const unders = [...new Set(runs.map((run) => underText(run.record)))].sort();
   const rows = [...Map.groupBy(runs, (run) => faultOf(run.record))]
@@ -62,6 +64,7 @@ export const NO_FAULT = "no fault";
 
 /** What breaks in a run, as the matrix names it. */
 export function faultOf(record: RunRecord): string {
+  if (record.cell !== undefined) return record.cell.fault;
   return record.faults.length === 0
     ? NO_FAULT
     : record.faults.map(({ fault, on }) => (on === "" ? fault : `${fault} on ${on}`)).join(", then ");
@@ -69,6 +72,7 @@ export function faultOf(record: RunRecord): string {
 
 /** When it breaks: the step of the first fault, and of the later ones. */
 export function stepOf(record: RunRecord): string {
+  if (record.cell !== undefined) return record.cell.step;
   return record.faults.map((fault) => fault.at).join(", then ");
 }
 

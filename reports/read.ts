@@ -170,6 +170,7 @@ export async function readSuite(folder: string): Promise<ReadSuite> {
   const path = join(folder, "suite.json");
   const problems: string[] = [];
   const named = (await exists(path)) ? parseSuiteRecord(await readJson(path), path) : undefined;
+  problems.push(...(named?.missing ?? []));
   const runFolders = named?.runs ?? (await runFoldersIn(folder));
   const runs: SuiteRun[] = [];
   for (const run of runFolders) {

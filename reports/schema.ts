@@ -2,7 +2,7 @@ import { z } from "zod";
 import { AGENT_EVENT_FIELDS } from "../harness/base/agent-event-fields.ts";
 import { CONFIGURATION_FIELDS, MANAGERS } from "../harness/base/configuration.ts";
 import { ANSWERS_EXPECTED, RUN_RECORD_VERSION, type RunRecord } from "../harness/base/run-record.ts";
-import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
+import { HOST_ROLES, STORAGE, type TimelineEvent, VERDICTS } from "../harness/base/timeline.ts";
 
 /**
  * The schema of `run.json`, `timeline.ndjson` and `suite.json`, version 1. Its rules, and what each field means, stand
@@ -12,10 +12,12 @@ import { HOST_ROLES, type TimelineEvent, VERDICTS } from "../harness/base/timeli
 export const SUITE_VERSION = 1;
 
 const hostRole = z.enum(HOST_ROLES);
-const link = z.templateLiteral([hostRole, "-", hostRole]);
+const fleetHost = z.enum([...HOST_ROLES, STORAGE]);
+const link = z.union([z.templateLiteral([hostRole, "-", fleetHost]), z.literal("libvirt")]);
 const lane = z.union([
-  z.enum(["run", ...HOST_ROLES, "migration", "fault", "client", "check"]),
-  z.templateLiteral(["link:", hostRole, "-", hostRole]),
+  z.enum(["run", ...HOST_ROLES, STORAGE, "migration", "fault", "client", "check"]),
+  z.templateLiteral(["link:", hostRole, "-", fleetHost]),
+  z.literal("link:libvirt"),
 ]);
 const verdict = z.enum(VERDICTS);
 const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);
@@ -58,6 +60,11 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     answer_ms: count,
     error: z.exactOptional(z.string()),
   }),
+  event("manager.started", { what: z.string(), pid: z.number() }),
+  event("manager.exited", { what: z.string(), code: z.number().nullable(), last_lines: z.array(z.string()) }),
+  event("manager.event", { text: z.string() }),
+  event("manager.state", { state: z.string() }),
+  event("manager.asked", { command: z.string(), code: z.number().nullable(), took_ms: count, said: z.string() }),
   event("migration.status", { side: z.enum(["source", "target"]), status: z.string() }),
   event("migration.step", {
     step: z.enum([
@@ -125,7 +132,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     received_bytes: count,
   }),
   event("check.result", { check: z.string(), verdict: checkVerdict, summary: z.string() }),
-  event("log", { stream: z.enum(["qemu", "agent"]), line: z.string() }),
+  event("log", { stream: z.enum(["qemu", "agent", "libvirt"]), line: z.string() }),
 ]);
 
 const optionalMs = z.exactOptional(count);
@@ -141,7 +148,7 @@ export const runRecordSchema = z.looseObject({
   manager: z.exactOptional(z.enum(MANAGERS)),
   accel: z.enum(["tcg", "kvm"]),
   accel_why: z.string(),
-  guest: z.enum(["integrity", "linux"]),
+  guest: z.string(),
   qemu: z.string(),
   qemu_version: z.string(),
   seed: z.number(),
@@ -162,6 +169,9 @@ export const runRecordSchema = z.looseObject({
   limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),
   expected: verdict,
   expected_why: z.exactOptional(z.string()),
+  allowed: z.exactOptional(z.array(verdict)),
+  cell: z.exactOptional(z.object({ fault: z.string(), step: z.string(), order: z.number() })),
+  job: z.exactOptional(z.string()),
   verdict,
   as_expected: z.boolean(),
   why: z.string(),
@@ -204,6 +214,8 @@ export const suiteRecordSchema = z.looseObject({
   command: z.string(),
   /** Run folders, relative to the suite's folder, in the order in which the runs began. */
   runs: z.array(z.string()),
+  /** What ought to be in it and is not: a machine's part of a campaign that never came; one sentence each. */
+  missing: z.exactOptional(z.array(z.string())),
 });
 
 export interface SuiteRecord {
@@ -211,6 +223,7 @@ export interface SuiteRecord {
   readonly started_at: string;
   readonly command: string;
   readonly runs: readonly string[];
+  readonly missing?: readonly string[];
 }
 
 /** The schema and the words of the harness must not drift apart: these lines do not compile when they do. */

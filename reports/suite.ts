@@ -7,6 +7,8 @@ import { SUITE_VERSION, type SuiteRecord } from "./schema.ts";
 export interface SuiteAbout {
   readonly started_at?: string;
   readonly command?: string;
+  /** What ought to be in it and is not. */
+  readonly missing?: readonly string[];
 }
 
 /**
@@ -23,6 +25,7 @@ export async function writeSuite(
     version: SUITE_VERSION,
     started_at: about.started_at ?? new Date().toISOString(),
     command: about.command ?? `npx tsx harness/cli.ts ${process.argv.slice(2).join(" ")}`.trim(),
+    ...(about.missing === undefined || about.missing.length === 0 ? {} : { missing: about.missing }),
     runs: runs.map((run) => (isAbsolute(run) ? linkTo(folder, run) : run)),
   };
   await mkdir(folder, { recursive: true });

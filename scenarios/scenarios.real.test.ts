@@ -3,9 +3,9 @@ import type { Configuration } from "../harness/base/configuration.ts";
 import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
 import { checkConfigured } from "../harness/run/probe.ts";
 import type { RunEnvironment } from "../harness/run/request.ts";
-import { SCENARIOS } from "./index.ts";
 import { play, playWithAgents, request, wrong } from "./testing.ts";
 
+/** Guests, accelerators and QEMUs that the suite of every scenario (`every-*.real.test.ts`) does not have. */
 const ended = new AbortController();
 afterAll(() => ended.abort());
 
@@ -13,15 +13,6 @@ describe("with stock recovery, on the default QEMU", () => {
   let environment: RunEnvironment;
   beforeAll(async () => {
     environment = await prepareRuns("10.0", ended.signal);
-  });
-
-  test("every scenario comes out as it says, under TCG", async () => {
-    const records = await play(
-      environment,
-      SCENARIOS.filter(({ expect: expected }) => expected.stock !== undefined).map(({ id }) => request(id)),
-    );
-    expect(wrong(records)).toEqual([]);
-    expect(records.length).toBeGreaterThan(15);
   });
 
   test("the Linux guest arrives whole, running and held still", async () => {
@@ -84,16 +75,6 @@ test("on the oldest QEMU that is supported, nothing is lost where nothing breaks
 }, 600_000);
 
 describe("with transaction synchronisation", () => {
-  test("every scenario comes out as it says, on the default QEMU under TCG", async () => {
-    const environment = await prepareRuns("10.0", ended.signal);
-    const records = await playWithAgents(
-      environment,
-      SCENARIOS.map(({ id }) => request(id, { recovery: "txsync" })),
-    );
-    expect(wrong(records)).toEqual([]);
-    expect(records).toHaveLength(SCENARIOS.length);
-  }, 1_200_000);
-
   test("target, source and network may fail on the oldest QEMU that is supported", async () => {
     const environment = await prepareRuns("7.2", ended.signal);
     const requests = ["target-host-killed", "source-host-killed", "link-cut-for-good"].map((id) =>

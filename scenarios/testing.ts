@@ -1,10 +1,11 @@
 import { expect } from "vitest";
 import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-record.ts";
 import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
+import type { Scenario } from "../harness/run/scenario.ts";
 import { runSuite } from "../harness/run/suite.ts";
 import { Turn } from "../harness/run/turn.ts";
 import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
-import { SCENARIOS } from "./index.ts";
+import { EVERY_SCENARIO, SCENARIOS } from "./index.ts";
 
 /** How tests on real parts run scenarios. */
 
@@ -12,6 +13,9 @@ const MIB = 1024 ** 2;
 const SEED = 7;
 /** More runs than this that prove nothing are a matter of their own: they are not run once more. */
 const UNKNOWN_MAX = 3;
+
+/** Those that every `npm test` runs; the others are tagged `large`, and are for `npm run test:large`. */
+export const EVERY_TIME = SCENARIOS.filter(({ tags = [] }: Scenario) => !tags.includes("large"));
 
 export interface Asked {
   readonly guest?: GuestKind;
@@ -22,7 +26,7 @@ export interface Asked {
 
 export function request(id: string, asked: Asked = {}): RunRequest {
   const { guest = "integrity", accel = "tcg", recovery = "stock", memory_mib = 128 } = asked;
-  const scenario = SCENARIOS.find((one) => one.id === id);
+  const scenario = EVERY_SCENARIO.find((one) => one.id === id);
   if (!scenario) throw new Error(`there is no scenario ${id}`);
   return {
     scenario,

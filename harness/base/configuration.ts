@@ -21,6 +21,12 @@ export const QAPI_NAME = /^[a-z][a-z0-9-]*$/;
 const qapiName = z.string().regex(QAPI_NAME);
 
 export const RAM_KINDS = ["file", "memfd", "hugetlbfs"] as const;
+export const NETS = ["virtio"] as const;
+/** What the guest does with a disk: records by O_DIRECT, or files on a file system, with fsync. */
+export const DISK_KINDS = ["raw", "ext4"] as const;
+export type DiskKind = (typeof DISK_KINDS)[number];
+/** fixtures/guests/linux/src/guest.h, DISKS_MAX. */
+export const DISKS_MAX = 4;
 export const MACHINES = ["q35", "pc"] as const;
 export const TRANSPORTS = ["tcp", "unix"] as const;
 const words = z.array(z.string()).readonly();
@@ -55,8 +61,12 @@ export const CONFIGURATION_FIELDS = {
   machine: z.exactOptional(z.enum(MACHINES)),
   /** As `-cpu` takes it. */
   cpu: z.exactOptional(z.string().min(1)),
+  /** The VM's network card, with a world outside and a client in it; absent: it has none. */
+  net: z.exactOptional(z.enum(NETS)),
   /** What guest RAM is: a file on a tmpfs, a memfd, or huge pages. */
   ram: z.exactOptional(z.enum(RAM_KINDS)),
+  /** Disks of the VM, in their order, and what the guest does with each. A host of their own exports them. */
+  disks: z.exactOptional(z.array(z.enum(DISK_KINDS)).min(1).max(DISKS_MAX).readonly()),
   /** Over the scenario's own bound for what is pushed in the background. */
   bandwidth_bytes_per_s: z.exactOptional(z.int().min(1)),
   /** Over the scenario's own. */
@@ -89,7 +99,7 @@ export function mergeConfigurations(under: Configuration = {}, over: Configurati
 export function configurationTexts(configuration: Configuration): readonly string[] {
   const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
-  const { vcpus, machine, cpu, ram, transport, tls, manager_patience_ms } = configuration;
+  const { vcpus, machine, cpu, net, ram, disks, transport, tls, manager_patience_ms } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
   return [
@@ -103,7 +113,9 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("vCPUs", vcpus),
     ...said("machine", machine),
     ...said("CPU", cpu),
+    ...said("network card", net),
     ...said("RAM", ram),
+    ...said("disks", disks?.join(", ")),
     ...(bandwidth_bytes_per_s === undefined ? [] : [`at most ${bandwidth_bytes_per_s / 1024 ** 2} MiB/s`]),
     ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...said("transport", transport),

@@ -5,6 +5,11 @@ import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
 export const RUN_RECORD_VERSION = 1;
 
 export type Recovery = "stock" | "txsync";
+/** What would have been as expected: "rollback or split-brain". */
+export function expectedText({ expected, allowed = [] }: Pick<RunRecord, "expected" | "allowed">): string {
+  return [expected, ...allowed].join(" or ");
+}
+
 /** Whose recovery it was, and what drove the migration where that is a choice: "stock libvirt", "txsync". */
 export function underText({ recovery, manager }: { readonly recovery: Recovery; readonly manager?: Manager }): string {
   return manager === undefined ? recovery : `${recovery} ${manager}`;
@@ -12,6 +17,15 @@ export function underText({ recovery, manager }: { readonly recovery: Recovery; 
 
 export type Accel = "tcg" | "kvm";
 export type GuestKind = "integrity" | "linux";
+/** Those of other people have names of their own. */
+export type GuestName = GuestKind | (string & {});
+
+/** A fault at a step, as a matrix names them; `order`: of the step among all steps. */
+export interface MatrixPlace {
+  readonly fault: string;
+  readonly step: string;
+  readonly order: number;
+}
 
 /** What a check found. `evidence` is for people and reports: the first wrong pages, the missing entries. */
 export interface CheckResult {
@@ -79,7 +93,7 @@ export interface RunRecord {
   readonly manager?: Manager;
   readonly accel: Accel;
   readonly accel_why: string;
-  readonly guest: GuestKind;
+  readonly guest: GuestName;
   /** Name of the QEMU asked for ("10.0", or an image) and the version that answered. */
   readonly qemu: string;
   readonly qemu_version: string;
@@ -104,7 +118,13 @@ export interface RunRecord {
   /** Those of the scenario that held under this recovery; absent: none. */
   readonly limits?: readonly LimitSet[];
   readonly expected: Verdict;
-  /** Why that is expected with this version of QEMU, where it is another verdict than with others. */
+  /** Verdicts that are as expected besides. */
+  readonly allowed?: readonly Verdict[];
+  /** Where it stands in a matrix. */
+  readonly cell?: MatrixPlace;
+  /** Which job of a campaign (a matrix, an exploration) it was. */
+  readonly job?: string;
+  /** Why what came out is expected: with this version of QEMU, or besides. */
   readonly expected_why?: string;
   readonly verdict: Verdict;
   readonly as_expected: boolean;

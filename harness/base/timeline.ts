@@ -7,11 +7,17 @@ export const TIMELINE_VERSION = 1;
 export type HostRole = "source" | "target" | "escrow";
 export const HOST_ROLES: readonly HostRole[] = ["source", "target", "escrow"];
 
+/** The host that exports the VM's disks, in runs that have some. It has no VM and no vote. */
+export const STORAGE = "storage";
+export type FleetHost = HostRole | typeof STORAGE;
+
 /** A link between two hosts, named by its ends in the order in which connections are opened: `source-target`. */
-export type LinkName = `${HostRole}-${HostRole}`;
+export type HostLinkName = `${HostRole}-${FleetHost}`;
+/** `libvirt`: what lies between the two libvirt daemons of source and target, beside the link of the stream. */
+export type LinkName = HostLinkName | "libvirt";
 
 /** Where on the report an event belongs. */
-export type Lane = "run" | HostRole | `link:${LinkName}` | "migration" | "fault" | "client" | "check";
+export type Lane = "run" | FleetHost | `link:${LinkName}` | "migration" | "fault" | "client" | "check";
 
 /** Phases of a run, in order. */
 export type RunPhase = "fleet" | "boot" | "work" | "migrate" | "settle" | "check" | "teardown";
@@ -68,6 +74,27 @@ export type TimelineEventBody =
       /** Until the answer came, or until it was waited for no longer. */
       readonly answer_ms: number;
       readonly error?: string;
+    }
+  /** What manages QEMU on this host, where that is a program of its own: libvirt's daemon. */
+  | { readonly kind: "manager.started"; readonly what: string; readonly pid: number }
+  | {
+      readonly kind: "manager.exited";
+      readonly what: string;
+      /** 128 and the number of the signal that ended it; null: the host went with it. */
+      readonly code: number | null;
+      readonly last_lines: readonly string[];
+    }
+  /** What it tells of itself, in its own words. */
+  | { readonly kind: "manager.event"; readonly text: string }
+  /** What it takes the VM for, whatever is so: "paused (post-copy failed)". */
+  | { readonly kind: "manager.state"; readonly state: string }
+  /** What it was asked for, in a few words, and what came of it; `code` null: it was not waited for, or was killed. */
+  | {
+      readonly kind: "manager.asked";
+      readonly command: string;
+      readonly code: number | null;
+      readonly took_ms: number;
+      readonly said: string;
     }
   | { readonly kind: "migration.status"; readonly side: "source" | "target"; readonly status: string }
   | { readonly kind: "migration.step"; readonly step: ProtocolStep }
@@ -202,7 +229,7 @@ export type TimelineEventBody =
       readonly received_bytes: number;
     }
   | { readonly kind: "check.result"; readonly check: string; readonly verdict: CheckVerdict; readonly summary: string }
-  | { readonly kind: "log"; readonly stream: "qemu" | "agent"; readonly line: string };
+  | { readonly kind: "log"; readonly stream: "qemu" | "agent" | "libvirt"; readonly line: string };
 
 export type TimelineEvent = TimelineEventBody & {
   /** Since the run began, monotonic, with fractions. */

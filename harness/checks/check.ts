@@ -30,15 +30,17 @@ export interface Case {
  * well; what else a worse verdict leaves behind is part of it. `unbelievable`: what was written down
  * contradicts itself, so nothing follows from it.
  */
-export type FalseMeans =
-  | "split-brain"
-  | "lost"
-  | "rollback"
-  | "corrupt"
-  | "unproved"
-  | "untidy"
-  | "unfinished"
-  | "unbelievable";
+export const FALSE_MEANS = [
+  "split-brain",
+  "lost",
+  "rollback",
+  "corrupt",
+  "unproved",
+  "untidy",
+  "unfinished",
+  "unbelievable",
+] as const;
+export type FalseMeans = (typeof FALSE_MEANS)[number];
 
 /** Judges what a run wrote down, and brings with it what has to be found out for that. A new one is one file, and a line in `CHECKS`. */
 export interface Check {

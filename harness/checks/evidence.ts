@@ -6,8 +6,11 @@ import { gatheredSchema } from "./finding.ts";
 /** Version of `evidence.json`. A reader accepts this one: it is read with the checks that wrote it, or later ones. */
 export const EVIDENCE_VERSION = 1;
 
-/** What a guest can be asked for. `memory`: every byte of it can be told from outside; `ledger`: it keeps one for clients. */
-export const GUEST_ABILITIES = ["memory", "ledger", "self-check"] as const;
+/**
+ * What a guest can be asked for. `memory`: every byte of it can be told from outside; `ledger`: it keeps one for clients;
+ * `network`: it answers a client by its network card; `disks`: what it has written to them can be told from outside.
+ */
+export const GUEST_ABILITIES = ["memory", "ledger", "self-check", "network", "disks"] as const;
 export type GuestAbility = (typeof GUEST_ABILITIES)[number];
 
 const host = z.enum(HOST_ROLES);

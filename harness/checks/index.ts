@@ -2,11 +2,13 @@ import { afterwards } from "./afterwards.ts";
 import { agreement } from "./agreement.ts";
 import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
+import { diskHistory } from "./disk-history.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { ledger } from "./ledger.ts";
 import { limits } from "./limits.ts";
 import { memoryModel } from "./memory-model.ts";
 import { migrateAgain } from "./migrate-again.ts";
+import { networkHistory } from "./network-history.ts";
 import { neverBack } from "./never-back.ts";
 import { nothingLeft } from "./nothing-left.ts";
 import { nothingWaits } from "./nothing-waits.ts";
@@ -26,7 +28,9 @@ export const CHECKS: readonly Check[] = [
   singleInstance,
   memoryModel,
   guestSelfCheck,
+  diskHistory,
   ledger,
+  networkHistory,
   neverBack,
   output,
   outputComplete,

@@ -13,7 +13,8 @@ export const LIMITED = {
   "pause-p99": { timing: "pause_p99_ms", what: "99th percentile of pauses", unit: "ms" },
   "pause-max": { timing: "pause_max_ms", what: "longest pause", unit: "ms" },
   "lost-steps": { timing: "lost_steps", what: "steps lost", unit: "" },
-} as const satisfies Readonly<Record<string, { timing: keyof RunTimings; what: string; unit: "ms" | "" }>>;
+  "agent-memory": { timing: "agent_rss_max_mib", what: "memory of the largest agent", unit: "MiB" },
+} as const satisfies Readonly<Record<string, { timing: keyof RunTimings; what: string; unit: "ms" | "MiB" | "" }>>;
 
 export type LimitedName = keyof typeof LIMITED;
 export const LIMITED_NAMES = Object.keys(LIMITED) as readonly LimitedName[];

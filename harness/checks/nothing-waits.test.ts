@@ -41,6 +41,12 @@ describe("nothing waits for ever", () => {
     const thawed = at(2_500, "fault", { kind: "fault.healed", ...fault });
     const of = (...more: TimelineEvent[]) => judgedOf([silent], { events: [...WELL_EVENTS, ...more] })?.verdict;
     expect([of(frozen), of(frozen, thawed)]).toEqual([true, false]);
+    const strikes = (fault: string, nth: number, what: string) =>
+      at(2_000 + nth, "fault", { kind: "fault.injected", fault, id: `fault-${nth}`, what: `${fault}: ${what}` });
+    const one = strikes("cut-reset", 1, "link source-target");
+    expect(of(strikes("detach-host", 1, "source"))).toBe(true);
+    expect(of(one)).toBe(false);
+    expect(of(one, strikes("cut-silent", 2, "link source-escrow"))).toBe(true);
   });
 
   it("is not asked of a run whose VM is lost: that is said already", () => {

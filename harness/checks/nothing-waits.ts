@@ -89,14 +89,17 @@ export const nothingWaits: Check = {
     }),
 };
 
-/** Whether a fault that was not healed freezes something on a host. */
+/** Whether faults that were not healed freeze something on a host, or keep it away from everybody else for good. */
 function heldByFault(events: readonly TimelineEvent[], host: HostRole): boolean {
   const healed = new Set(events.flatMap((event) => (event.kind === "fault.healed" ? [event.id] : [])));
-  return events.some(
-    (event) =>
-      event.kind === "fault.injected" &&
-      event.fault.startsWith("freeze") &&
-      !healed.has(event.id) &&
-      event.what.split(/[^a-z]+/).includes(host),
+  const left = events.flatMap((event) =>
+    event.kind === "fault.injected" && !healed.has(event.id)
+      ? [{ fault: event.fault, words: event.what.split(/[^a-z]+/) }]
+      : [],
+  );
+  const on = left.filter(({ words }) => words.includes(host));
+  if (on.some(({ fault }) => fault.startsWith("freeze") || fault === "detach-host")) return true;
+  return HOST_ROLES.every(
+    (other) => other === host || on.some(({ fault, words }) => fault.startsWith("cut-") && words.includes(other)),
   );
 }

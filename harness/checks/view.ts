@@ -1,25 +1,36 @@
-import type { Accel, GuestKind } from "../base/run-record.ts";
+import type { Accel, GuestName } from "../base/run-record.ts";
 import type { HostRole } from "../base/timeline.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import type { AfterwardsFindings } from "./afterwards.ts";
+import type { DiskFindings } from "./disk-history.ts";
 import type { GuestAbility } from "./evidence.ts";
 import type { GuestFindings } from "./guest-self-check.ts";
 import type { LedgerFindings } from "./ledger.ts";
 import type { MemoryFindings } from "./memory-model.ts";
 import type { MigrateAgainFindings } from "./migrate-again.ts";
+import type { NetworkFindings } from "./network-history.ts";
 import type { LeftoverFindings } from "./nothing-left.ts";
 import type { OutputFindings } from "./output.ts";
 import type { StillFindings } from "./still-audit.ts";
 
+/** What the guest says of its disks when it lets go of them. */
+export interface DisksTold {
+  readonly records: readonly number[];
+  /** All that it has counted by then. */
+  readonly errors: number;
+}
+
 /** What a check may ask a guest. It asks for what the guest can, never for what it is called. */
 export interface GuestView {
-  readonly kind: GuestKind;
+  readonly kind: GuestName;
   readonly can: readonly GuestAbility[];
   /** The step counter of the instance on this host, whether it is running or not; undefined where none can be read. */
   steps(vm: StartedVm): Promise<number | undefined>;
   /** The harness's own look at the guest's memory; the VM is stopped while it looks. */
   memory(vm: StartedVm): Promise<MemoryFindings | undefined>;
+  /** Stops its work on the disks, for good: how many records each has, and errors; undefined where it has no disks. */
+  disks(vm: StartedVm): Promise<DisksTold | undefined>;
   selfCheck(vm: StartedVm): Promise<GuestFindings | undefined>;
   /** What the ledger holds at the end; call it after `memory`, which finds it. */
   ledger(): Promise<LedgerFindings | undefined>;
@@ -34,8 +45,12 @@ export interface View {
   readonly vms: ReadonlyMap<HostRole, StartedVm>;
   /** The VM that is looked at: what a client would meet. Undefined where there is none. */
   readonly vm: StartedVm | undefined;
+  /** The VM's disks as their host has them, once the guest has let go of them. */
+  readonly storage?: (told: DisksTold) => Promise<DiskFindings>;
   /** What has come out of the VM so far; absent where nobody stands at an edge. */
   readonly edge?: () => OutputFindings;
+  /** What a client outside has seen of its network card; absent: it has none. */
+  readonly network?: () => NetworkFindings;
   /** Does with the VM what the scenario asks for. */
   readonly afterwards: (vm: StartedVm) => Promise<AfterwardsFindings | undefined>;
   readonly migrateAgain: (vm: StartedVm) => Promise<MigrateAgainFindings>;

@@ -1,3 +1,4 @@
+import { guestName } from "../run/guests/index.ts";
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import { configurationWords } from "./configuration.ts";
 
@@ -6,7 +7,7 @@ export function commandOf(environment: RunEnvironment, request: RunRequest): str
   const words = ["npx tsx harness/cli.ts run", request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
   const { qemu, target } = environment;
   const qemus = target === undefined ? `--qemu ${qemu}` : `--source-qemu ${qemu} --target-qemu ${target.qemu}`;
-  words.push(`--accel ${request.accel}`, qemus, `--guest ${request.guest}`);
+  words.push(`--accel ${request.accel}`, qemus, `--guest ${guestName(request.guest)}`);
   words.push(`--memory ${request.memory_bytes / 1024 ** 2}`, `--seed ${request.seed}`);
   const { write_rate_pages_per_s: rate, working_set_bytes: set } = request.work ?? {};
   if (rate !== undefined) words.push(`--write-rate ${rate}`);
@@ -14,11 +15,12 @@ export function commandOf(environment: RunEnvironment, request: RunRequest): str
   // What is the scenario's own comes with it.
   const { source_qemu: _source, target_qemu: _target, ...configuration } = request.configuration ?? {};
   words.push(...configurationWords(configuration));
-  const { lease_ms, epoch_ms, durability, protect, unprotected, switchover_by, base_ahead, find } =
+  const { lease_ms, epoch_ms, durability, protect, protect_before, unprotected, switchover_by, base_ahead, find } =
     request.txsync ?? {};
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);
+  if (protect_before === true) words.push("--protect-before");
   if (protect !== undefined) words.push(`--protect ${protect}`);
   if (unprotected !== undefined) words.push(`--unprotected ${unprotected}`);
   if (switchover_by !== undefined) words.push(`--switchover-by ${switchover_by}`);

@@ -3,7 +3,7 @@ import { readlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { SCENARIOS } from "../../scenarios/index.ts";
+import { EVERY_SCENARIO, SCENARIOS } from "../../scenarios/index.ts";
 import type { Recovery } from "../base/run-record.ts";
 import { choose, type Filters, tagsOf } from "./choose.ts";
 import { LATEST, markLatest } from "./latest.ts";
@@ -35,6 +35,15 @@ describe("choosing scenarios", () => {
     for (const id of killed)
       expect(tagsOf(SCENARIOS.find((each) => each.id === id) ?? expect.fail())).toContain("kill-host");
     expect(await ids(["link-*"], { tag: ["cut-silent"] })).toContain("link-cut-silent-healed");
+  });
+
+  it("leaves findings out of all, and has them by name, by glob, by group and by tag", async () => {
+    const every = async (names: readonly string[], filters: Filters = {}) =>
+      (await choose(names, filters, ["stock"], EVERY_SCENARIO)).map(({ scenario }) => scenario.id);
+    expect(await every(["all"])).not.toContain("libvirt-resume");
+    expect(await every(["libvirt-*"])).toEqual(["libvirt-resume"]);
+    expect(await every([], { group: ["findings"] })).toContain("libvirt-resume");
+    expect(await every(["all"], { tag: ["qmp"] })).toContain("stop-hangs-the-monitor");
   });
 
   it("says what is wrong with a choice of nothing, of what is not there, or of what cannot happen", async () => {

@@ -1,4 +1,5 @@
 import type { Recovery } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
 import { PURE_POSTCOPY, type Scenario } from "../run/scenario.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
 import { parseExpect, printExpect } from "./expect-grammar.ts";
@@ -26,7 +27,7 @@ export function compose({ faults, expect, recoveries }: Said, base?: Scenario): 
   const all = [...before, ...added];
   const typed = all.map((plan, index) => printFault(plan, index));
   // A verdict for a version of QEMU would go before the one that was just said.
-  const { expect_on, limits, ...rest }: Partial<Scenario> = base ?? {};
+  const { expect_on, limits, allow, ...rest }: Partial<Scenario> = base ?? {};
   const verdicts = recoveries.map((recovery) => [recovery, said?.verdict ?? base?.expect[recovery] ?? "intact"]);
   const most = said !== undefined && said.limits.length > 0 ? said.limits : limits;
   const composed: Scenario = {
@@ -39,10 +40,21 @@ export function compose({ faults, expect, recoveries }: Said, base?: Scenario): 
     ...(added.length === 0 ? {} : { title: typed.join(" and "), group: "composed" }),
     faults: all,
     expect: { ...base?.expect, ...Object.fromEntries(verdicts) },
+    ...allowedToo(said?.too, recoveries, said === undefined ? allow : undefined),
     ...(most === undefined ? {} : { limits: most }),
     ...(said === undefined && expect_on !== undefined ? { expect_on } : {}),
   };
   return checkScenario(composed, "What was put together");
+}
+
+function allowedToo(
+  said: readonly Verdict[] | undefined,
+  recoveries: readonly Recovery[],
+  own: Scenario["allow"],
+): Pick<Scenario, "allow"> {
+  const allow =
+    said?.flatMap((verdict) => recoveries.map((under) => ({ under, verdict, why: "it was asked for" }))) ?? own;
+  return allow === undefined ? {} : { allow };
 }
 
 /** How it is said on the command line again. */

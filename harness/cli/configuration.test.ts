@@ -4,6 +4,8 @@ import { describe, expect, it } from "vitest";
 import {
   type Configuration,
   configurationSchema,
+  DISK_KINDS,
+  DISKS_MAX,
   MACHINES,
   MANAGERS,
   RAM_KINDS,
@@ -53,6 +55,7 @@ const configurations = fc.record(
     machine: fc.constantFrom(...MACHINES),
     cpu: fc.constantFrom("max", "qemu64,-pni,-svm"),
     ram: fc.constantFrom(...RAM_KINDS),
+    disks: fc.array(fc.constantFrom(...DISK_KINDS), { minLength: 1, maxLength: DISKS_MAX }),
     bandwidth_bytes_per_s: fc.integer({ min: 1, max: 1024 }).map((mib) => mib * 1024 ** 2),
     switchover: fc.oneof(
       fc.constantFrom(...SWITCHOVER_WORDS),
@@ -87,6 +90,8 @@ describe("a configuration on the command line", () => {
     [["--bandwidth", "0"], "from 1 to 1048576"],
     [["--machine", "microvm"], "one of q35, pc"],
     [["--ram", "swap"], "one of file, memfd, hugetlbfs"],
+    [["--disk", "zfs"], "raw or ext4"],
+    [["--disk", "raw", "--disk", "raw", "--disk", "raw", "--disk", "raw", "--disk", "raw"], "4 disks at most"],
     [["--cpu", " "], "a CPU model"],
     [["--switchover", "soon"], "after=<ms>"],
     [["--switchover", "after=99999999999"], "from 0 to"],

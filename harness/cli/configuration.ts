@@ -1,9 +1,13 @@
 import { type Command, InvalidArgumentError } from "commander";
 import {
   type Configuration,
+  DISK_KINDS,
+  DISKS_MAX,
+  type DiskKind,
   MACHINES,
   MANAGERS,
   type Manager,
+  NETS,
   QAPI_NAME,
   RAM_KINDS,
   SWITCHOVER_AFTER_MS_MAX,
@@ -28,7 +32,9 @@ export interface ConfigurationOptions {
   readonly smp?: number;
   readonly machine?: (typeof MACHINES)[number];
   readonly cpu?: string;
+  readonly net?: (typeof NETS)[number];
   readonly ram?: (typeof RAM_KINDS)[number];
+  readonly disk?: readonly DiskKind[];
   /** MiB a second. */
   readonly bandwidth?: number;
   readonly switchover?: Switchover;
@@ -64,7 +70,17 @@ export function addConfigurationOptions(command: Command): Command {
     )
     .option("--machine <type>", `${MACHINES.join(" or ")}; default q35`, oneOf(...MACHINES))
     .option("--cpu <model>", "CPU model, as QEMU's -cpu takes it", cpuModel)
+    .option(
+      "--net <card>",
+      `the VM has a network card (${NETS.join(" or ")}), and a client outside talks to it; the Linux guest only`,
+      oneOf(...NETS),
+    )
     .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))
+    .option(
+      "--disk <kind>",
+      `a disk, and what the Linux guest does with it, may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(", ")}`,
+      disk,
+    )
     .option(
       "--bandwidth <MiB/s>",
       `bound of what is pushed in the background, ${rangeOf(LIMITS.bandwidth_mib_per_s)}; default is the scenario's`,
@@ -103,7 +119,9 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
     vcpus: options.smp,
     machine: options.machine,
     cpu: options.cpu,
+    net: options.net,
     ram: options.ram,
+    disks: options.disk,
     bandwidth_bytes_per_s: bandwidth === undefined ? undefined : bandwidth * 1024 ** 2,
     switchover: options.switchover,
     transport: options.transport,
@@ -132,7 +150,9 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("smp", configuration.vcpus),
     ...option("machine", configuration.machine),
     ...option("cpu", configuration.cpu),
+    ...option("net", configuration.net),
     ...option("ram", configuration.ram),
+    ...(configuration.disks ?? []).flatMap((kind) => option("disk", kind)),
     ...option("bandwidth", bandwidth === undefined ? undefined : bandwidth / 1024 ** 2),
     ...option("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...option("transport", configuration.transport),
@@ -185,6 +205,13 @@ function qemuArgs(text: string): readonly string[] {
     throw new InvalidArgumentError(messageOf(error));
   }
   throw new InvalidArgumentError("It is words, in quotes, such as '-device virtio-net-pci'.");
+}
+
+function disk(text: string, before: readonly DiskKind[] = []): readonly DiskKind[] {
+  const kind = DISK_KINDS.find((each) => each === text);
+  if (kind === undefined) throw new InvalidArgumentError(`It is ${DISK_KINDS.join(" or ")}.`);
+  if (before.length === DISKS_MAX) throw new InvalidArgumentError(`There are ${DISKS_MAX} disks at most.`);
+  return [...before, kind];
 }
 
 function cpuModel(text: string): string {

@@ -6,16 +6,20 @@ import { COUNT, DURATION, type Unit } from "./units.ts";
 
 export interface ExpectSaid {
   readonly verdict: Verdict;
+  /** What would do as well. */
+  readonly too?: readonly Verdict[];
   readonly limits: readonly Limit[];
 }
 
 /**
- * What ought to come out, as it is typed: `intact`, or with limits, `intact, stillness <= 2s, detect <= 600ms`.
+ * What ought to come out, as it is typed: `intact`, `intact|lost` where either will do, or with limits, `intact, stillness <= 2s, detect <= 600ms`.
  * @throws GrammarError
  */
 export function parseExpect(text: string): ExpectSaid {
   const cursor = new Cursor(text.trim());
   const verdict = cursor.word(VERDICTS, "a verdict");
+  const too: Verdict[] = [];
+  while (cursor.takes("|")) too.push(cursor.word(VERDICTS, "a verdict"));
   const limits: Limit[] = [];
   while (!cursor.done) {
     blanks(cursor);
@@ -27,11 +31,13 @@ export function parseExpect(text: string): ExpectSaid {
     blanks(cursor);
     limits.push({ of, most: unitOf(of).read(cursor) });
   }
-  return { verdict, limits };
+  return { verdict, ...(too.length === 0 ? {} : { too }), limits };
 }
 
-export function printExpect({ verdict, limits }: ExpectSaid): string {
-  return [verdict, ...limits.map(({ of, most }) => `${of} <= ${unitOf(of).print(most)}`)].join(", ");
+export function printExpect({ verdict, too = [], limits }: ExpectSaid): string {
+  return [[verdict, ...too].join("|"), ...limits.map(({ of, most }) => `${of} <= ${unitOf(of).print(most)}`)].join(
+    ", ",
+  );
 }
 
 function unitOf(of: Limit["of"]): Unit {

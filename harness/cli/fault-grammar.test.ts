@@ -46,6 +46,10 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
   "freeze-host": spec("freeze-host", { host }),
   "freeze-process": spec("freeze-process", { host, process }),
   "kill-host": spec("kill-host", { host }),
+  "kill-manager": spec("kill-manager", {
+    host: fc.constantFrom("source", "target"),
+    part: fc.constantFrom("daemon", "client"),
+  }),
   "kill-process": spec("kill-process", { host, process }, { stays_away: fc.constant(true) }),
   latency: spec("latency", { link, latency_ms: ms, jitter_ms: ms }, way),
   qmp: spec(
@@ -119,6 +123,8 @@ describe("a fault as it is typed", () => {
 
   it.each<[string, number, RegExp]>([
     ["melt:target@pages=30%", 0, /a fault is one of bandwidth, /],
+    ["packet-loss:source-target@pages=30%", 0, /packets are neither lost nor damaged here: Toxiproxy/],
+    ["clock-step:escrow@pages=30%", 0, /a host's clock cannot be stepped/],
     ["kill-host@pages=30%", 9, /":" is needed, and where: kill-host:source\|target\|escrow/],
     ["kill-host:tarhet@pages=30%", 10, /a host is needed: kill-host:source\|target\|escrow/],
     ["kill-host:target", 16, /"@" is needed, and when it strikes/],
@@ -181,7 +187,7 @@ describe("a fault as it is typed", () => {
 
   it("is shown how to be typed, each fault", () => {
     expect(FAULT_NAMES.map(usageOf)).toContain(
-      "cut-silent:source-target|source-escrow|target-escrow[,both|forward|backward][,connection=…]",
+      "cut-silent:source-target|source-escrow|target-escrow|source-storage|target-storage|escrow-storage|libvirt[,both|forward|backward][,connection=…]",
     );
   });
 });

@@ -1,5 +1,5 @@
 import { HOST_ROLES, type JsonValue } from "../base/timeline.ts";
-import { FAULTS, type FaultSpec } from "../faults/index.ts";
+import { FAULTS, type FaultSpec, isOwnFault } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
 import type { FaultPlan } from "../run/scenario.ts";
 import { faultSchema, LINK_NAMES } from "../run/scenario-schema.ts";
@@ -90,6 +90,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
   "freeze-host": [HOST],
   "freeze-process": [HOST, PROCESS],
   "kill-host": [HOST],
+  "kill-manager": [VM_HOST, word("part", "what of it", ["daemon", "client"])],
   "kill-process": [HOST, PROCESS, flag("stays_away", "stays-away")],
   latency: [
     LINK,
@@ -126,6 +127,20 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
 
 export const FAULT_NAMES = Object.keys(FAULTS) as readonly FaultSpec["fault"][];
 
+const NO_PACKETS =
+  "packets are neither lost nor damaged here: Toxiproxy carries bytes of connections and has no such toxic, and a host has no right to use tc; cut-silent, latency and slice are what TCP makes of loss";
+
+/** What people ask for and nobody here can do, and why. */
+const CANNOT_BE: Readonly<Record<string, string>> = {
+  "packet-loss": NO_PACKETS,
+  loss: NO_PACKETS,
+  corrupt: NO_PACKETS,
+  corruption: NO_PACKETS,
+  duplicate: NO_PACKETS,
+  "clock-step":
+    "a host's clock cannot be stepped: that takes a time namespace, and CAP_SYS_ADMIN; to an agent freeze-process for 3 s is a step of 3 s",
+};
+
 /**
  * Reads a fault as it is typed.
  * @param index which of the scenario's faults it is: what it is healed after is itself
@@ -133,6 +148,8 @@ export const FAULT_NAMES = Object.keys(FAULTS) as readonly FaultSpec["fault"][];
  */
 export function parseFault(text: string, index: number): FaultPlan {
   const cursor = new Cursor(text);
+  const why = Object.entries(CANNOT_BE).find(([name]) => new RegExp(`^${name}\\b`).test(text))?.[1];
+  if (why !== undefined) cursor.fails(why);
   const name = cursor.word(FAULT_NAMES, "a fault");
   const fault = readSpec(cursor, name);
   cursor.needs("@", '"@" is needed, and when it strikes, such as @pages=30%');
@@ -184,10 +201,11 @@ function readPart(cursor: Cursor, { words, name, value: read, flag: isFlag }: Pa
   return read?.read(cursor);
 }
 
+/** As it is typed; of a fault of somebody else's, which cannot be, its name and where it strikes. */
 export function printFault({ fault, at, heal }: FaultPlan, index: number): string {
   const own = heal?.on === "fault" && heal.index === index && heal.after_ms !== undefined;
   const healing = heal === undefined ? "" : `..heal=${own ? DURATION.print(heal.after_ms ?? 0) : printTrigger(heal)}`;
-  return `${printSpec(fault)}@${printTrigger(at)}${healing}`;
+  return `${isOwnFault(fault) ? `${fault.fault}:${fault.on}` : printSpec(fault)}@${printTrigger(at)}${healing}`;
 }
 
 function printSpec(fault: FaultSpec): string {

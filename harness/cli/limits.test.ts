@@ -53,7 +53,7 @@ describe("the numbers of the command line", () => {
     for (const lease of [LIMITS.lease_ms.least, LIMITS.lease_ms.most]) {
       for (const epoch of [LIMITS.epoch_ms.least, LIMITS.epoch_ms.most]) {
         for (const ahead of [LIMITS.ahead_percent.least, LIMITS.ahead_percent.most]) {
-          const settings = { ...DEFAULT_TXSYNC, ...settingsOf({ lease, epoch, ahead }) };
+          const { protect_before: _, ...settings } = { ...DEFAULT_TXSYNC, ...settingsOf({ lease, epoch, ahead }) };
           const rest = { role: "source", secret: "0".repeat(64), migration: "0".repeat(32), peers: {} };
           const folders = { state_folder: "", memory_folder: "", ram_path: "", qemu: "", pagescan: "", shim: null };
           const control = { ...address, token: "0".repeat(64) };

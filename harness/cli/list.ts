@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { SCENARIOS } from "../../scenarios/index.ts";
+import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import { STEP_NAMES, stepOf } from "../run/steps.ts";
 import { textTable } from "../run/table.ts";
 import { FAULT_NAMES, usageOf } from "./fault-grammar.ts";
@@ -22,10 +22,10 @@ export function registerList(program: Command): void {
         return;
       }
       if (json) {
-        for (const scenario of SCENARIOS) console.log(JSON.stringify(scenario));
+        for (const scenario of EVERY_SCENARIO) console.log(JSON.stringify(scenario));
         return;
       }
-      const rows = SCENARIOS.map(({ id, group, expect, title }) => [
+      const rows = EVERY_SCENARIO.map(({ id, group, expect, title }) => [
         id,
         group,
         expect.stock ?? "-",

@@ -1,8 +1,13 @@
 import { spawn } from "node:child_process";
+import { join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { serveFolder } from "../../reports/serve.ts";
+import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { UserError } from "../base/errors.ts";
+import { mergeParts, partsIn } from "../explore/merge.ts";
+import { RUNS_FOLDER } from "../run/prepare.ts";
+import { stamp } from "./stamp.ts";
 
 interface ReportFlags {
   readonly open?: boolean;
@@ -13,7 +18,7 @@ interface ReportFlags {
 
 /** `report <folder>`: makes the reports of a run, a suite or a folder of runs again, from the timelines alone. */
 export function registerReport(program: Command): void {
-  program
+  const command = program
     .command("report")
     .description("make the reports of a run, a suite or a folder of runs again, from the timelines alone")
     .argument("<folder>", "a run's folder, a suite's folder, or a folder of runs such as reports/runs")
@@ -22,6 +27,35 @@ export function registerReport(program: Command): void {
     .option("--serve", "serve the folder on the loopback address until Ctrl-C")
     .option("--port <number>", "port for --serve, 0 for any that is free", parsePort, 0)
     .action(report);
+  command
+    .command("merge")
+    .description(
+      "make one suite of the parts of a campaign that many machines ran; exit code 0: whole, and all as expected",
+    )
+    .argument("<folder...>", "what each machine left, or folders that hold that")
+    .option("--into <folder>", "where the suite goes; default is a new folder under reports/runs")
+    .action(mergeFolders);
+}
+
+async function mergeFolders(folders: readonly string[], { into }: { readonly into?: string }): Promise<void> {
+  const parts = await partsIn(folders);
+  const { done, missing } = mergeParts(parts);
+  if (done.length === 0) throw new UserError(["No run is there that ended.", ...missing].join(" "));
+  const folder = into ?? join(RUNS_FOLDER, `merged-${stamp(new Date())}`);
+  const started_at = parts.map(({ campaign }) => campaign.started_at).sort()[0];
+  await writeSuite(
+    folder,
+    done.map((run) => resolve(run.folder)),
+    { missing, ...(started_at === undefined ? {} : { started_at }) },
+  );
+  const { files } = await writeReports(folder, { stepSummary: true, rewriteRuns: false });
+  for (const file of files) process.stdout.write(`${file}\n`);
+  for (const line of missing) process.stderr.write(`missing: ${line}\n`);
+  const wrong = done.filter(({ as_expected }) => !as_expected);
+  process.stderr.write(
+    `${done.length} runs of ${parts.length} parts, ${wrong.length} not as expected${missing.length === 0 ? "" : ", and not whole"}\n`,
+  );
+  process.exitCode = wrong.length === 0 && missing.length === 0 ? 0 : 1;
 }
 
 async function report(folder: string, flags: ReportFlags): Promise<void> {

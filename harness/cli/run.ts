@@ -4,15 +4,16 @@ import { join } from "node:path";
 import { Argument, Command, InvalidArgumentError } from "commander";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
-import { SCENARIOS } from "../../scenarios/index.ts";
+import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import { messageOf, UserError } from "../base/errors.ts";
-import type { GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
+import type { Recovery, RunRecord } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
-import { checkConfiguration, managerOf } from "../run/configure.ts";
-import { expectedOf } from "../run/expectation.ts";
+import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
+import { expectedOf, notFor } from "../run/expectation.ts";
+import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { DEFAULT_PATIENCE_MS } from "../run/looking.ts";
 import { accelFor, checkHugePages, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
@@ -22,8 +23,9 @@ import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts"
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
-import type { TxsyncSettings } from "../run/txsync/settings.ts";
+import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
+import { addCampaignOptions } from "./campaign-options.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
 import { compose, saidAgain } from "./compose.ts";
 import { addConfigurationOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
@@ -32,13 +34,14 @@ import { printFault } from "./fault-grammar.ts";
 import { interruptible } from "./interrupt.ts";
 import { LATEST, markLatest } from "./latest.ts";
 import { LIMITS } from "./limits.ts";
+import { addMatrixOptions, type MatrixOptions, runMatrix } from "./matrix.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
 import { failedIn } from "./rerun.ts";
 import { isFileName, saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
 
 /** Whose recovery is under test: one, or both side by side. */
-type RecoveryAsked = Recovery | "both";
+export type RecoveryAsked = Recovery | "both";
 
 /** The QEMUs of source and target. */
 interface QemuPair {
@@ -52,7 +55,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly pairs?: readonly QemuPair[];
   readonly accel: "auto" | "kvm" | "tcg";
   readonly qemu: string;
-  readonly guest?: GuestKind;
+  /** By its name. */
+  readonly guest?: string;
   readonly memory: number;
   readonly writeRate?: number;
   readonly workingSet?: number;
@@ -64,6 +68,7 @@ export interface RunOptions extends ConfigurationOptions {
   readonly durability?: TxsyncSettings["durability"];
   readonly switchoverBy?: TxsyncSettings["switchover_by"];
   readonly protect?: TxsyncSettings["protect"];
+  readonly protectBefore?: boolean;
   readonly unprotected?: TxsyncSettings["unprotected"];
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
@@ -76,7 +81,7 @@ export interface RunOptions extends ConfigurationOptions {
 }
 
 /** What `run` has besides: what is run. */
-export interface RunFlags extends RunOptions, Filters {
+export interface RunFlags extends RunOptions, Filters, MatrixOptions {
   readonly fault?: readonly string[];
   readonly expect?: string;
   readonly save?: string;
@@ -95,7 +100,7 @@ export function registerRun(program: Command): void {
 }
 
 /** The words that `run` takes, for a person's command or for one that stands in a record. */
-function declareRun(command: Command): Command {
+export function declareRun(command: Command): Command {
   command
     .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
     .addArgument(
@@ -129,11 +134,7 @@ function declareRun(command: Command): Command {
       "QEMUs side by side, instead of --qemu: 7.2,10.0 (the same on both sides), 7.2:10.0 (source and target), commas between, or all (every two of ours)",
       qemuPairs,
     )
-    .option(
-      "--guest <kind>",
-      "integrity or linux; default is the scenario's own",
-      oneOf<GuestKind>("integrity", "linux"),
-    )
+    .option("--guest <kind>", "integrity, linux, or one that the scenario brings; default is the scenario's first")
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
@@ -183,6 +184,10 @@ function declareRun(command: Command): Command {
       oneOf<TxsyncSettings["protect"]>("until-handoff", "always"),
     )
     .option(
+      "--protect-before",
+      "txsync: the VM is protected where it runs, and migrates when that is on, by the agents",
+    )
+    .option(
       "--unprotected <what>",
       "txsync: while the escrow is not heard the VM goes on, which is said (go), or its output waits (hold); default go",
       oneOf<TxsyncSettings["unprotected"]>("go", "hold"),
@@ -202,17 +207,17 @@ function declareRun(command: Command): Command {
       `gives a run up once nothing has moved for so long, ${rangeOf(LIMITS.patience_s)}; default ${DEFAULT_PATIENCE_MS / 1000}`,
       within(LIMITS.patience_s),
     );
-  return addConfigurationOptions(command)
+  return addMatrixOptions(addCampaignOptions(addConfigurationOptions(command)))
     .option("--keep", "leave the hosts standing after the run, for a look (clean --run removes them)")
     .option("--json", "one JSON object a run on standard output, and nothing else there");
 }
 
-function recoveriesOf(asked: RecoveryAsked): readonly Recovery[] {
+export function recoveriesOf(asked: RecoveryAsked): readonly Recovery[] {
   return asked === "both" ? ["stock", "txsync"] : [asked];
 }
 
 /** For commander. */
-function qemuPairs(text: string): readonly QemuPair[] {
+export function qemuPairs(text: string): readonly QemuPair[] {
   if (text === "all") return QEMU_NAMES.flatMap((source) => QEMU_NAMES.map((target) => ({ source, target })));
   return text.split(",").map((part) => {
     const [source, target, ...more] = part.split(":").length === 2 ? part.split(":") : [part, part];
@@ -235,6 +240,12 @@ async function leave(): Promise<void> {
 }
 
 async function runCommand(names: readonly string[], options: RunFlags, signal: AbortSignal): Promise<void> {
+  if (options.matrix === true) {
+    if (names.length > 0) throw new UserError("--matrix has its own scenarios: it takes no names.");
+    await runMatrix(options, signal);
+    return;
+  }
+  refuseWithoutMatrix(options);
   const rerun = options.rerunFailed;
   const turns =
     rerun === undefined
@@ -252,15 +263,23 @@ async function runCommand(names: readonly string[], options: RunFlags, signal: A
   process.exitCode = as_expected ? 0 : 1;
 }
 
+function refuseWithoutMatrix(options: RunFlags): void {
+  const only = ["matrixSlice", "steps", "faults", "guests", "accels", "resume", "shard", "folder"] as const;
+  const found = only.find((name) => options[name] !== undefined);
+  if (found === undefined) return;
+  const flag = found.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  throw new UserError(`--${flag} is for run --matrix (or explore).`);
+}
+
 /** What was named, filtered, or put together. @throws UserError */
-async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
+export async function chosenOf(names: readonly string[], options: RunFlags): Promise<readonly Chosen[]> {
   const { fault: faults = [], expect, save, recovery } = options;
   const recoveries = recoveriesOf(recovery);
   if (faults.length === 0 && expect === undefined) {
     if (save !== undefined) throw new UserError("--save writes what is put together with --fault: there is nothing.");
-    return choose(names, options, recoveries, SCENARIOS);
+    return choose(names, options, recoveries, EVERY_SCENARIO);
   }
-  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recoveries, SCENARIOS);
+  const bases = names.length === 0 && faults.length > 0 ? [] : await choose(names, options, recoveries, EVERY_SCENARIO);
   if (bases.length > 1)
     throw new UserError("--fault and --expect are for one scenario: name one, or none to begin with nothing broken.");
   const [base] = bases;
@@ -323,7 +342,7 @@ function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
     recovery,
     manager ?? "-",
     pair.source === pair.target ? pair.source : `${pair.source} to ${pair.target}`,
-    guestOf(scenario, options),
+    guestName(guestOf(scenario, options)),
     expectText(scenario, recovery, manager, pair),
     scenario.faults.map((plan, index) => printFault(plan, index)).join(" "),
   ]);
@@ -360,6 +379,20 @@ interface Case extends Chosen {
  * @throws UserError where the options contradict each other
  */
 function casesOf(chosen: readonly Chosen[], options: RunOptions): readonly Case[] {
+  const asked = allCasesOf(chosen, options);
+  const able = asked.filter(({ scenario, pair }) => notFor(scenario, pair.source) === undefined);
+  const left_out = asked.filter((each) => !able.includes(each));
+  const said = new Set(
+    left_out.map(
+      ({ scenario, pair }) => `${scenario.id} is not for QEMU ${pair.source}: ${notFor(scenario, pair.source)}.`,
+    ),
+  );
+  if (able.length === 0) throw new UserError([...said].join(" "));
+  for (const text of said) say(text);
+  return able;
+}
+
+function allCasesOf(chosen: readonly Chosen[], options: RunOptions): readonly Case[] {
   const { pairs, sourceQemu, targetQemu, manager: managers } = options;
   if (pairs !== undefined && (sourceQemu !== undefined || targetQemu !== undefined))
     throw new UserError("--pairs names both QEMUs: leave --source-qemu and --target-qemu out.");
@@ -405,29 +438,31 @@ export async function runScenarios(
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
+  for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
   const cases = casesOf(chosen, options);
   for (const { scenario, recovery, configuration } of cases)
     checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
+  const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const environments = new Map<string, RunEnvironment>();
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);
     if (environments.has(key)) continue;
-    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), commandOf };
+    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, commandOf };
     environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
   }
   const [environment] = environments.values();
   if (environment === undefined) throw new UserError("Nothing of this can be run.");
   await markLatest(folder);
-  const accels = new Map<GuestKind, AccelChoice>();
+  const accels = new Map<Guest, AccelChoice>();
   for (const guest of guests) {
     const choice = await accelFor(environment, guest, options.accel);
     accels.set(guest, choice);
     const qemus = [...environments.values()].map(({ qemu_version, target }) =>
       [qemu_version, ...(target === undefined ? [] : [target.qemu_version])].join(" to "),
     );
-    say(`QEMU ${[...new Set(qemus)].join("; ")}, ${guest} guest, ${choice.accel}: ${choice.why}`);
+    say(`QEMU ${[...new Set(qemus)].join("; ")}, ${guestName(guest)} guest, ${choice.accel}: ${choice.why}`);
   }
   const progress = makeProgress(process.stderr, options.json === true);
   const names = new Map<RunRequest, string>();
@@ -519,7 +554,7 @@ async function writeStory(folder: string, finished: readonly FinishedRun[]): Pro
   }
 }
 
-function jsonLine(record: RunRecord, folder: string): object {
+export function jsonLine(record: RunRecord, folder: string): object {
   const { scenario, recovery, accel, guest, qemu, qemu_version, seed, verdict, as_expected, why, checks, timings } =
     record;
   const { tries, manager } = record;
@@ -556,13 +591,14 @@ export function settingsOf({
   epoch,
   durability,
   protect,
+  protectBefore,
   unprotected,
   switchoverBy,
   ahead,
   find,
 }: Pick<
   RunOptions,
-  "lease" | "epoch" | "durability" | "protect" | "unprotected" | "switchoverBy" | "ahead" | "find"
+  "lease" | "epoch" | "durability" | "protect" | "protectBefore" | "unprotected" | "switchoverBy" | "ahead" | "find"
 >): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
@@ -570,6 +606,7 @@ export function settingsOf({
     ...(durability === undefined ? {} : { durability }),
     ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
     ...(protect === undefined ? {} : { protect }),
+    ...(protectBefore === undefined ? {} : { protect_before: protectBefore }),
     ...(unprotected === undefined ? {} : { unprotected }),
     ...(ahead === undefined ? {} : { base_ahead: ahead / 100 }),
     ...(find === undefined ? {} : { find }),
@@ -581,13 +618,13 @@ function heartbeatOf(lease_ms: number): number {
   return Math.min(HEARTBEAT_MS_MAX, Math.max(10, Math.round(lease_ms / 5)));
 }
 
-function guestOf(scenario: Scenario, { guest }: RunOptions): GuestKind {
+function guestOf(scenario: Scenario, { guest }: RunOptions): Guest {
   const [first = "integrity"] = scenario.guests;
   if (guest === undefined) return first;
-  if (!scenario.guests.includes(guest)) {
-    throw new UserError(
-      `The scenario ${scenario.id} is not for the guest "${guest}", only for: ${scenario.guests.join(", ")}.`,
-    );
+  const found = scenario.guests.find((one) => guestName(one) === guest);
+  if (found === undefined) {
+    const names = scenario.guests.map(guestName).join(", ");
+    throw new UserError(`The scenario ${scenario.id} is not for the guest "${guest}", only for: ${names}.`);
   }
-  return guest;
+  return found;
 }

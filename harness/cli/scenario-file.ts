@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { messageOf, UserError } from "../base/errors.ts";
+import { isOwnFault } from "../faults/index.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
 
@@ -50,6 +51,13 @@ function asRecord(value: unknown): Record<string, unknown> {
  */
 export async function saveScenario(name: string, scenario: Scenario, again: string): Promise<Scenario> {
   if (!SCENARIO_FILE.test(name)) throw new UserError(`${name}: the name of a scenario's file ends with .scenario.ts.`);
+  if (
+    scenario.faults.some(({ fault }) => isOwnFault(fault)) ||
+    scenario.guests.some((guest) => typeof guest === "object")
+  )
+    throw new UserError(
+      `${name}: a fault or a guest that is an object of yours cannot be written down: write the file by hand.`,
+    );
   const id = basename(name).replace(SCENARIO_FILE, "");
   const saved = checkScenario({ ...scenario, id }, name);
   // The import is of a type only: it is gone when the file runs, with Ferryman installed beside it or not.

@@ -6,6 +6,15 @@ import type { QmpClient } from "../qemu/qmp.ts";
 /** A process that may be killed or frozen; `pid` is looked up when the fault strikes. */
 export type ProcessName = "qemu" | "agent";
 
+/** What manages QEMU on a host, where that is a program of its own. */
+export interface ManagerProcesses {
+  /** @throws Error when it does not run */
+  killDaemon(): Promise<void>;
+  startDaemon(): Promise<void>;
+  /** Kills whoever has asked for the migration and waits for it. @throws Error when nobody does */
+  killClient(): Promise<void>;
+}
+
 /** What a fault is given to work with: the fleet, and the pids of the processes on it. */
 export interface FaultContext {
   readonly fleet: StartedFleet;
@@ -13,6 +22,8 @@ export interface FaultContext {
   readonly pid: (host: HostRole, process: ProcessName) => number | undefined;
   /** A monitor of the host's QEMU, or undefined where there is none. */
   readonly monitor?: (host: HostRole, which: "control" | "oob") => QmpClient | undefined;
+  /** What manages the host's QEMU, or undefined where nothing does. */
+  readonly manager?: (host: HostRole) => ManagerProcesses | undefined;
   /** For what a fault has to tell besides that it struck; `id` is its own on the timeline. */
   readonly emit?: Emit;
   readonly id?: string;
@@ -33,6 +44,20 @@ export interface Fault<Spec extends { readonly fault: string }> {
   readonly inject: (spec: Spec, context: FaultContext) => Promise<Heal | undefined>;
   /** What has to be in place before the migration begins, so that it can strike at all. */
   readonly prepare?: (spec: Spec, context: FaultContext) => Promise<void>;
+}
+
+/** A fault of somebody else's: an object that does it, where one of ours is data that names it. */
+export interface OwnFault {
+  /** What it is called on the timeline, in records and reports: `my-`, and lower-case words, so that it is none of ours. */
+  readonly fault: `my-${string}`;
+  /** Where it strikes, for people: "source", "link source-target". */
+  readonly on: string;
+  /** Breaks it. Resolves when it is broken: to the way to heal it (Heal), where it gives one back. */
+  readonly inject: (context: FaultContext) => Promise<unknown>;
+  /** Undoes what `inject` did, where that gave no way back; absent: what is dead stays dead. */
+  readonly heal?: (context: FaultContext) => Promise<void>;
+  /** What has to be in place before the migration begins. */
+  readonly prepare?: (context: FaultContext) => Promise<void>;
 }
 
 export interface OnHost {

@@ -5,17 +5,18 @@ import { type CutReset, cutReset } from "./cut-reset.ts";
 import { type CutSilent, cutSilent } from "./cut-silent.ts";
 import { type DenyWrites, denyWrites } from "./deny-writes.ts";
 import { type DetachHost, detachHost } from "./detach-host.ts";
-import type { Fault, FaultContext, Heal } from "./fault.ts";
+import type { Fault, FaultContext, Heal, OwnFault } from "./fault.ts";
 import { type Fill, fill } from "./fill.ts";
 import { type FreezeHost, freezeHost } from "./freeze-host.ts";
 import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
+import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
 import { type Latency, latency } from "./latency.ts";
 import { type Qmp, qmp } from "./qmp.ts";
 import { type Slice, slice } from "./slice.ts";
 
-export type { FaultContext, Heal, ProcessName } from "./fault.ts";
+export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName } from "./fault.ts";
 
 /** Every fault there is, as a scenario writes it. */
 export type FaultSpec =
@@ -30,6 +31,7 @@ export type FaultSpec =
   | FreezeHost
   | FreezeProcess
   | KillHost
+  | KillManager
   | KillProcess
   | Latency
   | Qmp
@@ -48,24 +50,35 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   "freeze-host": freezeHost,
   "freeze-process": freezeProcess,
   "kill-host": killHost,
+  "kill-manager": killManager,
   "kill-process": killProcess,
   latency,
   qmp,
   slice,
 };
 
-export function inject(spec: FaultSpec, context: FaultContext): Promise<Heal | undefined> {
-  return faultOf(spec).inject(spec, context);
+/** One of ours as data, or an object of somebody else's. */
+export type AnyFault = FaultSpec | OwnFault;
+
+export function isOwnFault(fault: AnyFault): fault is OwnFault {
+  return "inject" in fault;
+}
+
+export async function inject(fault: AnyFault, context: FaultContext): Promise<Heal | undefined> {
+  if (!isOwnFault(fault)) return await faultOf(fault).inject(fault, context);
+  const heal = await fault.inject(context);
+  if (typeof heal === "function") return async () => void (await heal());
+  return fault.heal === undefined ? undefined : () => fault.heal?.(context) ?? Promise.resolve();
 }
 
 /** Puts in place what a fault needs before the migration begins. */
-export async function prepare(spec: FaultSpec, context: FaultContext): Promise<void> {
-  await faultOf(spec).prepare?.(spec, context);
+export async function prepare(fault: AnyFault, context: FaultContext): Promise<void> {
+  await (isOwnFault(fault) ? fault.prepare?.(context) : faultOf(fault).prepare?.(fault, context));
 }
 
 /** Where a fault strikes, for people. */
-export function whereOf(spec: FaultSpec): string {
-  return faultOf(spec).where(spec);
+export function whereOf(fault: AnyFault): string {
+  return isOwnFault(fault) ? fault.on : faultOf(fault).where(fault);
 }
 
 // FAULTS maps each name to the fault of that very spec, which TypeScript cannot follow through a union.

@@ -1,14 +1,16 @@
 import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
-import { type Emit, HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
+import { type Emit, HOST_ROLES, type HostRole, type LinkName, STORAGE } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
-import { LINKS_ALIAS, type Link, openLinks, openWay, type Way } from "./links.ts";
+import { type LibvirtWay, openLibvirtLink, openLibvirtWay } from "./libvirt-links.ts";
+import { LINKS_ALIAS, type Link, openLinks, openStorageLinks, openWay, type Way } from "./links.ts";
 import { createNetworks } from "./networks.ts";
+import { Outside } from "./outside.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
-import { LINKS_RIGHTS } from "./rights.ts";
+import { LIBVIRT_HOST_RIGHTS, LINKS_RIGHTS } from "./rights.ts";
 import { splitLink } from "./split.ts";
 
 export interface FleetSpec {
@@ -18,9 +20,15 @@ export interface FleetSpec {
   /** Images of hosts that have another one. */
   readonly host_images?: Readonly<Partial<Record<HostRole, string>>>;
   readonly toxiproxy_image: string;
+  /** A fourth host, for the VM's disks. */
+  readonly storage?: { readonly image: string; readonly shm_bytes: number };
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
+  /** Hosts have libvirt, and there is a link for it. */
+  readonly libvirt?: boolean;
+  /** Whether there is a world outside that the VM's network card reaches. */
+  readonly outside?: boolean;
   /** Stays after the process that made it is gone, and is no leftover then. */
   readonly kept?: boolean;
   readonly emit: Emit;
@@ -29,9 +37,14 @@ export interface FleetSpec {
 /** Three hosts, their networks and the links between them. Disposing of it takes everything away. */
 export interface StartedFleet extends AsyncDisposable {
   readonly host: (role: HostRole) => StartedHost;
+  /** The host that exports disks, where there is one. */
+  readonly storage: StartedHost<typeof STORAGE> | undefined;
   readonly link: (name: LinkName) => Link;
+  readonly outside: Outside | undefined;
   /** Between two hosts, beside their link; once for each pair. */
   readonly openWay: (from: HostRole, to: HostRole) => Promise<Way>;
+  /** The same for libvirt: for its daemons, and for the stream. */
+  readonly openLibvirtWay: (from: HostRole, to: HostRole) => Promise<LibvirtWay>;
   /** From now on the connections of a link can be told apart; does nothing the second time. */
   readonly splitLink: (name: LinkName) => Promise<void>;
 }
@@ -54,7 +67,25 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   const hosts = new Map<HostRole, StartedHost>();
   let links: readonly Link[] = [];
   let toxiproxy_url = "";
+  let outside: Outside | undefined;
+  let storage: StartedHost<typeof STORAGE> | undefined;
   const starting = [
+    (async () => {
+      if (spec.storage === undefined) return;
+      const started = await StartedHost.start(docker, {
+        role: STORAGE,
+        run: spec.run,
+        owner,
+        image: spec.storage.image,
+        management: networks.management,
+        fabric: networks.fabric,
+        shm_bytes: spec.storage.shm_bytes,
+        devices: [],
+        emit: spec.emit,
+      });
+      removals.push(() => started[Symbol.asyncDispose]());
+      storage = started;
+    })(),
     ...HOST_ROLES.map(async (role) => {
       const started = await StartedHost.start(docker, {
         role,
@@ -65,11 +96,18 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         fabric: networks.fabric,
         shm_bytes: spec.shm_bytes,
         devices: spec.devices,
+        ...(spec.libvirt === true ? { rights: LIBVIRT_HOST_RIGHTS } : {}),
         emit: spec.emit,
       });
       removals.push(() => started[Symbol.asyncDispose]());
       hosts.set(role, started);
     }),
+    (async () => {
+      if (spec.outside !== true) return;
+      const { run, host_image: image } = spec;
+      outside = await Outside.start(docker, { run, owner, image, management: networks.management });
+      removals.push(async () => await outside?.[Symbol.asyncDispose]());
+    })(),
     (async () => {
       const started = await startContainer({
         image: spec.toxiproxy_image,
@@ -95,7 +133,13 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         ),
       );
       toxiproxy_url = url;
-      links = await openLinks(url, spec.emit);
+      const between = await openLinks(url, spec.emit);
+      const stream = between.find(({ name }) => name === "source-target");
+      links = [
+        ...between,
+        ...(spec.storage === undefined ? [] : await openStorageLinks(url, spec.emit)),
+        ...(spec.libvirt === true && stream !== undefined ? [await openLibvirtLink(url, stream, spec.emit)] : []),
+      ];
     })(),
   ];
   const failed = (await Promise.allSettled(starting)).find((result) => result.status === "rejected");
@@ -108,11 +152,16 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
     );
   return {
     host: (role) => found(hosts.get(role), role),
+    storage,
     openWay: (from, to) => openWay(toxiproxy_url, from, to),
+    openLibvirtWay: (from, to) => openLibvirtWay(toxiproxy_url, from, to),
     link,
+    outside,
     splitLink: async (name) => {
       const whole = link(name);
-      await splitLink(toxiproxy_url, whole, found(hosts.get(whole.ends[1]), name), spec.emit);
+      const host = HOST_ROLES.find((role) => role === whole.ends[1]);
+      if (host === undefined) throw new UserError(`the connections of link ${name} cannot be told apart`);
+      await splitLink(toxiproxy_url, whole, found(hosts.get(host), name), spec.emit);
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

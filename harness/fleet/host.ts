@@ -3,18 +3,18 @@ import { pipeline, type Readable, Transform } from "node:stream";
 import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
 import { messageOf } from "../base/errors.ts";
-import type { Emit, HostRole } from "../base/timeline.ts";
+import type { Emit, FleetHost, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
 import { ENGINE_MS } from "./engine.ts";
 import { MANAGEMENT_NAME, MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
 import { HostProcess } from "./process.ts";
-import { HOST_RIGHTS } from "./rights.ts";
+import { type ContainerRights, HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
-export interface HostSpec {
-  readonly role: HostRole;
+export interface HostSpec<Role extends FleetHost> {
+  readonly role: Role;
   readonly run: string;
   readonly owner: string;
   readonly image: string;
@@ -23,12 +23,14 @@ export interface HostSpec {
   readonly shm_bytes: number;
   /** Devices passed on, such as /dev/kvm. */
   readonly devices: readonly string[];
+  /** Default: HOST_RIGHTS. */
+  readonly rights?: ContainerRights;
   readonly emit: Emit;
 }
 
 /** A host that runs: a container that plays one hypervisor machine. */
-export class StartedHost implements AsyncDisposable {
-  readonly role: HostRole;
+export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisposable {
+  readonly role: Role;
   readonly container_name: string;
   readonly #docker: Docker;
   readonly #started: StartedTestContainer;
@@ -40,7 +42,13 @@ export class StartedHost implements AsyncDisposable {
   #state: "up" | "frozen" | "gone" = "up";
   #detached = false;
 
-  private constructor(spec: HostSpec, docker: Docker, started: StartedTestContainer, shell: HostShell, name: string) {
+  private constructor(
+    spec: HostSpec<Role>,
+    docker: Docker,
+    started: StartedTestContainer,
+    shell: HostShell,
+    name: string,
+  ) {
     this.role = spec.role;
     this.container_name = name;
     this.#docker = docker;
@@ -51,7 +59,7 @@ export class StartedHost implements AsyncDisposable {
     this.#emit = spec.emit;
   }
 
-  static async start(docker: Docker, spec: HostSpec): Promise<StartedHost> {
+  static async start<Role extends FleetHost>(docker: Docker, spec: HostSpec<Role>): Promise<StartedHost<Role>> {
     const name = `ferryman-${spec.run}-${spec.role}`;
     const started = await startContainer({
       image: spec.image,
@@ -65,7 +73,7 @@ export class StartedHost implements AsyncDisposable {
       ready: /ferryman host is up/,
       shm_bytes: spec.shm_bytes,
       devices: spec.devices,
-      rights: HOST_RIGHTS,
+      rights: spec.rights ?? HOST_RIGHTS,
     });
     const container = docker.getContainer(started.getId());
     try {
@@ -105,6 +113,12 @@ export class StartedHost implements AsyncDisposable {
   async writeFile(path: string, content: string): Promise<void> {
     const writing = this.#started.copyContentToContainer([{ content, target: path, mode: 0o600 }]);
     await this.#engine(`write ${path}`, writing);
+  }
+
+  /** Copies a file of this machine's into the host, to be read by all there. @throws Error where there is none */
+  async copyFile(local: string, path: string): Promise<void> {
+    const copying = this.#started.copyFilesToContainer([{ source: local, target: path, mode: 0o644 }]);
+    await this.#engine(`copy ${local}`, copying);
   }
 
   /** The bytes of a file in the host, from `offset_bytes` on (a multiple of 4096), in order. Holes read as zeros. */

@@ -3,11 +3,12 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { agentBundle } from "./images/agent.ts";
 import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
 import { IMAGE_LABEL, IMAGE_LABEL_VALUE, inspectImage, type Making, pullImage } from "./images/docker.ts";
-import { type HostParts, hostTag, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
+import { type HostParts, hostTag, LIBVIRT_VERSION_LABEL, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
 import { libvirtTag, makeLibvirt, recipeWithLibvirt } from "./images/libvirt.ts";
 import { lockBuilding } from "./images/lock.ts";
 import { lookForQemu } from "./images/qemu-image.ts";
 import { endOnSignals } from "./images/signals.ts";
+import { makeStorage, storageRecipe, storageTag } from "./images/storage.ts";
 import { makeTools, toolsTag } from "./images/tools.ts";
 import { makeToxiproxy, toxiproxyTag } from "./images/toxiproxy.ts";
 
@@ -38,6 +39,8 @@ export interface Images {
   readonly host: string;
   readonly toxiproxy: string;
   readonly qemu_version: string;
+  /** Where the hosts have it. */
+  readonly libvirt_version?: string;
   /** Names of the images that had to be built, empty when all were there. */
   readonly built: readonly string[];
 }
@@ -89,11 +92,43 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     makeHost(making, parts, theirs ?? (await lookForQemu(docker, parts.base))),
   );
   const host = hostTag(parts);
-  const qemu_version = (await inspectImage(docker, host))?.Config.Labels?.[QEMU_VERSION_LABEL];
+  const labels = (await inspectImage(docker, host))?.Config.Labels;
+  const qemu_version = labels?.[QEMU_VERSION_LABEL];
   if (qemu_version === undefined) {
     throw new UserError(`image ${host} was there a moment ago and is gone: is something removing images?`);
   }
-  return { host, toxiproxy: toxiproxyTag(), qemu_version, built };
+  return { host, toxiproxy: toxiproxyTag(), qemu_version, ...libvirtVersion(labels), built };
+}
+
+/** Whether the hosts that have libvirt beside this QEMU are there; nothing is built or pulled. */
+export async function libvirtHostThere(docker: Docker, qemu: string): Promise<boolean> {
+  return (await imagesThere(docker, qemu, true)) !== undefined;
+}
+
+/**
+ * Makes sure that the image of the host that exports disks is there; hosts' images have to be.
+ * @throws UserError when it cannot be had.
+ */
+export async function ensureStorageImage(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">): Promise<string> {
+  const parts = { tools: toolsTag(), agent: await agentBundle() };
+  const tag = storageTag(parts);
+  if (await inspectImage(docker, tag)) return tag;
+  using signals = endOnSignals(options.signal);
+  const { say, mayInstall = true, progress } = options;
+  const making: Making = {
+    docker,
+    say,
+    signal: signals.signal,
+    mayInstall,
+    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
+  };
+  using _lock = await lockBuilding(say, signals.signal);
+  if (await inspectImage(docker, tag)) return tag;
+  const recipe = storageRecipe();
+  if (!(await inspectImage(docker, debianTag(recipe)))) await makeDebian(making, recipe);
+  await makeStorage(making, parts);
+  say("image storage built");
+  return tag;
 }
 
 /** An image that has a QEMU in its PATH, the host's or that which it is made of; nothing is built or pulled. */
@@ -167,8 +202,15 @@ async function imagesThere(docker: Docker, qemu: string, libvirt: boolean): Prom
   const toxiproxy = toxiproxyTag();
   const host = hostTag(await hostParts(docker, qemu, libvirt));
   const [proxy, found] = await Promise.all([inspectImage(docker, toxiproxy), inspectImage(docker, host)]);
-  const qemu_version = found?.Config.Labels?.[QEMU_VERSION_LABEL];
-  return proxy && qemu_version !== undefined ? { host, toxiproxy, qemu_version, built: [] } : undefined;
+  const labels = found?.Config.Labels;
+  const qemu_version = labels?.[QEMU_VERSION_LABEL];
+  if (!proxy || qemu_version === undefined) return undefined;
+  return { host, toxiproxy, qemu_version, ...libvirtVersion(labels), built: [] };
+}
+
+function libvirtVersion(labels: Readonly<Record<string, string>> | undefined): Pick<Images, "libvirt_version"> {
+  const libvirt_version = labels?.[LIBVIRT_VERSION_LABEL];
+  return libvirt_version === undefined ? {} : { libvirt_version };
 }
 
 /** What a host image is made of; a user's image is pulled when it is not there and `making` is given. */
@@ -177,10 +219,10 @@ async function hostParts(docker: Docker, qemu: string, libvirt: boolean, making?
   const agent = await agentBundle();
   if (libvirt) {
     const base = libvirtTag(recipeWithLibvirt(qemu));
-    return { base, base_content: base, tools, agent };
+    return { base, base_content: base, tools, agent, libvirt };
   }
   const recipe = QEMU_RECIPES[qemu];
-  if (recipe) return { base: debianTag(recipe), base_content: debianTag(recipe), tools, agent };
+  if (recipe) return { base: debianTag(recipe), base_content: debianTag(recipe), tools, agent, libvirt };
   let image = await inspectImage(docker, qemu);
   if (!image && making) {
     try {
@@ -197,5 +239,5 @@ async function hostParts(docker: Docker, qemu: string, libvirt: boolean, making?
   if (image.Architecture !== "amd64") {
     throw new UserError(`image ${qemu} is for ${image.Architecture}, and a host must be linux/amd64`);
   }
-  return { base: qemu, base_content: image.Id, tools, agent };
+  return { base: qemu, base_content: image.Id, tools, agent, libvirt };
 }

@@ -1,7 +1,7 @@
 import { type Toxic, Toxiproxy, type Proxy as ToxiproxyProxy } from "toxiproxy-node-client";
 import { UserError } from "../base/errors.ts";
-import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
-import { HOST_ROLES } from "../base/timeline.ts";
+import type { Emit, FleetHost, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
+import { HOST_ROLES, STORAGE } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { PORTS } from "./ports.ts";
 
@@ -62,7 +62,7 @@ export interface OrderedProxy {
  */
 export class Link implements Breakable {
   readonly name: LinkName;
-  readonly ends: readonly [HostRole, HostRole];
+  readonly ends: readonly [HostRole, FleetHost];
   readonly #proxies: OrderedProxy[];
   readonly #emit: Emit;
   /** Stands in front of everything that it tells: a part of a link is told of as such. */
@@ -71,9 +71,15 @@ export class Link implements Breakable {
   readonly #in_force: Doing[] = [];
   #toxics_made = 0;
 
-  constructor(ends: readonly [HostRole, HostRole], proxies: readonly OrderedProxy[], emit: Emit, part = "") {
+  constructor(
+    ends: readonly [HostRole, FleetHost],
+    proxies: readonly OrderedProxy[],
+    emit: Emit,
+    part = "",
+    name: LinkName = `${ends[0]}-${ends[1]}`,
+  ) {
     this.ends = ends;
-    this.name = `${ends[0]}-${ends[1]}`;
+    this.name = name;
     this.#proxies = [...proxies];
     this.#emit = emit;
     this.#part = part;
@@ -100,14 +106,19 @@ export class Link implements Breakable {
    * Connections that are open end.
    */
   async leadOver(upstream: string, connections: readonly Link[]): Promise<void> {
+    await this.leadTo(upstream);
+    this.#connections = connections;
+  }
+
+  /** From now on what the first end opens to QEMU's port goes to `upstream`. Connections that are open end. */
+  async leadTo(upstream: string): Promise<void> {
     const name = `${this.ends[0]}-to-${this.ends[1]}`;
     const at = this.#proxies.findIndex(({ proxy }) => proxy.name === name);
     const found = this.#proxies[at];
     if (found === undefined) throw new Error(`link ${this.name} has no proxy ${name}`);
     const { proxy, forward } = found;
     const asked = proxy.update({ enabled: true, listen: proxy.listen, upstream });
-    this.#proxies[at] = { proxy: await this.#bounded(`link ${this.name} to be split`, asked), forward };
-    this.#connections = connections;
+    this.#proxies[at] = { proxy: await this.#bounded(`link ${this.name} to lead to ${upstream}`, asked), forward };
   }
 
   /**
@@ -258,6 +269,11 @@ export function bulkAddress(from: HostRole, to: HostRole): Address {
   return { host: LINKS_ALIAS, port: PORTS.bulk + 1 + pairNumber(from, to) };
 }
 
+/** Where a host finds the disks that the storage host exports. */
+export function storageAddress(from: HostRole): Address {
+  return { host: LINKS_ALIAS, port: PORTS.storage + 1 + HOST_ROLES.indexOf(from) };
+}
+
 export function pairNumber(from: HostRole, to: HostRole): number {
   return HOST_ROLES.indexOf(from) * HOST_ROLES.length + HOST_ROLES.indexOf(to);
 }
@@ -294,6 +310,19 @@ const PAIRS: readonly (readonly [HostRole, HostRole])[] = [
   ["source", "escrow"],
   ["target", "escrow"],
 ];
+
+/** Makes the links from each host to the storage. Nobody connects the other way. */
+export async function openStorageLinks(toxiproxy_url: string, emit: Emit): Promise<readonly Link[]> {
+  const toxiproxy = new Toxiproxy(toxiproxy_url);
+  return Promise.all(
+    HOST_ROLES.map(async (from) => {
+      const { port } = storageAddress(from);
+      const upstream = `${STORAGE}:${PORTS.storage}`;
+      const proxy = await makeProxy(toxiproxy, { name: `${from}-to-${STORAGE}`, port, upstream });
+      return new Link([from, STORAGE], [{ proxy, forward: "upstream" }], emit);
+    }),
+  );
+}
 
 /** Makes the proxies for every ordered pair of hosts, two each, and joins them to the three links. */
 export async function openLinks(toxiproxy_url: string, emit: Emit): Promise<readonly Link[]> {

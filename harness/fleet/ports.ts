@@ -9,14 +9,26 @@ export const PORTS = {
   /** Whoever tells the connections of a split link apart ({@link splitLink}), and where in front of it Toxiproxy listens. */
   split: 7150,
   connection: 7200,
+  /** Whoever exports the VM's disks, on the storage host. Reached over links. */
+  storage: 7300,
+  /** Where libvirt's daemon is reached by that of another host: its own port, and Toxiproxy's for a link or a way of its own. */
+  libvirt: 16509,
+  libvirt_link: 7400,
+  libvirt_way: 7420,
+  /** Of a way for a stream: libvirt has QEMU listen on the port that it is asked to connect to. */
+  same: 7440,
   /** Monitors of QEMU: one for commands, one that carries nothing but out-of-band commands, one to watch. */
   qmp_control: 4444,
   qmp_oob: 4445,
   qmp_watch: 4446,
   /** The guest's second serial port: the ledger, or the Linux guest's commands. */
   com2: 4560,
+  /** In a stock run: QEMU's end of the network card's cable. */
+  card: 4565,
   /** The agent's control connection for whoever manages it. */
   agent: 4570,
+  /** The cable's end of the world outside (outside.ts). */
+  wall: 4580,
 } as const;
 
 export const MANAGEMENT_PORTS: readonly number[] = [
@@ -24,6 +36,7 @@ export const MANAGEMENT_PORTS: readonly number[] = [
   PORTS.qmp_oob,
   PORTS.qmp_watch,
   PORTS.com2,
+  PORTS.card,
   PORTS.agent,
 ];
 

@@ -29,6 +29,22 @@ export const HOST_RIGHTS: ContainerRights = {
   ],
 };
 
+/**
+ * A host with libvirt in it: before it starts a QEMU libvirt sets user and group, which are root's already, and takes
+ * capabilities out of the bounding set (libvirt: src/util/virutil.c, virSetUIDGIDWithCaps).
+ */
+export const LIBVIRT_HOST_RIGHTS: ContainerRights = {
+  ...HOST_RIGHTS,
+  capabilities_added: [...HOST_RIGHTS.capabilities_added, "SETPCAP", "SETUID", "SETGID"],
+};
+
+/** The world outside makes an interface of its own, in a network namespace of its own: the engine's own profile holds for it. */
+export const OUTSIDE_RIGHTS: ContainerRights = {
+  capabilities_dropped: ["ALL"],
+  capabilities_added: ["NET_ADMIN"],
+  security_options: [],
+};
+
 /** Toxiproxy only takes and makes connections; the engine's own profile holds for it. */
 export const LINKS_RIGHTS: ContainerRights = {
   capabilities_dropped: ["ALL"],

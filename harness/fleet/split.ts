@@ -1,5 +1,6 @@
 import { Toxiproxy } from "toxiproxy-node-client";
-import type { Emit } from "../base/timeline.ts";
+import { UserError } from "../base/errors.ts";
+import { type Emit, STORAGE } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
 import { AGENT_FILES } from "./agent-files.ts";
 import type { StartedHost } from "./host.ts";
@@ -42,6 +43,7 @@ net.createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
 export async function splitLink(toxiproxy_url: string, link: Link, host: StartedHost, emit: Emit): Promise<void> {
   if (link.split) return;
   const [from, to] = link.ends;
+  if (to === STORAGE) throw new UserError(`the connections of link ${link.name} cannot be told apart`);
   const pair = pairNumber(from, to);
   const toxiproxy = new Toxiproxy(toxiproxy_url);
   const first = PORTS.connection + pair * (CONNECTIONS_TOLD_APART + 1);

@@ -18,6 +18,8 @@ export interface VmMachine {
   readonly vcpus: number;
   readonly cpu?: string;
   readonly ram: "file" | "memfd" | "hugetlbfs";
+  /** Its network card; absent: it has none. */
+  readonly card?: { readonly model: string; readonly mac: string };
   /** Further arguments of QEMU. */
   readonly extra: readonly string[];
   readonly memory_bytes: number;
@@ -243,6 +245,7 @@ function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
       { id: "com1", endpoint: "stdio" },
       { id: "com2", endpoint: listen(PORTS.com2) },
     ],
+    ...(spec.card === undefined ? {} : { card: { ...spec.card, listen: listen(PORTS.card) } }),
     ...(spec.incoming ? { incoming: "defer" } : {}),
     paused: spec.paused,
   };

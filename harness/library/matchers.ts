@@ -1,3 +1,4 @@
+import { underText } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { PlayedRun } from "./ferryman.ts";
 
@@ -20,7 +21,8 @@ export function hasVerdict(run: PlayedRun, verdict: Verdict): Matched {
 export function hasStruck(run: PlayedRun): Matched {
   const struck = run.record.checks.find(({ check }) => check === "struck");
   const pass = run.record.faults.length > 0 && struck?.verdict === true;
-  return { pass, message: () => storyOf(run, "every fault to strike", struck?.summary ?? "the scenario has no fault") };
+  const why = run.record.faults.length === 0 ? "the scenario has no fault" : (struck?.summary ?? run.record.why);
+  return { pass, message: () => storyOf(run, "every fault to strike", why) };
 }
 
 /** Whether the run came out as its scenario says, and nothing of it is untidy. */
@@ -36,7 +38,7 @@ function storyOf({ record, report }: PlayedRun, expected: string, why = record.w
   const evidence = first?.evidence === undefined ? "" : JSON.stringify(first.evidence);
   const shown = evidence.length > EVIDENCE_SHOWN ? `${evidence.slice(0, EVIDENCE_SHOWN)} …` : evidence;
   return [
-    `${record.scenario} (${record.recovery}): expected ${expected}, it is ${record.verdict}: ${why}`,
+    `${record.scenario} (${underText(record)}): expected ${expected}, it is ${record.verdict}: ${why}`,
     ...bad.map(({ check, verdict, summary }) => `  ${check}: ${verdict}, ${summary}`),
     ...(shown === "" ? [] : [`  evidence of ${first?.check}: ${shown}`]),
     `  report: ${report}`,

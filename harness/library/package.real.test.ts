@@ -15,9 +15,10 @@ const folder = mkdtempSync(join(tmpdir(), "ferryman-package-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const THEIR_TEST = `
-import { CHECKS, defineScenario, PURE_POSTCOPY, startFerryman } from "ferryman";
+import { CHECKS, defineScenario, finding, judged, judgeFolder, PURE_POSTCOPY, startFerryman, waitFor } from "ferryman";
 import "ferryman/vitest";
 import { afterAll, expect, test } from "vitest";
+import * as z from "zod";
 
 const ferryman = await startFerryman({ qemu: "10.0", runs: "./runs", accel: "tcg", memory_mib: 64 });
 afterAll(() => ferryman[Symbol.asyncDispose]());
@@ -35,18 +36,43 @@ const cut = defineScenario({
   ],
   expect: { txsync: "intact", stock: "intact" },
 });
-const myCheck = {
-  name: "short-stillness",
-  false_means: "untidy",
+// A fault, a guest and a check of their own, each an object.
+const mute = { fault: "my-mute", on: "link source-target", inject: ({ fleet }) => fleet.link("source-target").cutSilently("both") };
+const guest = {
+  kind: "theirs",
+  start({ seed }) {
+    const steps = new Map();
+    return {
+      files: { kernel: "/opt/ferryman/guests/integrity/integrity.elf", append: "rate=1000 seed=" + seed },
+      onConsole: (host, line) => void (line.startsWith("step cpu=0 n=") && steps.set(host, parseInt(line.slice(13), 10))),
+      booted: ({ host }) => waitFor({ what: "their guest to boot", timeout_ms: 60_000 }, () => steps.has(host.role) || undefined),
+      steps: async ({ host }) => steps.get(host.role),
+    };
+  },
+};
+const steps = finding({ name: "steps", stage: "quiet", schema: z.number(), look: async ({ guest, vm }) => vm && guest.steps(vm) });
+const stepsEnough = {
+  name: "steps-enough",
+  false_means: "corrupt",
+  needs: [steps],
   applies: () => true,
-  judge: ({ events }) => ({ verdict: events.length > 100, summary: events.length + " events were seen" }),
+  judge: ({ evidence }) => judged(steps.of(evidence), (n) => ({ verdict: n > 0, summary: n + " steps" })),
 };
 
-test.for(["stock", "txsync"] as const)("%s", { timeout: 200_000 }, async (recovery) => {
-  const run = await ferryman.run(cut, { recovery, checks: [...CHECKS, myCheck] });
+test("what is theirs stands beside what is Ferryman's", { timeout: 200_000 }, async () => {
+  const [plan] = cut.faults;
+  const muted = defineScenario({ ...cut, id: "my-mute", guests: [guest], faults: [{ ...plan, fault: mute }] });
+  const checks = [...CHECKS, stepsEnough];
+  const run = await ferryman.run(muted, { recovery: "stock", checks });
   expect(run).toHaveStruck();
   expect(run).toBeIntact();
-  expect(run.record.checks.map(({ check }) => check)).toContain("short-stillness");
+  expect(run.record).toMatchObject({ guest: "theirs", faults: [{ fault: "my-mute", on: "link source-target" }] });
+  expect(run.record.checks.map(({ check }) => check)).toContain("steps-enough");
+  expect(await judgeFolder(run.folder, checks)).toMatchObject({ judged: { verdict: "intact" }, contradictions: [] });
+});
+
+test("under agents", { timeout: 200_000 }, async () => {
+  expect(await ferryman.run(cut)).toBeAsExpected();
 });
 `;
 

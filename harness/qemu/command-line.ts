@@ -14,6 +14,14 @@ export interface SerialSpec {
   readonly endpoint: Endpoint | { readonly file: string } | { readonly pipe: string } | "stdio" | null;
 }
 
+/** A network card and the socket behind it, on which QEMU listens for its peer. */
+export interface CardSpec {
+  /** `virtio-net-pci`, `e1000e`. */
+  readonly model: string;
+  readonly mac: string;
+  readonly listen: Endpoint;
+}
+
 /** A VM, as both sides of a migration have to describe it. Only accel, endpoints, paused and incoming may differ. */
 export interface MachineSpec {
   /** Shown in `ps` and in the window that nobody sees. */
@@ -38,6 +46,7 @@ export interface MachineSpec {
   readonly qmp: readonly (Endpoint | { readonly pipe: string })[];
   /** COM1, COM2, ... in this order. */
   readonly serials: readonly SerialSpec[];
+  readonly card?: CardSpec;
   /** `defer` waits for `migrate-incoming`. */
   readonly incoming?: string;
   /** Do not start the vCPUs (-S). */
@@ -71,6 +80,18 @@ function chardevArgs(id: string, endpoint: SerialSpec["endpoint"]): string {
 function endpointOptions(endpoint: Endpoint): string {
   if ("unix" in endpoint) return `path=${optionValue(endpoint.unix)}`;
   return `host=${optionValue(endpoint.host)},port=${endpoint.port}`;
+}
+
+/**
+ * QEMU listens, because that is what every version does again when its peer was away: one that dials has `reconnect` in
+ * some versions, `reconnect-ms` in others, or neither. Without a boot ROM, which would be a RAM block that nobody needs.
+ */
+function cardArgs({ model, mac, listen }: CardSpec): string[] {
+  const address =
+    "unix" in listen
+      ? `addr.type=unix,addr.path=${optionValue(listen.unix)}`
+      : `addr.type=inet,addr.host=${optionValue(listen.host)},addr.port=${listen.port}`;
+  return ["-netdev", `stream,id=net0,server=on,${address}`, "-device", `${model},netdev=net0,mac=${mac},romfile=`];
 }
 
 /** An endpoint as `migrate` and `migrate-incoming` take it: `unix:/path`, `tcp:host:port`. */
@@ -125,6 +146,7 @@ export function qemuArgv(spec: MachineSpec): string[] {
   for (const serial of spec.serials) {
     argv.push("-chardev", chardevArgs(serial.id, serial.endpoint), "-serial", `chardev:${serial.id}`);
   }
+  if (spec.card !== undefined) argv.push(...cardArgs(spec.card));
   if (spec.incoming !== undefined) argv.push("-incoming", spec.incoming);
   if (spec.paused) argv.push("-S");
   if (spec.extra) argv.push(...spec.extra);

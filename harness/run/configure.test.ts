@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { noFault } from "../../scenarios/controls/no-fault.ts";
-import { SCENARIOS } from "../../scenarios/index.ts";
+import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import type { Configuration } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
-import { checkConfiguration, configurationOf, extraArgsOf, machineTypeOf, planOf } from "./configure.ts";
+import { checkConfiguration, configurationOf, extraArgsOf, machineTypeOf, managerOf, planOf } from "./configure.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 
 const MIB = 1024 ** 2;
@@ -87,6 +87,42 @@ describe("a run's configuration", () => {
       expect(() => checkConfiguration(request(configuration, { recovery }))).not.toThrow();
   });
 
+  it.each<[Configuration, string]>([
+    [{ capabilities: { "postcopy-preempt": true } }, "by itself"],
+    [{ tls: "psk" }, "certificates"],
+    [{ ram: "memfd" }, "guest RAM in a file"],
+    [{ source_qemu_args: ["-device", "virtio-rng-pci"] }, "as libvirt on the source describes it"],
+  ])("%j is what libvirt refuses aloud", (configuration, why) => {
+    expect(() => checkConfiguration(request({ ...configuration, manager: "libvirt" }))).toThrow(why);
+    expect(() => checkConfiguration(request({ ...configuration, manager: "none" }))).not.toThrow();
+  });
+
+  it("is not that of a manager under txsync, unless it is the scenario's own, which is for stock", () => {
+    expect(() => checkConfiguration(request({ manager: "none" }, { recovery: "txsync" }))).toThrow("--recovery stock");
+    const scenario = { ...noFault, configuration: { manager: "libvirt" as const } };
+    expect(() => checkConfiguration(request({}, { scenario, recovery: "txsync" }))).not.toThrow();
+    expect(managerOf(request({}, { scenario, recovery: "txsync" }))).toBeUndefined();
+    expect(managerOf(request({}, { scenario }))).toBe("libvirt");
+    expect(managerOf(request({ manager: "none" }, { scenario }))).toBe("none");
+    expect(managerOf(request({}))).toBe("qmp");
+  });
+
+  it("has libvirt where a fault breaks what only libvirt has", () => {
+    const kill = {
+      fault: { fault: "kill-manager", host: "target", part: "daemon" },
+      at: { on: "pages", percent: 30 },
+    } as const;
+    const cut = { fault: { fault: "cut-reset", link: "libvirt" }, at: { on: "pages", percent: 30 } } as const;
+    for (const plan of [kill, cut]) {
+      const scenario = { ...noFault, faults: [plan] };
+      expect(() => checkConfiguration(request({}, { scenario }))).toThrow(/breaks what only libvirt has/);
+      expect(() => checkConfiguration(request({}, { scenario, recovery: "txsync" }))).toThrow(
+        /breaks what only libvirt has/,
+      );
+      expect(() => checkConfiguration(request({ manager: "libvirt:resume" }, { scenario }))).not.toThrow();
+    }
+  });
+
   it("has no pc with more memory than lies there in one piece, and whole huge pages", () => {
     const large = { memory_bytes: 4096 * MIB };
     expect(() => checkConfiguration(request({ machine: "pc" }, large))).toThrow("2816 MiB");
@@ -94,10 +130,17 @@ describe("a run's configuration", () => {
     expect(() => checkConfiguration(request({ ram: "hugetlbfs" }, { memory_bytes: 129 * MIB }))).toThrow("2 MiB");
   });
 
+  it("has disks for the guest that does something with them", () => {
+    expect(() => checkConfiguration(request({ disks: ["raw"] }))).toThrow("--guest linux");
+    expect(() => checkConfiguration(request({ disks: ["raw"] }, { guest: "linux" }))).not.toThrow();
+  });
+
   it("of every scenario can be had in every recovery that it expects something of", () => {
-    for (const scenario of SCENARIOS)
+    for (const scenario of EVERY_SCENARIO) {
+      const [guest = "integrity"] = scenario.guests;
       for (const recovery of ["stock", "txsync"] as const)
         if (scenario.expect[recovery] !== undefined)
-          expect(() => checkConfiguration(request({}, { scenario, recovery })), scenario.id).not.toThrow();
+          expect(() => checkConfiguration(request({}, { scenario, recovery, guest })), scenario.id).not.toThrow();
+    }
   });
 });

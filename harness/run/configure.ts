@@ -8,6 +8,7 @@ import {
 } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
+import { whereOf } from "../faults/index.ts";
 import { parseVersion } from "../qemu/versions.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { MigrationPlan } from "./scenario.ts";
@@ -81,9 +82,11 @@ const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
 export function checkConfiguration(
   request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes">,
 ): void {
-  const { recovery, guest, memory_bytes } = request;
+  const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
-  const { capabilities = {}, parameters = {}, machine, ram } = configuration;
+  const { capabilities = {}, parameters = {}, machine, net, ram, disks } = configuration;
+  if (disks !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
   for (const name of Object.keys(capabilities)) {
     const why = CAPABILITIES_OF_OPTIONS[name];
     if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
@@ -96,20 +99,71 @@ export function checkConfiguration(
     throw new UserError(
       `The integrity guest on the machine pc has less than ${PC_MEMORY_MAX / 1024 ** 2} MiB of memory: ask for less with --memory.`,
     );
+  if (net !== undefined && guest !== "linux")
+    throw new UserError(`The ${guest} guest has no driver for a network card: ask for --guest linux with --net.`);
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
-  if (isLibvirt(configuration.manager)) throw new UserError("--manager libvirt is not there yet.");
-  if (recovery === "txsync") checkUnderTxsync(configuration, planOf(request).switchover, recovery);
+  const manager = managerOf(request);
+  if (disks !== undefined && scenario.afterwards === "migrate-protected")
+    throw new UserError(
+      `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
+    );
+  if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
+  else checkWithoutLibvirt(request.scenario);
+  if (recovery === "txsync")
+    checkUnderTxsync(configuration, planOf(request).switchover, recovery, request.configuration);
+}
+
+/** libvirt has its own mind about QEMU's arguments and capabilities: what it is not told here is refused, never left out. */
+function checkUnderLibvirt(
+  { scenario }: Pick<RunRequest, "scenario">,
+  configuration: Configuration,
+  manager: Manager,
+): void {
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu, disks, net } = configuration;
+  const { source_qemu_args: of_source, target_qemu_args: of_target } = configuration;
+  const refuse = (what: string, why: string): never => {
+    throw new UserError(`${what} cannot be had with --manager ${manager}: ${why}.`);
+  };
+  for (const name of [...Object.keys(capabilities), ...Object.keys(parameters)])
+    refuse(name, "libvirt chooses QEMU's capabilities and parameters by itself");
+  if (tls !== undefined) refuse(`--tls ${tls}`, "libvirt takes certificates, and none are made here");
+  if (transport !== "tcp") refuse(`--transport ${transport}`, "libvirt has QEMU connect by TCP");
+  if (ram !== "file") refuse(`--ram ${ram}`, "its domain has guest RAM in a file, where the harness can read it");
+  if (disks !== undefined) refuse("--disk", "its domain has none yet");
+  if (net !== undefined) refuse("--net", "its domain has no network card yet");
+  if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
+  if (of_source !== undefined || of_target !== undefined)
+    refuse("Arguments of one side's QEMU alone", "the target's QEMU is started as libvirt on the source describes it");
+  if (scenario.migration.hold_target === true)
+    refuse(`The scenario ${scenario.id}`, "libvirt does not hold the target of a post-copy migration still");
+  if (scenario.faults.some(({ fault }) => "connection" in fault && fault.connection !== undefined))
+    refuse("A fault of one connection", "the connections of its stream are not told apart");
+}
+
+function checkWithoutLibvirt({ faults }: RunRequest["scenario"]): void {
+  const ofLibvirt = faults.find(
+    ({ fault }) => fault.fault === "kill-manager" || ("link" in fault && fault.link === "libvirt"),
+  );
+  if (ofLibvirt !== undefined)
+    throw new UserError(
+      `The fault ${ofLibvirt.fault.fault} (${whereOf(ofLibvirt.fault)}) breaks what only libvirt has: run it with --recovery stock --manager libvirt, or libvirt:resume.`,
+    );
 }
 
 /** The agents write and read QEMU's migration stream themselves: what they cannot is refused, never left out. */
-function checkUnderTxsync(configuration: Configuration, switchover: Switchover, recovery: Recovery): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", manager } = configuration;
+function checkUnderTxsync(
+  configuration: Configuration,
+  switchover: Switchover,
+  recovery: Recovery,
+  asked: Configuration | undefined,
+): void {
+  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file" } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --recovery ${recovery}: ${why}.`);
   };
-  if (manager !== undefined)
-    refuse(`--manager ${manager}`, "its agents drive the migration (a manager is for --recovery stock)");
+  if (asked?.manager !== undefined)
+    refuse(`--manager ${asked.manager}`, "its agents drive the migration (a manager is for --recovery stock)");
   for (const name of [...Object.keys(capabilities), ...Object.keys(parameters)]) {
     if (CHANNELS.includes(name)) refuse(name, "its agents read and write QEMU's stream, and theirs has one channel");
     if (COMPRESSION.includes(name))

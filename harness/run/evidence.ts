@@ -2,7 +2,7 @@ import { movers } from "../checks/check.ts";
 import { EVIDENCE_VERSION } from "../checks/evidence.ts";
 import type { Stage } from "../checks/finding.ts";
 import { CHECKS } from "../checks/index.ts";
-import type { View } from "../checks/view.ts";
+import type { DisksTold, View } from "../checks/view.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { auditStill } from "./audit.ts";
 import { configurationOf, planOf } from "./configure.ts";
@@ -10,6 +10,7 @@ import { stillArriving, watchProgress } from "./gather.ts";
 import type { Workload } from "./guests/guest.ts";
 import { type EvidenceDraft, lookAt, withFindings } from "./looks.ts";
 import { migrateAgain } from "./migrate-again.ts";
+import type { Network } from "./net/network.ts";
 import { startPlainVm } from "./plain-vm.ts";
 import type { RecoveryUnderTest, RunContext } from "./recovery.ts";
 import type { Settled } from "./settled.ts";
@@ -25,6 +26,7 @@ export async function gatherEvidence(
   recovery: RecoveryUnderTest,
   settled: Settled,
   clients: Workload,
+  network?: Network,
 ): Promise<EvidenceDraft> {
   const { guest, vms, request, timeline } = context;
   const { scenario, checks = CHECKS } = request;
@@ -32,7 +34,7 @@ export async function gatherEvidence(
   const gated = recovery.edge !== undefined;
   const { owner } = settled;
   const look = async (stage: Stage, draft: EvidenceDraft, vm: StartedVm | undefined): Promise<EvidenceDraft> =>
-    await lookAt(stage, checks, draft, timeline.events, viewOf(context, recovery, vm));
+    await lookAt(stage, checks, draft, timeline.events, viewOf(context, recovery, vm, network));
   const watching = watchProgress(
     guest,
     (["source", "target"] as const).map((host) => ({ host, vm: vms.get(host) })),
@@ -63,6 +65,7 @@ export async function gatherEvidence(
   if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };
   await recovery.unprotect?.();
   await clients.stop();
+  await network?.stop(owner !== "none");
   await recovery.count(owner);
   // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
   const found = owner === "none" ? movers(draft)[0] : owner;
@@ -78,8 +81,13 @@ export async function gatherEvidence(
   return await look("end", draft, last);
 }
 
-function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm | undefined): View {
-  const { guest, vms, request, fleet, looking } = context;
+function viewOf(
+  context: RunContext,
+  recovery: RecoveryUnderTest,
+  vm: StartedVm | undefined,
+  network: Network | undefined,
+): View {
+  const { guest, vms, request, fleet, disks, looking } = context;
   const { accel } = request;
   return {
     guest,
@@ -87,9 +95,12 @@ function viewOf(context: RunContext, recovery: RecoveryUnderTest, vm: StartedVm 
     fleet,
     vms,
     vm,
+    ...(disks === undefined ? {} : { storage: (told: DisksTold) => disks.look(told) }),
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
+    ...(network === undefined ? {} : { network: () => network.findings }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),
     migrateAgain: (owner) =>
+      recovery.migrateAgain?.(owner) ??
       migrateAgain(
         fleet,
         guest,

@@ -29,12 +29,30 @@ export interface ExpectedOn {
   /** Where one of these drives the migration. */
   readonly managers?: readonly Manager[];
   readonly verdict: Verdict;
+  /** What comes out instead now and then: it is a race, and each of them is as expected. */
+  readonly or?: readonly Verdict[];
   /** One sentence: what is different there. */
+  readonly why: string;
+}
+
+/** Versions of QEMU, from one on and before another. */
+export interface VersionRange {
+  readonly from?: QemuSince;
+  readonly before?: QemuSince;
+}
+
+/** A verdict that is as expected too. */
+export interface AllowedToo {
+  readonly under: Recovery;
+  readonly verdict: Verdict;
+  /** One sentence: how it may come to it. */
   readonly why: string;
 }
 
 export interface Expected {
   readonly verdict: Verdict;
+  /** What is as expected besides. */
+  readonly too?: readonly AllowedToo[];
   /** Why it is another one than the scenario's with this version. */
   readonly why?: string;
 }
@@ -61,8 +79,24 @@ export function expectedOf(scenario: Scenario, circumstances: Circumstances): Ex
       isBetween(qemu_version, on.from, on.before) &&
       isBetween(target_version, on.target_from, on.target_before),
   );
-  if (found !== undefined) return { verdict: found.verdict, why: found.why };
-  return { verdict: scenario.expect[recovery] ?? "unknown" };
+  if (found !== undefined) {
+    const { verdict, or = [], why } = found;
+    const too = or.map((other): AllowedToo => ({ under: recovery, verdict: other, why }));
+    return { verdict, ...(too.length === 0 ? {} : { too }), why };
+  }
+  const too = (scenario.allow ?? []).filter(({ under }) => under === recovery);
+  return { verdict: scenario.expect[recovery] ?? "unknown", ...(too.length === 0 ? {} : { too }) };
+}
+
+/** Whether a verdict is one of those that ought to come out. */
+export function isExpected({ verdict, too = [] }: Expected, found: Verdict): boolean {
+  return found === verdict || too.some((other) => other.verdict === found);
+}
+
+/** Why a scenario says nothing with these QEMUs; undefined where it does, and where the version is not known. */
+export function notFor({ only }: Scenario, qemu_version: string): string | undefined {
+  if (only === undefined || versionIn(qemu_version) === undefined) return undefined;
+  return only.versions.some(({ from, before }) => isBetween(qemu_version, from, before)) ? undefined : only.why;
 }
 
 /** Of a QEMU that does not tell its version nothing that depends on that is said. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { SCENARIOS } from "../../scenarios/index.ts";
+import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import type { HostRole, Lane, ProtocolStep, TimelineEvent, TimelineEventBody } from "../base/timeline.ts";
 import { hopelessTriggers } from "./hopeless.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
@@ -148,7 +148,7 @@ describe("a trigger that cannot come any more", () => {
 
 describe("what has been seen", () => {
   it("no scenario of ours begins without hope", () => {
-    for (const { faults, expect: expected } of SCENARIOS) {
+    for (const { faults, expect: expected } of EVERY_SCENARIO) {
       for (const recovery of ["stock", "txsync"] as const)
         if (expected[recovery] !== undefined) expect(hopelessTriggers(faults, [started(recovery)])).toEqual([]);
     }

@@ -1,4 +1,4 @@
-import type { GuestKind } from "../base/run-record.ts";
+import type { GuestName } from "../base/run-record.ts";
 import type { JsonValue, TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import { EVIDENCE_VERSION, type Evidence } from "../checks/evidence.ts";
@@ -12,7 +12,7 @@ export type EvidenceDraft = Omit<Evidence, "timeline">;
 const NO_VM = "there is no VM to look at";
 
 /** Evidence of a run that broke off: nothing was seen to its end. */
-export function brokenOff(guest: GuestKind, error: string): EvidenceDraft {
+export function brokenOff(guest: GuestName, error: string): EvidenceDraft {
   return {
     version: EVIDENCE_VERSION,
     guest: { kind: guest, can: [] },

@@ -1,6 +1,8 @@
 import type { HostRole } from "../base/timeline.ts";
 import { StartedVm, type VmMachine } from "../fleet/vm.ts";
 import { configurationOf, extraArgsOf, machineTypeOf } from "./configure.ts";
+import { diskArgs } from "./disks.ts";
+import { cardOf } from "./net/card.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf } from "./request.ts";
 
@@ -19,6 +21,7 @@ export function vmMachineOf(
     vcpus,
     ...(cpu === undefined ? {} : { cpu }),
     ram,
+    ...cardOf(configuration),
     extra: extraArgsOf(configuration, role),
   };
 }
@@ -30,8 +33,10 @@ export async function startPlainVm(
   how: { readonly incoming: boolean; readonly paused: boolean },
 ): Promise<StartedVm> {
   const { environment, fleet, guest, timeline, logs, vms } = context;
+  const machine = vmMachineOf(context, role);
   const vm = await StartedVm.start(fleet.host(role), {
-    ...vmMachineOf(context, role),
+    ...machine,
+    extra: [...diskArgs(configurationOf(context.request), role), ...machine.extra],
     ...how,
     qemu_binary: environment.qemu_binary,
     version_text: qemuOf(environment, role).qemu_version,

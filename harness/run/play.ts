@@ -1,14 +1,18 @@
+import { type DiskKind, isLibvirt } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
-import { startFleet } from "../fleet/fleet.ts";
+import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
+import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
-import { configurationOf } from "./configure.ts";
+import { configurationOf, managerOf } from "./configure.ts";
+import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
 import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
 import type { EvidenceDraft } from "./looks.ts";
 import { Nemesis } from "./nemesis.ts";
+import { Network } from "./net/network.ts";
 import { RECOVERIES } from "./recoveries.ts";
 import type { RunContext } from "./recovery.ts";
 import { qemuOf, type RunEnvironment, type RunRequest } from "./request.ts";
@@ -16,6 +20,14 @@ import { ProgressSampler } from "./sampler.ts";
 import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
 import { UsageSampler } from "./usage.ts";
+
+async function storageOf(
+  { docker, signal, storage_image }: RunEnvironment,
+  kinds: readonly DiskKind[],
+): Promise<NonNullable<FleetSpec["storage"]>> {
+  const image = storage_image ?? (await ensureStorageImage(docker, { say: () => undefined, signal }));
+  return { image, shm_bytes: storageShmBytes(kinds) };
+}
 
 /** One run while it goes on: from nothing to evidence. */
 export class Play {
@@ -45,13 +57,16 @@ export class Play {
   async run(): Promise<EvidenceDraft> {
     const [environment, request] = [this.#environment, this.#request];
     const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
+    const { disks: kinds = [] } = configurationOf(request);
     const guest = makeGuest(request.guest, {
       seed: request.seed,
       memory_bytes: request.memory_bytes,
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
+      disks: kinds,
       vcpus: configurationOf(request).vcpus ?? 1,
+      network: configurationOf(request).net !== undefined,
       looking,
     });
     await using stack = new AsyncDisposableStack();
@@ -62,8 +77,11 @@ export class Play {
       host_image: environment.host_image,
       host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
+      ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
+      libvirt: isLibvirt(managerOf(request)),
+      outside: configurationOf(request).net !== undefined,
       kept: request.keep,
       emit: this.#timeline.emit,
     });
@@ -87,12 +105,16 @@ export class Play {
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
     const timeline = this.#timeline;
+    const disks = await StoredDisks.make(fleet, kinds, request, (host, line) =>
+      timeline.emit(host, { kind: "run.note", text: line }),
+    );
     try {
       return await this.#carry({
         environment,
         request,
         folder: this.#folder,
         fleet,
+        ...(disks === undefined ? {} : { disks }),
         guest,
         timeline,
         looking,
@@ -117,17 +139,22 @@ export class Play {
     using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
+    await guest.put?.(fleet);
     const recovery = stack.use(RECOVERIES[request.recovery](context));
-    await guest.booted(await recovery.start());
+    const started = await recovery.start();
+    const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable()));
+    await guest.booted(started);
     this.#enter("work");
     const clients = guest.workload();
     stack.defer(() => clients.stop());
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
+    await network?.warmedUp(context.looking);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
+      ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
@@ -144,6 +171,6 @@ export class Play {
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);
-    return await gatherEvidence(context, recovery, settled, clients);
+    return await gatherEvidence(context, recovery, settled, clients, network);
   }
 }

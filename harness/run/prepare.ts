@@ -3,12 +3,12 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { UserError } from "../base/errors.ts";
-import type { GuestKind } from "../base/run-record.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
-import { ensureImages, imageState } from "../fleet/images.ts";
+import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
+import { type Guest, guestName } from "./guests/index.ts";
 import type { RunEnvironment } from "./request.ts";
 
 /** Where runs are written. */
@@ -24,6 +24,7 @@ export interface Prepared {
   readonly host_image: string;
   readonly toxiproxy_image: string;
   readonly qemu_version: string;
+  readonly libvirt_version?: string;
 }
 
 const BAR_WIDTH = 30;
@@ -56,12 +57,14 @@ export async function prepareImages(
       shown = bar;
     },
   });
-  return { docker, host_image: images.host, toxiproxy_image: images.toxiproxy, qemu_version: images.qemu_version };
+  const { host, toxiproxy, qemu_version, libvirt_version } = images;
+  const known = { docker, host_image: host, toxiproxy_image: toxiproxy, qemu_version };
+  return libvirt_version === undefined ? known : { ...known, libvirt_version };
 }
 
 /**
  * Everything that runs of one command share.
- * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too;
+ * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too; `storage`: some run has disks;
  *   `commandOf`: the grammar of who asks
  */
 export async function prepareRuns(
@@ -70,12 +73,19 @@ export async function prepareRuns(
   options: {
     readonly target_qemu?: string;
     readonly libvirt?: boolean;
+    readonly storage?: boolean;
     readonly commandOf?: RunEnvironment["commandOf"];
   } = {},
 ): Promise<RunEnvironment> {
-  const { target_qemu = qemu, libvirt = false, commandOf = () => "(no command: a program asked for it)" } = options;
-  const { docker, host_image, toxiproxy_image, qemu_version } = await prepareImages(qemu, { libvirt });
+  const {
+    target_qemu = qemu,
+    libvirt = false,
+    storage = false,
+    commandOf = () => "(no command: a program asked for it)",
+  } = options;
+  const { docker, host_image, toxiproxy_image, qemu_version, libvirt_version } = await prepareImages(qemu, { libvirt });
   const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu, { libvirt });
+  const storage_image = storage ? await ensureStorageImage(docker, { say, signal }) : undefined;
   const userfaultfd = await probeUserfaultfd(docker, host_image);
   if (!userfaultfd.ok) {
     throw new UserError(
@@ -87,6 +97,7 @@ export async function prepareRuns(
     docker,
     host_image,
     toxiproxy_image,
+    ...(storage_image === undefined ? {} : { storage_image }),
     qemu,
     qemu_version,
     qemu_binary: "qemu-system-x86_64",
@@ -100,7 +111,10 @@ export async function prepareRuns(
       kernel: engine.KernelVersion ?? "unknown",
       host_image,
       ...(target === undefined ? {} : { target_host_image: target.host_image }),
+      ...(libvirt_version === undefined ? {} : { libvirt: libvirt_version }),
+      ...(target?.libvirt_version === undefined ? {} : { target_libvirt: target.libvirt_version }),
       toxiproxy_image,
+      ...(storage_image === undefined ? {} : { storage_image }),
     },
     runs_folder: RUNS_FOLDER,
     commandOf,
@@ -109,12 +123,12 @@ export async function prepareRuns(
 }
 
 /**
- * The accelerator for a guest. The Linux guest runs under TCG unless KVM is asked for by name: nested KVM without
+ * The accelerator for a guest. Any but the integrity guest runs under TCG unless KVM is asked for by name: nested KVM without
  * hardware support passes the probe, which is bare metal, and yet boots no Linux kernel.
  */
-export async function accelFor(environment: RunEnvironment, guest: GuestKind, asked: AccelAsked): Promise<AccelChoice> {
-  if (guest === "linux" && asked === "auto")
-    return { accel: "tcg", why: "the Linux guest runs under TCG unless KVM is asked for" };
+export async function accelFor(environment: RunEnvironment, guest: Guest, asked: AccelAsked): Promise<AccelChoice> {
+  if (guest !== "integrity" && asked === "auto")
+    return { accel: "tcg", why: `the ${guestName(guest)} guest runs under TCG unless KVM is asked for` };
   return chooseAccel(asked, () => probeKvm(environment.docker, environment.host_image));
 }
 

@@ -27,6 +27,9 @@ const NOT_PROBED: readonly string[] = [
   "bandwidth_bytes_per_s",
   "switchover",
   "transport",
+  "manager",
+  "manager_patience_ms",
+  "disks",
 ];
 
 /**
@@ -61,7 +64,8 @@ interface Probe {
 
 function probeOf(environment: RunEnvironment, request: RunRequest, side: "source" | "target"): Probe {
   const configuration = configurationOf(request);
-  const guest = makeGuest(request.guest, {
+  // What it boots is not looked at, and that of somebody else may not be on the host yet.
+  const guest = makeGuest(typeof request.guest === "string" ? request.guest : "integrity", {
     seed: request.seed,
     memory_bytes: request.memory_bytes,
     accel: request.accel,

@@ -1,8 +1,10 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
+import type { Verdict } from "../base/timeline.ts";
 import type { Judged } from "../checks/verdict.ts";
-import { whereOf } from "../faults/index.ts";
+import { isOwnFault, whereOf } from "../faults/index.ts";
 import { configurationOf, managerOf } from "./configure.ts";
 import { type Expected, limitsUnder } from "./expectation.ts";
+import { guestName } from "./guests/index.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
 import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
 import type { Scenario } from "./scenario.ts";
@@ -41,7 +43,7 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     ...(manager === undefined ? {} : { manager }),
     accel: request.accel,
     accel_why: request.accel_why,
-    guest: request.guest,
+    guest: guestName(request.guest),
     qemu: ofBoth(environment, ({ qemu }) => qemu),
     qemu_version: ofBoth(environment, ({ qemu_version }) => qemu_version),
     seed: request.seed,
@@ -54,7 +56,9 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
     faults: faultsRecorded(scenario),
     ...(limits.length === 0 ? {} : { limits }),
     expected: expected.verdict,
-    ...(expected.why === undefined ? {} : { expected_why: expected.why }),
+    ...whyExpected(expected, judged.verdict),
+    ...(scenario.cell === undefined ? {} : { cell: scenario.cell }),
+    ...(request.job === undefined ? {} : { job: request.job }),
     verdict: judged.verdict,
     as_expected,
     why: judged.why,
@@ -67,13 +71,21 @@ export function recordOf(environment: RunEnvironment, request: RunRequest, outco
   };
 }
 
+function whyExpected({ why, too = [] }: Expected, found: Verdict): Pick<RunRecord, "expected_why" | "allowed"> {
+  const said = too.find(({ verdict }) => verdict === found)?.why ?? why;
+  return {
+    ...(said === undefined ? {} : { expected_why: said }),
+    ...(too.length === 0 ? {} : { allowed: too.map(({ verdict }) => verdict) }),
+  };
+}
+
 /** The faults of a scenario as a record has them: for people, for matrices, and to judge the run again. */
 export function faultsRecorded({ faults }: Pick<Scenario, "faults">): RunRecord["faults"] {
   return faults.map(({ fault, at }) => ({
     fault: fault.fault,
     on: whereOf(fault),
     at: triggerText(at),
-    ...(fault.fault === "qmp"
+    ...(!isOwnFault(fault) && fault.fault === "qmp"
       ? { asks: { what: `${fault.command} on ${fault.host}`, answer: fault.answer ?? "in-time" } }
       : {}),
   }));

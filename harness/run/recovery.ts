@@ -1,13 +1,16 @@
 import type { HostRole } from "../base/timeline.ts";
 import type { AfterwardsFindings } from "../checks/afterwards.ts";
 import type { Evidence } from "../checks/evidence.ts";
+import type { MigrateAgainFindings } from "../checks/migrate-again.ts";
 import type { OutputFindings } from "../checks/output.ts";
 import type { FaultContext } from "../faults/index.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import type { StoredDisks } from "./disks.ts";
 import type { GuestUnderTest, Workload } from "./guests/guest.ts";
 import type { HostLogs } from "./host-logs.ts";
 import type { Looking } from "./looking.ts";
+import type { Cable } from "./net/network.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { Settled } from "./settled.ts";
 import type { Timeline } from "./timeline.ts";
@@ -19,6 +22,8 @@ export interface RunContext {
   /** The run's own folder. */
   readonly folder: string;
   readonly fleet: StartedFleet;
+  /** The VM's disks, where it has any. */
+  readonly disks?: StoredDisks;
   readonly guest: GuestUnderTest;
   readonly timeline: Timeline;
   readonly looking: Looking;
@@ -47,8 +52,12 @@ export interface RecoveryUnderTest extends AsyncDisposable {
    * @returns called once the owner is known
    */
   lead(clients: Workload): (owner: HostRole | "none") => void;
+  /** The end of the VM's network cable, wherever it is; asked for once, where the VM has a card. */
+  cable(): Cable;
   /** Pid inside the host of what a fault may strike, while it lives. */
   readonly pid: FaultContext["pid"];
+  /** What manages QEMU on a host, for a fault to strike; absent: it is no program of its own. */
+  readonly manager?: FaultContext["manager"];
   /** Pid of the daemon on a host whose use of the host is counted, where there is one. */
   daemon(role: HostRole): number | undefined;
   /** Asks for the migration and waits until it is known who has the VM. */
@@ -63,6 +72,8 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   readonly edge?: () => OutputFindings;
   /** Does with the VM that has arrived what the scenario asks for; absent: there is nothing that this could do. */
   readonly afterwards?: (owner: StartedVm) => Promise<AfterwardsFindings | undefined>;
+  /** Carries the VM that arrived over to another host; absent: plain QEMUs do that. */
+  readonly migrateAgain?: (owner: StartedVm) => Promise<MigrateAgainFindings>;
   /** Lets go of everything: what is left is plain QEMU. */
   release(): Promise<void>;
 }

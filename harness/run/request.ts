@@ -1,8 +1,9 @@
 import type Docker from "dockerode";
 import type { Configuration } from "../base/configuration.ts";
-import type { Accel, GuestKind, Recovery, RunRecord } from "../base/run-record.ts";
+import type { Accel, Recovery, RunRecord } from "../base/run-record.ts";
 import type { HostRole, TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
+import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { Scenario } from "./scenario.ts";
 import type { Turn } from "./turn.ts";
@@ -20,6 +21,8 @@ export interface QemuOfHosts {
 export interface RunEnvironment extends QemuOfHosts {
   readonly docker: Docker;
   readonly toxiproxy_image: string;
+  /** Of the host that exports disks, where some run has disks. */
+  readonly storage_image?: string;
   /** The QEMU of target and escrow, where it is not the source's. */
   readonly target?: QemuOfHosts;
   readonly qemu_binary: string;
@@ -43,7 +46,7 @@ export interface RunRequest {
   /** How it is chosen on a command line, in a shell's words; default its id. */
   readonly named?: string;
   readonly recovery: Recovery;
-  readonly guest: GuestKind;
+  readonly guest: Guest;
   readonly accel: Accel;
   readonly accel_why: string;
   readonly seed: number;
@@ -56,6 +59,8 @@ export interface RunRequest {
   readonly patience_ms?: number;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
+  /** Which job of a campaign it is: what has such a record is done (--resume), and one suite is made of many by it. */
+  readonly job?: string;
   /** Over the scenario's own settings of txsync. */
   readonly txsync?: Partial<TxsyncSettings>;
   /** What the run is judged by; default: all checks that there are. */

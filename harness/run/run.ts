@@ -12,7 +12,8 @@ import { judge } from "../checks/verdict.ts";
 import { findLeftovers } from "../fleet/clean.ts";
 import { managerOf } from "./configure.ts";
 import { writeEvidence } from "./evidence-file.ts";
-import { type Circumstances, expectedOf, limitsUnder } from "./expectation.ts";
+import { type Circumstances, expectedOf, isExpected, limitsUnder } from "./expectation.ts";
+import { guestName } from "./guests/index.ts";
 import { scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { Play } from "./play.ts";
@@ -36,7 +37,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   try {
     draft = await play.run();
   } catch (thrown) {
-    draft = brokenOff(request.guest, messageOf(thrown));
+    draft = brokenOff(guestName(request.guest), messageOf(thrown));
   }
   const leftovers = async () => (request.keep ? undefined : await findLeftovers(environment.docker, id));
   const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);
@@ -47,7 +48,8 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   for (const { check, verdict, summary } of judged.checks)
     timeline.emit("check", { kind: "check.result", check, verdict, summary });
   const expected = expectedOf(scenario, circumstancesOf(environment, request));
-  const as_expected = error === undefined && judged.verdict === expected.verdict && judged.untidy.length === 0;
+  const tidy = judged.untidy.length === 0;
+  const as_expected = error === undefined && isExpected(expected, judged.verdict) && tidy;
   timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
   const record = recordOf(environment, request, {
     id,

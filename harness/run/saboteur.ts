@@ -1,9 +1,11 @@
 import type Docker from "dockerode";
 import { PAGE_BYTES } from "../base/page.ts";
-import { HOST_ROLES, type HostRole, type TimelineEvent } from "../base/timeline.ts";
+import { type FleetHost, HOST_ROLES, type HostRole, STORAGE, type TimelineEvent } from "../base/timeline.ts";
 import { HostShell } from "../fleet/shell.ts";
 import { RAM_PATH } from "../fleet/vm.ts";
 import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../guests/integrity/status-page.ts";
+
+const FLEET_HOSTS: readonly FleetHost[] = [...HOST_ROLES, STORAGE];
 
 /** What a saboteur does to a run that has gone well so far. */
 export type Deed<T> = (at: Saboteur) => Promise<T>;
@@ -14,8 +16,8 @@ export type Deed<T> = (at: Saboteur) => Promise<T>;
  */
 export class Saboteur {
   readonly #docker: Docker;
-  readonly #shells = new Map<HostRole, Promise<HostShell>>();
-  readonly #pids = new Map<HostRole, number>();
+  readonly #shells = new Map<FleetHost, Promise<HostShell>>();
+  readonly #pids = new Map<FleetHost, number>();
 
   constructor(docker: Docker) {
     this.#docker = docker;
@@ -29,7 +31,7 @@ export class Saboteur {
     let work: Promise<T> | undefined;
     return {
       onEvent: (event) => {
-        const role = HOST_ROLES.find((name) => name === event.lane);
+        const role = FLEET_HOSTS.find((name) => name === event.lane);
         if (event.kind === "host.started" && role !== undefined) {
           const opened = HostShell.open(this.#docker, this.#docker.getContainer(event.container), role);
           opened.catch(() => undefined);
@@ -49,7 +51,7 @@ export class Saboteur {
     };
   }
 
-  async run(role: HostRole, command: string): Promise<string> {
+  async run(role: FleetHost, command: string): Promise<string> {
     const shell = this.#shells.get(role);
     if (shell === undefined) throw new Error(`the run has no host ${role}`);
     return (await shell).run(command);
@@ -62,7 +64,7 @@ export class Saboteur {
     return pid;
   }
 
-  async read(role: HostRole, file: string, at: number | bigint, bytes: number): Promise<Buffer> {
+  async read(role: FleetHost, file: string, at: number | bigint, bytes: number): Promise<Buffer> {
     const text = await this.run(
       role,
       `dd if=${file} bs=${bytes} count=1 skip=${at} iflag=skip_bytes,fullblock status=none | base64 -w0`,
@@ -70,7 +72,7 @@ export class Saboteur {
     return Buffer.from(text.trim(), "base64");
   }
 
-  async write(role: HostRole, file: string, at: number | bigint, bytes: Buffer): Promise<void> {
+  async write(role: FleetHost, file: string, at: number | bigint, bytes: Buffer): Promise<void> {
     await this.run(
       role,
       `echo ${bytes.toString("base64")} | base64 -d | dd of=${file} bs=${bytes.length} seek=${at} oflag=seek_bytes conv=notrunc status=none`,
@@ -78,7 +80,7 @@ export class Saboteur {
   }
 
   /** Changes one bit of one byte. */
-  async flip(role: HostRole, file: string, at: number | bigint): Promise<void> {
+  async flip(role: FleetHost, file: string, at: number | bigint): Promise<void> {
     const [byte = 0] = await this.read(role, file, at, 1);
     await this.write(role, file, at, Buffer.from([byte ^ 1]));
   }

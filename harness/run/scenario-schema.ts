@@ -1,17 +1,34 @@
 import * as z from "zod";
-import { MANAGERS } from "../base/configuration.ts";
+import { configurationSchema, MANAGERS, switchoverSchema } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import { ANSWERS_EXPECTED } from "../base/run-record.ts";
 import { HOST_ROLES, type LinkName, VERDICTS } from "../base/timeline.ts";
 import { LIMITED_NAMES } from "../checks/limits.ts";
 import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
-import type { FaultPlan, Scenario, Trigger } from "./scenario.ts";
+import { agentConfigSchema } from "../txsync/agent/config.ts";
+import { GUEST_KINDS } from "./guests/index.ts";
+import { type GuestWork, WRITE_RATE_MAX } from "./guests/work.ts";
+import type { Scenario, Trigger } from "./scenario.ts";
 import { STEP_NAMES, stepOf } from "./steps.ts";
+import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-export const LINK_NAMES = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
+/** The links that every run has. */
+export const HOST_LINK_NAMES = [
+  "source-target",
+  "source-escrow",
+  "target-escrow",
+] as const satisfies readonly LinkName[];
+/** And those of runs with disks, and with libvirt. */
+export const LINK_NAMES = [
+  ...HOST_LINK_NAMES,
+  "source-storage",
+  "target-storage",
+  "escrow-storage",
+  "libvirt",
+] as const satisfies readonly LinkName[];
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);
@@ -48,6 +65,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("freeze-process", onProcess),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("kill-manager", { host: vm_host, part: z.enum(["daemon", "client"]) }),
   fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
   fault("qmp", {
     host: vm_host,
@@ -80,77 +98,167 @@ export const triggerSchema = z
     "no agent tells of this step, so it is of no host",
   ) satisfies z.ZodType<Trigger>;
 
+export const functionSchema = z.custom<(...args: never[]) => unknown>(
+  (value) => typeof value === "function",
+  "a function is needed",
+);
+const WORDS = /^[a-z0-9]+(-[a-z0-9]+)*$/;
+const NAME = "lower-case words and numbers with hyphens between";
+
+const ownFaultSchema = z.looseObject({
+  fault: z.string().regex(/^my(-[a-z0-9]+)+$/, "a fault of yours is called my- and lower-case words"),
+  on: z.string().min(1, "where does it strike?"),
+  inject: functionSchema,
+  heal: z.exactOptional(functionSchema),
+  prepare: z.exactOptional(functionSchema),
+});
+
+/** What is wrong with a part that is of one kind or another is said as of the kind that it is. */
+function eitherOf(kindOf: (value: object) => z.ZodType): z.ZodType<object> {
+  return z
+    .custom<object>((value) => typeof value === "object" && value !== null, "an object is needed")
+    .superRefine((value, context) => {
+      const { error } = kindOf(value).safeParse(value);
+      for (const { path, message } of error?.issues ?? [])
+        context.addIssue({ code: "custom", path: [...path], message });
+    });
+}
+
 const planSchema = z.strictObject({
-  fault: faultSchema,
+  fault: eitherOf((fault) => ("inject" in fault ? ownFaultSchema : faultSchema)),
   at: triggerSchema,
   heal: z.exactOptional(triggerSchema),
-}) satisfies z.ZodType<FaultPlan>;
+});
+
+const ownGuestSchema = z.looseObject({
+  kind: z
+    .string()
+    .regex(WORDS, NAME)
+    .refine((kind) => !GUEST_KINDS.some((ours) => ours === kind), "one of ours has this name: choose another"),
+  start: functionSchema,
+});
+
+/** A guest by its name, or an object of somebody else's. */
+export const guestSchema = z.unknown().superRefine((guest, context) => {
+  const known = GUEST_KINDS.some((kind) => kind === guest);
+  const own = typeof guest === "object" && guest !== null;
+  const issues = own ? (ownGuestSchema.safeParse(guest).error?.issues ?? []) : [];
+  for (const { path, message } of issues) context.addIssue({ code: "custom", path: [...path], message });
+  if (!known && !own)
+    context.addIssue({
+      code: "custom",
+      message: `there is no guest ${String(guest)}: ${GUEST_KINDS.join(", ")}, or an object with kind and start`,
+    });
+});
 
 const verdict = z.enum(VERDICTS);
 const recovery = z.enum(["stock", "txsync"]);
 const since = z.templateLiteral([z.number(), ".", z.number()]);
 
-/** Loose in what belongs to others (the migration, the guest's work, txsync's settings): they look at it themselves. */
-const scenarioSchema = z
-  .looseObject({
-    id: z
-      .string()
-      .regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, "lower-case words and numbers with hyphens between, for it names folders"),
-    group: z.string().min(1),
-    title: z.string().min(1),
-    guests: z.array(z.enum(["integrity", "linux"])).min(1),
-    migration: z.looseObject({ bandwidth_bytes_per_s: some }),
-    faults: z.array(planSchema),
-    expect: z
-      .strictObject({ stock: z.exactOptional(verdict), txsync: z.exactOptional(verdict) })
-      .refine((expect) => Object.keys(expect).length > 0, "what ought to come out, under one recovery at least?"),
-    expect_on: z.exactOptional(
-      z.array(
-        z
-          .strictObject({
-            under: recovery,
-            from: z.exactOptional(since),
-            before: z.exactOptional(since),
-            target_from: z.exactOptional(since),
-            target_before: z.exactOptional(since),
-            managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
-            verdict,
-            why: z.string().min(1),
-          })
-          .refine(
-            ({ under: _under, verdict: _verdict, why: _why, ...on }) => Object.keys(on).length > 0,
-            "with which versions, or which managers?",
-          ),
-      ),
-    ),
-    limits: z.exactOptional(
-      z.array(
-        z.strictObject({
-          of: z.enum(LIMITED_NAMES),
-          most: z.number().nonnegative(),
-          under: z.exactOptional(recovery),
-        }),
-      ),
-    ),
-    tags: z.exactOptional(z.array(z.string().min(1))),
-    protect: z.exactOptional(z.literal("alone")),
+export const workSchema = z.strictObject({
+  write_rate_pages_per_s: z.exactOptional(z.int().min(0).max(WRITE_RATE_MAX)),
+  working_set_bytes: z.exactOptional(count),
+}) satisfies z.ZodType<GuestWork>;
+
+/** What an agent is told has the agent's own ranges. */
+const told = agentConfigSchema.pick({
+  lease_ms: true,
+  heartbeat_ms: true,
+  epoch_ms: true,
+  durability: true,
+  log_sync: true,
+  switchover_by: true,
+  memory_ahead: true,
+  protect: true,
+  unprotected: true,
+  base_ahead: true,
+  base_ahead_ms: true,
+  find: true,
+});
+export const txsyncSchema = z
+  .strictObject({ ...told.shape, protect_before: z.boolean() } satisfies {
+    readonly [Name in keyof TxsyncSettings]: z.ZodType;
   })
-  .superRefine(({ faults }, context) => {
-    for (const [at, plan] of faults.entries()) {
-      for (const which of ["at", "heal"] as const) {
-        const when = plan[which];
-        const other = faultIn(when);
-        if (other === undefined) continue;
-        const path = ["faults", at, which, when?.on === "step" ? "since" : "index"];
-        if (other >= faults.length)
-          context.addIssue({ code: "custom", path, message: `there is no fault ${other}: they count from 0` });
-        else if (when?.on === "healed" && faults[other]?.heal === undefined)
-          context.addIssue({ code: "custom", path, message: `fault ${other} is not to be healed` });
-        else if (which === "at" && other === at)
-          context.addIssue({ code: "custom", path, message: "a fault cannot wait for itself" });
-      }
+  .partial();
+
+const migrationSchema = z.strictObject({
+  switchover: z.union([switchoverSchema, z.strictObject({ stock: switchoverSchema, txsync: switchoverSchema })]),
+  bandwidth_bytes_per_s: some,
+  hold_target: z.exactOptional(z.boolean()),
+});
+
+/** Every field there is: one that is new is missed here by the compiler, one that is not there is refused. */
+const SCENARIO_FIELDS = {
+  id: z.string().regex(WORDS, `${NAME}, for it names folders`),
+  group: z.string().min(1),
+  title: z.string().min(1),
+  guests: z.array(guestSchema).min(1),
+  migration: migrationSchema,
+  faults: z.array(planSchema),
+  expect: z
+    .strictObject({ stock: z.exactOptional(verdict), txsync: z.exactOptional(verdict) })
+    .refine((expect) => Object.keys(expect).length > 0, "what ought to come out, under one recovery at least?"),
+  expect_on: z.exactOptional(
+    z.array(
+      z
+        .strictObject({
+          under: recovery,
+          from: z.exactOptional(since),
+          before: z.exactOptional(since),
+          target_from: z.exactOptional(since),
+          target_before: z.exactOptional(since),
+          managers: z.exactOptional(z.array(z.enum(MANAGERS)).min(1)),
+          verdict,
+          or: z.exactOptional(z.array(verdict).min(1)),
+          why: z.string().min(1),
+        })
+        .refine(
+          ({ under: _under, verdict: _verdict, or: _or, why: _why, ...on }) => Object.keys(on).length > 0,
+          "with which versions, or which managers?",
+        ),
+    ),
+  ),
+  allow: z.exactOptional(z.array(z.strictObject({ under: recovery, verdict, why: z.string().min(1) }))),
+  cell: z.exactOptional(z.strictObject({ fault: z.string(), step: z.string(), order: z.int().nonnegative() })),
+  only: z.exactOptional(
+    z.strictObject({
+      versions: z.array(z.strictObject({ from: z.exactOptional(since), before: z.exactOptional(since) })).min(1),
+      why: z.string().min(1),
+    }),
+  ),
+  limits: z.exactOptional(
+    z.array(
+      z.strictObject({
+        of: z.enum(LIMITED_NAMES),
+        most: z.number().nonnegative(),
+        under: z.exactOptional(recovery),
+      }),
+    ),
+  ),
+  tags: z.exactOptional(z.array(z.string().min(1))),
+  afterwards: z.exactOptional(z.enum(["reboot", "migrate-protected"])),
+  protect: z.exactOptional(z.literal("alone")),
+  work: z.exactOptional(workSchema),
+  txsync: z.exactOptional(txsyncSchema),
+  configuration: z.exactOptional(configurationSchema),
+} satisfies { readonly [Field in keyof Required<Scenario>]: z.ZodType };
+
+const scenarioSchema = z.strictObject(SCENARIO_FIELDS).superRefine(({ faults }, context) => {
+  for (const [at, plan] of faults.entries()) {
+    for (const which of ["at", "heal"] as const) {
+      const when = plan[which];
+      const other = faultIn(when);
+      if (other === undefined) continue;
+      const path = ["faults", at, which, when?.on === "step" ? "since" : "index"];
+      if (other >= faults.length)
+        context.addIssue({ code: "custom", path, message: `there is no fault ${other}: they count from 0` });
+      else if (when?.on === "healed" && faults[other]?.heal === undefined)
+        context.addIssue({ code: "custom", path, message: `fault ${other} is not to be healed` });
+      else if (which === "at" && other === at)
+        context.addIssue({ code: "custom", path, message: "a fault cannot wait for itself" });
     }
-  });
+  }
+});
 
 /** The other fault that a trigger waits for. */
 function faultIn(when: Trigger | undefined): number | undefined {
@@ -165,7 +273,7 @@ function faultIn(when: Trigger | undefined): number | undefined {
  */
 export function checkScenario(scenario: unknown, where: string): Scenario {
   const parsed = scenarioSchema.safeParse(scenario);
-  // What the schema lets pass is what the type says, but for the loose parts, which are looked at where they are used.
+  // What the schema lets pass is what the type says; objects of somebody else's stay themselves.
   if (parsed.success) return scenario as Scenario;
   const [issue] = parsed.error.issues;
   const place = issue === undefined || issue.path.length === 0 ? "it" : issue.path.join(".");

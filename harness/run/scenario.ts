@@ -1,14 +1,23 @@
 import type { Configuration, Switchover } from "../base/configuration.ts";
-import type { GuestKind, Recovery } from "../base/run-record.ts";
+import type { MatrixPlace, Recovery } from "../base/run-record.ts";
 import type { HostRole, Verdict } from "../base/timeline.ts";
-import type { FaultSpec } from "../faults/index.ts";
-import type { ExpectedOn, Limit } from "./expectation.ts";
+import type { AnyFault } from "../faults/index.ts";
+import type { AllowedToo, ExpectedOn, Limit, VersionRange } from "./expectation.ts";
+import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { StepName } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What fails: the folder that a scenario of ours stands in. Those of other people may have groups of their own. */
-export type ScenarioGroup = "source" | "target" | "escrow" | "network" | "double" | "controls" | (string & {});
+export type ScenarioGroup =
+  | "source"
+  | "target"
+  | "escrow"
+  | "network"
+  | "double"
+  | "controls"
+  | "findings"
+  | (string & {});
 
 interface AtStep {
   readonly on: "step";
@@ -37,7 +46,7 @@ export type Trigger = (
 ) & { readonly after_ms?: number };
 
 export interface FaultPlan {
-  readonly fault: FaultSpec;
+  readonly fault: AnyFault;
   readonly at: Trigger;
   /** Absent: never healed. */
   readonly heal?: Trigger;
@@ -59,13 +68,19 @@ export interface Scenario {
   /** One sentence that says what happens. */
   readonly title: string;
   /** Guests it is meant for; the first is the default. */
-  readonly guests: readonly GuestKind[];
+  readonly guests: readonly Guest[];
   readonly migration: MigrationPlan;
   readonly faults: readonly FaultPlan[];
   /** What ought to come out; a recovery that is not named has nothing that could break like this (an agent, an escrow). */
   readonly expect: { readonly [R in Recovery]?: Verdict };
   /** Where that depends on QEMU's version; the first entry that is for the version counts. */
   readonly expect_on?: readonly ExpectedOn[];
+  /** With which QEMUs of the source it can be played at all, where not with each; and why not with the others. */
+  readonly only?: { readonly versions: readonly VersionRange[]; readonly why: string };
+  /** What may come out as well, and why: where nobody can say before which of them it will be. */
+  readonly allow?: readonly AllowedToo[];
+  /** Where it stands in a matrix of faults and steps; `order`: of the step among all. */
+  readonly cell?: MatrixPlace;
   /** What it may take at most: a run that takes longer is not as expected, whatever its verdict. */
   readonly limits?: readonly Limit[];
   /** For choosing (`run --tag`); the names of its faults are tags anyway. */
@@ -83,8 +98,6 @@ export interface Scenario {
   readonly txsync?: Partial<TxsyncSettings>;
   /** How its QEMUs and their migration are set up, where that is not as in any other scenario. */
   readonly configuration?: Configuration;
-  /** Further checks that only this scenario asks for. */
-  readonly also?: readonly "still-audit"[];
 }
 
 /** The migration of a scenario that asks for nothing special: pure post-copy that takes about two seconds for 128 MiB. */

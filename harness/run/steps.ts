@@ -37,7 +37,7 @@ function vote(when: string, is: (message: VoteMessage) => boolean): Step {
  */
 export const STEPS = {
   setup: protocol("setup", "the migration has been asked for", { once: true }),
-  precopy: protocol("precopy", "the source's QEMU begins to send memory", { once: true }),
+  precopy: protocol("precopy", "memory begins to be sent, the VM runs where it was", { once: true }),
   switchover: protocol("switchover", "the source's vCPUs stand, its device state is on its way", { once: true }),
   "target-running": protocol("target-running", "the target's vCPUs run, most memory is still at the source", {
     once: true,

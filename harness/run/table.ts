@@ -1,5 +1,5 @@
 import { quantileSorted } from "d3-array";
-import { type RunRecord, underText } from "../base/run-record.ts";
+import { expectedText, type RunRecord, underText } from "../base/run-record.ts";
 
 /** A plain-text table of runs for the end of a command. */
 export function verdictTable(records: readonly RunRecord[]): string {
@@ -13,7 +13,7 @@ export function verdictTable(records: readonly RunRecord[]): string {
       .map((version) => version.split(" ")[0])
       .join(" to "),
     record.verdict,
-    record.as_expected ? "as expected" : `expected ${record.expected}`,
+    record.as_expected ? "as expected" : `expected ${expectedText(record)}`,
     `${(record.timings.total_ms / 1000).toFixed(1)} s`,
   ]);
   return textTable(["scenario", "recovery", "manager", "guest", "QEMU", "verdict", "", "time"], rows);

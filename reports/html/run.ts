@@ -1,7 +1,7 @@
 import { readdir, stat, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
-import { type CheckResult, type RunRecord, underText } from "../../harness/base/run-record.ts";
+import { type CheckResult, expectedText, type RunRecord, underText } from "../../harness/base/run-record.ts";
 import { verdictWord } from "../model/describe.ts";
 import { formatAt, formatBytes, formatCount, formatMs, plural } from "../model/format.ts";
 import { buildPlots } from "../model/series.ts";
@@ -84,11 +84,13 @@ async function viewOf(run: ReadRun): Promise<object> {
 
 function expectationOf(record: RunRecord, partial: boolean): { tone: string; symbol: string; text: string } {
   const because = record.expected_why === undefined ? "" : ` That is so here because: ${record.expected_why}.`;
-  if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected.${because}` };
+  const or = record.allowed ?? [];
+  const now = or.length === 0 ? "" : ` (${expectedText(record)}: it is a race)`;
+  if (record.as_expected) return { tone: "good", symbol: "✓", text: `As expected${now}.${because}` };
   if (partial) return { tone: "warn", symbol: "?", text: "What was expected is not known." };
   if (record.verdict === record.expected)
     return { tone: "bad", symbol: "✕", text: "The verdict is as expected, the run is not: see its checks." };
-  return { tone: "bad", symbol: "✕", text: `Not as expected: ${record.expected} was.` };
+  return { tone: "bad", symbol: "✕", text: `Not as expected: ${expectedText(record)} was.${because}` };
 }
 
 function chipsOf(record: RunRecord, partial: boolean): { name: string; value: string }[] {
@@ -174,7 +176,7 @@ function factRows(record: RunRecord, partial: boolean): [string, string][] {
     ["recovery", record.recovery],
     ...(record.manager === undefined ? [] : [["manager", record.manager] as [string, string]]),
     ["seed", String(record.seed)],
-    ["expected", partial ? "not known" : record.expected],
+    ["expected", partial ? "not known" : expectedText(record)],
     ["verdict", record.verdict],
   ];
   if (partial) return rows;

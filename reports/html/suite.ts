@@ -1,7 +1,8 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join, resolve } from "node:path";
 import { configurationTexts } from "../../harness/base/configuration.ts";
-import { underText } from "../../harness/base/run-record.ts";
+import { expectedText, underText } from "../../harness/base/run-record.ts";
+import type { Verdict } from "../../harness/base/timeline.ts";
 import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally, valuesOf } from "../compare.ts";
 import { type Cell, faultOf, type Matrix, matrixOf, type SideBySide, sideBySideOf, stepOf } from "../matrix.ts";
 import { formatMs, plural } from "../model/format.ts";
@@ -114,7 +115,8 @@ function rowOf({ path, record }: SuiteRun): object {
     fault: faultOf(record),
     step: stepOf(record),
     badge: verdictBadge(record.verdict),
-    expected: record.expected,
+    expected: expectedText(record),
+    because: record.expected_why ?? "",
     as_expected: record.as_expected,
     detect: time(timings.detect_ms),
     recover: time(timings.recover_ms),
@@ -159,10 +161,17 @@ function cellView(cell: Cell | undefined): object | undefined {
     as_expected: cell.as_expected,
     scenarios: [...new Set(cell.runs.map((run) => run.record.scenario))].join(", "),
     badges: cell.verdicts.map(({ verdict, count }) => ({
+      link: `${encodePath(leadOf(cell, verdict).path)}/index.html`,
       badge: verdictBadge(verdict),
       times: cell.runs.length === 1 ? "" : `${count}/${cell.runs.length}`,
     })),
   };
+}
+
+/** Of a cell's runs that came out so, the one to look at first. */
+function leadOf({ runs, lead }: Cell, verdict: Verdict): SuiteRun {
+  const same = runs.filter(({ record }) => record.verdict === verdict);
+  return same.find(({ record }) => !record.as_expected) ?? same[0] ?? lead;
 }
 
 function comparisonView(comparison: Comparison, before: ReadSuite, suite: ReadSuite): object {

@@ -30,6 +30,16 @@ export function describe(event: ReportEvent): string {
       return `QMP ${event.event} ${compact(event.data)}`.trimEnd();
     case "qmp.answer":
       return `QMP ${event.command} ${event.answered ? `answered after ${formatMs(event.answer_ms)}` : `not answered within ${formatMs(event.answer_ms)}`}${event.error === undefined ? "" : `: ${event.error}`}`;
+    case "manager.started":
+      return `${event.what} started, pid ${event.pid}`;
+    case "manager.exited":
+      return `${event.what} ended ${event.code === null ? "with its host" : `with code ${event.code}`}${lastLine(event.last_lines)}`;
+    case "manager.event":
+      return `libvirt tells ${event.text}`;
+    case "manager.state":
+      return `to libvirt the VM is ${event.state}`;
+    case "manager.asked":
+      return `virsh ${event.command}: ${event.code === null ? "no answer" : `code ${event.code}`} after ${formatMs(event.took_ms)}${event.said === "" ? "" : `: ${event.said}`}`;
     case "migration.status":
       return `${event.side} reports ${event.status}`;
     case "migration.step":
@@ -137,6 +147,15 @@ export function shortLabel(event: ReportEvent): string {
       return `${event.command}${event.answered ? "" : " hangs"}`;
     case "pages.route":
       return event.route;
+    case "manager.started":
+    case "manager.exited":
+      return event.kind === "manager.started" ? "libvirt up" : "libvirt exit";
+    case "manager.event":
+      return event.text.slice(0, 24);
+    case "manager.state":
+      return event.state;
+    case "manager.asked":
+      return `virsh ${event.command.split(" ")[0] ?? ""}`;
     case "migration.status":
       return `${event.side}: ${event.status}`;
     case "fault.failed":

@@ -126,7 +126,7 @@ class LaneBuilder {
 }
 
 /**
- * Lanes of the report from the timeline: run, migration, faults, the three hosts, every link seen, transactions,
+ * Lanes of the report from the timeline: run, migration, faults, the three hosts and what libvirt tells on them, every link seen, transactions,
  * votes and generations, client operations, checks. A lane without events is left out, but for the hosts.
  * Samples (progress) are on no lane: they are plotted.
  */
@@ -142,7 +142,10 @@ export function buildLanes(events: readonly ReportEvent[]): LaneModel[] {
   lane("run", "Run");
   lane("migration", "Migration");
   lane("fault", "Faults");
-  for (const role of HOST_ROLES) lane(role, capitalised(role));
+  for (const role of HOST_ROLES) {
+    lane(role, capitalised(role));
+    lane(`manager:${role}`, `libvirt on ${role}`);
+  }
   for (const link of linksOf(events)) lane(`link:${link}`, `Link ${link}`);
   lane("tx", "Transactions");
   lane("votes", "Votes and generations");
@@ -164,6 +167,7 @@ type LaneGetter = (id: string, title: string) => LaneBuilder;
 function place(event: ReportEvent, index: number, lane: LaneGetter): void {
   const at_ms = event.at_ms;
   const home = (): LaneBuilder => lane(laneIdOf(event), laneIdOf(event));
+  const managers = (): LaneBuilder => lane(`manager:${event.lane}`, `libvirt on ${event.lane}`);
   const mark = (to: LaneBuilder, shape: Shape, tone: Tone): void =>
     to.mark(index, at_ms, shape, tone, shortLabel(event));
   const bar = (label: string, tone: Tone, pattern: Pattern): OpenBar => ({
@@ -252,6 +256,22 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
       return;
     case "qmp.answer":
       mark(home(), "square", event.answered ? "info" : "bad");
+      return;
+    case "manager.started":
+      managers().open("daemon", bar(event.what, "info", "solid"));
+      return;
+    case "manager.exited":
+      managers().close("daemon", index, at_ms);
+      mark(managers(), "cross", "bad");
+      return;
+    case "manager.event":
+      mark(managers(), "dot", "neutral");
+      return;
+    case "manager.state":
+      mark(managers(), "diamond", event.state.includes("failed") ? "bad" : "info");
+      return;
+    case "manager.asked":
+      mark(managers(), "square", event.code === 0 ? "good" : "warn");
       return;
     case "pages.route":
       mark(home(), "dot", "neutral");

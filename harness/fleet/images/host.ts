@@ -8,6 +8,8 @@ import type { QemuInImage } from "./qemu-image.ts";
 
 /** Label that keeps the version of the QEMU in a host image. */
 export const QEMU_VERSION_LABEL = "ferryman.qemu";
+/** The same of libvirt, where the host has it. */
+export const LIBVIRT_VERSION_LABEL = "ferryman.libvirt";
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -17,6 +19,8 @@ export interface HostParts {
   readonly base_content: string;
   readonly tools: string;
   readonly agent: string | undefined;
+  /** Whether the base has it; absent: no. */
+  readonly libvirt?: boolean;
 }
 
 export function hostTag(parts: HostParts): string {
@@ -25,6 +29,7 @@ export function hostTag(parts: HostParts): string {
     parts.tools,
     imageFixture("host.Dockerfile"),
     parts.agent ?? "no agent",
+    ...(parts.libvirt ? [LIBVIRT_VERSION_LABEL] : []),
   ]);
   return `ferryman/host:${hash}`;
 }
@@ -45,11 +50,15 @@ export async function makeHost(making: Making, parts: HostParts, qemu: QemuInIma
   }
   const base = await inspectImage(making.docker, parts.base);
   const path = base?.Config.Env?.find((variable) => variable.startsWith("PATH="))?.slice("PATH=".length);
+  const libvirt = parts.libvirt ? await runInImage(making.docker, parts.base, "libvirtd --version") : undefined;
   const id = await buildImage(making, {
     image: "host",
     context: folder.path,
     args: { BASE: parts.base, TOOLS: parts.tools, IMAGE_PATH: path ?? DEFAULT_PATH },
-    labels: { [QEMU_VERSION_LABEL]: qemu.version },
+    labels: {
+      [QEMU_VERSION_LABEL]: qemu.version,
+      ...(libvirt === undefined ? {} : { [LIBVIRT_VERSION_LABEL]: /\d+(\.\d+)+/.exec(libvirt)?.[0] ?? libvirt }),
+    },
   });
   try {
     await runInImage(making.docker, id, "/opt/ferryman/bin/node --version && /opt/ferryman/bin/tini --version");

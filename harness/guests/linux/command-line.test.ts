@@ -27,6 +27,12 @@ describe("linuxCommandLine", () => {
     );
   });
 
+  it("names what is done with each disk, where there are any", () => {
+    const settings = { pattern_bytes: MIB, seed: 1 };
+    expect(linuxCommandLine({ ...settings, disks: ["raw", "ext4"] })).toMatch(/ ferryman\.disks=raw,ext4$/);
+    expect(linuxCommandLine({ ...settings, disks: [] })).not.toContain("ferryman.disks");
+  });
+
   it("refuses what the guest would refuse, or read otherwise", () => {
     const good = { pattern_bytes: 32 * MIB, seed: 1 };
     for (const bad of [

@@ -13,6 +13,10 @@ export interface LinuxGuestSettings {
   readonly working_set_bytes?: number;
   /** Processes that share the pattern, 1 to 8. */
   readonly workers?: number;
+  /** Whether there is a network card, and a service behind it. */
+  readonly network?: boolean;
+  /** What is done with /dev/vda, /dev/vdb and so on: `raw` or `ext4`. */
+  readonly disks?: readonly string[];
   /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
   readonly extra?: readonly string[];
 }
@@ -69,7 +73,16 @@ export function patternBytesFor(guest_bytes: number): number {
  * @throws UserError when a setting is out of range, or an extra parameter holds a blank or one of our own names.
  */
 export function linuxCommandLine(settings: LinuxGuestSettings): string {
-  const { pattern_bytes, seed, rate_pages_per_s = 2000, working_set_bytes, workers = 2, extra = [] } = settings;
+  const {
+    pattern_bytes,
+    seed,
+    rate_pages_per_s = 2000,
+    working_set_bytes,
+    workers = 2,
+    network = false,
+    disks = [],
+    extra = [],
+  } = settings;
   if (pattern_bytes % MIB !== 0) {
     throw new UserError(`the Linux guest's pattern is a whole number of MiB, not ${pattern_bytes} bytes`);
   }
@@ -91,6 +104,8 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     `ferryman.rate=${rate_pages_per_s}`,
     ...(working_set_bytes === undefined ? [] : [`ferryman.set=${working_set_bytes / MIB}`]),
     `ferryman.workers=${workers}`,
+    ...(network ? ["ferryman.net=1"] : []),
+    ...(disks.length === 0 ? [] : [`ferryman.disks=${disks.join(",")}`]),
   ].join(" ");
   // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.
   if (line.length > 2047) throw new UserError(`the Linux guest's command line has ${line.length} of 2047 bytes`);

@@ -44,6 +44,12 @@ describe("LinuxControl", () => {
     expect(line.commands).toEqual(["hello", "verify"]);
   });
 
+  it("reads how far each disk got", async () => {
+    const line = new FakeLine((_command, id) => `disks id=${id} disk0=512 disk1=33 errors=0\r\n`);
+    using control = new LinuxControl(line);
+    expect(await control.disks({ timeout_ms: 1000 })).toEqual({ records: [512, 33], errors: 0 });
+  });
+
   it("does not take a late answer for the answer to a later command", async () => {
     const late: string[] = [];
     const line = new FakeLine((_command, id) => {

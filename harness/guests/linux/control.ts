@@ -21,6 +21,14 @@ export interface LinuxGuestVerification {
   readonly n: number;
 }
 
+/** Answer to `disks`: every disk's worker has finished and let go of it. */
+export interface LinuxGuestDisks {
+  /** How many records were written to each disk, in its order. */
+  readonly records: readonly number[];
+  /** As in `verify`. */
+  readonly errors: number;
+}
+
 export interface LinuxControlOptions {
   readonly timeout_ms: number;
   readonly signal?: AbortSignal;
@@ -73,6 +81,15 @@ export class LinuxControl implements Disposable {
     };
   }
 
+  /** The guest stops working on its disks, for good, and tells how far each got. @throws as `hello` */
+  async disks(options: LinuxControlOptions): Promise<LinuxGuestDisks> {
+    const line = await this.#ask("disks", "disks", options);
+    const fields = readFields(line);
+    const records: number[] = [];
+    while (fields[`disk${records.length}`] !== undefined) records.push(count(fields, `disk${records.length}`, line));
+    return { records, errors: count(fields, "errors", line) };
+  }
+
   [Symbol.dispose](): void {
     this.#stream.off("data", this.#onData).off("close", this.#onClose).off("end", this.#onClose);
     // The error listener stays: an error of a stream nobody listens to ends the process.
@@ -117,7 +134,7 @@ export class LinuxControl implements Disposable {
       if (line === "") continue;
       this.#last.push(line);
       if (this.#last.length > LAST_LINES) this.#last.shift();
-      if (!/^(?:state|verified|error) /.test(line)) continue;
+      if (!/^(?:state|verified|disks|error) /.test(line)) continue;
       const id = readCount(readFields(line)["id"]);
       if (id !== undefined) this.#waiting.get(id)?.resolve(line);
     }

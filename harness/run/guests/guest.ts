@@ -1,7 +1,9 @@
 import type { Duplex } from "node:stream";
 import type { HostRole } from "../../base/timeline.ts";
 import type { GuestView } from "../../checks/view.ts";
+import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import type { GuestSettings } from "./integrity.ts";
 
 /** What QEMU is given to boot. */
 export interface GuestFiles {
@@ -38,4 +40,38 @@ export interface GuestUnderTest extends GuestView {
   workload(): Workload;
   /** Resets the machine, and waits until the guest works again. */
   reboot(vm: StartedVm): Promise<void>;
+  /** Puts what it boots from onto the hosts, where it is not there already. */
+  put?(fleet: StartedFleet): Promise<void>;
+}
+
+/** A file on this machine, which is put onto each host; as a string it is a path in the host's image. */
+export interface LocalFile {
+  readonly local: string;
+}
+
+export interface OwnGuestFiles {
+  readonly kernel: string | LocalFile;
+  readonly initrd?: string | LocalFile;
+  /** The kernel's command line. */
+  readonly append: string;
+}
+
+/**
+ * What a guest of somebody else's does in one run. What it brings of `memory`, `selfCheck` and `ledger` it can be asked
+ * for, and the checks that ask for it apply.
+ */
+export interface OwnGuestInRun
+  extends Pick<GuestUnderTest, "booted" | "steps">,
+    Partial<
+      Pick<GuestUnderTest, "memory" | "selfCheck" | "ledger" | "workload" | "reboot" | "onConsole" | "still_after_ms">
+    > {
+  readonly files: OwnGuestFiles;
+}
+
+/** A guest of somebody else's. */
+export interface OwnGuest {
+  /** What it is called in records and reports; none of ours. */
+  readonly kind: string;
+  /** Called once for each run of it. */
+  start(settings: GuestSettings): OwnGuestInRun;
 }

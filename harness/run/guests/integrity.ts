@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { DiskKind } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
@@ -27,8 +28,12 @@ export interface GuestSettings {
   readonly accel: Accel;
   readonly emit: Emit;
   readonly work?: GuestWork;
+  /** What the guest does with each of its disks. */
+  readonly disks?: readonly DiskKind[];
   /** Default 1; the Linux guest has a memory worker for each. */
   readonly vcpus?: number;
+  /** Whether it has a network card; the Linux guest answers clients by it. */
+  readonly network?: boolean;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }
@@ -199,6 +204,10 @@ export class IntegrityGuest implements GuestUnderTest {
       const now = await this.#status(vm).catch(() => undefined);
       return now !== undefined && now.boot_id !== before?.boot_id && now.phase === "working" ? true : undefined;
     });
+  }
+
+  async disks(): Promise<undefined> {
+    return undefined;
   }
 
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {

@@ -2,6 +2,7 @@ import { whileMoving } from "../../base/patience.ts";
 import type { Emit, HostRole } from "../../base/timeline.ts";
 import type { GuestAbility } from "../../checks/evidence.ts";
 import type { GuestFindings } from "../../checks/guest-self-check.ts";
+import type { DisksTold } from "../../checks/view.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
@@ -14,6 +15,8 @@ import { checkWork } from "./work.ts";
 /** The guest looks through all its memory before it answers; 3 ms for 1000 pages here, a busy machine may take longer. */
 const VERIFY_MS = { at_least: 20_000, per_gib: 15_000 };
 const STEPS_TO_WARM_UP = 500;
+/** For its workers to finish a record each and to unmount; their disks may be slow. */
+const DISKS_MS = 30_000;
 /** At least: one that uses small pages and one that uses huge ones (fixtures/guests/linux/src/memory.c). */
 const WORKERS_MIN = 2;
 const WORKERS_MAX = 8;
@@ -26,7 +29,7 @@ const DEFAULT_RATE = 1_000;
 /** A Debian kernel with our memory worker: interrupts, page tables, stacks. It checks itself and tells on its console. */
 export class LinuxGuest implements GuestUnderTest {
   readonly kind = "linux";
-  readonly can: readonly GuestAbility[] = ["self-check"];
+  readonly can: readonly GuestAbility[];
   /** It tells its steps every half second. */
   readonly still_after_ms = 1_500;
   readonly files: GuestFiles;
@@ -38,7 +41,13 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #looking: Looking;
   readonly #verify_ms: number;
 
-  constructor({ seed, memory_bytes, emit, work = {}, vcpus = 1, looking = LOOKING }: GuestSettings) {
+  constructor(settings: GuestSettings) {
+    const { seed, memory_bytes, emit, work = {}, disks = [], vcpus = 1, network = false, looking = LOOKING } = settings;
+    this.can = [
+      "self-check",
+      ...(network ? (["network"] as const) : []),
+      ...(disks.length > 0 ? (["disks"] as const) : []),
+    ];
     checkWork("linux", memory_bytes, work);
     const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes } = work;
     this.files = {
@@ -49,7 +58,9 @@ export class LinuxGuest implements GuestUnderTest {
         pattern_bytes: patternBytesFor(memory_bytes),
         workers: Math.min(WORKERS_MAX, Math.max(WORKERS_MIN, vcpus)),
         rate_pages_per_s: rate,
+        network,
         ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
+        disks,
       }),
     };
     this.#emit = emit;
@@ -112,14 +123,19 @@ export class LinuxGuest implements GuestUnderTest {
   }
 
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {
-    using control = new LinuxControl(await vm.com2());
-    const { pages, bad, first_bad, errors } = await control.verify({ timeout_ms: this.#verify_ms });
+    const { pages, bad, first_bad, errors } = await onControlLine(vm, (control) =>
+      control.verify({ timeout_ms: this.#verify_ms }),
+    );
     return {
       pages_checked: pages,
       bad_count: bad,
       errors: Math.max(errors, this.#trouble.length),
       first: this.#trouble[0] ?? (first_bad === undefined ? "none" : `page ${first_bad}`),
     };
+  }
+
+  async disks(vm: StartedVm): Promise<DisksTold> {
+    return await onControlLine(vm, (control) => control.disks({ timeout_ms: DISKS_MS }));
   }
 
   workload(): Workload {
@@ -134,6 +150,17 @@ export class LinuxGuest implements GuestUnderTest {
       },
       stop: async () => undefined,
     };
+  }
+}
+
+/** The line takes the next one who comes when the one before has hung up. */
+async function onControlLine<T>(vm: StartedVm, what: (control: LinuxControl) => Promise<T>): Promise<T> {
+  const line = await vm.com2();
+  try {
+    using control = new LinuxControl(line);
+    return await what(control);
+  } finally {
+    line.destroy();
   }
 }
 

@@ -23,7 +23,8 @@ const PASSES_MAX = 50;
  */
 export class StockMigration {
   readonly #source: { readonly vm: StartedVm; status: string };
-  readonly #target: { readonly vm: StartedVm; status: string };
+  /** There once the migration has begun. */
+  #target: { readonly vm: StartedVm; status: string } | undefined;
   readonly #plan: SettledPlan;
   readonly #manager: StockManager;
   readonly #timeline: Timeline;
@@ -39,13 +40,15 @@ export class StockMigration {
 
   /** @param what `patience_ms`: the whole is given up once nothing has moved for so long, for it takes as long as there is memory */
   constructor(
-    what: Pick<ManagerContext, "source" | "target" | "plan" | "timeline"> & {
+    what: Pick<ManagerContext, "source" | "plan" | "timeline"> & {
+      /** Where it is there already. */
+      readonly target?: StartedVm;
       readonly manager: StockManager;
       readonly patience_ms: number;
     },
   ) {
     this.#source = { vm: what.source, status: "none" };
-    this.#target = { vm: what.target, status: "none" };
+    if (what.target !== undefined) this.#target = { vm: what.target, status: "none" };
     this.#plan = what.plan;
     this.#manager = what.manager;
     this.#timeline = what.timeline;
@@ -57,9 +60,15 @@ export class StockMigration {
     const patience = new Patience(this.#patience_ms, this.#timeline.now_ms);
     const movement = new Movement(patience);
     this.#unsubscribe.push(this.#timeline.onEvent((event) => movement.see(event)));
-    this.#watch();
+    this.#watch("source", this.#source);
+    if (this.#target !== undefined) this.#watch("target", this.#target);
     try {
-      await this.#manager.begin();
+      const begun = await this.#manager.begin();
+      if ("refused" in begun) return { owner: "source", how: `${begun.refused}: the source runs on` };
+      if (this.#target === undefined) {
+        this.#target = { vm: begun.target, status: "none" };
+        this.#watch("target", this.#target);
+      }
       for (;;) {
         await this.#look();
         const settled = await this.#decide();
@@ -78,24 +87,18 @@ export class StockMigration {
     }
   }
 
-  #watch(): void {
-    const sides = [
-      ["source", this.#source],
-      ["target", this.#target],
-    ] as const;
-    for (const [role, side] of sides) {
-      this.#unsubscribe.push(
-        side.vm.watch.on((event) => {
-          if (event.kind === "migration") this.#onStatus(role, event.status);
-          if (event.kind === "resume" && role === "target") this.#step("target-running");
-        }),
-      );
-    }
+  #watch(role: "source" | "target", { vm }: { readonly vm: StartedVm }): void {
+    this.#unsubscribe.push(
+      vm.watch.on((event) => {
+        if (event.kind === "migration") this.#onStatus(role, event.status);
+        if (event.kind === "resume" && role === "target") this.#step("target-running");
+      }),
+    );
   }
 
   #onStatus(role: "source" | "target", status: string): void {
     const side = role === "source" ? this.#source : this.#target;
-    if (side.status === status) return;
+    if (side === undefined || side.status === status) return;
     const previous = side.status;
     side.status = status;
     this.#timeline.emit("migration", { kind: "migration.status", side: role, status });
@@ -131,9 +134,7 @@ export class StockMigration {
     }
     this.#completing = isCompleting(info);
     if (this.#completing) this.#step("completing");
-    // Whoever asks for the capability pause-before-switchover is asked: there is nothing to be done in between here.
-    if (info.status === "pre-switchover")
-      await vm.control.executeRaw("migrate-continue", { state: "pre-switchover" }).catch(() => undefined);
+    if (info.status === "pre-switchover") await this.#manager.goOn?.();
     if (info.status === "active" && !this.#switched) await this.#beforeSwitchover(info);
   }
 
@@ -153,6 +154,7 @@ export class StockMigration {
 
   async #decide(): Promise<Settled | undefined> {
     const [source, target] = [this.#source, this.#target];
+    if (target === undefined) return undefined;
     if (target.status === "completed" && target.vm.alive) {
       await this.#manager.finish?.();
       return { owner: "target", how: "the migration completed" };

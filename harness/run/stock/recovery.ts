@@ -10,28 +10,30 @@ import type { ManagerContext } from "./managers/manager.ts";
 import { NoManager } from "./managers/none.ts";
 import { EagerQmpManager } from "./managers/qmp.ts";
 import { StockMigration } from "./migration.ts";
+import { Switch } from "./switch.ts";
 
 /** QEMU alone, with a manager of the harness's that drives it over its monitors. Its output goes straight to the world. */
 export class StockRecovery implements RecoveryUnderTest {
-  readonly #context: RunContext;
+  protected readonly context: RunContext;
+  #switch: Switch | undefined;
   #sides: { readonly source: StartedVm; readonly target: StartedVm } | undefined;
 
   constructor(context: RunContext) {
-    this.#context = context;
+    this.context = context;
   }
 
   async start(): Promise<StartedVm> {
-    const paused = this.#context.request.scenario.migration.hold_target === true;
+    const paused = this.context.request.scenario.migration.hold_target === true;
     const [source, target] = await Promise.all([
-      startPlainVm(this.#context, "source", { incoming: false, paused: false }),
-      startPlainVm(this.#context, "target", { incoming: true, paused }),
+      startPlainVm(this.context, "source", { incoming: false, paused: false }),
+      startPlainVm(this.context, "target", { incoming: true, paused }),
     ]);
     this.#sides = { source, target };
     return source;
   }
 
   lead(clients: Workload): (owner: HostRole | "none") => void {
-    const { timeline, vms } = this.#context;
+    const { timeline, vms } = this.context;
     clients.moveTo(vms.get("source"));
     const stop = timeline.onEvent((event) => {
       if (event.kind === "migration.step" && event.step === "target-running") clients.moveTo(vms.get("target"));
@@ -42,8 +44,13 @@ export class StockRecovery implements RecoveryUnderTest {
     };
   }
 
+  cable(): Switch {
+    this.#switch ??= new Switch((role) => this.context.fleet.host(role));
+    return this.#switch;
+  }
+
   readonly pid: FaultContext["pid"] = (role, process) => {
-    const vm = this.#context.vms.get(role);
+    const vm = this.context.vms.get(role);
     return process === "qemu" && vm?.alive ? vm.process.pid : undefined;
   };
 
@@ -51,7 +58,7 @@ export class StockRecovery implements RecoveryUnderTest {
 
   async migrate(): Promise<Settled> {
     if (this.#sides === undefined) throw new Error("no VM was started");
-    const { request, timeline, looking } = this.#context;
+    const { request, timeline, looking } = this.context;
     const { source, target } = this.#sides;
     const context: ManagerContext = {
       source,
@@ -72,5 +79,7 @@ export class StockRecovery implements RecoveryUnderTest {
 
   async release(): Promise<void> {}
 
-  async [Symbol.asyncDispose](): Promise<void> {}
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#switch?.[Symbol.dispose]();
+  }
 }

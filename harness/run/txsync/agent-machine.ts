@@ -11,6 +11,7 @@ export function agentMachine(what: {
   readonly machine: string;
   readonly vcpus: number;
   readonly cpu?: string;
+  readonly card?: { readonly model: string; readonly mac: string };
   readonly extra: readonly string[];
   readonly memory_bytes: number;
   readonly hold: boolean;

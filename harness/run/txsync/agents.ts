@@ -4,7 +4,7 @@ import { HOST_ROLES } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
-import { bulkAddress, linkAddress } from "../../fleet/links.ts";
+import { bulkAddress, linkAddress, storageAddress } from "../../fleet/links.ts";
 import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
@@ -50,12 +50,16 @@ export class Agents implements AsyncDisposable {
       /** What whoever manages an agent has to show it. */
       readonly token: string;
       readonly qemu_binary: string;
+      /** Names of the VM's disks, as the storage host exports them. */
+      readonly disks: readonly string[];
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
       readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
     },
   ): Promise<Agents> {
     const agents = new Agents(fleet);
+    // What is asked for and when is no matter of theirs.
+    const { protect_before: _, ...settings } = what.settings;
     const shared = {
       secret: randomBytes(32).toString("hex"),
       migration: randomBytes(16).toString("hex"),
@@ -70,7 +74,7 @@ export class Agents implements AsyncDisposable {
       pagescan: AGENT_FILES.pagescan,
       shim: AGENT_FILES.shim,
       keep_log: true,
-      ...what.settings,
+      ...settings,
     };
     await Promise.all(
       HOST_ROLES.map(async (role) => {
@@ -79,7 +83,8 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const config: AgentConfig = { role, peers, ...shared };
+        const disks = { names: [...what.disks], storage: storageAddress(role) };
+        const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
         const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
         agents.#supervisors.set(role, supervisor);

@@ -177,13 +177,18 @@ export class Edge implements Disposable {
     this.#listeners.push(listener);
   }
 
+  /** What somebody outside sends in goes to all hosts that can have the VM; only the one that has it passes it on. */
+  type(channel: number, bytes: Uint8Array): void {
+    const text = `${JSON.stringify({ type: Buffer.from(bytes).toString("base64"), channel })}\n`;
+    for (const socket of this.#sockets.values()) socket.write(text);
+  }
+
   /** A serial line of the VM, wherever it is. */
   line(channel: number): Duplex {
     const line = new Duplex({
       read: () => undefined,
       write: (bytes: Buffer, _encoding, done) => {
-        const text = `${JSON.stringify({ type: bytes.toString("base64"), channel })}\n`;
-        for (const socket of this.#sockets.values()) socket.write(text);
+        this.type(channel, bytes);
         done();
       },
       destroy: (error, done) => {

@@ -88,6 +88,7 @@ describe("who is on the fabric", () => {
       agents = await Agents.start(fleet, {
         settings: DEFAULT_TXSYNC,
         turn: 1,
+        disks: [],
         token: TOKEN,
         qemu_binary: "qemu-system-x86_64",
         emit: () => undefined,

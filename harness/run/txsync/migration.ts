@@ -1,3 +1,4 @@
+import { messageOf } from "../../base/errors.ts";
 import { Patience, whileMoving } from "../../base/patience.ts";
 import type { HostRole } from "../../base/timeline.ts";
 import { HOST_ROLES } from "../../base/timeline.ts";
@@ -10,6 +11,7 @@ import type { AgentStatus } from "./agent-client.ts";
 import type { Agents } from "./agents.ts";
 import {
   givenUp,
+  isProtectedAtSource,
   nobodyAfter_ms,
   type Statuses,
   settledAs,
@@ -28,8 +30,8 @@ export interface TxsyncOptions {
   /** The agents are given up once nothing has moved for so long. */
   readonly patience_ms: number;
   readonly lease_ms: number;
-  /** The source's agent is asked to protect the VM where it runs, not to migrate it. */
-  readonly protect?: boolean;
+  /** The source's agent is asked to protect the VM where it runs: and not to migrate it, or before that. */
+  readonly protect?: "no" | "alone" | "first";
   /** Whether any fault has struck by now. */
   readonly struck: () => boolean;
   /** A fresh QEMU on the target that waits for a migration. */
@@ -102,9 +104,11 @@ export class TxsyncMigration {
   }
 
   async #settle(patience: Patience, movement: Movement): Promise<Settled> {
-    const { agents, bytes_per_s, timeline, lease_ms, faultsOver, struck, protect = false } = this.#options;
-    await agents.client("source").ask(protect ? { do: "protect", on: true } : { do: "migrate", bytes_per_s });
-    const began_ms = timeline.now_ms;
+    const { agents, bytes_per_s, timeline, lease_ms, faultsOver, struck, protect = "no" } = this.#options;
+    await agents.client("source").ask(protect === "no" ? { do: "migrate", bytes_per_s } : { do: "protect", on: true });
+    let began_ms = timeline.now_ms;
+    // One that is protected is asked to migrate when that is on; whatever breaks before is not waited for.
+    let asked = protect !== "first";
     let seen_ms = began_ms;
     let pages_ms = began_ms;
     let left = false;
@@ -123,12 +127,19 @@ export class TxsyncMigration {
       if (!waitsForPages(this.last) || !faultsOver()) pages_ms = now_ms;
       if (now_ms - pages_ms > NO_PAGES_MS)
         return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
-      const settled = settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
+      const there = protect === "first" && isProtectedAtSource(this.last);
+      const stays = there && this.last.source?.phase === "idle";
+      if (stays && !asked) {
+        asked = true;
+        await this.#ask();
+        began_ms = timeline.now_ms;
+      }
+      const settled = there ? undefined : settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
       // A VM that is protected for good is where it is only until what is to strike has struck.
       const lasts = over_before || !HOST_ROLES.some((role) => this.last[role]?.protect === true);
       if (settled !== undefined && lasts) return { ...(await this.#tidied(settled)), tries };
       if (this.last.source !== undefined && this.last.source.phase !== "idle") left = true;
-      if (givenUp(this.last) && (left || now_ms - began_ms > BEGIN_MS)) {
+      if ((givenUp(this.last) || stays) && (left || now_ms - began_ms > BEGIN_MS)) {
         given_up_ms ??= now_ms;
         if (now_ms - given_up_ms > GIVEN_UP_MS && !struck() && tries < TRIES) {
           // Whoever manages VMs asks again when nothing is wrong: an agent was short of a processor for a lease.
@@ -144,6 +155,11 @@ export class TxsyncMigration {
       } else given_up_ms = undefined;
       const what = waitsFor(this.last);
       const over = patience.over(now_ms);
+      if (over !== undefined && settled !== undefined) {
+        // Whose the VM is was known: what was waited for is a fault whose moment does not come.
+        timeline.emit("run", { kind: "run.note", text: `waited for the faults to strike and to be healed: ${over}` });
+        return { ...settled, tries };
+      }
       if (over !== undefined) {
         const lacks = this.last.target?.vm === "running" && !this.last.target.allPages;
         return { ...givenUpAt(`waited for ${what}: ${over}`, lacks ? movement.pages : undefined), tries };
@@ -159,7 +175,7 @@ export class TxsyncMigration {
   }
 
   async #askAgain(): Promise<void> {
-    const { agents, bytes_per_s, prepareTarget, patience_ms, timeline } = this.#options;
+    const { prepareTarget, patience_ms, timeline } = this.#options;
     // A QEMU that ends gives its memory back first, which takes as long as there is memory.
     await whileMoving(
       {
@@ -175,7 +191,19 @@ export class TxsyncMigration {
       },
     );
     await prepareTarget();
-    await agents.client("source").ask({ do: "migrate", bytes_per_s });
+    await this.#ask();
+  }
+
+  /** For a migration. An agent that does not answer, or says why not, is seen to be as it is. */
+  async #ask(): Promise<void> {
+    const { agents, bytes_per_s, timeline } = this.#options;
+    await agents
+      .client("source")
+      .ask({ do: "migrate", bytes_per_s })
+      .catch((error: unknown) => {
+        const text = `the migration was not begun: ${messageOf(error)}`;
+        timeline.emit("run", { kind: "run.note", text });
+      });
   }
 
   /** The owner is known. Faults that are still to be healed are waited for, and what the healing brings back. */

@@ -7,8 +7,10 @@ import type { Evidence } from "../../checks/evidence.ts";
 import type { OutputFindings } from "../../checks/output.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
 import { planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
+import type { Cable } from "../net/network.ts";
 import { vmMachineOf } from "../plain-vm.ts";
 import type { FaultsSeen, RecoveryUnderTest, RunContext } from "../recovery.ts";
 import type { Settled } from "../settled.ts";
@@ -76,13 +78,14 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, fleet, logs, timeline } = this.#context;
+    const { environment, fleet, disks, logs, timeline } = this.#context;
     return this.#stack.use(
       await Agents.start(fleet, {
         settings: this.#settings,
         turn,
         token: this.#token,
         qemu_binary: environment.qemu_binary,
+        disks: disks?.names ?? [],
         emit: timeline.emit,
         log: logs.of,
         onEvent: (role, event) => this.#heard(role, event),
@@ -123,6 +126,17 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     return () => undefined;
   }
 
+  cable(): Cable {
+    const edge = this.#edge;
+    return {
+      onFrame: (listener) =>
+        edge.onFrame((channel, bytes, from) => {
+          if (channel === CARD_CHANNEL) listener(bytes, from);
+        }),
+      send: (frame) => edge.type(CARD_CHANNEL, frame),
+    };
+  }
+
   readonly pid: FaultContext["pid"] = (role, process) =>
     process === "qemu" ? this.#vms.pid(role) : this.#agents.pid(role);
 
@@ -140,11 +154,17 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       timeline,
       patience_ms: looking.patience_ms,
       lease_ms: this.#settings.lease_ms,
-      protect: request.scenario.protect !== undefined,
+      protect: this.#protects(),
       faultsOver: () => faults.done,
       struck: () => faults.struck,
       prepareTarget: () => this.#prepare("target", { start: "incoming" }),
     }).run();
+  }
+
+  /** What the source's agent is asked for, and in which order. */
+  #protects(): "no" | "alone" | "first" {
+    if (this.#context.request.scenario.protect === "alone") return "alone";
+    return this.#settings.protect_before ? "first" : "no";
   }
 
   /** As an operator would: the agents of who has a VM that is protected are told that this is enough. */

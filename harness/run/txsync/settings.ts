@@ -1,3 +1,5 @@
+import { UserError } from "../../base/errors.ts";
+
 /** What may be set of the recovery under test. Times in ms. */
 export interface TxsyncSettings {
   readonly lease_ms: number;
@@ -9,6 +11,8 @@ export interface TxsyncSettings {
   readonly switchover_by: "agent" | "qemu";
   /** By the agents: whether memory goes to the target before switchover; else all of it comes in post-copy. */
   readonly memory_ahead: boolean;
+  /** Whether the VM is protected where it runs before it is asked to migrate, which it does by the agents then. */
+  readonly protect_before: boolean;
   /** Whether protection goes on after the handoff, and begins anew after a restore. */
   readonly protect: "until-handoff" | "always";
   /** What becomes of output while the escrow is not heard. */
@@ -27,6 +31,7 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   log_sync: "memory",
   switchover_by: "qemu",
   memory_ahead: true,
+  protect_before: false,
   protect: "until-handoff",
   unprotected: "go",
   base_ahead: 0.75,
@@ -37,13 +42,23 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
 /** Copying ahead is given up where it is slower than this: it waits for a share of the memory, whatever its size. */
 const AHEAD_BYTES_PER_S = 32 * 1024 ** 2;
 
-/** Settings of a run: what was asked for, over what the scenario needs, over the defaults for so much memory. */
+/**
+ * Settings of a run: what was asked for, over what the scenario needs, over the defaults for so much memory.
+ * @throws UserError where they exclude each other
+ */
 export function settingsFor(
   memory_bytes: number,
   scenario: Partial<TxsyncSettings> = {},
   asked: Partial<TxsyncSettings> = {},
 ): TxsyncSettings {
+  const protect_before = asked.protect_before ?? scenario.protect_before ?? false;
+  const switchover_by = asked.switchover_by ?? scenario.switchover_by;
+  if (protect_before && switchover_by === "qemu")
+    throw new UserError(
+      "A VM that is protected before it migrates changes hosts by the agents: leave --switchover-by away, or say agent.",
+    );
+  const by: Partial<TxsyncSettings> = protect_before ? { switchover_by: "agent" } : {};
   const ahead_ms = Math.ceil((memory_bytes / AHEAD_BYTES_PER_S) * 1000);
   const base_ahead_ms = Math.max(DEFAULT_TXSYNC.base_ahead_ms, ahead_ms);
-  return { ...DEFAULT_TXSYNC, base_ahead_ms, ...scenario, ...asked };
+  return { ...DEFAULT_TXSYNC, base_ahead_ms, ...by, ...scenario, ...asked };
 }

@@ -54,6 +54,11 @@ export function givenUp(statuses: Statuses): boolean {
   return source?.phase === "idle" && source.vm === "running" && source.opened.generation === 0 && !source.protect;
 }
 
+/** The VM is on the source, protected, and perhaps on its way. */
+export function isProtectedAtSource({ source }: Statuses): boolean {
+  return source?.owner === true && source.vm === "running" && isProtectedForGood("source", source);
+}
+
 /** Whether anybody has a VM, or is making one. */
 export function somebodyHas(statuses: Statuses): boolean {
   return (["source", "target"] as const).some((role) => {

@@ -2,8 +2,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Durable, HostMemory } from "../core/index.ts";
 import type { Remembered } from "./memory.ts";
+import { runs } from "./runs.ts";
 import { log, type Shell } from "./shell.ts";
-import { runs, type SourceSide } from "./source-side.ts";
+import type { SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
 import type { VmProcess } from "./vm-process.ts";
 
@@ -22,6 +23,9 @@ export async function findAgain(
   const { config, slot, output } = shell;
   const { host, qemu } = remembered;
   const promised = durable?.descriptor.generation ?? 0;
+  // Taken for a switchover that nobody was promised: its QEMU has the VM, and is protected as it was.
+  const stays = host.vm === "running" && promised > 0 && durable?.descriptor.owner === "source";
+  if (config.role === "source" && stays && source.kept !== undefined) source.dropPackage();
   const packaged = config.role === "source" && source.hasBase;
   let vm = host.vm;
   if (packaged && (vm === "running" || vm === "none")) {

@@ -17,12 +17,14 @@ import {
   type TimerName,
 } from "../core/index.ts";
 import { type DataEvent, DataThread, encodePackage } from "../data/index.ts";
+import type { DiskPart } from "../device/disk-part.ts";
+import { CARD_CHANNEL, type NetworkCard } from "../device/network-card.ts";
 import { type Files, folder, loadPromise, savePromise } from "../log/index.ts";
 import { LENGTH_MAX, Peers } from "../wire/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { type AgentConfig, coreConfig } from "./config.ts";
 import { Control } from "./control.ts";
-import { makeDevices } from "./devices.ts";
+import { InboundKeeper, makeDevices, ownershipOf } from "./devices.ts";
 import type { Machine } from "./machine.ts";
 import { Management } from "./management.ts";
 import { MemoryStore } from "./memory.ts";
@@ -75,6 +77,9 @@ export class Agent implements Shell {
   readonly data: Shell["data"];
   readonly output: OutputStore;
   readonly parts: Shell["parts"];
+  readonly #card: NetworkCard;
+  readonly #inbound: InboundKeeper;
+  readonly #disks: DiskPart | undefined;
   readonly slot: VmSlot;
   readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
@@ -113,7 +118,10 @@ export class Agent implements Shell {
     this.#state = initialState(coreConfig(config));
     this.#promises = folder(config.state_folder);
     this.#memory = new MemoryStore(config.memory_folder);
-    const devices = makeDevices();
+    const devices = makeDevices(this);
+    this.#card = devices.card;
+    this.#inbound = new InboundKeeper(this, devices.card);
+    this.#disks = devices.disks;
     this.parts = devices.parts;
     this.output = new OutputStore(
       config.memory_folder,
@@ -142,9 +150,15 @@ export class Agent implements Shell {
       onMessage: (from, message, body) => this.#messageCame(from, message, body),
       onLog: (line) => log(this, line),
     });
-    this.slot = new VmSlot({ config, emit: (event) => this.emit(event), onGone: (vm) => this.#life.gone(vm) });
+    this.slot = new VmSlot({
+      config,
+      emit: (event) => this.emit(event),
+      onGone: (vm) => this.#life.gone(vm),
+      ready: async () => await this.#disks?.ready(),
+    });
     this.#source = new SourceSide(this);
     this.#taker = new TransactionTaker(this);
+    this.#taker.onLast = (last) => this.#source.standStill(last);
     this.#target = new TargetSide(this, this.#taker);
     this.#protector = new Protector(this, this.#taker);
     this.#life = new VmLife(this, this.#source, this.#target, new Restorer(this));
@@ -164,7 +178,8 @@ export class Agent implements Shell {
         this.dispatch({ kind: "edgeAcked", upTo: upTo as never });
       },
       onType: (channel, bytes) => {
-        if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
+        if (channel === CARD_CHANNEL) this.#card.type(bytes);
+        else if (this.#state.vm === "running") this.slot.vm?.type(channel, bytes);
       },
     });
     const packages = new PackageSender({
@@ -260,6 +275,12 @@ export class Agent implements Shell {
       this.emit({ kind: "run.note", text: `agent: ${state.phase}, VM ${state.vm}` });
     }
     for (const action of actions) this.#do(action);
+    this.#disks?.follow(ownershipOf(state));
+    this.#inbound.afterStep();
+    const came = state.vm === "running" && before.vm !== "running" && state.opened.generation > 0;
+    // A VM that is only to be looked at is left as it came.
+    if (came && this.#machine?.card !== undefined && !this.#machine.hold)
+      this.slot.vm?.announce().catch((error: unknown) => log(this, `the VM was not announced: ${messageOf(error)}`));
     if (this.config.role === "target") this.#target.afterStep();
     if (this.config.role === "source") this.#source.afterStep();
     this.#goOn();
@@ -326,6 +347,9 @@ export class Agent implements Shell {
         return;
       case "base-offered":
         this.dispatch({ kind: "baseOffered", from: event.from });
+        return;
+      case "base-known":
+        this.#target.baseKnown(event.base);
         return;
       case "base-void":
         this.dispatch({ kind: "baseVoid" });

@@ -5,7 +5,7 @@ import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
 
-const schema = z.strictObject({
+export const agentConfigSchema = z.strictObject({
   role: z.enum(["source", "target", "escrow"]),
   /** 32 bytes that only the three agents of this migration know, in hex. */
   secret: z.string().regex(/^[0-9a-f]{64}$/),
@@ -32,6 +32,8 @@ const schema = z.strictObject({
   state_folder: z.string(),
   /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */
   memory_folder: z.string(),
+  /** The VM's disks: names of exports, and where the storage host is reached; absent: it has none. */
+  disks: z.exactOptional(z.strictObject({ names: z.array(z.string()).min(1), storage: address })),
   /** The file that is the guest's RAM while it runs here. */
   ram_path: z.string(),
   qemu: z.string(),
@@ -67,12 +69,12 @@ const schema = z.strictObject({
 });
 
 /** What an agent is told when it is started. Sizes are bytes, times milliseconds. */
-export type AgentConfig = z.infer<typeof schema>;
+export type AgentConfig = z.infer<typeof agentConfigSchema>;
 
 /** @throws UserError that says what is wrong with the file. */
 export async function loadConfig(path: string): Promise<AgentConfig> {
   try {
-    return schema.parse(JSON.parse(await readFile(path, "utf8")));
+    return agentConfigSchema.parse(JSON.parse(await readFile(path, "utf8")));
   } catch (error) {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(`the agent's configuration ${path} cannot be used: ${why}`);

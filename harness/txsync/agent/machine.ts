@@ -14,6 +14,8 @@ export const machineSchema = z.strictObject({
   kernel: z.string(),
   initrd: z.string().optional(),
   append: z.string(),
+  /** Its network card; absent: it has none. */
+  card: z.exactOptional(z.strictObject({ model: z.string(), mac: z.string() })),
   /** Monitors beside the agent's own, for whoever manages the host. */
   monitors: z.array(endpoint),
   extra: z.array(z.string()),

@@ -1,12 +1,21 @@
 import { isMainThread } from "node:worker_threads";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { runDataPlane } from "../data/index.ts";
+import { DiskDaemon, daemonConfigSchema, daemonIsThere, serveStorage } from "../disk/index.ts";
 import { Agent } from "./agent.ts";
 import { loadConfig } from "./config.ts";
 
-/** The agent's program: `node agent.mjs CONFIG.json`. Ends only when it is killed, or must not go on. */
+/**
+ * The agent's program: `node agent.mjs CONFIG.json`. Ends only when it is killed, or must not go on. The same file is the
+ * daemon of a host's disks, which agents start (`disks CONFIG`), and the server of a storage host (`storage FOLDER PORT`).
+ */
 async function main(): Promise<void> {
-  const path = process.argv[2];
+  const [path, what = "", port] = process.argv.slice(2);
+  if (path === "disks") return await serveDisks(what);
+  if (path === "storage") {
+    await serveStorage(what, Number(port), say);
+    return;
+  }
   if (path === undefined || path === "--help") {
     process.stdout.write(
       "usage: node agent.mjs CONFIG.json\nThe txsync agent of one host; its configuration is described in agent/config.ts.\n",
@@ -28,6 +37,17 @@ async function main(): Promise<void> {
     process.stderr.write(`${error instanceof UserError ? messageOf(error) : String((error as Error).stack)}\n`);
     process.exit(error instanceof UserError ? error.exitCode : 70);
   }
+}
+
+const say = (line: string): void => void process.stderr.write(`${line}\n`);
+
+/** Where one is at work already this one ends: it may not touch what that one keeps. */
+async function serveDisks(text: string): Promise<void> {
+  const config = daemonConfigSchema.parse(JSON.parse(text));
+  if (await daemonIsThere(config.folder)) return;
+  process.on("SIGTERM", () => process.exit(0));
+  await DiskDaemon.start(config, say);
+  say("disks are served");
 }
 
 // One file for both of its threads: the second one is the data plane.

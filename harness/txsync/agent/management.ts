@@ -44,11 +44,8 @@ export class Management {
       case "migrate":
         if (config.role !== "source") throw new UserError("a migration is asked of the source's agent");
         if (slot.vm === undefined) throw new UserError("there is no VM here that could be migrated");
-        if (state().protect)
-          throw new UserError(
-            "the VM is protected where it runs, and cannot be migrated so: end its protection first (`protect`, on: false)",
-          );
-        if (state().promised.generation !== 0)
+        if (state().protect) mayLeave(this.#shell);
+        else if (state().promised.generation !== 0)
           throw new UserError(
             "these agents have carried this VM before: let other ones adopt it (`prepare`, start: adopt) to migrate it again",
           );
@@ -58,12 +55,30 @@ export class Management {
         return null;
       case "protect":
         if (request.on) mayBeProtected(this.#shell);
+        else if (state().protect && state().vm === "running" && state().phase === "precopy")
+          throw new UserError("the VM is being migrated: end its protection when that is over");
         dispatch({ kind: "protect", on: request.on });
         return null;
       default:
         return statusOf(state(), slot, Object.keys(config.peers) as Role[]);
     }
   }
+}
+
+/** A VM that is protected where it runs, and is to migrate. @throws UserError with what has to be done first */
+function mayLeave({ config, state, parts }: Shell): void {
+  const { phase, tx, opened, base } = state();
+  if (config.switchover_by !== "agent")
+    throw new UserError(
+      "a VM that is protected where it runs migrates by the agents alone: set switchover_by to agent, or end its protection first (`protect`, on: false)",
+    );
+  if (parts.length > 0)
+    throw new UserError(
+      "the VM has more than memory that is kept, a disk or a network card, and cannot migrate while it is protected yet: end its protection first (`protect`, on: false)",
+    );
+  if (phase !== "idle") throw new UserError("the VM is being migrated already");
+  if (base !== "held" || tx.protectedIn !== opened.generation)
+    throw new UserError("the protection of the VM is asked for and not on yet: ask for the migration when it is");
 }
 
 /** @throws UserError with what has to be done first */

@@ -43,6 +43,7 @@ export class MemoryStore {
       restored: state.restored,
       everFree: state.everFree,
       ranFree: state.ranFree,
+      leftAt: state.leftAt,
       protect: state.protect,
       base: state.base,
       log: state.log,

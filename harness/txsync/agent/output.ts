@@ -4,6 +4,7 @@ import type { FrameNumber } from "../core/index.ts";
 import { writeWhole } from "../data/index.ts";
 import type { OutputSource } from "../device/output-source.ts";
 import type { OutputFrame } from "../log/index.ts";
+import type { StillOutputs } from "../transaction/take.ts";
 
 const HEAD_BYTES = 21;
 const LOG_BYTES_MAX = 8 * 2 ** 20;
@@ -144,15 +145,21 @@ export class OutputStore {
     for (const source of this.#sources) source.unfollow();
   }
 
-  /** Whether a mark needs the outputs to be drained first: something may be on its way from QEMU to here. */
-  get drains(): boolean {
-    return this.#sources.some((source) => source.drains === true);
+  /** For whoever takes a transaction: the outputs, where something of them may be on its way from QEMU to here. */
+  get toDrain(): { readonly outputs?: StillOutputs } {
+    if (!this.#sources.some((source) => source.drains === true)) return {};
+    return { outputs: { drain: (roundTrip) => this.drain(roundTrip), count: () => this.#produced } };
   }
 
   /** The VM stands still: when this settles all that it has put out is here. @param roundTrip of QEMU's main loop */
   async drain(roundTrip: () => Promise<unknown>): Promise<FrameNumber> {
     for (const source of this.#sources) if (source.drains === true) await source.drain?.(roundTrip);
     return this.look();
+  }
+
+  /** What QEMU, which does nothing more, had put out is here when this settles. */
+  settle(): Promise<FrameNumber> {
+    return this.drain(async () => undefined);
   }
 
   /** Hands over what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */

@@ -1,8 +1,14 @@
 import { expect, test } from "vitest";
-import { frameNumber, generation } from "../core/index.ts";
+import { frameNumber, SWITCHOVER, transactionNumber } from "../core/index.ts";
 import { PackageSender } from "./package-sender.ts";
 
-const MESSAGE = { kind: "package", generation: generation(1), mark: frameNumber(3), acked: frameNumber(2) } as const;
+const MESSAGE = {
+  kind: "package",
+  descriptor: SWITCHOVER,
+  n: transactionNumber(0),
+  mark: frameNumber(3),
+  acked: frameNumber(2),
+} as const;
 const LEASE_MS = 500;
 
 /** A connection that takes what it is told to take, and a clock that stands until it is moved. */

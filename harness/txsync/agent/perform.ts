@@ -49,7 +49,11 @@ export function performing(with_: Performers): Performing {
     startProtection: () => later(shell, protector.start()),
     stopProtection: () => protector.stop(),
     adoptBase: ({ from }) => tellData(shell, "adoptBase", { from }),
-    startPageServer: () => later(shell, source.startServing()),
+    startPageServer: () => {
+      // A VM that was protected here has left: nothing more is taken of it, and its base is another one.
+      if (source.package?.follows !== undefined) protector.stop();
+      later(shell, source.startServing());
+    },
     stopPageServer: () => source.stopServing(),
     loadPackage: () => life.load(),
     takeTransaction: (action) => taker.take(action),

@@ -7,8 +7,8 @@ import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { OutputFrame, PartPiece } from "../log/index.ts";
 import { feedRestore } from "../restore/feed.ts";
 import { type RestoreStream, restoreStream } from "../restore/restore-stream.ts";
+import { runs } from "./runs.ts";
 import { log, type Shell, tellData } from "./shell.ts";
-import { runs } from "./source-side.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 type StartRestore = Extract<Action, { kind: "startRestore" }>;

@@ -8,19 +8,44 @@ import { enablePostcopy, setMigrationParameters } from "../../qemu/migration-api
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { beginning, MADE_RAM_SECTION_ID, packageOf } from "../../qemu/stream/made-stream.ts";
 import type { FrameNumber } from "../core/index.ts";
-import { basePath, type KeptPackage, loadPackage, type Package, savePackage } from "../data/index.ts";
+import {
+  basePath,
+  type Finished,
+  forgetPackage,
+  type KeptPackage,
+  loadLayout,
+  loadPackage,
+  type Package,
+  type Rounds,
+  savePackage,
+} from "../data/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
 import { StreamCapture } from "../relay/capture.ts";
 import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
+import { standStill } from "../transaction/take.ts";
+import { runs } from "./runs.ts";
 import { salvage } from "./salvage.ts";
 import { log, type Shell, tellData } from "./shell.ts";
+import type { LastTaken } from "./transaction-taker.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 const CANCEL_MS = 5_000;
+/** A package goes in one message. */
+const OUTPUT_BYTES_MAX = 2 * 2 ** 20;
 /** Nothing that a VM here waits for comes from elsewhere. */
 const STOP_MS = 10_000;
 const FINAL = ["cancelled", "failed", "completed", "none", ""];
+
+/** What a package is made of. */
+interface MadeOf {
+  readonly blocks: readonly LocatedBlock[];
+  readonly machine: string;
+  readonly finished: Finished;
+  readonly device_state: Buffer;
+  readonly follows?: Package["follows"];
+  readonly frames?: Package["frames"];
+}
 
 /** The source's part of the control plane: gets the package out of QEMU and keeps it, with the base. */
 export class SourceSide {
@@ -34,6 +59,8 @@ export class SourceSide {
   #ahead = false;
   /** The QEMU that the VM left, which stands still and can go on. */
   #paused: VmProcess | undefined;
+  /** What is known of the VM that is protected, and leaves. */
+  #leaving: Pick<MadeOf, "blocks" | "machine"> | undefined;
   readonly #readSmall: typeof readSmallBlocks;
 
   /** @param readSmall reads what is in no file out of a QEMU that stands still */
@@ -68,12 +95,23 @@ export class SourceSide {
   async findAgain(): Promise<void> {
     const kept = this.#kept;
     if (kept === undefined || !this.hasBase) return;
-    const { base, blocks } = kept.package;
-    await this.#shell.data.ask("haveBase", { base, blocks, small: kept.small, compare: false });
+    const { base, blocks, follows } = kept.package;
+    await this.#shell.data.ask("haveBase", { base, blocks, small: kept.small, compare: false, follows });
+  }
+
+  /** A package that nobody was promised to have: the VM goes on where it stood, protected as it was. */
+  dropPackage(): void {
+    this.#kept = undefined;
+    forgetPackage(this.#shell.config.memory_folder);
+    rmSync(this.base_path, { force: true });
   }
 
   /** Has the VM leave: by the agents where that is asked for and its pages can be tracked, else by QEMU's own migration. */
   async migrate(): Promise<void> {
+    if (this.#shell.state().protect) {
+      await this.#leaveProtected();
+      return;
+    }
     if (this.#shell.config.switchover_by === "qemu" || !(await this.#migrateByAgent())) await this.#migrateByQemu();
   }
 
@@ -105,6 +143,7 @@ export class SourceSide {
           memory: config.memory_ahead,
           share: config.base_ahead,
           most_ms: config.base_ahead_ms,
+          by_records: false,
         })
         .finally(() => {
           this.#ahead = false;
@@ -113,53 +152,22 @@ export class SourceSide {
         emit({ kind: "run.note", text: `QEMU itself switches over: its pages cannot be tracked (${ahead.why})` });
         return false;
       }
-      const { rounds, sent_pages, sent_bytes, left_pages } = ahead;
-      const took_ms = Math.round(performance.now() - began_ms);
-      emit({
-        kind: "run.note",
-        text: `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms; ${left_pages} left`,
-      });
+      this.#sayRounds(ahead, began_ms);
       if (!wanted()) {
         await data.ask("giveUpAhead", {});
         return true;
       }
       const stopping_ms = performance.now();
       stopped = true;
-      const stopping = vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
-      const saving = vm.qmp.execute("xen-save-devices-state", { filename: state_path, live: false });
-      saving.catch(() => undefined);
-      await stopping;
-      await saving;
+      await standStill({ qmp: vm.qmp, state_path, stop_timeout_ms: STOP_MS, ...output.toDrain });
       const finishing = data.ask("finishAhead", {});
       // While that looks for what changed.
       mark = output.look();
       const [finished, device_state] = await Promise.all([finishing, readFile(state_path)]);
       rmSync(state_path);
-      const sizes = blocks.map(({ name, bytes }) => ({ name, bytes }));
-      const small = finished.small.map(({ name, content }) => ({ name, content: Buffer.from(content) }));
-      const kept: KeptPackage = {
-        package: {
-          base: randomBytes(8).toString("hex"),
-          machine,
-          ram_section_id: MADE_RAM_SECTION_ID,
-          blocks: sizes,
-          bytes_per_s: this.#bytes_per_s,
-          ahead: finished.ahead,
-          preamble: beginning({ machine, blocks: sizes }, 0),
-          packaged: packageOf(device_state),
-        },
-        small,
-      };
-      // The file keeps its name too: it is still the memory of the QEMU that stands here.
-      rmSync(this.base_path, { force: true });
-      linkSync(config.ram_path, this.base_path);
-      savePackage(config.memory_folder, kept);
-      this.#kept = kept;
-      this.#may_lay_over = false;
-      this.#paused = vm;
-      await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true });
+      await this.#keep(vm, { blocks, machine, finished, device_state });
       emit({ kind: "migration.step", step: "switchover" });
-      const text = `package of ${kept.package.packaged.length} bytes made in ${(performance.now() - stopping_ms).toFixed(1)} ms; ${finished.stale_pages} pages are still to come`;
+      const text = `package of ${this.#kept?.package.packaged.length ?? 0} bytes made in ${(performance.now() - stopping_ms).toFixed(1)} ms; ${finished.stale_pages} pages are still to come`;
       emit({ kind: "run.note", text });
       dispatch({ kind: "packageReady", mark, acked: state().gate.acked });
     } catch (error) {
@@ -168,6 +176,111 @@ export class SourceSide {
       await this.#failedByAgent(vm, stopped, mark);
     }
     return true;
+  }
+
+  /**
+   * Of a VM that is protected: memory goes ahead while transactions go on, and they say what changes. The last one here,
+   * which the core asks for when this is done, is the switchover.
+   */
+  async #leaveProtected(): Promise<void> {
+    const { slot, dispatch, data, config, state } = this.#shell;
+    const vm = slot.vm;
+    if (vm === undefined) return;
+    const { attempt } = state();
+    try {
+      const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
+      this.#leaving = { blocks, machine };
+      const began_ms = performance.now();
+      this.#ahead = true;
+      const ahead = await data.ask("pushAhead", {
+        pid: vm.pid,
+        blocks,
+        folder: vm.folder,
+        shim_status_path: vm.shim_status_path,
+        machine,
+        bytes_per_s: this.#bytes_per_s,
+        memory: config.memory_ahead,
+        share: config.base_ahead,
+        most_ms: config.base_ahead_ms,
+        by_records: true,
+      });
+      if (!ahead.tracked) throw new Error(ahead.why);
+      this.#sayRounds(ahead, began_ms);
+      const wanted = state().phase === "precopy" && state().attempt === attempt;
+      if (wanted) dispatch({ kind: "memoryAhead" });
+      else await data.ask("giveUpAhead", {});
+    } catch (error) {
+      log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
+      this.#ahead = false;
+      await data.ask("giveUpAhead", {}).catch((why: unknown) => log(this.#shell, messageOf(why)));
+      if (state().attempt === attempt) dispatch({ kind: "migrationFailed" });
+    }
+  }
+
+  /** The VM stands still, and its last transaction here is taken: the package is made of it before anybody is told. */
+  async standStill({ vm, transaction, mark }: LastTaken): Promise<void> {
+    const { config, data, output, state, emit } = this.#shell;
+    const { generation, n } = transaction;
+    const leaving = this.#leaving;
+    const layout = loadLayout(config.memory_folder);
+    const wanted = (): boolean => {
+      const now = state().leaving;
+      return now?.stage === "taking" && now.n === n;
+    };
+    if (leaving === undefined || layout === undefined || !wanted()) throw new Error("it is not wanted any more");
+    const began_ms = performance.now();
+    const finished = await data.ask("finishAhead", { last: transaction.spool });
+    this.#ahead = false;
+    const { acked } = state().gate;
+    const frames = output.frames(acked + 1, mark);
+    if (frames.reduce((sum, { bytes }) => sum + bytes.length, 0) > OUTPUT_BYTES_MAX)
+      throw new Error("too much output waits to arrive: it would have to go along");
+    const follows = { base: layout.base, generation, n };
+    await this.#keep(vm, { ...leaving, finished, device_state: transaction.device_state, follows, frames });
+    // Given up meanwhile: nobody will have it, and who gave it up may have looked for it too early.
+    if (!wanted()) {
+      this.dropPackage();
+      this.#paused = undefined;
+      throw new Error("it is not wanted any more");
+    }
+    const text = `package made in ${(performance.now() - began_ms).toFixed(1)} ms of transaction ${n}; ${finished.stale_pages} pages are still to come`;
+    emit({ kind: "run.note", text });
+  }
+
+  /** Keeps the package, and the RAM file as its base: under another name, as it is still the memory of this QEMU. */
+  async #keep(vm: VmProcess, made: MadeOf): Promise<void> {
+    const { config, data } = this.#shell;
+    const { machine, finished, follows, frames } = made;
+    const sizes = made.blocks.map(({ name, bytes }) => ({ name, bytes }));
+    const small = finished.small.map(({ name, content }) => ({ name, content: Buffer.from(content) }));
+    const kept: KeptPackage = {
+      package: {
+        base: randomBytes(8).toString("hex"),
+        machine,
+        ram_section_id: MADE_RAM_SECTION_ID,
+        blocks: sizes,
+        bytes_per_s: this.#bytes_per_s,
+        ahead: finished.ahead,
+        ...(follows === undefined ? {} : { follows }),
+        ...(frames === undefined ? {} : { frames }),
+        preamble: beginning({ machine, blocks: sizes }, 0),
+        packaged: packageOf(made.device_state),
+      },
+      small,
+    };
+    rmSync(this.base_path, { force: true });
+    linkSync(config.ram_path, this.base_path);
+    savePackage(config.memory_folder, kept);
+    this.#kept = kept;
+    this.#may_lay_over = false;
+    this.#paused = vm;
+    await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true, follows });
+  }
+
+  #sayRounds({ rounds, sent_pages, sent_bytes, left_pages }: Rounds, began_ms: number): void {
+    const took_ms = Math.round(performance.now() - began_ms);
+    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms; ${left_pages} left`;
+    this.#shell.emit({ kind: "run.note", text });
   }
 
   /** Whatever went wrong: the VM goes on here, in the QEMU that it never left. */
@@ -262,7 +375,7 @@ export class SourceSide {
         package: { ...rest, base: randomBytes(8).toString("hex"), bytes_per_s: this.#bytes_per_s },
         small,
       };
-      mark = output.look();
+      mark = await output.settle();
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
       this.#kept = kept;
@@ -388,6 +501,8 @@ export class SourceSide {
    * For an audit it is kept as it stood.
    */
   async startServing(): Promise<void> {
+    if (this.package?.follows !== undefined && this.#shell.state().phase === "switchover")
+      this.#shell.emit({ kind: "migration.step", step: "switchover" });
     await this.#shell.data.ask("serve", {});
     // One in which the VM can go on as it stood is worth more, as long as it may.
     if (!this.#shell.machine().hold && this.paused === undefined) await this.standBy();
@@ -418,7 +533,10 @@ export class SourceSide {
       tellData(this.#shell, "giveUpAhead", {});
     }
     if (this.#may_lay_over || this.#kept === undefined || this.#shell.machine().hold) return;
-    if ((state.peerTarget?.committed ?? -1) < 1) return;
+    const { follows } = this.#kept.package;
+    if ((state.peerTarget?.committed ?? -1) <= (follows?.n ?? 0)) return;
+    // Until it has left it is the memory of a VM that runs.
+    if (follows !== undefined && state.vm === "running") return;
     this.#may_lay_over = true;
     void this.#layOver();
   }
@@ -449,22 +567,4 @@ export class SourceSide {
     this.#paused = undefined;
     await this.#shell.data.ask("forgetBase", {});
   }
-}
-
-/** `cont`, until QEMU itself says that the VM runs. @throws Error when it does not within a few seconds */
-export async function runs(vm: VmProcess): Promise<void> {
-  let why = "";
-  await waitFor(
-    { what: "QEMU to run the VM", timeout_ms: CANCEL_MS, interval_ms: 5, lastLines: () => [why] },
-    async () => {
-      if (vm.gone) throw new Error("QEMU ended instead of running the VM");
-      try {
-        await vm.qmp.execute("cont");
-        return (await vm.qmp.execute("query-status")).running ? true : undefined;
-      } catch (error) {
-        why = messageOf(error);
-        return undefined;
-      }
-    },
-  );
 }

@@ -5,6 +5,7 @@ import { enablePostcopy } from "../../qemu/migration-api.ts";
 import type { PageRoute } from "../core/index.ts";
 import { isOwner } from "../core/index.ts";
 import { type AheadOffer, decodePackage, loadPackage, type Package, savePackage } from "../data/index.ts";
+import type { OutputFrame } from "../log/index.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { TransactionTaker } from "./transaction-taker.ts";
 import type { VmProcess } from "./vm-process.ts";
@@ -23,10 +24,13 @@ export class TargetSide {
   /** The QEMU whose stream the data plane has. */
   #fed: VmProcess | undefined;
   #ended = false;
+  /** QEMU is being spoken to again: there is no stream that could be ended before it answers. */
+  #recovering = false;
   /** The QEMU that memory is to come ahead for, and when it listens. */
   #prepared: VmProcess | undefined;
   #listens = Promise.withResolvers<void>();
   #said = "";
+  #base_known: string | undefined;
 
   constructor(shell: Shell, taker: TransactionTaker) {
     this.#shell = shell;
@@ -42,6 +46,22 @@ export class TargetSide {
   /** The bytes of a package that the core may decide to load. */
   packageCame(body: Buffer): void {
     this.#incoming = decodePackage(body);
+  }
+
+  /** Output that came with the package and may not have arrived. */
+  waiting(acked: number): readonly OutputFrame[] {
+    return (this.#incoming?.frames ?? []).filter(({ number }) => number > acked);
+  }
+
+  /** The escrow has all of this base. */
+  baseKnown(base: string): void {
+    this.#base_known = base;
+    this.#tellFollowed();
+  }
+
+  #tellFollowed(): void {
+    const { state, dispatch } = this.#shell;
+    if (state().base === "following" && this.#base_known === this.#package?.base) dispatch({ kind: "baseFollowed" });
   }
 
   /** The source would send memory ahead, for the QEMU that waits here; said again until it is heard. */
@@ -114,9 +134,10 @@ export class TargetSide {
 
   /** After every step of the core: the migration ends when the VM is handed off. */
   afterStep(): void {
+    this.#tellFollowed();
     const state = this.#shell.state();
     const whole = state.vm === "running" && state.allPages && isOwner(state);
-    if (!whole || this.#ended || this.#fed === undefined) return;
+    if (!whole || this.#ended || this.#recovering || this.#fed === undefined) return;
     if (state.protect) this.#goOnProtected(this.#fed, state.opened.mode === "protected");
     if (state.opened.mode !== "final") return;
     this.#ended = true;
@@ -150,7 +171,7 @@ export class TargetSide {
    * recovery handshake says which pages it has.
    */
   async recover(vm: VmProcess): Promise<void> {
-    const { emit, dispatch, slot, data } = this.#shell;
+    const { emit, dispatch, slot } = this.#shell;
     const what = this.#package;
     if (what === undefined) return;
     try {
@@ -175,14 +196,25 @@ export class TargetSide {
       });
       this.#fed = vm;
       this.#ended = false;
-      const { count, total } = await data.ask("recover", { path, package: what });
+      this.#recovering = true;
+      const { count, total } = await this.#recovered(path, what);
       emit({ kind: "run.note", text: `QEMU goes on with ${count} of ${total} pages after a recovery` });
       this.#taker.follow(vm, what.blocks);
+      // All pages may have been there before, and the VM may have been handed off meanwhile.
+      this.afterStep();
     } catch (error) {
       log(this.#shell, `the migration was not resumed: ${messageOf(error)}`);
       if (slot.vm !== vm) return;
       await slot.kill();
       dispatch({ kind: "qemuGone" });
+    }
+  }
+
+  async #recovered(path: string, what: Package): Promise<{ readonly count: number; readonly total: number }> {
+    try {
+      return await this.#shell.data.ask("recover", { path, package: what });
+    } finally {
+      this.#recovering = false;
     }
   }
 

@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
-import { type Action, type RecordHeader, transactionNumber } from "../core/index.ts";
+import { type Action, type FrameNumber, type RecordHeader, transactionNumber } from "../core/index.ts";
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import { takeTransaction } from "../transaction/take.ts";
 import { bytesOf, type Transaction } from "../transaction/transaction.ts";
+import { runs } from "./runs.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import { Throttle } from "./throttle.ts";
 import type { VmProcess } from "./vm-process.ts";
@@ -24,6 +25,13 @@ const TRACKER_AGAIN_MS = 50;
 const TRACKER_LATER_MS = 2_000;
 /** What may wait to be learned: more is taken for changed, which costs no more than sending it. */
 const LEARN_BYTES_MAX = 16 * 2 ** 20;
+
+/** The last transaction of a VM that leaves, and of which nothing has left yet: it stands still. */
+export interface LastTaken {
+  readonly vm: VmProcess;
+  readonly transaction: Transaction;
+  readonly mark: FrameNumber;
+}
 
 interface Taken {
   readonly transaction: Transaction;
@@ -67,6 +75,8 @@ export class TransactionTaker {
   #told_slow_ms = Number.NEGATIVE_INFINITY;
   readonly #throttle: Throttle;
   #runs_since_ms = performance.now();
+  /** What has to be done with the last one before anybody is told of it. What it throws is the take's. */
+  onLast: (last: LastTaken) => Promise<void> = () => Promise.reject(new Error("this VM does not leave"));
 
   constructor(shell: Shell, parts: TakerParts = REAL_PARTS) {
     this.#shell = shell;
@@ -179,7 +189,8 @@ export class TransactionTaker {
     void this.#inTurn(() => this.#take(action));
   }
 
-  async #take({ generation, n, since }: Take): Promise<void> {
+  async #take({ generation, n, since, last: is_last }: Take): Promise<void> {
+    const last = is_last === true;
     const { dispatch, emit, output, parts, state } = this.#shell;
     const failed = (why: string | undefined): void => {
       if (why !== undefined) log(this.#shell, `transaction ${n} was not taken: ${why}`);
@@ -197,13 +208,15 @@ export class TransactionTaker {
     try {
       await this.#free(this.#spooled);
       let mark = output.produced;
+      for (const part of parts) part.stopping?.(true);
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
         generation,
         n,
         since,
-        hold_ms: this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
+        hold_ms: last ? 0 : this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
+        stays: last,
         // Without a migration there is no page that a `stop` could wait for.
         status: () => (this.#outside ? "completed" : vm.migration),
         whileStill: async () => {
@@ -211,9 +224,7 @@ export class TransactionTaker {
           await this.#handOver(tracker);
         },
         state_path: join(vm.folder, "device-state"),
-        ...(output.drains
-          ? { outputs: { drain: (roundTrip) => output.drain(roundTrip), count: () => output.produced } }
-          : {}),
+        ...output.toDrain,
         onStill: () => {
           mark = output.look();
         },
@@ -232,6 +243,7 @@ export class TransactionTaker {
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
       const { transaction } = outcome;
+      if (last) await this.#leave({ vm, transaction, mark });
       this.#taken = { transaction, blocks: this.#blocks, at_ms: performance.now() };
       this.#spooled = this.#taken;
       const { collect_ms: _, ...timings } = transaction.timings;
@@ -247,9 +259,21 @@ export class TransactionTaker {
     } catch (error) {
       failed(messageOf(error));
       return;
+    } finally {
+      for (const part of parts) part.stopping?.(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
-    if (tracker.mode === "quick") await tracker.absorb(ABSORB_PAGES);
+    if (tracker.mode === "quick" && !last) await tracker.absorb(ABSORB_PAGES);
+  }
+
+  async #leave(last: LastTaken): Promise<void> {
+    try {
+      await this.onLast(last);
+    } catch (error) {
+      await this.#tracker?.release();
+      await runs(last.vm);
+      throw error;
+    }
   }
 
   async #handOver(tracker: DirtyTracker): Promise<void> {

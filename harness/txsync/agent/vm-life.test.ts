@@ -265,6 +265,21 @@ describe("the target", () => {
     expect(stage.kinds).not.toContain("qemuGone");
   });
 
+  test("what is handed off while its stream is being recovered is ended when QEMU has answered", async () => {
+    const vm = await loaded();
+    vm.migration = "postcopy-paused";
+    const opened = { ...stage.state.opened, owner: "target", mode: "final", generation: generation(2) } as const;
+    stage.data.on("recover", () => {
+      stage.set({ allPages: true, opened, promised: opened, begun: generation(2) });
+      target.afterStep();
+      expect(stage.data.calls).not.toContain("endFeed");
+      return { count: 2, total: 2 };
+    });
+    await target.recover(vm.as);
+    expect(stage.data.calls.filter((call) => ["recover", "endFeed"].includes(call))).toEqual(["recover", "endFeed"]);
+    expect(stage.events.filter(({ kind }) => kind === "handoff")).toHaveLength(1);
+  });
+
   test("the handoff is said once", async () => {
     await loaded();
     const opened = { ...stage.state.opened, owner: "target", mode: "final", generation: generation(2) } as const;

@@ -3,8 +3,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Action } from "../core/index.ts";
 import { deviceStateOf, type Restorer } from "./restorer.ts";
+import { runs } from "./runs.ts";
 import { log, type Shell, tellData } from "./shell.ts";
-import { runs, type SourceSide } from "./source-side.ts";
+import type { SourceSide } from "./source-side.ts";
 import type { TargetSide } from "./target-side.ts";
 import type { VmProcess } from "./vm-process.ts";
 
@@ -62,7 +63,7 @@ export class VmLife {
     const { vm } = slot;
     if (vm !== undefined) {
       const { gate } = state();
-      output.reset(gate.produced, gate.acked, []);
+      output.reset(gate.produced, gate.acked, this.#target.waiting(gate.acked));
       output.follow(vm.folder);
     }
     void this.#target.load();
@@ -81,6 +82,9 @@ export class VmLife {
       const kept = this.#source.hasBase ? this.#source.kept : undefined;
       const left = kept === undefined ? await this.#leave() : undefined;
       const goes_on = kept !== undefined && (await this.#source.goOn());
+      // Its records are of a QEMU that is no more: the VM is made again of them.
+      if (kept?.package.follows !== undefined && !goes_on) throw new Error("the QEMU that it was to leave is gone");
+      if (kept?.package.follows !== undefined) this.#source.dropPackage();
       if (left !== undefined) await this.#restorer.restoreHere(left, left.device_state, left.small);
       if (kept !== undefined && !goes_on)
         await this.#restorer.restoreHere(kept.package, deviceStateOf(kept.package), kept.small);

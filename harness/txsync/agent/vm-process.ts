@@ -8,6 +8,8 @@ import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
 import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { tryConnect } from "../../qemu/unix-socket.ts";
+import { diskArgs } from "../device/disk-args.ts";
+import { CARD_NAME } from "../device/network-card.ts";
 import { SERIAL_LINES } from "../device/serial-line.ts";
 import { findBlocks } from "../dirty/find-blocks.ts";
 import type { AgentConfig } from "./config.ts";
@@ -96,7 +98,7 @@ export class VmProcess {
     await makeFifos(
       [...SERIAL_LINES.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
     );
-    const { monitors, extra, hold, ...rest } = machine;
+    const { monitors, extra, hold, card, ...rest } = machine;
     const argv = qemuArgv({
       ...rest,
       ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
@@ -104,8 +106,9 @@ export class VmProcess {
       qmp: [...monitors, { unix: join(folder, "qmp") }, { pipe: join(folder, "oob") }],
       serials: SERIAL_LINES.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
       ...(as === "boot" ? {} : { incoming: "defer" }),
+      ...(card === undefined ? {} : { card: { ...card, listen: { unix: join(folder, CARD_NAME) } } }),
       paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
-      extra,
+      extra: [...diskArgs(disksFolder(config), config.disks?.names ?? [], number), ...extra],
     });
     const log = openSync(join(folder, "log"), "a");
     // Whatever it is started for, its pages may have to be tracked one day.
@@ -128,6 +131,8 @@ export class VmProcess {
       const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
       const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
       await vm.#attach(qmp);
+      // QEMU's own announcements of a VM that starts would be output that nobody decided on: see `announce`.
+      if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 0 });
       void mainLoopGoesFirst(config.pagescan, pid);
       return vm;
     } catch (error) {
@@ -231,6 +236,11 @@ export class VmProcess {
     if (name !== undefined && !this.#gone) pushInto(join(this.folder, `${name}.in`), bytes);
   }
 
+  /** The VM is here now: switches on the way learn it. */
+  async announce(): Promise<void> {
+    await this.qmp.executeRaw("announce-self", { initial: 50, max: 100, rounds: 1, step: 50 });
+  }
+
   /** It stands still where it is, whatever its monitors are told; its memory can be read. */
   freeze(): void {
     if (!this.#gone) signal(this.pid, "SIGSTOP");
@@ -276,6 +286,11 @@ async function connectMonitor(
     taken_over,
     lastLines: () => [lastLines(folder)],
   });
+}
+
+/** Of the daemon that serves the VM's disks on this host. */
+export function disksFolder({ memory_folder }: Pick<AgentConfig, "memory_folder">): string {
+  return join(memory_folder, "disks");
 }
 
 export function folderOf(config: AgentConfig, number: number): string {

@@ -10,6 +10,8 @@ export interface SlotOptions {
   /** The QEMU in the slot ended without having been told to. */
   readonly onGone: (vm: VmProcess) => void;
   readonly emit: (event: TimelineEventBody) => void;
+  /** What a QEMU connects to when it starts is there once this settles. */
+  readonly ready?: () => Promise<void>;
 }
 
 /** The place for the one QEMU that may run on this host. Nothing is started in it before the last one is gone. */
@@ -56,6 +58,7 @@ export class VmSlot {
     if (as !== "restore") rmSync(config.ram_path, { force: true });
     // The base by another name: it is the VM's memory from the moment it runs, and is not copied.
     if (as === "standby") linkSync(basePath(config.memory_folder), config.ram_path);
+    await this.#options.ready?.();
     const vm = await VmProcess.start(config, machine, this.#number, as);
     this.#take(vm);
     return vm;

@@ -62,6 +62,8 @@ export type Action =
       readonly generation: Generation;
       readonly n: TransactionNumber;
       readonly since: Since;
+      /** It is the switchover: the VM stands still when it is taken, until `cancelMigration` or for good. */
+      readonly last?: true;
     }
   /** Target: the record is stored; its body is not needed any more. */
   | { readonly kind: "forgetRecord"; readonly generation: Generation; readonly n: TransactionNumber }

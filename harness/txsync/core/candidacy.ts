@@ -1,5 +1,5 @@
 import type { Action } from "./action.ts";
-import { isHollow, nextGeneration, type Wish, wish } from "./decide.ts";
+import { followsNoMore, isHollow, nextGeneration, type Wish, wish } from "./decide.ts";
 import { openGate } from "./gate.ts";
 import { hears, notePeer } from "./lease.ts";
 import type { Status } from "./message.ts";
@@ -103,7 +103,7 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
     case "protected":
       beginGeneration(s, out, log);
       // Opened without one it gets one (`keepBased`); nothing is taken before.
-      if (s.base !== "none" || !s.protect) s.base = "held";
+      if (s.base !== "following" && (s.base !== "none" || !s.protect)) s.base = "held";
       s.baseMissing_ms = null;
       if (s.ranFree) {
         // What was restored and is protected now is restored again, if need be; nothing of it is still to come.
@@ -123,8 +123,7 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
       break;
     case "claim":
       // The promise names the last record there can be: no later one will be accepted.
-      s.restoreFrom =
-        from === "escrow" && log !== null ? { n: log.last, from: "log" } : { n: transactionNumber(0), from: "package" };
+      s.restoreFrom = basisOf(s, from === "escrow" ? log : null);
       s.vm = "none";
       s.runAsked = false;
       s.phase = s.phase === "watching" ? "draining" : s.phase;
@@ -140,19 +139,29 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
   }
 }
 
+/** What a claim is restored from: where the log's last is the transaction that the VM left with, that is the package. */
+function basisOf({ leftAt, hasPackage }: Draft, log: LogState | null): NonNullable<Draft["restoreFrom"]> {
+  if (log === null) return { n: transactionNumber(0), from: "package" };
+  const left = leftAt !== null && hasPackage && leftAt.n === log.last && leftAt.generation === log.generation;
+  return { n: log.last, from: left ? "package" : "log" };
+}
+
 function whyUnprotected(s: AgentState): string {
   if (s.untrackable !== null) return s.untrackable;
+  if (s.base === "following" && hears(s, "escrow"))
+    return "the escrow does not have the transaction that this VM came with";
   return hears(s, "escrow") ? "the escrow has no base of this VM" : "the escrow is not heard";
 }
 
 /** A VM that is to be protected has its base at the escrow, or gets one there: where its output may leave meanwhile. */
 function keepBased(s: Draft, out: Action[]): void {
   if (!s.protect || !isWhole(s)) return;
-  if (s.config.role === "source") s.phase = "idle";
+  if (s.config.role === "source") s.phase = s.phase === "precopy" ? s.phase : "idle";
   else if (s.phase === "draining" && s.opened.mode === "protected" && s.peerEscrow?.baseComplete === true)
     s.phase = "completed";
   if (!isFree(s.opened) && s.config.unprotected !== "hold") return;
-  if (isHollow(s)) s.base = "none";
+  // What the escrow has is not what this VM left its first host with; where output leaves another base is begun at once.
+  if (isHollow(s) || followsNoMore(s) || (s.base === "following" && isFree(s.opened))) s.base = "none";
   if (s.base !== "none" || !hears(s, "escrow")) return;
   s.base = "copying";
   s.baseCovered = false;

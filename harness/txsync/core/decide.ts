@@ -69,7 +69,7 @@ function wishOfProtected(s: AgentState): Wish | null {
     if (e && based) return ask("protected", nextGeneration(s), ["escrow"]);
     if (free) return null;
   }
-  if (s.base !== "held" || isHollow(s)) {
+  if ((s.base !== "held" && s.base !== "following") || isHollow(s) || followsNoMore(s)) {
     if (goesOn) return inGrace(s) ? null : ask("unprotected", validFrom(s), heard(s));
     // Its owner again, behind a shut gate, it gives the escrow another one.
     return !isOwner(s) && e ? ask("protected", nextGeneration(s), ["escrow"]) : null;
@@ -92,6 +92,12 @@ export function isHollow(s: AgentState): boolean {
   return s.now_ms - s.baseMissing_ms > s.config.lease_ms && s.config.rules.hollowIsNoProtection;
 }
 
+/** The escrow is heard, and does not have what the VM left its first host with: no record will ever be relative to that. */
+export function followsNoMore(s: AgentState): boolean {
+  if (s.base !== "following" || s.cannotFollow_ms === null || !hears(s, "escrow")) return false;
+  return s.now_ms - s.cannotFollow_ms > s.config.lease_ms;
+}
+
 function wishOfTarget(s: AgentState): Wish | null {
   const e = hears(s, "escrow");
   const src = hears(s, "source");
@@ -106,8 +112,12 @@ function wishOfTarget(s: AgentState): Wish | null {
     const tracked = s.untrackable === null || !s.config.rules.untrackableGivesUp;
     // Without transactions the gate would stay shut for good. Whoever promises it knows that the log is void from then on.
     if (!tracked && !(isOwner(s) && s.opened.mode === "unprotected")) return ask("unprotected", validFrom(s), heard(s));
+    const goesOn = s.config.unprotected === "go" || !s.config.rules.holdWaits;
+    const follows = !followsNoMore(s);
+    if (!follows && goesOn && !(isOwner(s) && s.opened.mode === "unprotected"))
+      return ask("unprotected", validFrom(s), heard(s));
     if (isOwner(s) && s.opened.mode === "unprotected") {
-      return e && tracked ? ask("protected", validFrom(s), ["escrow"]) : null;
+      return e && tracked && follows ? ask("protected", validFrom(s), ["escrow"]) : null;
     }
     if (isOwner(s) && e) {
       const there = s.peerEscrow?.promised;
@@ -116,12 +126,13 @@ function wishOfTarget(s: AgentState): Wish | null {
     }
     if (e) return ask("protected", validFrom(s), ["escrow"]);
     // Silence may be our own doing: wait for a lease before giving protection up.
-    const goesOn = s.config.unprotected === "go" || !s.config.rules.holdWaits;
     if (src && !inGrace(s) && goesOn) return ask("unprotected", validFrom(s), ["source"]);
     return null;
   }
   if (s.vm === "ready") return readyWish(s, e ? ["escrow"] : src ? ["source"] : []);
-  if (s.vm !== "none" && s.vm !== "gone") return null;
+  // A QEMU that waits for a protected VM whose host is gone waits in vain.
+  const waits = s.vm === "incoming" && s.opened.generation > 0 && s.opened.owner === "source";
+  if (s.vm !== "none" && s.vm !== "gone" && !(waits && s.config.rules.restoresWhileWaiting)) return null;
   // Our VM is dead and so is the source's host: only the escrow's copy of the base can bring it back.
   if (s.ranFree || inGrace(s) || !e || src || isWell(s)) return null;
   // What went out freely is in no log. A free generation that we never opened let nothing out.
@@ -171,9 +182,14 @@ function wishOfSource(s: AgentState): Wish | null {
   return null;
 }
 
-/** The target's wait for the package is over: this source restarted meanwhile, or has promised itself a claim. */
+/**
+ * The target's wait for the package is over: this source restarted meanwhile, or has promised itself a claim, or the target
+ * has promised something else than what the package is in.
+ */
 function waitsInVain(s: AgentState): boolean {
-  return s.phase !== "switchover" || s.promised.owner === "source";
+  const there = s.peerTarget?.promised;
+  const other = there !== undefined && there.generation >= s.promised.generation && there.mode !== s.promised.mode;
+  return s.phase !== "switchover" || s.promised.owner === "source" || other;
 }
 
 /** The restored VM stands ready behind its claim: the second vote makes it the only one. */

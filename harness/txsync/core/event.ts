@@ -1,4 +1,4 @@
-import type { Message } from "./message.ts";
+import type { Message, RecordId } from "./message.ts";
 import type {
   BaseState,
   Basis,
@@ -27,6 +27,8 @@ export interface HostMemory {
   readonly everFree: boolean;
   /** As `AgentState.ranFree`; to be written likewise. */
   readonly ranFree: boolean;
+  /** As `AgentState.leftAt`. */
+  readonly leftAt: RecordId | null;
   /** As `AgentState.protect` and `AgentState.base`. */
   readonly protect: boolean;
   readonly base: BaseState;
@@ -63,6 +65,10 @@ export type EventBody =
   | { readonly kind: "baseOffered"; readonly from: Role }
   /** Source: QEMU has stopped its vCPUs, the package is captured and stored, nothing of it is forwarded yet. */
   | { readonly kind: "packageReady"; readonly mark: FrameNumber; readonly acked: FrameNumber }
+  /** Source: as much memory of its protected VM as is worth it is at the target: the next transaction is the last here. */
+  | { readonly kind: "memoryAhead" }
+  /** Target: the escrow has the base that this VM came with, and records may be relative to it. */
+  | { readonly kind: "baseFollowed" }
   /** Source: QEMU gave the migration up before there was a package; it can run on here. */
   | { readonly kind: "migrationFailed" }
   /** Source: bytes of the package are still on their way; said now and then while they are. */

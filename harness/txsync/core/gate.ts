@@ -18,7 +18,7 @@ export function gateLimit(s: AgentState): FrameNumber {
   if (!isOwner(s)) return gate.released;
   if (s.opened.mode !== "protected") return gate.released;
   if (config.durability === "host" && !s.baseCovered) return gate.released;
-  if (lacksBase(s) || (s.protect && s.base !== "held")) return gate.released;
+  if (lacksBase(s) || (s.protect && s.base !== "held" && s.base !== "following")) return gate.released;
   const covered = config.rules.gateWaitsForCommit ? gate.committed : takenMark(s);
   return frameNumber(Math.min(covered, gate.produced));
 }

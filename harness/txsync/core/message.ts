@@ -61,13 +61,8 @@ export type Message =
       readonly promised: Descriptor;
       readonly why: Refusal;
     }
-  /** The shell sends the package's bytes with it. Frames up to `mark` were emitted before switchover. */
-  | {
-      readonly kind: "package";
-      readonly generation: Generation;
-      readonly mark: FrameNumber;
-      readonly acked: FrameNumber;
-    }
+  /** The shell sends the package's bytes with it. */
+  | ({ readonly kind: "package" } & PackageHead)
   /**
    * The shell sends the record itself, and the escrow's core gets this when all of it is there. `since` "base": all that
    * differs from the base.
@@ -83,8 +78,24 @@ export type Message =
       readonly log: LogState | null;
       readonly why: AppendRefusal;
     }
+  /**
+   * Source to target: its protected VM is to come. Nothing is promised before its last transaction here is committed: a
+   * promise would end the generation in which it is. Asked until it is answered, which is for this attempt.
+   */
+  | { readonly kind: "join"; readonly attempt: number }
+  | { readonly kind: "joined"; readonly attempt: number; readonly status: Status }
   /** The source gave this attempt up before switchover. */
   | { readonly kind: "cancel"; readonly attempt: number };
+
+export interface PackageHead {
+  /** In which the target has it; the source has promised it to itself. */
+  readonly descriptor: Descriptor;
+  /** The transaction that it is: the last one of a VM that was protected before, else 0. */
+  readonly n: TransactionNumber;
+  /** Frames up to this one were emitted before switchover. */
+  readonly mark: FrameNumber;
+  readonly acked: FrameNumber;
+}
 
 export interface RecordId {
   readonly generation: Generation;

@@ -151,6 +151,7 @@ function closeOut(s: Draft, out: Action[]): void {
   }
   s.restoreFrom = null;
   s.protect = false;
+  s.leaving = null;
   s.base = "none";
   s.phase = role === "source" ? "completed" : "closed-out";
 }

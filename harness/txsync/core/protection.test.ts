@@ -81,13 +81,6 @@ describe("a VM that is protected where it runs", () => {
     expect(trio.of("source", "stopProtection")).toHaveLength(1);
     expect(trio.of("escrow", "finish")).toHaveLength(1);
   });
-
-  it("is not migrated", () => {
-    const trio = on();
-    trio.event("source", { kind: "migrate" });
-    trio.beat(2);
-    expect(trio.of("source", "startMigration")).toEqual([]);
-  });
 });
 
 describe("an escrow that is offered a base", () => {

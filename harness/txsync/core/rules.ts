@@ -54,6 +54,12 @@ export interface Rules {
   readonly adoptsOwnersBase: boolean;
   /** An owner that is to hold its output back while the escrow is not heard does. */
   readonly holdWaits: boolean;
+  /** A protected VM leaves its host when the escrow has its last transaction there. */
+  readonly leavesWhenStored: boolean;
+  /** The target's records wait until the escrow has the base that they are relative to. */
+  readonly recordsWaitForBase: boolean;
+  /** A target that waits for a protected VM makes it again where that VM's host dies before it has left. */
+  readonly restoresWhileWaiting: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -84,4 +90,7 @@ export const ALL_RULES: Rules = {
   hollowIsNoProtection: true,
   adoptsOwnersBase: true,
   holdWaits: true,
+  leavesWhenStored: true,
+  recordsWaitForBase: true,
+  restoresWhileWaiting: true,
 };

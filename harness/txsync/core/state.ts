@@ -1,6 +1,6 @@
 import type { Action } from "./action.ts";
 import type { Config } from "./config.ts";
-import type { RecordHeader, Status } from "./message.ts";
+import type { PackageHead, RecordHeader, RecordId, Status } from "./message.ts";
 import type {
   BaseState,
   Basis,
@@ -34,6 +34,7 @@ export interface Persisting {
     | { readonly kind: "reply"; readonly to: Role }
     | { readonly kind: "candidate" }
     | { readonly kind: "switchover" }
+    | { readonly kind: "load"; readonly package: PackageHead }
     | { readonly kind: "nothing" };
 }
 
@@ -68,6 +69,22 @@ export interface Transactions {
   /** Last transaction known to be committed and to hold all that was let out; -1 none, `null` unknown. */
   readonly committed: number | null;
 }
+
+/**
+ * Source of a protected VM that migrates: how far its last transaction here is, which is the switchover. `wanted`: memory
+ * is ahead; `taking`; `standing`: it is taken, the VM stands still until the escrow has it; `stored`: it has.
+ */
+export type Leaving =
+  | { readonly stage: "wanted" }
+  | { readonly stage: "taking"; readonly n: TransactionNumber }
+  | {
+      readonly stage: "standing";
+      readonly n: TransactionNumber;
+      readonly since_ms: number;
+      /** When bytes of its record were last seen to move. */
+      readonly moved_ms: number;
+    }
+  | { readonly stage: "stored"; readonly n: TransactionNumber };
 
 export interface AgentState {
   readonly config: Config;
@@ -132,6 +149,14 @@ export interface AgentState {
   readonly packageSent_ms: number;
   /** Source: QEMU's migration was started. */
   readonly migrating: boolean;
+  readonly leaving: Leaving | null;
+  /**
+   * Source: the transaction that the package is, where it is one: where the log's last is that, the package is the VM.
+   * Target: its number, and the generation in which it came; what the escrow makes its base of.
+   */
+  readonly leftAt: RecordId | null;
+  /** Target: since when the escrow, which is heard, has said that it cannot make that base; `null` while it can. */
+  readonly cannotFollow_ms: number | null;
   readonly allPages: boolean;
   readonly baseCovered: boolean;
   readonly baseComplete: boolean;

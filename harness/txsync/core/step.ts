@@ -5,7 +5,17 @@ import { pageRoute } from "./decide.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
 import { advanceClock, hears, inGrace, isGone, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
-import type { Message, Refusal, Status } from "./message.ts";
+import {
+  isFollowedOn,
+  joinAsked,
+  joinProtected,
+  lastTaken,
+  leavesInVain,
+  leaveWhenStored,
+  mayLeave,
+  noteFollows,
+} from "./leave.ts";
+import type { Message, PackageHead, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isFree, isOwner, isWhole, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
 import { SWITCHOVER, startedState } from "./start.ts";
 import type { AgentState, Draft, Persisting, Step } from "./state.ts";
@@ -46,6 +56,7 @@ export function step(state: AgentState, event: AgentEvent): Step {
   adoptOpened(s, out);
   pursue(s, out);
   workAsOwner(s, out);
+  leaveWhenStored(s, out);
   assertState(s);
   return { state: s, actions: out };
 }
@@ -88,8 +99,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
         s.config.role !== "source" ||
         s.phase !== "idle" ||
         s.migrating ||
-        s.protect ||
-        s.promised.generation !== 0 ||
+        (s.protect ? !mayLeave(s) : s.promised.generation !== 0) ||
         s.vm !== "running"
       )
         return;
@@ -110,8 +120,20 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
     case "packageReady":
       packageReady(s, out, event.mark, event.acked);
       return;
+    case "memoryAhead":
+      if (s.phase !== "precopy" || !s.migrating || !s.protect || s.leaving !== null) return;
+      s.leaving = { stage: "wanted" };
+      takeIfDue(s, out, true);
+      return;
+    case "baseFollowed":
+      if (s.base !== "following") return;
+      s.base = "held";
+      s.cannotFollow_ms = null;
+      takeIfDue(s, out, true);
+      return;
     case "migrationFailed":
-      if (s.config.role === "source" && s.phase === "precopy" && s.promised.generation === 0) cancel(s, out);
+      if (s.config.role === "source" && s.phase === "precopy" && (s.promised.generation === 0 || s.protect))
+        cancel(s, out);
       return;
     case "packageSending":
       s.packageSent_ms = s.now_ms;
@@ -151,9 +173,12 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       return;
     case "transactionTaken":
       taken(s, out, event.generation, event.n, event.mark);
+      if (s.tx.record?.n === event.n && s.tx.record.generation === event.generation) lastTaken(s, event.n);
+      else if (s.leaving?.stage === "taking" && s.leaving.n === event.n) cancel(s, out);
       return;
     case "transactionFailed":
       takingFailed(s, event.generation, event.n);
+      if (s.leaving?.stage === "taking" && s.leaving.n === event.n) cancel(s, out);
       return;
     case "untrackable":
       if (s.config.role !== "escrow") s.untrackable = event.why;
@@ -190,6 +215,8 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
 
 function protect(s: Draft, out: Action[], on: boolean): void {
   if (s.config.role === "escrow" || s.protect === on || s.vm !== "running") return;
+  // It ends with its migration, or is asked about again when that is over.
+  if (s.phase === "precopy") return;
   if (!on) {
     s.protect = false;
     s.base = "none";
@@ -208,7 +235,8 @@ function baseOffered(s: Draft, out: Action[], from: Role): void {
   if (s.config.role !== "escrow") return;
   const d = s.opened.generation >= s.promised.generation ? s.opened : s.promised;
   // Where output is held back there is no free generation in which another base could come.
-  const unused = s.config.unprotected === "hold" && (s.log === null || s.log.generation < d.validFrom);
+  const validSince = Math.max(d.validFrom, s.promised.validFrom);
+  const unused = s.config.unprotected === "hold" && (s.log === null || s.log.generation < validSince);
   const allowed = d.owner === from && (isFree(d) || !s.baseComplete || unused);
   if (!allowed && s.config.rules.adoptsOwnersBase) return;
   if (s.storing !== null || s.persisting !== null) return;
@@ -270,7 +298,11 @@ function reportHold(s: Draft, out: Action[]): void {
 
 function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
-    if (s.joined.length < 2) join(s, out);
+    if (s.protect || s.leaving !== null) {
+      const alone = s.joined.length === 0 && s.now_ms - s.attempt > JOIN_LEASES * s.config.lease_ms;
+      if (alone || leavesInVain(s)) cancel(s, out);
+      else if (s.joined.length === 0) joinProtected(s, out);
+    } else if (s.joined.length < 2) join(s, out);
     // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
     else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
@@ -280,8 +312,15 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
   }
 }
 
+/** For a target to say that it waits for a protected VM: a matter of one answer. */
+const JOIN_LEASES = 4;
+
 /** Asks both others to promise generation 1; the source promises it itself at switchover, before the package leaves. */
 function join(s: Draft, out: Action[]): void {
+  if (s.protect) {
+    joinProtected(s, out);
+    return;
+  }
   for (const to of peersOf("source")) {
     if (s.joined.includes(to)) continue;
     const message = { kind: "ask", pre: false, descriptor: SWITCHOVER, attempt: s.attempt } as const;
@@ -291,9 +330,14 @@ function join(s: Draft, out: Action[]): void {
 
 function cancel(s: Draft, out: Action[]): void {
   s.phase = "idle";
-  s.migrating = false;
-  s.joined = [];
   out.push({ kind: "cancelMigration" });
+  giveUp(s, out);
+}
+
+function giveUp(s: Draft, out: Action[]): void {
+  s.migrating = false;
+  s.leaving = null;
+  s.joined = [];
   for (const to of peersOf("source")) out.push({ kind: "send", to, message: { kind: "cancel", attempt: s.attempt } });
 }
 
@@ -319,15 +363,20 @@ function switchover(s: Draft, out: Action[]): void {
   sendPackage(s, out);
 }
 
+/** The package of a protected VM: the target opens its generation by promising it too. */
+function followOn(s: Draft, out: Action[]): void {
+  if (s.opened.generation >= s.promised.generation) return;
+  out.push({ kind: "startPageServer" });
+  sendPackage(s, out);
+}
+
 function sendPackage(s: Draft, out: Action[]): void {
-  if (s.promised.generation !== SWITCHOVER.generation || !s.hasPackage) return;
+  const { promised, hasPackage, leftAt } = s;
+  if (!hasPackage || (promised.generation !== SWITCHOVER.generation && !isFollowedOn(promised))) return;
   s.packageSent_ms = s.now_ms;
-  const { produced, acked } = s.gate;
-  out.push({
-    kind: "send",
-    to: "target",
-    message: { kind: "package", generation: SWITCHOVER.generation, mark: produced, acked },
-  });
+  const { produced: mark, acked } = s.gate;
+  const n = isFollowedOn(promised) && leftAt !== null ? leftAt.n : transactionNumber(0);
+  out.push({ kind: "send", to: "target", message: { kind: "package", descriptor: promised, n, mark, acked } });
 }
 
 function persisted(s: Draft, out: Action[]): void {
@@ -348,7 +397,12 @@ function afterPersisted(s: Draft, out: Action[], then: Persisting["then"]): void
       selfPromised(s, out);
       return;
     case "switchover":
-      if (s.config.rules.packageAfterPromise) switchover(s, out);
+      if (isFollowedOn(s.promised)) followOn(s, out);
+      else if (s.config.rules.packageAfterPromise) switchover(s, out);
+      return;
+    case "load":
+      if (s.vm === "incoming" && s.promised.generation === then.package.descriptor.generation)
+        load(s, out, then.package);
       return;
     case "nothing":
       return;
@@ -402,6 +456,14 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       noteValidFrom(s, from, message.promised);
       appendRefused(s, out, message);
       return;
+    case "join":
+      joinAsked(s, out, from, message.attempt);
+      return;
+    case "joined":
+      if (!s.protect || s.phase !== "precopy" || from !== "target" || message.attempt !== s.attempt) return;
+      notePeer(s, from, message.status);
+      joinedBy(s, out, from);
+      return;
     case "cancel":
       // One that was on its way for long may come after the next attempt has begun.
       if (from === "source" && message.attempt === s.attempt) cancelled(s, out);
@@ -414,6 +476,7 @@ function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (from === "escrow") {
     noteLog(s, out, status.log);
     s.baseMissing_ms = s.peerEscrow?.baseComplete === true ? null : (s.baseMissing_ms ?? s.now_ms);
+    noteFollows(s);
     if (s.protect && s.vm === "running") openGate(s, out);
   }
   learnOpened(s, out, status.opened);
@@ -430,7 +493,7 @@ function joinedBy(s: Draft, out: Action[], from: Role): void {
 }
 
 function startWhenJoined(s: Draft, out: Action[]): void {
-  if (s.phase !== "precopy" || s.migrating || s.joined.length < 2) return;
+  if (s.phase !== "precopy" || s.migrating || s.joined.length < (s.protect ? 1 : 2)) return;
   if (!hears(s, "target") || !hears(s, "escrow")) return;
   s.migrating = true;
   out.push({ kind: "startMigration" });
@@ -445,15 +508,42 @@ function cancelled(s: Draft, out: Action[]): void {
 
 function packageCame(s: Draft, out: Action[], message: Extract<Message, { kind: "package" }>): void {
   if (s.config.role !== "target" || s.vm !== "incoming" || s.persisting !== null) return;
-  if (s.promised.generation !== message.generation) return;
+  const { descriptor } = message;
+  if (isFollowedOn(descriptor)) {
+    // With ours there are two promises. Until ours is on disk nothing runs here.
+    if (descriptor.generation <= Math.max(s.promised.generation, s.opened.generation)) return;
+    s.candidacy = null;
+    persist(s, out, { descriptor, opened: false }, { kind: "load", package: message });
+    return;
+  }
+  if (s.promised.generation !== SWITCHOVER.generation || descriptor.generation !== SWITCHOVER.generation) return;
   // The package leaves the source only when its own promise is on disk, after both others': the generation is open.
-  s.opened = SWITCHOVER;
-  s.begun = SWITCHOVER.generation;
+  load(s, out, message);
+}
+
+/** The VM is this host's from here on: it is loaded, and runs. */
+function load(s: Draft, out: Action[], { descriptor, n, mark, acked }: PackageHead): void {
+  const before = isFollowedOn(descriptor);
+  s.opened = before ? descriptor : SWITCHOVER;
+  s.begun = s.opened.generation;
   s.vm = "loading";
   s.phase = "switchover";
-  s.base = "held";
+  s.base = before && s.config.rules.recordsWaitForBase ? "following" : "held";
   s.protect = s.config.protect === "always";
-  s.gate = { produced: message.mark, released: message.acked, acked: message.acked, committed: message.mark };
+  s.gate = { produced: mark, released: acked, acked, committed: mark };
+  if (before) {
+    s.allPages = false;
+    s.ranFree = false;
+    s.baseMissing_ms = null;
+    s.leftAt = { generation: descriptor.generation, n };
+    s.cannotFollow_ms = null;
+    // The escrow has that transaction: the next one is relative to it.
+    s.tx = { ...s.tx, stage: "idle", record: null, next: transactionNumber(n + 1), since: n, committed: n };
+    out.push({ kind: "report", report: { what: "generation-opened", descriptor } });
+    // Nobody else knows that it is open.
+    for (const to of peersOf("target"))
+      out.push({ kind: "send", to, message: { kind: "ping", sent_ms: s.now_ms, status: statusOf(s) } });
+  }
   out.push({ kind: "loadPackage" });
 }
 
@@ -494,6 +584,9 @@ function qemuGone(s: Draft, out: Action[]): void {
     s.phase = "lost";
     s.ranFree = true;
     out.push({ kind: "report", report: { what: "lost", why: "the VM died while nothing protected it" } });
+  } else if (was === "running" && s.phase === "precopy") {
+    giveUp(s, out);
+    s.phase = "watching";
   } else if (was === "running" && (s.phase === "idle" || s.phase === "completed")) s.phase = "watching";
 }
 

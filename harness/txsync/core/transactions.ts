@@ -1,6 +1,7 @@
 import type { Action } from "./action.ts";
 import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
+import { lastCommitted, lastMoves, mayLeave } from "./leave.ts";
 import type { AppendRefusal, Message, RecordHeader, RecordId } from "./message.ts";
 import { isOwner, lacksBase, learnOpened } from "./owner.ts";
 import { patience } from "./start.ts";
@@ -31,14 +32,19 @@ const PATIENCE_LEASES_MAX = 2;
 export function takeIfDue(s: Draft, out: Action[], force: boolean): void {
   if (s.config.role === "escrow" || s.vm !== "running" || s.tx.stage !== "idle") return;
   // Until the escrow has all of it nothing is relative to it.
-  if (s.base === "copying" || (s.base === "none" && s.protect)) return;
+  if (s.base === "copying" || s.base === "following" || (s.base === "none" && s.protect)) return;
+  // The VM stands still, and leaves or goes on.
+  if (s.leaving !== null && s.leaving.stage !== "wanted") return;
   if (!isOwner(s) || s.opened.mode !== "protected" || s.reassert || !hears(s, "escrow")) return;
   if (s.untrackable !== null) return;
   const { hold, lastTaken_ms } = s.tx;
   if ((!force || hold) && s.now_ms - lastTaken_ms < s.config.epoch_ms / 2) return;
   const n = nextNumber(s);
   s.tx = { ...s.tx, next: n, stage: "taking", lastTaken_ms: s.now_ms };
-  out.push({ kind: "takeTransaction", generation: s.opened.generation, n, since: s.tx.since });
+  const last = s.leaving !== null && hears(s, "target") && mayLeave(s);
+  if (last) s.leaving = { stage: "taking", n };
+  const { generation } = s.opened;
+  out.push({ kind: "takeTransaction", generation, n, since: s.tx.since, ...(last ? { last } : {}) });
 }
 
 function nextNumber(s: Draft): TransactionNumber {
@@ -72,6 +78,7 @@ export function moving(s: Draft, generation: Generation, n: TransactionNumber): 
   const { record } = s.tx;
   if (record?.generation !== generation || record.n !== n || !s.config.rules.movingIsNotSilent) return;
   s.tx = { ...s.tx, sent_ms: s.now_ms };
+  lastMoves(s, n);
 }
 
 /**
@@ -104,7 +111,8 @@ export function committed(s: Draft, out: Action[], generation: Generation, n: Tr
   out.push({ kind: "report", report: { what: "committed", generation, n } });
   sayProtected(s, out, generation, n);
   openGate(s, out);
-  if (s.gate.produced > s.gate.committed) takeIfDue(s, out, true);
+  lastCommitted(s, generation, n);
+  if (s.gate.produced > s.gate.committed || s.leaving?.stage === "wanted") takeIfDue(s, out, true);
 }
 
 /** Once a generation, and again after protection was said to be off. */

@@ -92,8 +92,10 @@ export type Phase =
 /**
  * What the log's records are relative to, as the VM's host sees it. `none`: the escrow has nothing of this VM, `copying`:
  * the shell tracks what changes and hands the running VM's memory over, `held`: records are relative to it. At the escrow
- * `held` is a base that was adopted and that no generation rests on yet: the VM's host is not done with us.
+ * `held` is a base that was adopted and that no generation rests on yet: the VM's host is not done with us. `following`: at
+ * the target of a VM that was protected before: the escrow lays its log over what it has, so that records of this host are
+ * relative to that; until then there are none.
  */
-export type BaseState = "none" | "copying" | "held";
+export type BaseState = "none" | "copying" | "following" | "held";
 
 export type PageRoute = "direct" | "via-escrow" | "escrow" | "none";

@@ -20,7 +20,9 @@ import type { BlockSize } from "../pages/page-map.ts";
 import { encodeRecordPiece, type RecordPiece } from "../pages/record-frames.ts";
 import { BaseCopy, type BaseCopyOptions } from "./base-copy.ts";
 import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
+import { follow } from "./following.ts";
 import { forgetBase, loadBase, saveBase } from "./kept-base.ts";
+import type { Follows } from "./kept-package.ts";
 import type { StoreOutcome } from "./protocol.ts";
 
 const PEERS: readonly Role[] = ["source", "target"];
@@ -53,6 +55,7 @@ export class EscrowStore {
   #machine: string | undefined;
   #offered: { readonly from: Role; readonly note: Extract<Note, { kind: "base-running" }> } | undefined;
   #final = false;
+  #following = false;
   #told_complete = false;
   #told_ms = 0;
 
@@ -220,6 +223,7 @@ export class EscrowStore {
   note(from: Role, note: Note): void {
     if (note.kind === "log-wanted") void this.#answer(from, note);
     if (note.kind === "base-running") this.#baseRuns(from, note);
+    if (note.kind === "base-follows") this.#follows(note);
     if (note.kind === "record-again") this.#again(from, note.generation, note.n);
     if (note.kind !== "base-offered" || from !== "source") return;
     if (this.#base === note.base) {
@@ -243,6 +247,40 @@ export class EscrowStore {
     // Only what is offered for good can be complete: what was offered before may have changed since.
     this.#final = note.final;
     this.#progress();
+  }
+
+  /** Said again and again until it is heard. What is here is made of nothing else than what is said here to be there. */
+  #follows({ base, of }: Extract<Note, { kind: "base-follows" }>): void {
+    if (this.#base === base) this.tell();
+    if (this.#base !== of.base || this.#following) return;
+    this.#following = true;
+    // What comes meanwhile waits: it is relative to what this makes.
+    this.#queue = this.#queue
+      .then(() => this.#follow(base, of))
+      .catch((error: unknown) => log(this.#shell, `the base was not made: ${messageOf(error)}`))
+      .finally(() => {
+        this.#following = false;
+      });
+  }
+
+  async #follow(base: string, of: Follows): Promise<void> {
+    const copy = this.#copy;
+    if (copy === undefined || this.#base !== of.base) return;
+    const began_ms = performance.now();
+    const wanted = (): boolean => this.#copy === copy && this.#base === of.base;
+    const pages = await follow(copy, this.#log, of, wanted);
+    if (pages === undefined) return;
+    this.#base = base;
+    this.#keepBase(copy);
+    this.#completed();
+    const text = `the base of where the VM went is here: ${pages} pages laid over (${Math.round(performance.now() - began_ms)} ms)`;
+    this.#shell.emit({ kind: "run.note", text });
+  }
+
+  #keepBase({ blocks, small }: BaseCopy): void {
+    if (this.#base === undefined) return;
+    const layout = this.#machine === undefined ? {} : { machine: this.#machine };
+    saveBase(this.#shell.config.memory_folder, { base: this.#base, blocks, small, of: this.#of, ...layout });
   }
 
   /** The VM's host offers its memory while it runs. That nothing rests on what is here is for the core to say. */
@@ -319,9 +357,7 @@ export class EscrowStore {
     if (copy === undefined || this.#base === undefined) return;
     if (this.#final && copy.complete && !this.#told_complete) {
       // The peers rely on it from now on, whatever becomes of this agent.
-      const layout = this.#machine === undefined ? {} : { machine: this.#machine };
-      const [base, of] = [this.#base, this.#of];
-      saveBase(this.#shell.config.memory_folder, { base, blocks: copy.blocks, small: copy.small, of, ...layout });
+      this.#keepBase(copy);
       this.#completed();
     } else if (performance.now() - this.#told_ms >= TELL_EVERY_MS) this.tell();
   }

@@ -5,11 +5,13 @@ export {
   type Ahead,
   decodePackage,
   encodePackage,
+  forgetPackage,
   type KeptPackage,
   loadPackage,
   type Package,
   savePackage,
 } from "./kept-package.ts";
+export type { Finished, Rounds } from "./memory-ahead.ts";
 export type {
   AheadOffer,
   BaseOf,

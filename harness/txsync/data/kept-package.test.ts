@@ -4,6 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UserError } from "../../base/errors.ts";
+import { frameNumber } from "../core/index.ts";
 import { decodePackage, encodePackage, loadPackage, type Package, savePackage } from "./kept-package.ts";
 
 let root: string;
@@ -69,6 +70,12 @@ describe("a package on its way", () => {
         expect(decodePackage(Buffer.concat(encodePackage(what)))).toEqual(what);
       }),
     );
+  });
+
+  it("brings along what a protected VM had put out, and what its base is made of", () => {
+    const frames = [{ number: frameNumber(7), channel: 1, bytes: Buffer.from([0, 255, 10]) }];
+    const what = { ...SAMPLE, follows: { base: "a", generation: 2, n: 9 }, frames };
+    expect(decodePackage(Buffer.concat(encodePackage(what)))).toEqual(what);
   });
 
   it("does not hold on to the bytes that it came with", () => {

@@ -1,7 +1,10 @@
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import * as z from "zod";
 import { UserError } from "../../base/errors.ts";
+import { frameNumber } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
+import type { OutputFrame } from "../log/index.ts";
 import { keep, kept } from "./whole-file.ts";
 
 /** What the package brings, and what has to be known of the migration it belongs to. */
@@ -15,8 +18,19 @@ export interface Package {
   readonly bytes_per_s: number;
   /** Where memory was copied ahead to the target, and its QEMU has the stream's beginning already. */
   readonly ahead?: Ahead;
+  /** Of a VM that was protected before: what the escrow makes this base of. */
+  readonly follows?: Follows;
+  /** Output up to the switchover that may not have arrived yet. */
+  readonly frames?: readonly OutputFrame[];
   readonly preamble: Buffer;
   readonly packaged: Buffer;
+}
+
+/** A base that is another one with the log laid over it, up to a transaction. */
+export interface Follows {
+  readonly base: string;
+  readonly generation: number;
+  readonly n: number;
 }
 
 /** The base is what the target has under another name, but for some pages. */
@@ -45,13 +59,18 @@ const headSchema = z.strictObject({
       frames: z.int().min(0),
     }),
   ),
+  follows: z.exactOptional(z.strictObject({ base: z.string().max(64), generation: z.int().min(0), n: z.int().min(0) })),
+  output: z.exactOptional(
+    z.array(z.strictObject({ number: z.int().min(1), channel: z.int().min(0).max(255), bytes: z.base64() })),
+  ),
   preamble_bytes: z.int().min(0).max(LENGTHS_MAX),
 });
 
 /** As the body of a `package` message: u32 length, JSON, preamble, package. */
 export function encodePackage(what: Package): Uint8Array[] {
-  const { preamble, packaged, ...head } = what;
-  const json = Buffer.from(JSON.stringify({ ...head, preamble_bytes: preamble.length }));
+  const { preamble, packaged, frames, ...head } = what;
+  const output = frames?.map((frame) => ({ ...frame, bytes: Buffer.from(frame.bytes).toString("base64") }));
+  const json = Buffer.from(JSON.stringify({ ...head, output, preamble_bytes: preamble.length }));
   const length = Buffer.alloc(4);
   length.writeUInt32BE(json.length);
   return [length, json, preamble, packaged];
@@ -61,11 +80,17 @@ export function encodePackage(what: Package): Uint8Array[] {
 export function decodePackage(bytes: Buffer): Package {
   try {
     const json_bytes = bytes.readUInt32BE(0);
-    const { preamble_bytes, ...head } = headSchema.parse(JSON.parse(bytes.toString("utf8", 4, 4 + json_bytes)));
+    const { preamble_bytes, output, ...head } = headSchema.parse(JSON.parse(bytes.toString("utf8", 4, 4 + json_bytes)));
     const at = 4 + json_bytes;
     if (at + preamble_bytes >= bytes.length) throw new RangeError("it is cut off");
+    const frames = output?.map(({ number, channel, bytes: text }) => ({
+      number: frameNumber(number),
+      channel,
+      bytes: Buffer.from(text, "base64"),
+    }));
     return {
       ...head,
+      ...(frames === undefined ? {} : { frames }),
       preamble: Buffer.from(bytes.subarray(at, at + preamble_bytes)),
       packaged: Buffer.from(bytes.subarray(at + preamble_bytes)),
     };
@@ -85,6 +110,10 @@ const NAME = "package";
 /** Writes it to the host's tmpfs, whole or not at all. */
 export function savePackage(folder: string, what: KeptPackage): void {
   keep(join(folder, NAME), what);
+}
+
+export function forgetPackage(folder: string): void {
+  rmSync(join(folder, NAME), { force: true });
 }
 
 export function loadPackage(folder: string): KeptPackage | undefined {

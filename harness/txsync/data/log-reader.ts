@@ -244,7 +244,7 @@ export class LogReader {
         return;
       case "pages":
         answer.pages += event.count;
-        this.#lay(answer.names, event);
+        layPages(this.#image, answer.names, event);
         return;
       case "part":
         answer.part_bytes += event.bytes.length;
@@ -256,18 +256,22 @@ export class LogReader {
         return;
     }
   }
+}
 
-  #lay(names: readonly string[], { count, entries, content }: Extract<RecordEvent, { kind: "pages" }>): void {
-    let at = 0;
-    for (let i = 0; i < count; i += 1) {
-      const word = entries.readUInt32BE(i * 8);
-      const page = entries.readUInt32BE(i * 8 + 4);
-      const zero = (word & ZERO_FLAG) !== 0;
-      const bytes = zero ? null : content.subarray(at, at + PAGE_BYTES);
-      this.#image.put({ block: names[word & ~ZERO_FLAG] ?? "", page, bytes });
-      if (!zero) at += PAGE_BYTES;
-    }
-    // The content is a view of what was received: it is written before anything more is.
-    this.#image.flush();
+/** Pages of a record over a memory, and written when this returns: their content is a view of what was received. */
+export function layPages(
+  image: RamImage,
+  names: readonly string[],
+  { count, entries, content }: Extract<RecordEvent, { kind: "pages" }>,
+): void {
+  let at = 0;
+  for (let i = 0; i < count; i += 1) {
+    const word = entries.readUInt32BE(i * 8);
+    const page = entries.readUInt32BE(i * 8 + 4);
+    const zero = (word & ZERO_FLAG) !== 0;
+    const bytes = zero ? null : content.subarray(at, at + PAGE_BYTES);
+    image.put({ block: names[word & ~ZERO_FLAG] ?? "", page, bytes });
+    if (!zero) at += PAGE_BYTES;
   }
+  image.flush();
 }

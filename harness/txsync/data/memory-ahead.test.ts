@@ -21,6 +21,7 @@ import { decodeNote, encodeNote, FRAME_NOTE } from "../pages/notes.ts";
 import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
+import { TrackedChanges } from "./changes.ts";
 import { MemoryAhead } from "./memory-ahead.ts";
 import { Rate } from "./rate.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
@@ -92,9 +93,10 @@ class Two implements AsyncDisposable {
     const ram = blocks.find(({ name }) => name === RAM_BLOCK)?.where;
     const ram_path = ram?.kind === "file" ? ram.path : "";
     const options = { pid, blocks, folder, shim_status_path, ram_path, pagescan: tools.pagescan };
-    const memory = await MemoryAhead.open(this.shell, new Rate(0), options);
-    if (typeof memory !== "string") this.memory = memory;
-    return memory;
+    const changes = await TrackedChanges.open(options);
+    if (typeof changes === "string") return changes;
+    this.memory = await MemoryAhead.open(this.shell, new Rate(0), options, changes);
+    return this.memory;
   }
 
   /** Pages of the guest, which stands still, that the target would have otherwise. */
@@ -270,6 +272,6 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
       ram_path: "",
       pagescan: tools.pagescan,
     };
-    expect(await MemoryAhead.open(two.shell, new Rate(0), options)).toMatch(/without the preloaded library/);
+    expect(await TrackedChanges.open(options)).toMatch(/without the preloaded library/);
   });
 });

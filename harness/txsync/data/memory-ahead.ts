@@ -7,12 +7,13 @@ import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "../dirty/pages.ts";
-import { readSmallBlocksBy, type SmallBlock } from "../dirty/small-blocks.ts";
-import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { openTracker } from "../dirty/tracker.ts";
 import { encodeNote } from "../pages/notes.ts";
 import { encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
 import { BasePages } from "../pages/page-source.ts";
+import type { Changes } from "./changes.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Ahead } from "./kept-package.ts";
 import type { Rate } from "./rate.ts";
@@ -63,8 +64,7 @@ export interface Finished {
 export class MemoryAhead {
   readonly base = randomBytes(8).toString("hex");
   readonly blocks: readonly BlockSize[];
-  readonly tracker: PagescanTracker;
-  readonly #options: AheadOptions;
+  readonly #changes: Changes;
   readonly #shell: DataShell;
   readonly #rate: Rate;
   readonly #file: FileHandle;
@@ -75,7 +75,6 @@ export class MemoryAhead {
   readonly #present: Uint8Array;
   #small: readonly SmallBlock[] = [];
   #small_is_stale = true;
-  #n: number;
   #machine = "";
   #connection: number | undefined;
   /** Counts offers: an answer to an earlier one says nothing of now. */
@@ -94,15 +93,13 @@ export class MemoryAhead {
     rate: Rate,
     options: AheadOptions,
     file: FileHandle,
-    tracker: PagescanTracker,
+    changes: Changes,
     present: readonly PageRun[],
   ) {
     this.#shell = shell;
     this.#rate = rate;
-    this.#options = options;
     this.#file = file;
-    this.tracker = tracker;
-    this.#n = tracker.last;
+    this.#changes = changes;
     this.blocks = options.blocks.map(({ name, bytes }) => ({ name, bytes }));
     this.#lacks = new Map(this.blocks.map(({ name, bytes }) => [name, new Uint8Array(pagesOf(bytes)).fill(1)]));
     this.#lacking = this.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
@@ -112,23 +109,16 @@ export class MemoryAhead {
     for (const { first, count } of present) this.#present.fill(1, first, first + count);
   }
 
-  /**
-   * Begins to track, then looks which pages there are.
-   * @returns why not, where the kernel does not note what is written: then nothing was begun
-   */
-  static async open(shell: DataShell, rate: Rate, options: AheadOptions): Promise<MemoryAhead | string> {
-    const { pagescan, pid, blocks, folder, shim_status_path, ram_path } = options;
-    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path, first: true });
+  /** What changes is known from before; looks which pages there are. It is closed with this. */
+  static async open(shell: DataShell, rate: Rate, options: AheadOptions, changes: Changes): Promise<MemoryAhead> {
+    const { pagescan, pid, ram_path } = options;
     try {
-      const armed = await tracker.arm();
-      if (armed.mode === "sure") {
-        await tracker[Symbol.asyncDispose]();
-        return tracker.why;
-      }
-      const present = await tracker.present(RAM_BLOCK);
-      return new MemoryAhead(shell, rate, options, await open(ram_path, "r"), tracker, present);
+      const blocks = options.blocks.filter(({ name }) => name === RAM_BLOCK);
+      await using looking = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
+      const present = await looking.present(RAM_BLOCK);
+      return new MemoryAhead(shell, rate, options, await open(ram_path, "r"), changes, present);
     } catch (error) {
-      await tracker[Symbol.asyncDispose]();
+      await changes[Symbol.asyncDispose]();
       throw error;
     }
   }
@@ -265,14 +255,12 @@ export class MemoryAhead {
   }
 
   async #readSmall(): Promise<void> {
-    const { pid, blocks } = this.#options;
     this.#small_is_stale = false;
-    this.#small = await readSmallBlocksBy(this.tracker, pid, blocks);
+    this.#small = await this.#changes.small();
   }
 
   async #look(): Promise<void> {
-    this.#n += 1;
-    const runs = await this.tracker.look(this.#n, this.#n - 1);
+    const runs = (await Promise.race([this.#changes.look(), this.#given_up.promise])) ?? [];
     for (const run of runs) {
       if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);
       else this.#small_is_stale = true;
@@ -331,6 +319,6 @@ export class MemoryAhead {
   async close(): Promise<void> {
     this.giveUp();
     await this.#file.close().catch(() => undefined);
-    await this.tracker[Symbol.asyncDispose]().catch(() => undefined);
+    await this.#changes[Symbol.asyncDispose]();
   }
 }

@@ -35,6 +35,8 @@ export class DataPlane implements DataShell {
   readonly #running: RunningBase;
   /** The base of a VM that was protected where it ran, as the escrow has said last. */
   #held: Layout | null = null;
+  /** Which one the escrow has all of. */
+  #known: string | undefined;
   #escrow: EscrowStore | undefined;
   readonly #handlers: Handlers;
 
@@ -98,13 +100,16 @@ export class DataPlane implements DataShell {
       tellArrived: ({ on }) => target.tellArrived(on),
       endFeed: () => target.endFeed(),
       stopFeed: () => target.stopFeed(),
-      sendRecord: (record) => sender.send(record),
+      sendRecord: (record) => {
+        source.recordTaken(record.spool);
+        sender.send(record);
+      },
       dropRecord: () => sender.drop(),
       copyAhead: async ({ pid, blocks, share, most_ms }) => ({
         share: await source.copyAhead(pid, blocks, share, most_ms),
       }),
       pushAhead: (what) => source.pushAhead(what),
-      finishAhead: () => source.finishAhead(),
+      finishAhead: ({ last }) => source.finishAhead(last),
       giveUpAhead: () => source.giveUpAhead(),
       stopAhead: () => source.stopAhead(),
       haveBase: ({ small, ...base }) =>
@@ -131,6 +136,7 @@ export class DataPlane implements DataShell {
       adoptBase: ({ from }) => escrow().adopt(from),
       tell: () => {
         if (this.config.role === "source") source.offer();
+        target.tellFollows();
         this.#running.offer();
         this.#escrow?.begin();
         this.#escrow?.tell();
@@ -181,6 +187,8 @@ export class DataPlane implements DataShell {
     const note = decodeNote(payload);
     switch (note.kind) {
       case "base-held":
+        if (note.complete && note.base !== this.#known) this.tell({ kind: "base-known", base: note.base });
+        this.#known = note.complete ? note.base : undefined;
         this.#held = note.layout === undefined ? null : { base: note.base, ...note.layout };
         this.#running.baseHeld(note);
         this.#source.baseHeld(note);

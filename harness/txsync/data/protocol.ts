@@ -14,7 +14,7 @@ import type { Spool } from "../dirty/spool.ts";
 import type { ModifiedSet, OutputFrame, PartPiece, RecordBlock } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
 import type { Layout } from "./kept-base.ts";
-import type { Package } from "./kept-package.ts";
+import type { Follows, Package } from "./kept-package.ts";
 import type { Finished, Rounds } from "./memory-ahead.ts";
 import type { OfferedBase } from "./running-base.ts";
 
@@ -140,14 +140,26 @@ export interface DataCalls {
     /** Of the base, to the escrow; 0: nothing is copied ahead, to nobody. */
     readonly share: number;
     readonly most_ms: number;
+    /** The VM is protected: its records say what changes, and the escrow has a base. */
+    readonly by_records: boolean;
   }) => ({ readonly tracked: true } & Rounds) | { readonly tracked: false; readonly why: string };
-  /** The guest stands still: what the target lacks, and the content of the blocks that are in no file. */
-  finishAhead: (what: object) => Finished;
+  /**
+   * The guest stands still: what the target lacks, and the content of the blocks that are in no file. `last`: of a VM that
+   * is protected the pages of its last transaction.
+   */
+  finishAhead: (what: { readonly last?: Spool }) => Finished;
   giveUpAhead: (what: object) => void;
   /** The guest stands still: when this returns nothing of what was copied ahead is read any more. */
   stopAhead: (what: object) => void;
   /** There is a base: its file, and the content of the other blocks. */
-  haveBase: (what: BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean }) => void;
+  haveBase: (
+    what: BaseOf & {
+      readonly small: readonly SmallBlock[];
+      readonly compare: boolean;
+      /** What the escrow makes it of. */
+      readonly follows?: Follows | undefined;
+    },
+  ) => void;
   serve: (what: object) => void;
   stopServing: (what: object) => void;
   /** The base of the VM that runs here: the escrow is told of it, and gets its pages. In place of any before it. */
@@ -203,6 +215,8 @@ export type DataEvent =
   | { readonly kind: "ahead-offered"; readonly offer: AheadOffer }
   /** Escrow: this host's VM has a base that is not the one that is kept here. */
   | { readonly kind: "base-offered"; readonly from: Role }
+  /** The escrow says that it has all of this base. Told when it is another one than before. */
+  | { readonly kind: "base-known"; readonly base: string }
   /** What is kept here is not what the escrow's log is relative to. */
   | { readonly kind: "base-void" };
 

@@ -1,8 +1,9 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { waitFor } from "../../base/wait.ts";
+import { TransactionLog } from "../log/index.ts";
 import { decodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
 import { encodeRequest, FRAME_PAGES, FRAME_REQUEST, wantedBy } from "../pages/page-frames.ts";
 import { decodeRecordPiece, FRAME_RECORD } from "../pages/record-frames.ts";
@@ -92,14 +93,14 @@ function offered(name: string, learn = false): Parameters<RunningBase["begin"]>[
   return { base: name, machine: "pc-q35-10.0", blocks: BLOCKS, small, learn, serve: true };
 }
 
-async function stored(n: number, since: "base" | number): Promise<Moment> {
-  const record = guest.take({ ...numbered(1, n), since: since as never });
-  const moment = guest.moment();
+async function stored(n: number, since: "base" | number, of = guest, generation = 1): Promise<Moment> {
+  const record = of.take({ ...numbered(generation, n), since: since as never });
+  const moment = of.moment();
   await until("the record", () => {
     sender.send(record);
     return escrow_shell.told.some((one) => one.kind === "record-came" && one.header.n === n);
   });
-  expect(await escrow.store(1, n)).toMatchObject({ outcome: "stored" });
+  expect(await escrow.store(generation, n)).toMatchObject({ outcome: "stored" });
   await sender.drop();
   return moment;
 }
@@ -121,6 +122,85 @@ async function restoredElsewhere(name: string, n: number): Promise<Moment> {
   const { small } = await target.restore({ base: name, blocks: held?.layout?.blocks ?? [] }, n as never);
   return [readFileSync(shell.config.ram_path), Buffer.from(small[0]?.content ?? [])];
 }
+
+const NEXT = "ffeeddccbbaa9988";
+
+/** It is protected, has written, and leaves with transaction 2. */
+async function leaves(): Promise<Moment> {
+  base.begin(offered(BASE));
+  await until("the escrow to have all of it", () => held?.complete === true);
+  guest.write(0, 3, 33);
+  guest.write(1, 2, 34);
+  await stored(1, "base");
+  guest.write(0, 3, 0);
+  guest.write(0, 60, 35);
+  return await stored(2, 1);
+}
+
+const follows = (n: number, name = BASE): void =>
+  escrow.note("target", { kind: "base-follows", base: NEXT, of: { base: name, generation: 1, n } });
+
+describe("the base of a VM that left the host on which it was protected", () => {
+  it("is made of what the escrow has, and records of another QEMU are relative to it", async () => {
+    const moment = await leaves();
+    follows(2);
+    await until("the escrow to have made it", () => held?.base === NEXT && held.complete);
+    expect(escrow.state).toMatchObject({ last: 2, generation: 1 });
+    const at_switchover = await restoredElsewhere(NEXT, 2);
+    expect(at_switchover.map((content, i) => content.equals(moment[i] as Buffer))).toEqual([true, true]);
+    const there = new ModelGuest(join(folder, "source"), 5);
+    for (const [i, content] of moment.entries()) there.memory[i]?.set(content);
+    there.write(0, 7, 36);
+    there.write(1, 2, 37);
+    await stored(3, 2, there, 2);
+    there.write(0, 3, 38);
+    const later = await stored(4, 3, there, 2);
+    const got = await restoredElsewhere(NEXT, 4);
+    expect(got.map((content, i) => content.equals(later[i] as Buffer))).toEqual([true, true]);
+    await expect(restoredElsewhere(BASE, 4)).rejects.toThrow();
+  });
+
+  it("is not made of anything else than what the VM left with", async () => {
+    const moment = await leaves();
+    follows(1);
+    follows(2, "0000000000000000");
+    escrow.tell();
+    await until("it to be said", () => held !== undefined);
+    expect(held?.base).toBe(BASE);
+    expect((await restoredElsewhere(BASE, 2))[0]?.equals(moment[0] as Buffer)).toBe(true);
+  });
+
+  it("may be left in the middle: it restores the same, and is begun again", async () => {
+    const moment = await leaves();
+    const failing = vi
+      .spyOn(TransactionLog.prototype, "beginWith")
+      .mockRejectedValueOnce(new Error("the disk is full"));
+    follows(2);
+    await until("it to fail", () => failing.mock.settledResults.length > 0);
+    expect((await restoredElsewhere(BASE, 2)).map((content, i) => content.equals(moment[i] as Buffer))).toEqual([
+      true,
+      true,
+    ]);
+    await until("it to be made", () => {
+      follows(2);
+      return held?.base === NEXT;
+    });
+    expect((await restoredElsewhere(NEXT, 2))[0]?.equals(moment[0] as Buffer)).toBe(true);
+  });
+
+  it("is there again when the escrow's agent comes up again", async () => {
+    const moment = await leaves();
+    follows(2);
+    await until("the escrow to have made it", () => held?.base === NEXT);
+    await escrow.close();
+    held = undefined;
+    escrow = await EscrowStore.open(escrow_shell);
+    escrow.begin();
+    await until("it to be said", () => held?.base === NEXT && held.complete);
+    const got = await restoredElsewhere(NEXT, 2);
+    expect(got.map((content, i) => content.equals(moment[i] as Buffer))).toEqual([true, true]);
+  });
+});
 
 describe("the base of a VM that runs", () => {
   it("is copied while the guest writes, and with the first record gives its memory at any host", async () => {

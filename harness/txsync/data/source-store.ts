@@ -7,13 +7,15 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { Role } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
+import type { Spool } from "../dirty/spool.ts";
 import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
 import { BasePages, readRun } from "../pages/page-source.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
+import { RecordedChanges, TrackedChanges } from "./changes.ts";
 import { type DataChannel, type DataShell, log, sendTargetPages } from "./data-shell.ts";
-import type { Ahead } from "./kept-package.ts";
+import type { Ahead, Follows } from "./kept-package.ts";
 import { EscrowSilentError, LogReader } from "./log-reader.ts";
 import { type Finished, MemoryAhead } from "./memory-ahead.ts";
 import type { BaseOf, DataCalls, RestoredMemory } from "./protocol.ts";
@@ -21,7 +23,11 @@ import { RamImage } from "./ram-image.ts";
 import { Rate } from "./rate.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
-type HaveBase = BaseOf & { readonly small: readonly SmallBlock[]; readonly compare: boolean };
+type HaveBase = BaseOf & {
+  readonly small: readonly SmallBlock[];
+  readonly compare: boolean;
+  readonly follows?: Follows | undefined;
+};
 
 /** So much may wait to be sent before more is read. */
 const BACKLOG_BYTES = 2 << 20;
@@ -51,6 +57,10 @@ export class SourceStore {
   #comparing = false;
   #ahead: BaseAhead | undefined;
   #memory: MemoryAhead | undefined;
+  /** What changes of a VM that is protected, and leaves. */
+  #recorded: RecordedChanges | undefined;
+  /** The escrow has made its base this one, of a VM that was protected before. */
+  #followed = false;
   /** Bounds what goes out of here, where the agents switch over; of it, what the escrow gets. */
   readonly #rate = new Rate(0);
   readonly #behind = new Rate(0);
@@ -100,17 +110,21 @@ export class SourceStore {
    * @returns what is left; or why nothing was begun: nobody can say here which pages change
    */
   async pushAhead(what: Parameters<DataCalls["pushAhead"]>[0]): Promise<ReturnType<DataCalls["pushAhead"]>> {
-    const { bytes_per_s, memory: to_target, share, machine, most_ms, ...rest } = what;
+    const { bytes_per_s, memory: to_target, share, machine, most_ms, by_records, ...rest } = what;
     const { ram_path, pagescan } = this.#shell.config;
     this.#ahead_given_up = false;
     this.#rate.bytes_per_s = bytes_per_s;
     this.#behind.bytes_per_s = bytes_per_s * (to_target ? BEHIND_SHARE : 1);
-    const memory = await MemoryAhead.open(this.#shell, this.#rate, { ...rest, ram_path, pagescan });
-    if (typeof memory === "string") return { tracked: false, why: memory };
+    const options = { ...rest, ram_path, pagescan };
+    const changes = by_records ? new RecordedChanges(options) : await TrackedChanges.open(options);
+    if (typeof changes === "string") return { tracked: false, why: changes };
+    this.#recorded = by_records && changes instanceof RecordedChanges ? changes : undefined;
+    const memory = await MemoryAhead.open(this.#shell, this.#rate, options, changes);
     this.#memory = memory;
     try {
       if (this.#ahead_given_up) throw new UserError("the migration was given up");
-      if (share > 0) {
+      // What is protected already is at the escrow.
+      if (share > 0 && !by_records) {
         const ahead = await BaseAhead.tracked(ram_path, memory.blocks);
         memory.onChanged = (runs) => ahead.written(runs);
         this.#ahead = ahead;
@@ -118,7 +132,7 @@ export class SourceStore {
       }
       await memory.offer(machine);
       if (to_target && share > 0) return { tracked: true, ...(await memory.send(most_ms)) };
-      if (share > 0) await this.#untilHeld(share, most_ms);
+      if (share > 0 && !by_records) await this.#untilHeld(share, most_ms);
       return { tracked: true, rounds: 0, sent_pages: 0, sent_bytes: 0, left_pages: memory.pages_total };
     } catch (error) {
       await this.giveUpAhead();
@@ -132,16 +146,27 @@ export class SourceStore {
     this.#memory?.ready(note);
   }
 
-  /** The guest stands still: what the target lacks. Nothing of what was copied ahead is read any more when this returns. */
-  async finishAhead(): Promise<Finished> {
+  /** A transaction of the VM that leaves was taken: these pages have changed since the one before, or earlier. */
+  recordTaken(spool: Spool): void {
+    this.#recorded?.note(spool);
+  }
+
+  /**
+   * The guest stands still: what the target lacks. Nothing of what was copied ahead is read any more when this returns.
+   * @param last what the last transaction has found, of a VM that is protected
+   */
+  async finishAhead(last?: Spool): Promise<Finished> {
     const memory = this.#memory;
     if (memory === undefined) throw new UserError("no memory was copied ahead");
     try {
+      if (last !== undefined) this.recordTaken(last);
+      this.#recorded?.still();
       const [finished] = await Promise.all([memory.finish(), this.#ahead?.stop()]);
       this.#stale = finished.ahead.stale;
       return finished;
     } finally {
       this.#memory = undefined;
+      this.#recorded = undefined;
       void memory.close();
     }
   }
@@ -150,6 +175,7 @@ export class SourceStore {
     this.#ahead_given_up = true;
     const memory = this.#memory;
     this.#memory = undefined;
+    this.#recorded = undefined;
     this.#stale = undefined;
     await memory?.close();
     const ahead = this.#ahead;
@@ -166,6 +192,7 @@ export class SourceStore {
 
   haveBase(base: HaveBase): void {
     this.#base = base;
+    this.#followed = false;
     // A base that has just been made is as it stood, whatever an earlier life left beside it.
     if (base.compare) rmSync(this.#touched_path, { force: true });
     const ahead = this.#ahead;
@@ -211,6 +238,9 @@ export class SourceStore {
   /** What the escrow says that it has. */
   baseHeld(held: BaseHeld): void {
     this.#held = held;
+    const { base, follows } = this.#base ?? {};
+    if (held.base === base) this.#followed = true;
+    if (follows !== undefined && !this.#followed && held.base === follows.base) return;
     // A VM that runs elsewhere has a base of its own by now: nobody will ever come back to this one.
     if (held.layout !== undefined && this.#base !== undefined && this.#base.base !== held.base)
       this.#shell.tell({ kind: "base-void" });
@@ -224,7 +254,11 @@ export class SourceStore {
       return;
     }
     if (!this.#serving || this.#base === undefined || this.#comparing) return;
-    const { base, blocks } = this.#base;
+    const { base, blocks, follows } = this.#base;
+    if (follows !== undefined && !this.#followed) {
+      this.#shell.peers.sendData("escrow", "bulk", encodeNote({ kind: "base-follows", base, of: follows }));
+      return;
+    }
     if (this.#held?.base === base && this.#held.complete) return;
     this.#offer({ base, blocks, from: this.#changed?.from ?? null, final: true, changed: this.#changed?.runs ?? {} });
   }

@@ -124,6 +124,14 @@ export class TargetStore {
     for (const payload of this.#early.splice(0)) this.pagesCame("source", payload);
     if (hold) intake.feed.ping(LOADED_PING);
     intake.close();
+    this.tellFollows();
+  }
+
+  /** Until the escrow says so: it makes the base of this VM of what it has. */
+  tellFollows(): void {
+    const { base, follows } = this.#package ?? {};
+    if (base === undefined || follows === undefined || this.#feed === undefined || this.#held?.base === base) return;
+    this.#shell.peers.sendData("escrow", "bulk", encodeNote({ kind: "base-follows", base, of: follows }));
   }
 
   async recover(path: string, what: Package): Promise<{ readonly count: number; readonly total: number }> {

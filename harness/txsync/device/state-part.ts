@@ -23,6 +23,8 @@ import type { PartPiece } from "../log/index.ts";
 export interface StatePart {
   /** In records; never that of another part. */
   readonly name: string;
+  /** A `stop` is about to be asked for, or is over: what it waits for must not wait for the transaction that it begins. */
+  stopping?(on: boolean): void;
   /** Quick, for the guest stands still. @throws where it cannot be had: the transaction is void */
   capture(n: TransactionNumber): void | Promise<void>;
   /** In the order of their numbers, each at most 256 KiB, `n` and `since` as in `log/record.ts`. */

@@ -342,7 +342,8 @@ describe("the transaction log", () => {
               if (step === "compact") {
                 const many = log.entries.length > 1;
                 await log.compact();
-                if (many) answered = models.length - 1;
+                // Where the power went with the folder, a log that is not for the disk says so and goes on.
+                if (many && !files.dark) answered = models.length - 1;
                 continue;
               }
               const { model, record } = goOn(models[models.length - 1] as Model, step);

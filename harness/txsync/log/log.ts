@@ -14,6 +14,7 @@ import {
   newLineage,
 } from "./log-format.ts";
 import type { LogEntry, LogIndex } from "./log-index.ts";
+import { PageIndex } from "./page-index.ts";
 import { RecordError } from "./record.ts";
 import { type Scanned, scan } from "./scan.ts";
 import { SharedFile } from "./shared-file.ts";
@@ -207,6 +208,18 @@ export class TransactionLog {
 
   /** Begins anew, empty and under another lineage: what it held is void. */
   reset(): Promise<void> {
+    return this.#beginAnew(null);
+  }
+
+  /**
+   * The same, with a record since the base in place of all that it held: what that was is in another base now.
+   * @throws RecordError or RecordViolation when it is none; the log is as it was then
+   */
+  beginWith(record: Iterable<Uint8Array>): Promise<void> {
+    return this.#beginAnew(record);
+  }
+
+  #beginAnew(record: Iterable<Uint8Array> | null): Promise<void> {
     this.#life += 1;
     this.#incoming = null;
     return this.#inTurn(async () => {
@@ -215,8 +228,10 @@ export class TransactionLog {
       const lineage = newLineage();
       const name = fileName(this.#number + 1);
       const file = await files.open(`${name}.begun`, "create");
+      let first: { readonly intake: RecordIntake; readonly crc: number; readonly end: number } | null = null;
       try {
         await writeAll(file, 0, encodeFileHeader(lineage));
+        if (record !== null) first = await writeFirst(file, record);
         await file.sync();
         await files.rename(`${name}.begun`, name);
       } catch (error) {
@@ -225,7 +240,8 @@ export class TransactionLog {
       }
       this.#lineage = lineage;
       this.#index.clear();
-      await this.#goOnWith(file, FILE_HEADER_BYTES, 0);
+      if (first !== null) await this.#index.apply(first.intake, FILE_HEADER_BYTES, first.crc);
+      await this.#goOnWith(file, first?.end ?? FILE_HEADER_BYTES, 0);
     });
   }
 
@@ -541,4 +557,23 @@ export class TransactionLog {
     this.#queue = turn.catch(() => undefined);
     return turn;
   }
+}
+
+/** The record with which a log begins, and its mark. */
+async function writeFirst(
+  file: LogFile,
+  record: Iterable<Uint8Array>,
+): Promise<{ readonly intake: RecordIntake; readonly crc: number; readonly end: number }> {
+  const intake = new RecordIntake(new PageIndex());
+  let at = FILE_HEADER_BYTES;
+  for (const piece of record) {
+    intake.push(piece);
+    await writeAll(file, at, piece);
+    at += piece.length;
+  }
+  const { head, end } = intake.finish();
+  const violation = intake.violation(null);
+  if (violation !== null) throw violation;
+  await writeAll(file, at, encodeMark(head.n, end.crc, end.crc));
+  return { intake, crc: end.crc, end: at + MARK_BYTES };
 }

@@ -44,6 +44,15 @@ const schema = z.discriminatedUnion("kind", [
    * the offer of this turn, which came over the connection that is used from now on.
    */
   z.strictObject({ kind: z.literal("ahead-ready"), base: z.string().max(64), turn: count, frames: count }),
+  /**
+   * Source or target to the escrow: the VM was protected, and has left its host with that transaction. The base before with
+   * the log laid over it is the new base, and what records are relative to from now on.
+   */
+  z.strictObject({
+    kind: z.literal("base-follows"),
+    base: z.string().max(64),
+    of: z.strictObject({ base: z.string().max(64), generation: count, n: count }),
+  }),
   /** The VM's host to the escrow: the VM runs on, and pages of it are to be had under this name. */
   z.strictObject({ kind: z.literal("base-running"), base: z.string().max(64), machine: z.string().max(256), blocks }),
   /** Escrow to everybody: what it has of that base. `from`: all pages of the block at and above this one. */

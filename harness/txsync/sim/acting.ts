@@ -79,6 +79,8 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       vm.adoptBase(host, action.from);
       return;
     case "startPageServer":
+      vm.left(host);
+      return;
     case "stopPageServer":
       return;
   }
@@ -103,7 +105,10 @@ function noteReport(cluster: Cluster, host: Host, report: Report): void {
       // While pages still come the base is nowhere whole, and every holder counts on the others.
       const whole = cluster.schedule.protect !== undefined && isWhole(host.state);
       // One that died a moment ago is still counted on: nobody knows more than what was heard within the lease.
-      const counted_on = host.role === "target" && hears(host.state, "source");
+      const counted_on =
+        (host.role === "target" && hears(host.state, "source")) ||
+        (!cluster.hosts.escrow.up && hears(host.state, "escrow")) ||
+        host.state.peerEscrow?.incarnation !== cluster.hosts.escrow.state.incarnation;
       if (whole && !counted_on && !vm.somebodyHasBase(host)) {
         throw new Violation(2, "protection is said to be on, and nobody else has what the log is relative to");
       }

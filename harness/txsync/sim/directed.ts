@@ -305,6 +305,53 @@ export const ESCROW_SILENT_OUTPUT_HELD: Directed = {
   faults: [cut("source-escrow", 1_500, protectedAlone)],
 };
 
+/** It is protected, and migrates then. */
+const BEFORE: Omit<Directed, "faults"> = {
+  ...CALM,
+  pageRate: 12,
+  protect: { when: "before", always: false, unprotected: "go" },
+};
+const leaves = afterStep("startMigration", "source", 1, 10);
+
+export const PROTECTED_MIGRATES: Directed = { ...BEFORE, faults: [] };
+export const PROTECTED_MIGRATES_FOR_GOOD: Directed = {
+  ...BEFORE,
+  protect: { when: "before", always: true, unprotected: "go" },
+  faults: [],
+};
+
+/** Memory is on its way to the target, whose QEMU waits, when the host dies that the VM is still on. */
+export const SOURCE_DIES_WHILE_AHEAD: Directed = {
+  ...BEFORE,
+  faults: [{ kind: "kill-host", role: "source", when: leaves }],
+};
+
+/** The last transaction there is stored, and nobody has promised anything. */
+export const SOURCE_DIES_BEFORE_IT_LETS_GO: Directed = {
+  ...BEFORE,
+  faults: [{ kind: "kill-host", role: "source", when: afterStep("persistPromise", "source", 2) }],
+};
+
+/** The package is on its way, or has just come. */
+export const SOURCE_DIES_WHEN_IT_LETS_GO: Directed = {
+  ...BEFORE,
+  faults: [{ kind: "kill-host", role: "source", when: afterStep("send:package", "source", 1, 3) }],
+};
+
+/** Its last transaction there is long on its way to the disk: the VM stands still, and goes on where it is. */
+export const LAST_RECORD_TAKES_LONG: Directed = {
+  ...BEFORE,
+  faults: [
+    { kind: "slow-store", for_ms: 2_500, store_ms: 2_000, when: leaves },
+    { kind: "kill-host", role: "source", when: afterStep("send:package", "source", 1) },
+  ],
+};
+
+export const TARGET_DIES_AS_IT_LOADS: Directed = {
+  ...BEFORE,
+  faults: [{ kind: "kill-host", role: "target", when: afterStep("loadPackage", "target", 1, 5) }],
+};
+
 /**
  * A transaction is being taken, slowly, when the target's generation ends: it is dropped, and another with its number is
  * taken behind it.

@@ -128,7 +128,9 @@ export class Faults {
       case "cut": {
         const { pair, direction, for_ms } = fault;
         const only = cluster.schedule.faults.length === 1 && !cluster.schedule.nervous;
-        this.ranWhenCut = only && cluster.runner?.state.vm === "running";
+        // One that is about to leave may have to come back.
+        const stays = cluster.schedule.protect?.when !== "before" || cluster.runner.role === "target";
+        this.ranWhenCut = only && stays && cluster.runner.state.vm === "running";
         cluster.network.cut(pair, direction);
         if (for_ms !== null) cluster.at(for_ms, () => cluster.network.heal(pair, direction));
         return;

@@ -35,6 +35,8 @@ export interface Vm {
   still: boolean;
   /** It was restored and has not been heard to run: its mark. */
   restoredMark: number | null;
+  /** The base that its table tells changes since. */
+  relativeTo: number;
 }
 
 /** One machine: an agent that may die and come back, a QEMU, memory that a loss of power takes away, and a disk. */
@@ -56,6 +58,8 @@ export interface Host {
   taking: TakeTransaction | null;
   takeNext: TakeTransaction | null;
   memoryKept: boolean;
+  /** Its memory was lost at some time: whether a VM ran here before is not known. */
+  forgot: boolean;
   /** A VM that was restored here was heard to run. */
   heardRunning: boolean;
   state: AgentState;
@@ -65,6 +69,10 @@ export interface Host {
   /** Frames that the agent holds; they outlive their QEMU, not their host. */
   frames: readonly number[];
   package: Snapshot | null;
+  /** The base that the VM's records were relative to, that it is of. */
+  packageOf: number;
+  /** Target: the package that came last. */
+  arrived: Snapshot | null;
   hasBase: boolean;
   /** Which one that is, of all that there were. */
   baseId: number;
@@ -95,6 +103,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     taking: null,
     takeNext: null,
     memoryKept: true,
+    forgot: false,
     heardRunning: false,
     state: initialState({
       role,
@@ -110,6 +119,8 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     vm: role === "source" ? bootVm() : null,
     frames: [],
     package: null,
+    packageOf: 0,
+    arrived: null,
     hasBase: role === "source",
     baseId: 0,
     committed: -1,
@@ -125,7 +136,16 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
 
 export function bootVm(): Vm {
   const memory = new Int32Array(PAGES);
-  return { hash: 1, frames: [], memory, table: new PageTable(), running: true, still: false, restoredMark: null };
+  return {
+    hash: 1,
+    frames: [],
+    memory,
+    table: new PageTable(),
+    running: true,
+    still: false,
+    restoredMark: null,
+    relativeTo: 0,
+  };
 }
 
 /** The VM as a snapshot has it, standing still. */
@@ -133,7 +153,7 @@ export function vmOf(from: Snapshot): Vm {
   return { ...bootVm(), hash: from.hash, frames: from.frames.slice(), memory: from.memory.slice(), running: false };
 }
 
-export function snapshotOf(vm: Vm): Snapshot {
+export function snapshotOf(vm: Pick<Vm, "hash" | "frames" | "memory">): Snapshot {
   return { hash: vm.hash, frames: vm.frames.slice(), memory: vm.memory.slice() };
 }
 
@@ -148,7 +168,7 @@ export function startAgent(cluster: Cluster, host: Host): void {
   const last = host.log[host.log.length - 1];
   const log: LogState | null = last === undefined ? null : logState(last.header);
   let memory: HostMemory | null = null;
-  if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget);
+  if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget >= PAGES);
   host.memoryKept = true;
   if (!first && host.durable === null) host.durable = { descriptor: GENESIS, opened: false };
   cluster.event(host.role, {
@@ -176,8 +196,21 @@ export function startAgent(cluster: Cluster, host: Host): void {
   }
 }
 
+/** What of a host outlives its agent, in its memory and on its disk. */
+export interface Remains {
+  readonly role: Role;
+  readonly durable: Durable | null;
+  readonly state: AgentState;
+  readonly committed: number | null;
+  readonly acked: number;
+  readonly hasBase: boolean;
+  readonly package: Snapshot | null;
+  vm: Vm | null;
+  heardRunning: boolean;
+}
+
 /** What a restarted agent finds: its QEMU if it runs, or stands ready; a half-made one is removed. */
-function memoryOf(host: Host, pagesTarget: number): HostMemory {
+export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
   const { vm, state } = host;
   let found: HostMemory["vm"] = state.vm;
   if (vm === null) found = host.role === "target" && (found === "incoming" || found === "none") ? "none" : "gone";
@@ -188,6 +221,10 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
   } else if (host.role === "source" && (state.vm === "none" || state.vm === "gone")) {
     host.vm = null;
     found = "none";
+  } else if (host.role === "source" && state.vm === "running") {
+    // It may stand still for its last transaction here: nothing was promised, it goes on.
+    vm.running = true;
+    found = "running";
   } else found = vm.running ? "running" : "ready";
   if (found === "running") heardRunning(host);
   if (host.role === "source" && found === "gone") found = "none";
@@ -202,14 +239,23 @@ function memoryOf(host: Host, pagesTarget: number): HostMemory {
     restored: state.restored,
     everFree: state.everFree,
     ranFree: state.ranFree,
+    leftAt: state.leftAt,
     protect: state.protect,
     base: state.base,
     log: state.log,
-    allPages: host.role === "target" && host.vm !== null && (state.allPages || pagesTarget >= PAGES),
+    allPages: host.role === "target" && host.vm !== null && (state.allPages || hasAllPages),
   };
 }
 
 export function crashAgent(cluster: Cluster, host: Host): void {
+  endAgent(host, host.writing !== null && cluster.random.chance(0.5));
+}
+
+/** The agent is gone. `written`: what it was writing to its disk is there. */
+export function endAgent(
+  host: Omit<Remains, "durable"> & Pick<Host, "agentUp" | "life" | "durable" | "writing" | "taking" | "takeNext">,
+  written: boolean,
+): void {
   host.agentUp = false;
   host.life += 1;
   host.taking = null;
@@ -217,7 +263,7 @@ export function crashAgent(cluster: Cluster, host: Host): void {
   // A VM that stood still for a transaction goes on when the agent is back.
   if (host.vm !== null) host.vm.still = false;
   // A write under way may have reached the disk or not.
-  if (host.writing !== null && cluster.random.chance(0.5)) host.durable = host.writing;
+  if (host.writing !== null && written) host.durable = host.writing;
   host.writing = null;
   const { vm, state } = host;
   // QEMU outlives the agent, but not in the fatal window, and not half restored.
@@ -234,6 +280,7 @@ export function loseMemory(cluster: Cluster, host: Host): void {
   host.package = host.role === "source" ? null : host.package;
   host.hasBase = false;
   host.memoryKept = false;
+  host.forgot = true;
   host.committed = null;
   host.acked = 0;
   host.bodies.clear();
@@ -245,7 +292,7 @@ export function loseMemory(cluster: Cluster, host: Host): void {
 }
 
 /** The agent knows that its VM runs. */
-export function heardRunning(host: Host): void {
+export function heardRunning(host: Pick<Host, "vm" | "heardRunning">): void {
   if (host.vm === null || host.vm.restoredMark === null) return;
   host.vm.restoredMark = null;
   host.heardRunning = true;
@@ -255,6 +302,6 @@ export function clockOf(host: Host, now_ms: number): number {
   return host.clockOffset_ms + now_ms * host.clockRate;
 }
 
-function logState(header: StoredRecord["header"]): LogState {
+export function logState(header: StoredRecord["header"]): LogState {
   return { last: header.n, generation: header.generation, mark: header.mark, acked: header.acked };
 }

@@ -1,19 +1,40 @@
 import { type Descriptor, GENESIS, isFree, isOwner, type Role } from "../core/index.ts";
-import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import { PAGES } from "./memory.ts";
+import type { ProtectPlan } from "./schedule.ts";
+import type { Body } from "./storage.ts";
+
+type SeenHost = Pick<
+  Host,
+  "role" | "up" | "agentUp" | "state" | "durable" | "vm" | "package" | "hasBase" | "baseId" | "heardRunning"
+> & { readonly forgot?: boolean } & { readonly log: readonly Pick<Body, "header">[] };
+
+/** What has to be known of three hosts, to say whether their VM must run. */
+export interface Ending {
+  readonly hosts: Readonly<Record<Role, SeenHost>>;
+  readonly network: { canTalk(a: Role, b: Role): boolean };
+  readonly vm: {
+    readonly baseId: number;
+    readonly pagesTarget: number;
+    readonly pagesEscrow: number;
+    readonly drains: boolean;
+    readonly willFollow: boolean;
+    hasBase(host: Pick<Host, "role" | "up" | "hasBase" | "baseId">): boolean;
+  };
+  readonly schedule: { readonly protect?: ProtectPlan };
+}
 
 /** Must the VM run at the end? Says no where the loss is one that the protocol allows. */
-export function mustBeLive(cluster: Cluster): boolean {
+export function mustBeLive(cluster: Ending): boolean {
   const { source, target, escrow } = cluster.hosts;
   const st = cluster.network.canTalk("source", "target");
   const se = cluster.network.canTalk("source", "escrow");
   const te = cluster.network.canTalk("target", "escrow");
-  const promisedBy = (host: Host): Descriptor =>
+  const promisedBy = (host: SeenHost): Descriptor =>
     host.agentUp ? host.state.promised : (host.durable?.descriptor ?? GENESIS);
   // Before switchover the VM lives and dies with the source.
   const { vm, schedule } = cluster;
-  const hasBase = (host: Host): boolean => vm.hasBase(host) || (vm.baseId !== 0 && vm.pagesEscrow === 0);
+  const hasBase = (host: SeenHost): boolean => vm.hasBase(host) || (vm.baseId !== 0 && vm.pagesEscrow === 0);
   const holds = schedule.protect?.unprotected === "hold";
   if (promisedBy(source).generation === 0) return source.up && source.agentUp && source.vm !== null;
   const valid = (d: Descriptor): boolean => {
@@ -42,16 +63,18 @@ export function mustBeLive(cluster: Cluster): boolean {
       const logged =
         escrow.log.some(({ header }) => header.n === free?.basis?.n) || (source.package !== null && free.basis.n === 0);
       if (owner.role === "source") return se && hasBase(source) && logged && valid(promisedBy(escrow));
-      return te && !se && !st && cluster.vm.pagesEscrow === 0 && logged && valid(promisedBy(escrow));
+      // One that lost its memory has to think that it ran.
+      return !owner.forgot && te && !se && !st && vm.pagesEscrow === 0 && logged && valid(promisedBy(escrow));
     }
     if (owner.vm === null || !owner.agentUp) return false;
     if (isOwner(owner.state) && isFree(owner.state.opened)) return pagesOk(cluster, owner.role);
     return (owner.role === "target" ? st || te : st || se) && pagesOk(cluster, owner.role);
   }
   // It runs, and its output waits for the escrow, as it was asked to: nobody takes it over for that.
-  if (holds && schedule.protect?.when === "after" && target.agentUp && target.vm !== null && !te) return false;
+  if (holds && schedule.protect?.when !== "alone" && target.agentUp && target.vm !== null && !te) return false;
   if (target.agentUp && target.vm !== null && (holds ? te : st || te)) return pagesOk(cluster, "target");
-  if (schedule.protect?.when === "alone" && source.agentUp && source.vm !== null) return holds ? se : st || se;
+  if (["alone", "before"].includes(schedule.protect?.when ?? "no") && source.agentUp && source.vm !== null)
+    return holds ? se : st || se;
   if (se && hasBase(source)) {
     const last = escrow.log[escrow.log.length - 1];
     return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);
@@ -60,11 +83,11 @@ export function mustBeLive(cluster: Cluster): boolean {
   return false;
 }
 
-function pagesOk(cluster: Cluster, role: Role): boolean {
+function pagesOk(cluster: Ending, role: Role): boolean {
   const { network, vm } = cluster;
   if (role !== "target" || !vm.drains || vm.pagesTarget >= PAGES) return true;
   const { hasBase } = cluster.hosts.source;
   if (hasBase && network.canTalk("source", "target")) return true;
   if (!network.canTalk("escrow", "target")) return false;
-  return (hasBase && network.canTalk("source", "escrow")) || vm.pagesTarget >= vm.pagesEscrow;
+  return (hasBase && network.canTalk("source", "escrow")) || (vm.willFollow && vm.pagesTarget >= vm.pagesEscrow);
 }

@@ -15,6 +15,13 @@ const ASIDE_BYTES_PER_MS = 2_000_000;
 /** Of a record, beside its pages. */
 const DEVICE_STATE_BYTES = 100;
 
+/** The base that a protected VM left with, and the transaction that it is. */
+interface Follows {
+  readonly id: number;
+  readonly n: number;
+  readonly generation: number;
+}
+
 type TakeTransaction = Extract<Action, { kind: "takeTransaction" }>;
 
 /** The one VM, wherever it is: it works, its pages arrive, it is captured, taken, restored, and what it says is let out. */
@@ -45,6 +52,27 @@ export class ModelVm {
   #begun: { readonly host: Host; readonly vm: Vm; readonly id: number; adopted: boolean } | null = null;
   #bases = 0;
 
+  /** The base that the target's records are to be relative to, of a VM that was protected before it migrated. */
+  #follows: Follows | null = null;
+
+  /** What records are relative to is the VM's memory as it stood at switchover: the source has it too. */
+  get ofSwitchover(): boolean {
+    return this.baseId === (this.#follows?.id ?? 0);
+  }
+
+  /** What the escrow has is what the VM came with, where it came at all. */
+  get #followed(): boolean {
+    return this.#follows === null || this.baseId === this.#follows.id;
+  }
+
+  /** It is, or is made of what the escrow has. */
+  get willFollow(): boolean {
+    const { log } = this.#cluster.hosts.escrow;
+    const last = log[log.length - 1]?.header;
+    if (this.#follows === null || this.#followed) return true;
+    return this.pagesEscrow === 0 && last?.n === this.#follows.n && last.generation === this.#follows.generation;
+  }
+
   begin(): void {
     this.#work();
     this.#movePages();
@@ -59,6 +87,7 @@ export class ModelVm {
     vm.table = new PageTable();
     if (host.role === "source") host.hasBase = false;
     this.#bases += 1;
+    vm.relativeTo = this.#bases;
     this.#begun = { host, vm, id: this.#bases, adopted: false };
   }
 
@@ -73,6 +102,8 @@ export class ModelVm {
     const there = this.pagesEscrow === 0;
     if (
       there &&
+      escrow.log.length > 0 &&
+      this.willFollow &&
       this.#cluster.saysProtected !== null &&
       !isFree(escrow.state.promised) &&
       !isFree(escrow.state.opened)
@@ -90,7 +121,8 @@ export class ModelVm {
 
   /** The escrow, or the host that the VM left, has all of what records are relative to. */
   somebodyHasBase(owner: Host): boolean {
-    const { source } = this.#cluster.hosts;
+    const { source, target } = this.#cluster.hosts;
+    if (owner === target && this.drains && !this.willFollow) return source.up && source.hasBase;
     return this.pagesEscrow === 0 || (owner !== source && this.hasBase(source));
   }
 
@@ -103,7 +135,15 @@ export class ModelVm {
     const { network, schedule, hosts } = cluster;
     const { escrow, source } = hosts;
     if (schedule.protect === undefined) return;
-    if (source.hasBase && source.baseId !== this.baseId && network.canTalk("source", "escrow") && source.vm === null) {
+    // It left with another one than the escrow has as yet.
+    const follows = this.#follows !== null && this.baseId < this.#follows.id;
+    if (
+      !follows &&
+      source.hasBase &&
+      source.baseId !== this.baseId &&
+      network.canTalk("source", "escrow") &&
+      source.vm === null
+    ) {
       source.hasBase = false;
       cluster.event("source", { kind: "baseVoid" });
     }
@@ -138,6 +178,48 @@ export class ModelVm {
       cluster.event(host.role, { kind: "baseCovered", covered: true });
   }
 
+  // ---- a protected VM that leaves
+
+  /** The source has promised to have this VM no more. What the escrow has becomes the base of where it went. */
+  left(host: Host): void {
+    const { leftAt } = host.state;
+    // Said late: somebody else's base is there by now.
+    if (leftAt === null || host.packageOf !== this.baseId) return;
+    this.#bases += 1;
+    this.#follows = { id: this.#bases, ...leftAt };
+    if (this.#begun?.host === host) this.#begun = null;
+    host.hasBase = true;
+    host.baseId = this.#bases;
+    this.pagesTarget = 0;
+    this.covered = false;
+  }
+
+  /** Source or target have the escrow lay its log over its copy. */
+  #follow(): void {
+    const { hosts, network, now_ms } = this.#cluster;
+    const { escrow, target } = hosts;
+    const follows = this.#follows;
+    if (follows === null) return;
+    const asks = (["source", "target"] as const).filter((role) => network.canTalk(role, "escrow"));
+    if (this.baseId < follows.id && asks.length > 0 && escrow.frozenUntil_ms <= now_ms) this.#makeFollow(follows);
+    if (this.baseId !== follows.id || target.state.base !== "following" || target.frozenUntil_ms > now_ms) return;
+    if (target.vm !== null && network.canTalk("target", "escrow")) {
+      this.#cluster.event("target", { kind: "baseFollowed" });
+    }
+  }
+
+  #makeFollow({ id, n, generation }: Follows): void {
+    const { escrow } = this.#cluster.hosts;
+    const last = escrow.log[escrow.log.length - 1];
+    const there = last !== undefined && last.header.n === n && last.header.generation === generation;
+    // Else what it has is not what the VM left with: nothing is made of it.
+    if (!there || this.pagesEscrow > 0) return;
+    this.base = foldOf(this.base, escrow.log);
+    this.baseId = id;
+    escrow.log = [{ ...last, changes: { pages: [], contents: [] }, relativeTo: id }];
+    escrow.fold = this.base.slice();
+  }
+
   // ---- its way
 
   captureLater(host: Host): void {
@@ -153,6 +235,10 @@ export class ModelVm {
           if (host.life === life && host.up && host.state.phase === "idle")
             cluster.event("source", { kind: "migrate" });
         });
+        return;
+      }
+      if (host.state.protect) {
+        cluster.event("source", { kind: "memoryAhead" });
         return;
       }
       vm.running = false;
@@ -171,11 +257,12 @@ export class ModelVm {
     const { life } = host;
     host.qemu += 1;
     const { qemu, dying } = host;
-    const from = cluster.hosts.source.package;
+    const from = host.arrived;
+    const relativeTo = this.#follows?.id ?? 0;
     cluster.at(10 + cluster.random.int(0, 40), () => {
       if (host.life !== life || host.qemu !== qemu || !host.up || from === null || host.state.vm !== "loading") return;
       if (dying) return;
-      host.vm = { ...vmOf(from), running: true };
+      host.vm = { ...vmOf(from), running: true, relativeTo };
       cluster.event("target", { kind: "vmRunning" });
     });
   }
@@ -204,9 +291,15 @@ export class ModelVm {
       if (fails) cluster.event(host.role, { kind: "transactionFailed", generation, n });
       else if (host.vm === vm) {
         const snapshot = snapshotOf(vm);
+        if (action.last === true && host.state.leaving?.stage === "taking") {
+          vm.running = false;
+          host.package = snapshot;
+          host.packageOf = vm.relativeTo;
+        }
         host.bodies.set(keyOf(action), {
           header: { generation, n, since, mark: frameNumber(mark), acked: frameNumber(0) },
           snapshot,
+          relativeTo: vm.relativeTo,
           changes: { pages, contents: pages.map((page) => snapshot.memory[page] ?? 0) },
           bytes: bytes + DEVICE_STATE_BYTES,
         });
@@ -247,7 +340,8 @@ export class ModelVm {
       const from = this.#material(host, action);
       // Who never had the VM has to be told what it is; a base of a switchover says nothing of that.
       const elsewhere = host.role === "target" || this.baseId !== 0;
-      const base = this.hasBase(host) || (elsewhere && this.pagesEscrow === 0);
+      const left = action.from === "package" && host.hasBase;
+      const base = left || this.hasBase(host) || (elsewhere && this.pagesEscrow === 0);
       if (from === null || !base) {
         cluster.event(host.role, { kind: "restoreFailed", generation: action.generation });
         return;
@@ -278,7 +372,7 @@ export class ModelVm {
     if (!cluster.network.canTalk(host.role, "escrow") || escrow.frozenUntil_ms > cluster.now_ms) return null;
     const record = escrow.log.find((candidate) => candidate.header.n === n);
     if (record === undefined) return null;
-    const memory = foldOf(cluster, escrow.log, n);
+    const memory = foldOf(this.base, escrow.log, n);
     if (!sameMemory(memory, record.snapshot.memory)) {
       throw new Violation(3, `base and log do not give the memory of transaction ${n}, which is restored`);
     }
@@ -381,12 +475,15 @@ export class ModelVm {
 
   /** The target's VM came by post-copy, and nobody has begun another base since. */
   get drains(): boolean {
-    return this.baseId === 0 && this.#cluster.schedule.protect?.when !== "alone";
+    const when = this.#cluster.schedule.protect?.when;
+    if (when === "before") return this.#follows !== null && this.baseId <= this.#follows.id;
+    return this.baseId === 0 && when !== "alone";
   }
 
   #movePages(): void {
     const cluster = this.#cluster;
     this.#moveBase();
+    this.#follow();
     if (this.drains) this.#drain();
     cluster.watch.look();
     cluster.at(60, () => this.#movePages());
@@ -399,17 +496,17 @@ export class ModelVm {
     const works = target.vm !== null && target.agentUp && target.frozenUntil_ms <= cluster.now_ms;
     if (works && this.pagesTarget < PAGES) {
       const route = this.#route();
-      if (route === "base" || (route === "escrow" && this.pagesTarget >= this.pagesEscrow)) {
+      if (route === "base" || (route === "escrow" && this.#followed && this.pagesTarget >= this.pagesEscrow)) {
         this.pagesTarget = Math.min(PAGES, this.pagesTarget + rate);
       }
     }
     const copies =
       source.hasBase && source.state.promised.generation > 0 && cluster.network.canTalk("source", "escrow");
-    if (copies && this.pagesEscrow > 0) {
+    if (copies && this.#followed && this.pagesEscrow > 0) {
       this.pagesEscrow = Math.max(0, this.pagesEscrow - rate);
       if (this.pagesEscrow === 0) cluster.event("escrow", { kind: "baseComplete", complete: true });
     }
-    const covered = this.pagesTarget >= this.pagesEscrow || this.pagesTarget >= PAGES;
+    const covered = (this.#followed && this.pagesTarget >= this.pagesEscrow) || this.pagesTarget >= PAGES;
     if (covered !== this.covered && target.vm !== null) {
       this.covered = covered;
       cluster.event("target", { kind: "baseCovered", covered });

@@ -76,7 +76,14 @@ export class Network {
   #loadOf(host: Host, message: Message): Load | undefined {
     if (message.kind === "package") {
       const bytes = this.#cluster.schedule.size.package_bytes;
-      return { bytes, moves: { kind: "packageSending" }, arrives: () => undefined };
+      const { package: snapshot } = host;
+      return {
+        bytes,
+        moves: { kind: "packageSending" },
+        arrives: (receiver) => {
+          receiver.arrived = snapshot;
+        },
+      };
     }
     const body = message.kind === "append" ? host.bodies.get(keyOf(message)) : undefined;
     if (body === undefined) return undefined;

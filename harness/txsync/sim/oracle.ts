@@ -29,14 +29,42 @@ export class Oracle {
   #committed: readonly number[] = [];
   /** Marks of what was committed, and by generation and number which records. */
   #mark = 0;
-  readonly #stored = new Set<string>();
+  #stored = new Set<string>();
   /** Content of every frame that ever left a gate, index f-1. */
-  readonly #out: (number | undefined)[] = [];
-  readonly #releasers = new Map<number, Role>();
+  #out: (number | undefined)[] = [];
+  #releasers = new Map<number, Role>();
   #free: { readonly descriptor: Descriptor; readonly role: Role } | null = null;
   #protectedAfterFree = 0;
   /** Frames that the edge has taken, in order. */
-  readonly edge: number[] = [];
+  edge: number[] = [];
+
+  /** One that has seen the same, for another way of going on. */
+  copy(): Oracle {
+    const copy = new Oracle();
+    copy.#committed = this.#committed;
+    copy.#mark = this.#mark;
+    copy.#stored = new Set(this.#stored);
+    copy.#out = this.#out.slice();
+    copy.#releasers = new Map(this.#releasers);
+    copy.#free = this.#free;
+    copy.#protectedAfterFree = this.#protectedAfterFree;
+    copy.edge = this.edge.slice();
+    return copy;
+  }
+
+  /** All that it has seen, for whoever compares ways. */
+  get seen(): readonly unknown[] {
+    return [
+      this.#committed,
+      this.#mark,
+      [...this.#stored],
+      this.#out,
+      [...this.#releasers].flat(),
+      this.#free,
+      this.#protectedAfterFree,
+      this.edge,
+    ];
+  }
 
   get edgeCount(): number {
     return this.edge.length;

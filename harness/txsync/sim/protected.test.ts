@@ -4,13 +4,20 @@ import {
   ESCROW_LOSES_BASE_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
   PROTECTED_HOST_DIES,
+  PROTECTED_MIGRATES,
+  PROTECTED_MIGRATES_FOR_GOOD,
   PROTECTED_QEMU_DIES,
+  SOURCE_DIES_BEFORE_IT_LETS_GO,
+  SOURCE_DIES_WHEN_IT_LETS_GO,
+  SOURCE_DIES_WHILE_AHEAD,
   TARGET_DIES_AFTER_HANDOFF,
+  TARGET_DIES_AS_IT_LOADS,
 } from "./directed.ts";
 import { play, playOne, summaryLine, tell } from "./play.ts";
-import { protectedScheduleOf } from "./schedule.ts";
+import { migratingScheduleOf, protectedScheduleOf } from "./schedule.ts";
 
 const SCHEDULES = 8_000;
+const MIGRATING = 8_000;
 const DIRECTED = 40;
 
 describe("protection beside a migration, under simulated faults", () => {
@@ -22,6 +29,18 @@ describe("protection beside a migration, under simulated faults", () => {
     expect(summary.schedules).toBe(SCHEDULES);
     expect(summary.paths.size).toBeGreaterThan(200);
     expect(summary.recovered).toBeGreaterThan(SCHEDULES / 2);
+  });
+
+  it(`keeps every invariant in ${MIGRATING} schedules of a VM that is protected, and then migrates`, {
+    timeout: 300_000,
+  }, () => {
+    const summary = play({ from: 0, schedules: MIGRATING, shape: ({ seed }) => migratingScheduleOf(seed) });
+    console.log(summaryLine(summary));
+    const failures = summary.failures.map(({ seed, what }) => `${what}; seed ${seed}`);
+    expect(failures).toEqual([]);
+    expect(summary.schedules).toBe(MIGRATING);
+    expect(summary.paths.size).toBeGreaterThan(200);
+    expect(summary.recovered).toBeGreaterThan(MIGRATING / 2);
   });
 
   it.each([
@@ -42,6 +61,32 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "output is held back while the escrow is silent",
       directed: ESCROW_SILENT_OUTPUT_HELD,
       path: /^source:protected $/,
+    },
+    { what: "it migrates", directed: PROTECTED_MIGRATES, path: /^source:protected target:protected .*target:final/ },
+    {
+      what: "it migrates, and protection goes on",
+      directed: PROTECTED_MIGRATES_FOR_GOOD,
+      path: /^source:protected (target:protected [^:]*)+$/,
+    },
+    {
+      what: "its host dies while memory goes ahead",
+      directed: SOURCE_DIES_WHILE_AHEAD,
+      path: /^source:protected target:claim target:final/,
+    },
+    {
+      what: "its host dies when the last transaction there is stored",
+      directed: SOURCE_DIES_BEFORE_IT_LETS_GO,
+      path: /^source:protected target:claim target:final/,
+    },
+    {
+      what: "its host dies as it lets the package go",
+      directed: SOURCE_DIES_WHEN_IT_LETS_GO,
+      path: /^source:protected target:(protected|claim)/,
+    },
+    {
+      what: "the target dies as it loads",
+      directed: TARGET_DIES_AS_IT_LOADS,
+      path: /^source:protected target:protected .*source:claim source:final/,
     },
   ])("has the VM run when $what", ({ directed, path }) => {
     for (let seed = 0; seed < DIRECTED; seed += 1) {

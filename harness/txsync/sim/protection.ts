@@ -79,7 +79,7 @@ export class ProtectionWatch {
     return (
       this.#able_ms !== null &&
       this.#isProtected() &&
-      (schedule.protect.when === "alone" || runner.state.phase === "completed")
+      (schedule.protect.when === "alone" || (runner.role === "target" && runner.state.phase === "completed"))
     );
   }
 

@@ -94,8 +94,11 @@ export const LARGE: Size = {
 
 /** How the VM is protected where that is not only from switchover to handoff. */
 export interface ProtectPlan {
-  /** `alone`: where it runs, without any migration. `after`: it migrates first, and protection goes on. */
-  readonly when: "alone" | "after";
+  /**
+   * `alone`: where it runs, without any migration. `after`: it migrates first, and protection goes on. `before`: it is
+   * protected, and migrates then.
+   */
+  readonly when: "alone" | "after" | "before";
   /** Whatever happens to the VM, protection begins anew wherever it runs. */
   readonly always: boolean;
   readonly unprotected: "go" | "hold";
@@ -176,6 +179,41 @@ export function protectedScheduleOf(seed: number): Schedule {
     faults: faults.map((fault) => later(fault, random)),
   };
 }
+
+/** The same, of a VM that is protected, and migrates when it is. */
+export function migratingScheduleOf(seed: number): Schedule {
+  const schedule = protectedScheduleOf(seed);
+  const random = new Random(seed ^ 0x3c6ef372);
+  const always = random.chance(0.4);
+  const protect: ProtectPlan = { when: "before", always, unprotected: random.chance(0.9) ? "go" : "hold" };
+  const faults = schedule.faults.map((fault) => ({ ...fault, when: whileMigrating(fault.when, random) }) as Fault);
+  return { ...schedule, pageRate: random.pick([12, 25, 50]), protect, faults };
+}
+
+/** Of a migration that begins when protection is on: half of all faults strike close to its switchover. */
+function whileMigrating(when: When, random: Random): When {
+  if (random.chance(0.5)) return when;
+  const [after, by] = random.pick(LEAVING);
+  return { after, by, count: random.chance(0.7) ? 1 : random.int(2, 5), plus_ms: random.pick([0, 0, 1, 3, 8, 20, 60]) };
+}
+
+const LEAVING: readonly (readonly [Step, Role])[] = [
+  ["report:protection-on", "source"],
+  ["send:join", "source"],
+  ["send:joined", "target"],
+  ["startMigration", "source"],
+  ["takeTransaction", "source"],
+  ["send:append", "source"],
+  ["storeRecord", "escrow"],
+  ["send:appended", "escrow"],
+  ["startPageServer", "source"],
+  ["send:package", "source"],
+  ["persistPromise", "target"],
+  ["persistPromise", "source"],
+  ["loadPackage", "target"],
+  ["takeTransaction", "target"],
+  ["cancelMigration", "source"],
+];
 
 /** Source and target have changed places. */
 export function mirrored(fault: Fault): Fault {

@@ -10,6 +10,8 @@ export interface Body {
   readonly snapshot: Snapshot;
   readonly changes: Changes;
   readonly bytes: number;
+  /** The base that it is relative to, in the end. */
+  readonly relativeTo: number;
 }
 
 export interface StoredRecord extends Body {
@@ -59,8 +61,9 @@ export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader):
       cluster.event("escrow", { kind: "recordFailed", generation, n, why });
       return;
     }
-    const after = host.fold === null ? body.snapshot.memory : foldWith(host, body, cluster.model.armedLate);
-    if (after === null) {
+    const after =
+      host.fold === null ? body.snapshot.memory : foldWith(host.fold, host.log, body, cluster.model.armedLate);
+    if (after === null || body.relativeTo !== cluster.vm.baseId) {
       cluster.event("escrow", { kind: "recordRefused", generation, n, why: "base and log do not give its digest" });
       // Where the core does not listen the log has it all the same.
       if (host.state.log?.last !== n) return;
@@ -76,18 +79,21 @@ function keep(cluster: Cluster, host: Host, body: Body, synced: boolean): void {
   host.log.push({ ...body, synced });
   // Relative to a base that is not here, or not yet: it restores nothing, and nobody may say that it does.
   if (host.fold === null) return;
-  const fold = foldOf(cluster, host.log);
+  const fold = foldOf(cluster.vm.base, host.log);
   host.fold = fold;
   cluster.oracle.committed(body.snapshot, body.header, fold);
 }
 
 /** What base and log would give with the record; `null` where that is not what it says itself. */
-function foldWith(host: Host, { header, snapshot, changes }: Body, blind: boolean): Memory | null {
-  const { fold } = host;
-  if (fold === null) throw new Error("a record came before there was a base");
+export function foldWith(
+  fold: Memory,
+  log: readonly Body[],
+  { header, snapshot, changes }: Body,
+  blind: boolean,
+): Memory | null {
   if (header.since === "base") {
     const has = new Set(changes.pages);
-    for (const record of host.log) if (record.changes.pages.some((page) => !has.has(page))) return null;
+    for (const record of log) if (record.changes.pages.some((page) => !has.has(page))) return null;
   }
   const after = fold.slice();
   apply(after, changes);
@@ -97,8 +103,7 @@ function foldWith(host: Host, { header, snapshot, changes }: Body, blind: boolea
 }
 
 /** What base and log give, up to a transaction. */
-export function foldOf(cluster: Cluster, log: readonly StoredRecord[], upTo = Number.POSITIVE_INFINITY): Memory {
-  const { base } = cluster.vm;
+export function foldOf(base: Memory | null, log: readonly Body[], upTo = Number.POSITIVE_INFINITY): Memory {
   if (base === null) throw new Error("there is no base");
   let memory = base.slice();
   for (const { header, changes } of log) {
@@ -111,12 +116,12 @@ export function foldOf(cluster: Cluster, log: readonly StoredRecord[], upTo = Nu
 
 /** The log is shorter than it was. */
 export function cutLog(cluster: Cluster, host: Host, length: number): void {
-  const { base, baseId, pagesEscrow } = cluster.vm;
+  const { base, ofSwitchover, pagesEscrow } = cluster.vm;
   // A copy of a running VM's memory is nowhere else.
-  const lost = base === null || (baseId !== 0 && pagesEscrow > 0);
+  const lost = base === null || (!ofSwitchover && pagesEscrow > 0);
   if (length < host.log.length) {
     host.log.length = Math.max(0, length);
-    if (!lost) host.fold = foldOf(cluster, host.log);
+    if (!lost) host.fold = foldOf(cluster.vm.base, host.log);
   }
   if (lost) host.fold = null;
 }

@@ -113,3 +113,53 @@ test("a stop that hangs leaves a cont behind it", async () => {
   release.resolve();
   if (taken.kind === "stop-hung") await taken.released;
 });
+
+test("the last one on a host leaves the guest as it stood, unless something fails", async () => {
+  const outcome = await takeTransaction(options({ stays: true }));
+  expect(outcome.kind).toBe("taken");
+  expect(said).not.toContain("cont");
+  said = [];
+  const failing = options({ stays: true });
+  const tracker = { ...failing.tracker, collect: () => Promise.reject(new Error("it is gone")) };
+  await expect(takeTransaction({ ...failing, tracker })).rejects.toThrow("it is gone");
+  expect(said.filter((command) => command === "cont")).toHaveLength(1);
+  said = [];
+  const lost = { ...failing.tracker, take: () => Promise.reject(new Error("it is gone")) };
+  await expect(takeTransaction({ ...failing, tracker: lost })).rejects.toThrow("it is gone");
+  expect(said).toContain("cont");
+});
+
+test("outputs are drained between stop and device state, and what comes after has the state saved again", async () => {
+  let count = 0;
+  const late = [1, 1];
+  const qmp = monitor({
+    // QEMU, whose peer lagged, goes on sending while it saves: twice.
+    "xen-save-devices-state": async () => {
+      count += late.pop() ?? 0;
+    },
+  });
+  const outputs = {
+    drain: async (roundTrip: () => Promise<unknown>) => {
+      said.push("drain");
+      await roundTrip();
+    },
+    count: () => count,
+  };
+  const taken = await takeTransaction(options({ qmp, outputs, onStill: () => void said.push("mark") }));
+  expect(taken.kind).toBe("taken");
+  const round = ["drain", "query-status", "xen-save-devices-state", "drain", "query-status"];
+  expect(said).toEqual(["stop", ...round, ...round, ...round, "take", "mark", "cont", "collect"]);
+});
+
+test("a guest that puts something out after its state was saved has its transaction thrown away, and runs on", async () => {
+  let count = 0;
+  const outputs = { drain: async () => undefined, count: () => count };
+  const speaks = {
+    ...options({}).tracker,
+    take: async () => ({ ...(await options({}).tracker.take(1, 0)), n: ++count }),
+  };
+  await expect(takeTransaction(options({ outputs, tracker: speaks }))).rejects.toThrow(/put something out/);
+  expect(said.slice(-2)).toEqual(["cont", "release"]);
+  const endless = { drain: async () => undefined, count: () => ++count };
+  await expect(takeTransaction(options({ outputs: endless }))).rejects.toThrow(/goes on putting out/);
+});

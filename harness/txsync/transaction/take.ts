@@ -41,6 +41,8 @@ export interface TakeOptions {
   readonly onStill?: () => void;
   /** Done while the guest stands still, when its pages have been found and copied: what it throws is the take's. */
   readonly whileStill?: () => Promise<void>;
+  /** The guest stands still when it is taken; it is started again only where something fails before. */
+  readonly stays?: boolean;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -117,9 +119,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
   // Both in one go: QEMU has the second when it is done with the first, and need not wait for us: a fifth of the stillness.
   const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
-  const save = (): Promise<unknown> =>
-    qmp.execute("xen-save-devices-state", { filename: options.state_path, live: false });
-  const saving = options.outputs === undefined ? save() : undefined;
+  const saving = options.outputs === undefined ? save(options) : undefined;
   saving?.catch(() => undefined);
   try {
     await stopping;
@@ -134,9 +134,9 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
   }
   try {
-    const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options, save));
+    const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options));
     const resumed_ms = performance.now();
-    options.onResumed?.();
+    if (options.stays !== true) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
     await rm(options.state_path);
     const { still_ms } = stillness;
@@ -167,20 +167,38 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   } catch (error) {
     // Nobody will read what was copied. A helper that is gone needs not be told.
     await tracker.release().catch(() => undefined);
+    // Where it was to stand still it stands yet.
+    if (options.stays === true) await qmp.execute("cont");
     throw error;
   }
+}
+
+type Saving = Pick<TakeOptions, "qmp" | "state_path" | "outputs">;
+
+function save({ qmp, state_path }: Saving): Promise<unknown> {
+  return qmp.execute("xen-save-devices-state", { filename: state_path, live: false });
+}
+
+/** The guest stands still, its outputs are drained and its device state is saved; nobody lets it run again. */
+export async function standStill(options: Saving & { readonly stop_timeout_ms: number }): Promise<void> {
+  const stopping = options.qmp.execute("stop", undefined, { timeout_ms: options.stop_timeout_ms });
+  const saving = options.outputs === undefined ? save(options) : undefined;
+  saving?.catch(() => undefined);
+  await stopping;
+  await (saving ?? saveDrained(options));
 }
 
 /**
  * Drains, saves, and drains once more: what came meanwhile is not in the state that was saved, so it is saved again.
  * @throws Error where something comes again and again: a peer that reads has all of it long before
  */
-async function saveDrained({ qmp, outputs }: TakeOptions, save: () => Promise<unknown>): Promise<void> {
+async function saveDrained(options: Saving): Promise<void> {
+  const { qmp, outputs } = options;
   const roundTrip = (): Promise<unknown> => qmp.execute("query-status");
   for (let tries = 1; outputs !== undefined; tries += 1) {
     await outputs.drain(roundTrip);
     const before = outputs.count();
-    await save();
+    await save(options);
     await outputs.drain(roundTrip);
     if (outputs.count() === before) return;
     if (tries === DRAIN_TRIES) throw new Error("the guest, which stands still, goes on putting out");
@@ -189,10 +207,11 @@ async function saveDrained({ qmp, outputs }: TakeOptions, save: () => Promise<un
 
 /** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
 async function whileStill(
-  { qmp, tracker, n, since, onStill, whileStill: inStillness, outputs, hold_ms = 0 }: TakeOptions,
+  { qmp, tracker, n, since, onStill, whileStill: inStillness, outputs, hold_ms = 0, stays = false }: TakeOptions,
   saved: () => Promise<unknown>,
 ): Promise<{ readonly taken: TakenPages; readonly saved_ms: number; readonly copied_ms: number }> {
   let copied_ms = 0;
+  let done = false;
   try {
     await saved();
     const saved_ms = performance.now();
@@ -211,8 +230,9 @@ async function whileStill(
     await inStillness?.();
     if (hold_ms > 0) await delay(hold_ms);
     copied_ms = performance.now();
+    done = true;
     return { taken, saved_ms, copied_ms };
   } finally {
-    await qmp.execute("cont");
+    if (!done || !stays) await qmp.execute("cont");
   }
 }

@@ -68,7 +68,7 @@ const schema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("ask"), pre: z.boolean(), descriptor, attempt: z.number().min(0) }),
   z.strictObject({ kind: z.literal("promise"), pre: z.boolean(), descriptor, status }),
   z.strictObject({ kind: z.literal("refuse"), pre: z.boolean(), descriptor, promised: descriptor, why: refusal }),
-  z.strictObject({ kind: z.literal("package"), generation: count, mark: count, acked: count }),
+  z.strictObject({ kind: z.literal("package"), descriptor, n: count, mark: count, acked: count }),
   z.strictObject({
     kind: z.literal("append"),
     generation: count,
@@ -86,6 +86,8 @@ const schema = z.discriminatedUnion("kind", [
     log,
     why: z.enum(["generation", "gap", "violation", "cannot-store"]),
   }),
+  z.strictObject({ kind: z.literal("join"), attempt: z.number().min(0) }),
+  z.strictObject({ kind: z.literal("joined"), attempt: z.number().min(0), status }),
   z.strictObject({ kind: z.literal("cancel"), attempt: z.number().min(0) }),
 ]);
 

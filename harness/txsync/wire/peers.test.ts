@@ -3,7 +3,7 @@ import { createConnection, createServer, type Server, type Socket } from "node:n
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
-import { generation, type Message, type Role, transactionNumber } from "../core/index.ts";
+import { generation, type Message, type Role, SWITCHOVER, transactionNumber } from "../core/index.ts";
 import { FrameEncoder } from "./frame.ts";
 import { Peers } from "./peers.ts";
 
@@ -181,7 +181,13 @@ async function pairByRelay(): Promise<{ source: Agent; target: Agent; proxy: Rel
   return { ...(await pair(proxy.port, port)), proxy };
 }
 
-const PACKAGE: Message = { kind: "package", generation: generation(1), mark: 0 as never, acked: 0 as never };
+const PACKAGE: Message = {
+  kind: "package",
+  descriptor: SWITCHOVER,
+  n: 0 as never,
+  mark: 0 as never,
+  acked: 0 as never,
+};
 
 describe("peers", () => {
   it("talk to each other in all directions: words, bodies and data, each kind in its order", async () => {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { frameNumber, GENESIS, generation, type Message, transactionNumber } from "../core/index.ts";
+import { frameNumber, GENESIS, generation, type Message, SWITCHOVER, transactionNumber } from "../core/index.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { channelHello, readChannel } from "./channel.ts";
 import { FRAMES_MAX, type Frame, FrameDecoder, FrameEncoder, type FrameType, LENGTH_MAX, WireError } from "./frame.ts";
@@ -310,7 +310,13 @@ describe("messages", () => {
     acked: frameNumber(2),
   };
 
-  const sent: Message = { kind: "package", generation: generation(1), mark: frameNumber(4), acked: frameNumber(2) };
+  const sent: Message = {
+    kind: "package",
+    descriptor: SWITCHOVER,
+    n: transactionNumber(0),
+    mark: frameNumber(4),
+    acked: frameNumber(2),
+  };
 
   it("come out as they went in, with their body", () => {
     const body = Buffer.from("device state");

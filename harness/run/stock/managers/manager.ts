@@ -29,6 +29,9 @@ export interface Seen {
   readonly completing: boolean;
 }
 
+/** The target's VM of a migration that has begun; or why it has not, and the source's VM runs on. */
+export type Begun = { readonly target: StartedVm } | { readonly refused: string };
+
 /**
  * What drives a stock migration, one file for each beside this one. It is told what the harness's own monitors see; what it
  * believes by itself is its own matter. What becomes of a VM whose source or target is dead, it is not asked: nobody
@@ -36,9 +39,11 @@ export interface Seen {
  */
 export interface StockManager {
   /** Asks for the migration. */
-  begin(): Promise<void>;
+  begin(): Promise<Begun>;
   /** Post-copy is to begin now, if it can. */
   switchOver(): Promise<void>;
+  /** QEMU waits before it switches over (pause-before-switchover) until it is told to go on. */
+  goOn?(): Promise<void>;
   /** Pre-copy that comes to no end is given up. */
   cancel(): Promise<void>;
   /**

@@ -3,7 +3,15 @@ import type { StartedVm } from "../../../fleet/vm.ts";
 import { setMigrationParameters } from "../../../qemu/migration-api.ts";
 import { linkWay } from "../addresses.ts";
 import { prepareStream, type StreamUris } from "../stream.ts";
-import { isActive, isPaused, type ManagerContext, type Seen, type Side, type StockManager } from "./manager.ts";
+import {
+  type Begun,
+  isActive,
+  isPaused,
+  type ManagerContext,
+  type Seen,
+  type Side,
+  type StockManager,
+} from "./manager.ts";
 
 /** Its policy, in milliseconds. It begins when nothing comes any more, and knows nothing of the guest's size. */
 const STALLED_MS = 1_000;
@@ -21,7 +29,7 @@ export class QmpManager implements StockManager {
     this.context = context;
   }
 
-  async begin(): Promise<void> {
+  async begin(): Promise<Begun> {
     const { source, target, plan, configuration } = this.context;
     this.uris = await prepareStream(
       configuration,
@@ -35,10 +43,17 @@ export class QmpManager implements StockManager {
     });
     await target.control.execute("migrate-incoming", { uri: this.uris.listen });
     await source.control.execute("migrate", { uri: this.uris.connect });
+    return { target };
   }
 
   async switchOver(): Promise<void> {
     await this.context.source.control.execute("migrate-start-postcopy").catch(() => undefined);
+  }
+
+  /** Whoever asks for the capability pause-before-switchover is asked: there is nothing to be done in between here. */
+  async goOn(): Promise<void> {
+    const { control } = this.context.source;
+    await control.executeRaw("migrate-continue", { state: "pre-switchover" }).catch(() => undefined);
   }
 
   async cancel(): Promise<void> {

@@ -203,6 +203,7 @@ export class Stage implements Disposable {
           return frameNumber(stage.produced);
         },
         look: () => frameNumber(this.produced),
+        settle: async () => frameNumber(this.produced),
         frames: () => [],
         reset: note("output.reset"),
         follow: note("output.follow"),

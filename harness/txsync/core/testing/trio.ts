@@ -105,6 +105,7 @@ export class Trio {
     restored: null,
     allPages: false,
     ranFree: false,
+    leftAt: null,
     protect: false,
     base: "none",
     log: null,

@@ -24,6 +24,11 @@ export class LossyFiles implements Files {
   operations = 0;
   #failAt = Number.POSITIVE_INFINITY;
 
+  /** Whether the power went. */
+  get dark(): boolean {
+    return this.operations > this.#failAt;
+  }
+
   loseAt(operation: number): void {
     this.#failAt = operation;
   }

@@ -1,0 +1,98 @@
+import * as z from "zod";
+import { type Check, judged } from "./check.ts";
+import { finding } from "./finding.ts";
+
+/**
+ * What a client outside did by the VM's network card: its number, when it asked and when it was answered (ms by its clock,
+ * -1: never), the guest's counter in the answer (-1: none), and the number of the connection.
+ */
+const operation = z.tuple([z.number(), z.number(), z.number(), z.number(), z.number()]);
+export type NetworkOperation = z.infer<typeof operation>;
+
+const networkSchema = z.object({
+  operations: z.array(operation).readonly(),
+  /** Connections that ended without the client's doing, and why. */
+  broken: z.array(z.string()).readonly(),
+  /** Answers that nobody had asked for. */
+  strays: z.array(z.string()).readonly(),
+  /** Frames by the card: from the VM, to the VM. */
+  from_vm: z.number(),
+  to_vm: z.number(),
+});
+export type NetworkFindings = Readonly<z.infer<typeof networkSchema>>;
+
+export const seen = finding({
+  name: "network",
+  stage: "quiet",
+  of_vm: false,
+  schema: networkSchema,
+  look: async ({ network }) => network?.(),
+});
+
+export interface NetworkHistory {
+  readonly wrong: readonly string[];
+  readonly answered: number;
+  readonly unanswered: number;
+  readonly connections: number;
+  /** The longest that the client waited for an answer that came, ms. */
+  readonly longest_ms: number;
+}
+
+/**
+ * Each operation takes the guest's counter one further. So an answer has to be the one before it and one more, and may be
+ * higher by the operations in between of which nobody knows whether they were done. A counter that is lower has forgotten
+ * what a client was told; one that is higher did something twice.
+ */
+export function readHistory({ operations, broken, strays }: NetworkFindings): NetworkHistory {
+  const wrong: string[] = [];
+  let [last, unknown, answered, unanswered, longest_ms] = [0, 0, 0, 0, 0];
+  for (const [seq, asked_ms, answered_ms, count] of operations) {
+    if (answered_ms < 0) {
+      unknown += 1;
+      unanswered += 1;
+      continue;
+    }
+    const [least, most] = [last + 1, last + 1 + unknown];
+    if (count < least)
+      wrong.push(`operation ${seq} made the counter ${count}, which had been ${last} for a client: it went back`);
+    if (count > most)
+      wrong.push(`operation ${seq} made the counter ${count}, at most ${most} were asked for: one was done twice`);
+    last = count;
+    unknown = 0;
+    answered += 1;
+    longest_ms = Math.max(longest_ms, answered_ms - asked_ms);
+  }
+  for (const why of broken) wrong.push(`the client's connection broke: ${why}`);
+  for (const stray of strays) wrong.push(`an answer came that nobody had asked for: ${stray}`);
+  const connections = new Set(operations.map(([, , , , connection]) => connection)).size;
+  return { wrong, answered, unanswered, connections, longest_ms };
+}
+
+const SHOWN = 8;
+
+/** What a TCP client outside was told by the VM holds: one stream of answers, nothing forgotten, nothing done twice. */
+export const networkHistory: Check = {
+  name: "network-history",
+  false_means: "corrupt",
+  needs: [seen],
+  applies: ({ evidence }) => evidence.guest.can.includes("network") && !evidence.held_still,
+  judge: ({ evidence }) =>
+    judged(seen.of(evidence), (found) => {
+      const { wrong, answered, unanswered, connections, longest_ms } = readHistory(found);
+      const { from_vm, to_vm } = found;
+      const figures = { answered, unanswered, connections, longest_ms, frames: { from_vm, to_vm } };
+      if (wrong.length > 0)
+        return {
+          verdict: false,
+          summary: `${wrong[0]}${wrong.length > 1 ? `, and ${wrong.length - 1} more` : ""}`,
+          evidence: { ...figures, wrong: wrong.slice(0, SHOWN) },
+        };
+      if (answered === 0) return { verdict: "unknown", summary: "the client had no answer at all", evidence: figures };
+      const over = connections === 1 ? "one connection" : `${connections} connections`;
+      return {
+        verdict: true,
+        summary: `${answered} operations over ${over}, each answer the one before and one more; the longest wait was ${longest_ms} ms`,
+        evidence: figures,
+      };
+    }),
+};

@@ -1,0 +1,115 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import type { RunRecord } from "../base/run-record.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
+import { makeCase } from "../checks/testing/make-case.ts";
+import { judge } from "../checks/verdict.ts";
+import { writeEvidence } from "../run/evidence-file.ts";
+import { makeRecord } from "../run/make-record.ts";
+import { type JudgedAgain, judgeFolder } from "./judge.ts";
+
+const folders: string[] = [];
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A run's folder as a run leaves it, whose VM lost a page. */
+async function corruptRun(): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "ferryman-judge-"));
+  folders.push(folder);
+  const memory = { state: "got", value: { step: 9, pages_checked: 100, bad_count: 1, bad: [] } } as const;
+  const { scenario, events, evidence: draft } = makeCase({ findings: { memory } });
+  const { evidence, sha256 } = await writeEvidence(folder, draft, events);
+  const { verdict, why, checks } = judge(scenario, events, evidence);
+  const over = { at_ms: 9_000, lane: "run", kind: "run.finished", verdict, as_expected: false } as const;
+  const lines = [...events, over].map((event: TimelineEvent) => `${JSON.stringify(event)}\n`);
+  writeFileSync(join(folder, "timeline.ndjson"), lines.join(""));
+  const record = makeRecord({ verdict, why, checks, evidence_sha256: sha256 });
+  writeFileSync(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
+  return folder;
+}
+
+function change(folder: string, file: string, how: (text: string) => string): void {
+  const [path, text] = [join(folder, file), readFileSync(join(folder, file), "utf8")];
+  const changed = how(text);
+  expect(changed).not.toBe(text);
+  writeFileSync(path, changed);
+}
+
+const changeRecord = (folder: string, how: (record: RunRecord) => object): void =>
+  change(folder, "run.json", (text) => JSON.stringify(how(JSON.parse(text))));
+
+/** Somebody who would have a corrupt run pass for an intact one, and what they have to change. */
+const wholeMemory = (text: string): string => text.replace('"bad_count": 1', '"bad_count": 0');
+const lines = (text: string): string[] => text.split("\n");
+
+async function found(tamper: (folder: string) => void): Promise<JudgedAgain> {
+  const folder = await corruptRun();
+  tamper(folder);
+  return await judgeFolder(folder);
+}
+
+describe("a run that is judged again from its folder", () => {
+  it("comes to what it came to, where nobody changed anything", async () => {
+    expect(await judgeFolder(await corruptRun())).toMatchObject({ judged: { verdict: "corrupt" }, contradictions: [] });
+  });
+
+  it("is corrupt whatever its record says of it", async () => {
+    const { judged, contradictions } = await found((folder) =>
+      changeRecord(folder, (record) => ({ ...record, verdict: "intact", why: "all checks hold", checks: [] })),
+    );
+    expect(judged.verdict).toBe("corrupt");
+    expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
+  });
+
+  it("is not of one piece where its evidence was made better", async () => {
+    const { judged, contradictions } = await found((folder) => change(folder, "evidence.json", wholeMemory));
+    expect(judged.verdict).toBe("intact");
+    expect(contradictions).toEqual([expect.stringContaining("its SHA-256 is another than in run.json")]);
+  });
+
+  it("is not where its record was made to fit as well", async () => {
+    const { contradictions } = await found((folder) => {
+      change(folder, "evidence.json", wholeMemory);
+      const sha256 = createHash("sha256")
+        .update(readFileSync(join(folder, "evidence.json")))
+        .digest("hex");
+      changeRecord(folder, (record) => ({ ...record, verdict: "intact", evidence_sha256: sha256 }));
+    });
+    expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
+  });
+
+  it.each<[string, (text: string) => string]>([
+    ["a line is gone", (text) => lines(text).toSpliced(5, 1).join("\n")],
+    [
+      "a line was put in",
+      (text) =>
+        lines(text)
+          .toSpliced(5, 0, lines(text)[4] ?? "")
+          .join("\n"),
+    ],
+    [
+      "two lines changed places",
+      (text) =>
+        lines(text)
+          .toSpliced(4, 2, lines(text)[5] ?? "", lines(text)[4] ?? "")
+          .join("\n"),
+    ],
+    ["a number is another", (text) => text.replace('"at_ms":1005', '"at_ms":1004')],
+    ["a host is another", (text) => text.replace('"owner":"target"', '"owner":"source"')],
+  ])("is unknown where of its timeline %s", async (_, how) => {
+    const { judged } = await found((folder) => change(folder, "timeline.ndjson", how));
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toContain("timeline and evidence contradict each other");
+  });
+
+  it("names a line that is torn", async () => {
+    const { contradictions } = await found((folder) =>
+      change(folder, "timeline.ndjson", (text) => text.replace("{", "[")),
+    );
+    expect(contradictions[0]).toBe("line 1 of timeline.ndjson is torn or was changed");
+  });
+});

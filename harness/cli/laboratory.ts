@@ -1,0 +1,84 @@
+import type { GuestKind } from "../base/run-record.ts";
+import { quoteWord } from "../base/words.ts";
+import type { Job, QemuPair } from "../explore/job.ts";
+import type { AccelAsked, AccelChoice } from "../qemu/accel.ts";
+import { accelFor, prepareRuns } from "../run/prepare.ts";
+import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts";
+import { runScenario } from "../run/run.ts";
+import { commandOf } from "./again.ts";
+import { printExpect } from "./expect-grammar.ts";
+import { printFault } from "./fault-grammar.ts";
+
+/** Runs jobs of one campaign, whatever QEMUs and guests they need: each pair is prepared once. */
+export class Laboratory {
+  readonly #folder: string;
+  readonly #signal: AbortSignal;
+  readonly #environments = new Map<string, Promise<RunEnvironment>>();
+  readonly #accels = new Map<string, Promise<AccelChoice>>();
+
+  /** @param folder in which each run makes its own */
+  constructor(folder: string, signal: AbortSignal) {
+    this.#folder = folder;
+    this.#signal = signal;
+  }
+
+  get signal(): AbortSignal {
+    return this.#signal;
+  }
+
+  environment({ source, target }: QemuPair): Promise<RunEnvironment> {
+    const key = `${source}:${target}`;
+    let found = this.#environments.get(key);
+    if (found === undefined) {
+      found = prepareRuns(source, this.#signal, { target_qemu: target, commandOf }).then((environment) => ({
+        ...environment,
+        runs_folder: this.#folder,
+      }));
+      this.#environments.set(key, found);
+    }
+    return found;
+  }
+
+  async accel(qemus: QemuPair, guest: GuestKind, asked: AccelAsked): Promise<AccelChoice> {
+    const key = `${qemus.source} ${guest} ${asked}`;
+    let found = this.#accels.get(key);
+    if (found === undefined) {
+      found = accelFor(await this.environment(qemus), guest, asked);
+      this.#accels.set(key, found);
+    }
+    return await found;
+  }
+
+  async run(job: Job, onEvent?: RunRequest["onEvent"]): Promise<FinishedRun> {
+    const environment = await this.environment(job.qemus);
+    return await runScenario(environment, { ...requestOf(job), ...(onEvent === undefined ? {} : { onEvent }) });
+  }
+}
+
+export function requestOf(job: Job): RunRequest {
+  const { scenario, recovery, guest, accel, seed, memory_mib, qemus, txsync, key } = job;
+  const { source, target } = qemus;
+  return {
+    scenario,
+    named: namedBy(job),
+    recovery,
+    guest,
+    accel,
+    accel_why: "the campaign asked for it",
+    seed,
+    memory_bytes: memory_mib * 1024 ** 2,
+    ...(source === target ? {} : { configuration: { source_qemu: source, target_qemu: target } }),
+    keep: false,
+    ...(Object.keys(txsync).length === 0 ? {} : { txsync }),
+    job: key,
+  };
+}
+
+/** The words that put its scenario together again. */
+export function namedBy({ scenario, recovery }: Pick<Job, "scenario" | "recovery">): string {
+  const words = scenario.faults.flatMap((plan, index) => ["--fault", printFault(plan, index)]);
+  const too = (scenario.allow ?? []).filter(({ under }) => under === recovery).map(({ verdict }) => verdict);
+  const expect = printExpect({ verdict: scenario.expect[recovery] ?? "intact", too, limits: scenario.limits ?? [] });
+  const base = scenario.faults.length === 0 ? ["no-fault"] : [];
+  return [...base, ...words, "--expect", expect].map(quoteWord).join(" ");
+}

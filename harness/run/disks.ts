@@ -1,0 +1,166 @@
+import type { Configuration, DiskKind } from "../base/configuration.ts";
+import { PAGE_BYTES } from "../base/page.ts";
+import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
+import { pause, waitFor } from "../base/wait.ts";
+import type { DiskFindings } from "../checks/disk-history.ts";
+import type { DisksTold } from "../checks/view.ts";
+import { AGENT_FILES } from "../fleet/agent-files.ts";
+import type { StartedFleet } from "../fleet/fleet.ts";
+import type { StartedHost } from "../fleet/host.ts";
+import { storageAddress } from "../fleet/links.ts";
+import { PORTS } from "../fleet/ports.ts";
+import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
+import type { RunRequest } from "./request.ts";
+
+/** In the storage host's memory: what its disk would do to a run is the machine's matter, not the run's. */
+const FOLDER = "/dev/shm/disks";
+/** A file system has a journal of 4 MiB, and eight files of the guest's. */
+const BYTES: Readonly<Record<DiskKind, number>> = { raw: 4 * 1024 ** 2, ext4: 32 * 1024 ** 2 };
+const START_MS = 15_000;
+const LOOK_MS = 30_000;
+const LOOK_AGAIN_MS = 500;
+const ARRIVES_MS = 5_000;
+/** The storage may be away for so long and the guest only waits. After that QEMU stops the VM, and it can go on later. */
+const RECONNECT_S = 60;
+
+/** Room on the storage host for the images and what is taken out of them, bytes. */
+export function storageShmBytes(disks: readonly DiskKind[]): number {
+  return 64 * 1024 ** 2 + disks.reduce((sum, kind) => sum + 2 * BYTES[kind], 0);
+}
+
+/** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
+export function diskArgs({ disks = [] }: Configuration, role: HostRole): readonly string[] {
+  const { host, port } = storageAddress(role);
+  return disks.flatMap((_, number) => [
+    "-blockdev",
+    `driver=nbd,node-name=disk${number},server.type=inet,server.host=${host},server.port=${port},export=disk${number},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
+    "-device",
+    `virtio-blk-pci,drive=disk${number},werror=stop,rerror=stop`,
+  ]);
+}
+
+/** The disks of a run's VM, where they are stored. */
+export class StoredDisks {
+  readonly #host: StartedHost<typeof STORAGE>;
+  readonly #kinds: readonly DiskKind[];
+  readonly #seed: number;
+
+  private constructor(host: StartedHost<typeof STORAGE>, kinds: readonly DiskKind[], seed: number) {
+    this.#host = host;
+    this.#kinds = kinds;
+    this.#seed = seed;
+  }
+
+  /** Of the exports. */
+  get names(): readonly string[] {
+    return this.#kinds.map((_, number) => `disk${number}`);
+  }
+
+  /**
+   * Makes the images and exports them: to agents by a server that tells generations of a VM apart, to a QEMU alone by one
+   * that knows nothing of them. @returns undefined where the VM has no disks
+   */
+  static async make(
+    fleet: StartedFleet,
+    kinds: readonly DiskKind[],
+    { recovery, seed }: Pick<RunRequest, "recovery" | "seed">,
+    log: (host: FleetHost, line: string) => void,
+  ): Promise<StoredDisks | undefined> {
+    const host = fleet.storage;
+    if (host === undefined) return undefined;
+    const made = kinds.map((kind, number) => {
+      const image = `${FOLDER}/disk${number}`;
+      const format = kind === "ext4" ? ` && mkfs.ext4 -q -F -b ${PAGE_BYTES} -E nodiscard ${image}` : "";
+      return `truncate -s ${BYTES[kind]} ${image}${format}`;
+    });
+    await host.run([`mkdir -p ${FOLDER}`, ...made].join(" && "), START_MS);
+    const port = String(PORTS.storage);
+    const server = await host.spawn(
+      recovery === "stock"
+        ? ["nbdkit", "-f", "-p", port, "file", `dir=${FOLDER}`]
+        : [AGENT_FILES.node, AGENT_FILES.program, "storage", FOLDER, port],
+    );
+    server.onLine((line) => log(host.role, line));
+    // In hexadecimal, as it stands among those who listen (proc_pid_net(5)).
+    const hex = PORTS.storage.toString(16).toUpperCase().padStart(4, "0");
+    const listens = `grep -qE ':${hex} [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6`;
+    await waitFor(
+      { what: "the storage host to export the disks", timeout_ms: START_MS, lastLines: () => server.lastLines() },
+      async () => {
+        if (server.gone) throw new Error(`the storage's server ended: ${server.lastLines().join(" | ")}`);
+        return (await host.run(`${listens} && echo up || true`)).trim() === "up" ? true : undefined;
+      },
+    );
+    return new StoredDisks(host, kinds, seed);
+  }
+
+  /**
+   * What lies on them, against what the guest says that it has written. The guest has to have let go of them. What was on
+   * its way from the VM's host to here by then gets a moment to come.
+   */
+  async look(told: DisksTold): Promise<DiskFindings> {
+    const until_ms = performance.now() + ARRIVES_MS;
+    for (;;) {
+      const found = await this.#look(told);
+      const well = found.disks.every(({ wrong, fsck }) => wrong === 0 && fsck === undefined);
+      if (well || performance.now() > until_ms) return found;
+      await pause(LOOK_AGAIN_MS);
+    }
+  }
+
+  async #look(told: DisksTold): Promise<DiskFindings> {
+    const disks: DiskFindings["disks"][number][] = [];
+    for (const [number, kind] of this.#kinds.entries()) {
+      const records = told.records[number] ?? 0;
+      const { wrong, fsck } = kind === "raw" ? await this.#raw(number, records) : await this.#ext4(number, records);
+      const [first] = wrong;
+      disks.push({
+        kind,
+        told: records,
+        wrong: wrong.length,
+        ...(first === undefined ? {} : { first }),
+        ...(fsck === undefined ? {} : { fsck }),
+      });
+    }
+    return { disks, errors: told.errors };
+  }
+
+  async #raw(number: number, told: number): Promise<Seen> {
+    const bytes = await this.#read(`${FOLDER}/disk${number}`, RAW_SLOTS * PAGE_BYTES);
+    return { wrong: wrongInRing(bytes, this.#seed, number, told) };
+  }
+
+  async #ext4(number: number, told: number): Promise<Seen> {
+    const image = `${FOLDER}/disk${number}`;
+    const out = `/dev/shm/out${number}`;
+    // The checker's code is 0 where it has nothing to say; it changes nothing (-n), whatever it finds (-f).
+    const said = (await this.#host.run(`e2fsck -fn ${image} 2>&1; echo code $?`, LOOK_MS)).trim();
+    const fsck = said.endsWith("code 0") ? {} : { fsck: said.slice(0, 2_000) };
+    await this.#host.run(
+      `rm -rf ${out} && mkdir ${out} && debugfs -R "rdump / ${out}" ${image} 2>/dev/null || true`,
+      LOOK_MS,
+    );
+    const there = (await this.#host.run(`ls ${out}`)).split(/\s+/);
+    const wrong: WrongRecord[] = [];
+    const files = expectedFiles(told);
+    for (const file of files) {
+      const bytes = there.includes(file.name) ? await this.#read(`${out}/${file.name}`) : undefined;
+      wrong.push(...wrongInFile(bytes, this.#seed, number, file));
+    }
+    const names = files.map(({ name }) => name);
+    for (const name of there.filter((found) => /^(current|\d+)$/.test(found) && !names.includes(found)))
+      wrong.push({ place: name, expected: 0, found: "missing", kind: "other" });
+    return { wrong, ...fsck };
+  }
+
+  async #read(path: string, bytes?: number): Promise<Buffer> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of await this.#host.readFile(path, 0, bytes)) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks);
+  }
+}
+
+interface Seen {
+  readonly wrong: readonly WrongRecord[];
+  readonly fsck?: string;
+}

@@ -1,0 +1,67 @@
+import type { Socket } from "node:net";
+import type { HostRole } from "../../base/timeline.ts";
+import type { NetworkFindings } from "../../checks/network-history.ts";
+import type { Outside } from "../../fleet/outside.ts";
+import { EthernetCutter, encodeEthernet } from "../../txsync/device/ethernet-frames.ts";
+import type { Looking } from "../looking.ts";
+import { NetworkClient } from "./client.ts";
+
+/** The VM's end of the cable, wherever the VM is. */
+export interface Cable {
+  /** Frames that the VM sends. */
+  onFrame(listener: (frame: Buffer, from: HostRole) => void): void;
+  /** A frame for the VM. */
+  send(frame: Buffer): void;
+}
+
+/** So much may wait for the world outside, which takes everything at once; more is lost, as on any network. */
+const WAITING_BYTES_MAX = 16 * 2 ** 20;
+
+/** The run's network: a cable between the VM, wherever it is, and a world outside in which a client is at work. */
+export class Network implements Disposable {
+  readonly #wall: Socket;
+  readonly #client: NetworkClient;
+  #from_vm = 0;
+  #to_vm = 0;
+
+  private constructor(wall: Socket, cable: Cable, client: NetworkClient) {
+    this.#wall = wall;
+    this.#client = client;
+    const cutter = new EthernetCutter();
+    wall.on("data", (bytes: Buffer) => {
+      for (const frame of cutter.push(bytes)) {
+        this.#to_vm += 1;
+        cable.send(frame);
+      }
+    });
+    wall.on("error", () => wall.destroy());
+    cable.onFrame((frame) => {
+      this.#from_vm += 1;
+      if (!wall.destroyed && wall.writableLength < WAITING_BYTES_MAX) wall.write(encodeEthernet(frame));
+    });
+  }
+
+  static async start(outside: Outside, cable: Cable): Promise<Network> {
+    const wall = await outside.plugIn();
+    return new Network(wall, cable, await NetworkClient.start(outside));
+  }
+
+  async warmedUp(looking: Looking): Promise<void> {
+    await this.#client.warmedUp(looking);
+  }
+
+  /** @param served whether somebody has the VM, who could still answer */
+  async stop(served: boolean): Promise<void> {
+    await this.#client.stop(served);
+  }
+
+  get findings(): NetworkFindings {
+    const { operations, broken, strays } = this.#client;
+    return { operations, broken, strays, from_vm: this.#from_vm, to_vm: this.#to_vm };
+  }
+
+  [Symbol.dispose](): void {
+    this.#wall.destroy();
+    this.#client[Symbol.dispose]();
+  }
+}

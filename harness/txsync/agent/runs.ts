@@ -1,0 +1,23 @@
+import { messageOf } from "../../base/errors.ts";
+import { waitFor } from "../../base/wait.ts";
+import type { VmProcess } from "./vm-process.ts";
+
+const RUNS_MS = 5_000;
+
+/** `cont`, until QEMU itself says that the VM runs. @throws Error when it does not within a few seconds */
+export async function runs(vm: VmProcess): Promise<void> {
+  let why = "";
+  await waitFor(
+    { what: "QEMU to run the VM", timeout_ms: RUNS_MS, interval_ms: 5, lastLines: () => [why] },
+    async () => {
+      if (vm.gone) throw new Error("QEMU ended instead of running the VM");
+      try {
+        await vm.qmp.execute("cont");
+        return (await vm.qmp.execute("query-status")).running ? true : undefined;
+      } catch (error) {
+        why = messageOf(error);
+        return undefined;
+      }
+    },
+  );
+}

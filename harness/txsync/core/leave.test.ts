@@ -1,0 +1,128 @@
+import { describe, expect, it } from "vitest";
+import { frameNumber } from "./index.ts";
+import { Trio } from "./testing/trio.ts";
+
+/** The source's VM is protected, and was asked to migrate. */
+function asked(): Trio {
+  const trio = new Trio();
+  trio.beat(2);
+  trio.event("source", { kind: "protect", on: true });
+  trio.event("source", { kind: "output", upTo: frameNumber(2) });
+  trio.event("escrow", { kind: "baseOffered", from: "source" });
+  trio.event("escrow", { kind: "baseComplete", complete: true });
+  trio.event("source", { kind: "baseCovered", covered: true });
+  trio.beat(3);
+  trio.event("source", { kind: "migrate" });
+  trio.beat(1);
+  return trio;
+}
+
+/** Its last transaction there is committed, and the package with the target. */
+function left(trio = asked()): Trio {
+  trio.event("source", { kind: "memoryAhead" });
+  trio.beat(1);
+  return trio;
+}
+
+const last = (trio: Trio): unknown => trio.of("source", "takeTransaction").at(-1);
+
+describe("a protected VM that migrates", () => {
+  it("stays protected while memory goes ahead, and nobody promises anything for it", () => {
+    const trio = asked();
+    expect(trio.of("source", "startMigration")).toHaveLength(1);
+    expect(trio.states.target.vm).toBe("incoming");
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
+    const before = trio.of("source", "takeTransaction").length;
+    trio.beat(1);
+    trio.event("source", { kind: "timer", timer: "epoch" });
+    expect(trio.of("source", "takeTransaction").length).toBeGreaterThan(before);
+    expect(last(trio)).not.toHaveProperty("last");
+  });
+
+  it("leaves with a transaction that the escrow has, and what it has put out by then", () => {
+    const trio = left();
+    expect(last(trio)).toMatchObject({ n: 2, since: 1, last: true });
+    const [sent] = trio.sent("source", "package");
+    expect(sent).toMatchObject({ n: 2, mark: 2, descriptor: { owner: "target", mode: "protected", generation: 3 } });
+    // The log is as good as it was.
+    expect(sent?.descriptor.validFrom).toBe(trio.states.escrow.log?.generation);
+    expect(trio.states.target).toMatchObject({ vm: "running", base: "following", opened: { generation: 3 } });
+    expect(trio.states.escrow.promised).toMatchObject({ generation: 3, owner: "target" });
+  });
+
+  it("has no record taken on the target before the escrow has the base that it is relative to", () => {
+    const trio = left();
+    trio.says(3);
+    trio.epochs(2);
+    expect(trio.of("target", "takeTransaction")).toEqual([]);
+    expect(trio.of("target", "releaseOutput").at(-1)).not.toMatchObject({ to: 3 });
+    trio.event("target", { kind: "baseFollowed" });
+    expect(trio.of("target", "takeTransaction")).toMatchObject([{ n: 3, since: 2 }]);
+    expect(trio.of("target", "releaseOutput").at(-1)).toMatchObject({ to: 3 });
+  });
+
+  it("is handed off where every page is there before that", () => {
+    const trio = left();
+    trio.event("target", { kind: "allPagesArrived" });
+    trio.beat(3);
+    expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "final" });
+  });
+
+  it("is made again by the target, whose QEMU waits in vain, when its host is gone", () => {
+    const trio = asked();
+    trio.deaf.add("source");
+    trio.beat(12);
+    expect(trio.of("target", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
+  });
+
+  it("goes on where it is when its last transaction there is not stored", () => {
+    const trio = asked();
+    trio.shells.stores = "hold";
+    trio.event("source", { kind: "memoryAhead" });
+    trio.beat(20);
+    expect(trio.of("source", "cancelMigration")).toHaveLength(1);
+    expect(trio.sent("source", "package")).toEqual([]);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", leaving: null });
+    expect(trio.states.target.vm).toBe("none");
+  });
+
+  it("goes on where it is when that cannot be taken", () => {
+    const trio = asked();
+    trio.shells.takes = "failed";
+    trio.event("source", { kind: "memoryAhead" });
+    expect(trio.of("source", "cancelMigration")).toHaveLength(1);
+    trio.shells.takes = "taken";
+    trio.beat(3);
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
+  });
+
+  it("is claimed back from the package when the target is gone, and from the log when more is committed", () => {
+    for (const committed of [false, true]) {
+      const trio = left();
+      if (committed) trio.event("target", { kind: "baseFollowed" });
+      trio.deaf.add("target");
+      trio.beat(12);
+      const from = committed ? { n: 3, from: "log" } : { n: 2, from: "package" };
+      expect(trio.of("source", "startRestore")).toMatchObject([from]);
+    }
+  });
+
+  it("goes on unprotected, and that is said, where the escrow does not have what it came with", () => {
+    const trio = left();
+    trio.event("escrow", { kind: "baseComplete", complete: false });
+    trio.says(3);
+    trio.beat(10);
+    expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "unprotected" });
+    expect(trio.reports("target", "protection-off")).toHaveLength(1);
+    expect(trio.of("target", "takeTransaction")).toEqual([]);
+  });
+
+  it("is not asked to migrate before its protection is on", () => {
+    const trio = new Trio();
+    trio.beat(2);
+    trio.event("source", { kind: "protect", on: true });
+    trio.event("source", { kind: "migrate" });
+    trio.beat(3);
+    expect(trio.of("source", "startMigration")).toEqual([]);
+  });
+});

@@ -1,0 +1,109 @@
+import { readFileSync } from "node:fs";
+import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
+import { ENTRY_BYTES, type PageRun } from "../dirty/pages.ts";
+import { readSmallBlocks, readSmallBlocksBy, type SmallBlock } from "../dirty/small-blocks.ts";
+import type { Spool } from "../dirty/spool.ts";
+import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
+import type { AheadOptions } from "./memory-ahead.ts";
+
+/** Which pages of a running guest change while its memory is copied ahead. */
+export interface Changes extends AsyncDisposable {
+  /** Pages that may have changed since the last look, or since the beginning. */
+  look(): Promise<readonly PageRun[]>;
+  /** What is in no file, as it is. */
+  small(): Promise<readonly SmallBlock[]>;
+}
+
+/** As the kernel notes them for us alone: nobody else looks at this memory. */
+export class TrackedChanges implements Changes {
+  readonly #tracker: PagescanTracker;
+  readonly #options: AheadOptions;
+  #n: number;
+
+  private constructor(tracker: PagescanTracker, options: AheadOptions) {
+    this.#tracker = tracker;
+    this.#options = options;
+    this.#n = tracker.last;
+  }
+
+  /** @returns why not, where the kernel does not note what is written: then nothing was begun */
+  static async open(options: AheadOptions): Promise<TrackedChanges | string> {
+    const { pagescan, pid, blocks, folder, shim_status_path } = options;
+    const tracker = await openTracker({ pagescan, pid, blocks, folder, shim_status_path, first: true });
+    try {
+      const armed = await tracker.arm();
+      if (armed.mode === "quick") return new TrackedChanges(tracker, options);
+      await tracker[Symbol.asyncDispose]();
+      return tracker.why;
+    } catch (error) {
+      await tracker[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async look(): Promise<readonly PageRun[]> {
+    this.#n += 1;
+    return await this.#tracker.look(this.#n, this.#n - 1);
+  }
+
+  small(): Promise<readonly SmallBlock[]> {
+    return readSmallBlocksBy(this.#tracker, this.#options.pid, this.#options.blocks);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#tracker[Symbol.asyncDispose]().catch(() => undefined);
+  }
+}
+
+/**
+ * As the transactions of a protected VM find them. Each that is sent has every page that was found since the last one that
+ * is stored, so whatever was written is in the next one at the latest, however many were dropped or failed in between; and
+ * what was found before is there once more, which costs no more than sending it again.
+ */
+export class RecordedChanges implements Changes {
+  readonly #options: Pick<AheadOptions, "pagescan" | "pid" | "blocks">;
+  #runs: PageRun[] = [];
+  #next = Promise.withResolvers<void>();
+  #still = false;
+
+  constructor(options: { readonly pagescan: string; readonly pid: number; readonly blocks: readonly LocatedBlock[] }) {
+    this.#options = options;
+  }
+
+  /** To be called while the spool has that transaction. */
+  note({ entries_path, pages, blocks }: Spool): void {
+    const entries = readFileSync(entries_path);
+    if (entries.length < pages * ENTRY_BYTES) throw new RangeError(`${entries_path} is shorter than it should be`);
+    for (let i = 0; i < pages; i += 1) {
+      const block = blocks[entries.readUInt32LE(i * ENTRY_BYTES) & 0x7fff_ffff] ?? "";
+      const first = entries.readUInt32LE(i * ENTRY_BYTES + 4);
+      const last = this.#runs.at(-1);
+      if (last !== undefined && last.block === block && last.first + last.count === first)
+        this.#runs[this.#runs.length - 1] = { ...last, count: last.count + 1 };
+      else this.#runs.push({ block, first, count: 1 });
+    }
+    this.#next.resolve();
+    this.#next = Promise.withResolvers();
+  }
+
+  /** The guest stands still, and its last transaction was noted: nothing more comes. */
+  still(): void {
+    this.#still = true;
+    this.#next.resolve();
+  }
+
+  /** When another transaction was noted: what is known before is not what has been written by now. */
+  async look(): Promise<readonly PageRun[]> {
+    if (!this.#still) await this.#next.promise;
+    return this.#runs.splice(0);
+  }
+
+  small(): Promise<readonly SmallBlock[]> {
+    return readSmallBlocks(this.#options);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.still();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,207 @@
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf, UserError } from "../../base/errors.ts";
+import { type TransactionNumber, transactionNumber } from "../core/index.ts";
+import { DaemonClient, type DaemonStatus, type DiskChange, Overlay, Segment } from "../disk/index.ts";
+import type { PartPiece } from "../log/index.ts";
+import type { StatePart } from "./state-part.ts";
+
+/** u8 length of the disk's name | name | u8 1 bytes follow, 0 zeros | u64 offset | u32 length | bytes */
+const HEAD_BYTES = 13;
+const CONNECT_MS = 1_000;
+const AGAIN_MS = 50;
+/** For the daemon to start, which has to reach the storage. */
+const START_MS = 30_000;
+
+/** Whose the disks are, as the core has it. */
+export type Ownership =
+  | { readonly kind: "owned"; readonly generation: number; readonly through: boolean }
+  /** There is no VM on this host. */
+  | { readonly kind: "nobody" }
+  /** A VM is here, or is being made, and it is not known to be anybody's. */
+  | { readonly kind: "open" };
+
+export interface DiskPartOptions {
+  /** On the host's tmpfs. */
+  readonly folder: string;
+  readonly disks: readonly string[];
+  /** Starts the daemon; one that is there already makes it end at once. */
+  readonly start: () => void;
+  /** QEMUs with a lower number have nothing to do with the disks any more. */
+  readonly lowestQemu: () => number;
+  readonly say: (line: string) => void;
+}
+
+/**
+ * The VM's disks: what it wrote to them since a mark is a part of the transaction. Everything but what a record carries is
+ * done by a daemon beside QEMU (disk/daemon.ts).
+ */
+export class DiskPart implements StatePart {
+  readonly name = "disk";
+  readonly #options: DiskPartOptions;
+  #client: Promise<DaemonClient> | undefined;
+  #applied = 0;
+  /** That is to own the VM which is made again. */
+  #generation = 0;
+  #said = "";
+  #owning = false;
+  #wanted: Ownership = { kind: "open" };
+  #has = "";
+
+  constructor(options: DiskPartOptions) {
+    this.#options = options;
+  }
+
+  /** Settles when the disks are served. @throws Error when they cannot be, in time */
+  async ready(): Promise<void> {
+    await this.#connected();
+  }
+
+  /** A `stop` is about to be asked for, or is over. */
+  stopping(on: boolean): void {
+    void this.#ask({ do: "hurry", on }).catch((error: unknown) => this.#say(error));
+  }
+
+  async capture(n: TransactionNumber): Promise<void> {
+    await this.#ask({ do: "mark", n });
+  }
+
+  pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PartPiece[] {
+    const after = since === "base" ? 0 : since;
+    const found = this.#options.disks.flatMap((disk) =>
+      Overlay.changes(join(this.#options.folder, disk), after, n).map((each) => ({ ...each, disk })),
+    );
+    found.sort((a, b) => a.n - b.n);
+    const floor = this.#applied;
+    // A part that has nothing to say still says what is not needed any more.
+    return found.map(({ disk, n: number, change }) => ({
+      name: this.name,
+      n: transactionNumber(number),
+      floor,
+      bytes: encode(disk, change),
+    }));
+  }
+
+  committed(n: TransactionNumber): void {
+    void this.#ask({ do: "commit", n }).catch((error: unknown) => this.#say(error));
+  }
+
+  async fence(generation: number): Promise<void> {
+    this.#generation = generation;
+    await this.#ask({ do: "close-out", below: this.#options.lowestQemu() });
+  }
+
+  async restore(_n: TransactionNumber, pieces: readonly PartPiece[]): Promise<void> {
+    const folder = join(this.#options.folder, "redo");
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const segments = new Map<string, Segment>();
+    try {
+      for (const { bytes } of pieces) {
+        const { disk, change } = decode(Buffer.from(bytes));
+        if (!this.#options.disks.includes(disk))
+          throw new UserError(`the log has writes of a disk ${disk}, which is not here`);
+        const segment = segments.get(disk) ?? Segment.create(join(folder, disk));
+        segments.set(disk, segment);
+        if (change.bytes === undefined) segment.zero(change.offset, change.length);
+        else segment.write(change.offset, change.bytes);
+      }
+    } finally {
+      for (const segment of segments.values()) segment.close();
+    }
+    const paths = Object.fromEntries([...segments.keys()].map((disk) => [disk, join(folder, disk)]));
+    this.#has = "";
+    await this.#ask({ do: "redo", generation: this.#generation, segments: paths });
+    rmSync(folder, { recursive: true, force: true });
+  }
+
+  /** After every step of the core. */
+  follow(ownership: Ownership): void {
+    this.#wanted = ownership;
+    if (!this.#owning) void this.#settle();
+  }
+
+  /** What is wanted last is what comes of it; what fails is tried again for as long as it is wanted. */
+  async #settle(): Promise<void> {
+    this.#owning = true;
+    for (let wanted = this.#wanted; JSON.stringify(wanted) !== this.#has; wanted = this.#wanted) {
+      try {
+        if (wanted.kind === "owned")
+          await this.#ask({ do: "own", generation: wanted.generation, through: wanted.through });
+        if (wanted.kind === "nobody" && this.#client !== undefined) await this.#ask({ do: "disown" });
+        this.#has = JSON.stringify(wanted);
+      } catch (error) {
+        this.#say(error);
+        await delay(AGAIN_MS);
+      }
+    }
+    this.#owning = false;
+  }
+
+  async #ask(words: Parameters<DaemonClient["ask"]>[0]): Promise<DaemonStatus> {
+    const client = await this.#connected();
+    const status = await client.ask(words);
+    this.#applied = status.applied;
+    return status;
+  }
+
+  #connected(): Promise<DaemonClient> {
+    this.#client ??= this.#connect().catch((error: unknown) => {
+      this.#client = undefined;
+      throw error;
+    });
+    return this.#client;
+  }
+
+  async #connect(): Promise<DaemonClient> {
+    const { folder, start } = this.#options;
+    const began_ms = performance.now();
+    for (let started = false; ; ) {
+      try {
+        return await DaemonClient.connect(folder, CONNECT_MS, () => {
+          this.#client = undefined;
+          this.#has = "";
+        });
+      } catch (error) {
+        if (!started) start();
+        started = true;
+        if (performance.now() - began_ms > START_MS)
+          throw new Error(`the daemon of the disks does not answer: ${messageOf(error)}`);
+        await delay(AGAIN_MS);
+      }
+    }
+  }
+
+  #say(error: unknown): void {
+    const why = messageOf(error);
+    if (why !== this.#said) this.#options.say(why);
+    this.#said = why;
+  }
+}
+
+function encode(disk: string, { offset, length, bytes }: DiskChange): Buffer {
+  const name = Buffer.from(disk);
+  const head = Buffer.alloc(1 + name.length + HEAD_BYTES);
+  head.writeUInt8(name.length, 0);
+  name.copy(head, 1);
+  head.writeUInt8(bytes === undefined ? 0 : 1, 1 + name.length);
+  head.writeBigUInt64BE(BigInt(offset), 2 + name.length);
+  head.writeUInt32BE(length, 10 + name.length);
+  return bytes === undefined ? head : Buffer.concat([head, bytes]);
+}
+
+/** @throws UserError when these bytes are no piece of a disk */
+function decode(bytes: Buffer): { readonly disk: string; readonly change: DiskChange } {
+  const names = bytes.length === 0 ? 0 : bytes.readUInt8(0);
+  const at = 1 + names;
+  if (bytes.length < at + HEAD_BYTES) throw new UserError("a piece of a disk is cut off");
+  const [offset, length] = [Number(bytes.readBigUInt64BE(at + 1)), bytes.readUInt32BE(at + 9)];
+  const content = bytes.subarray(at + HEAD_BYTES);
+  const zeros = bytes.readUInt8(at) === 0;
+  if (content.length !== (zeros ? 0 : length)) throw new UserError("a piece of a disk has another length than it says");
+  return {
+    disk: bytes.toString("utf8", 1, at),
+    change: zeros ? { offset, length } : { offset, length, bytes: content },
+  };
+}

@@ -1,0 +1,147 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { waitFor } from "../../base/wait.ts";
+import { EthernetCutter, encodeEthernet } from "./ethernet-frames.ts";
+import { CARD_NAME, NetworkCard } from "./network-card.ts";
+
+/** QEMU's end of the cable: what it was given, and a socket by which it sends. */
+class Qemu {
+  readonly folder = mkdtempSync(join(tmpdir(), "ferryman-card-"));
+  readonly given: string[] = [];
+  peer: Socket | undefined;
+  #server: Server | undefined;
+
+  async listen(): Promise<void> {
+    const server = createServer((socket) => {
+      const cutter = new EthernetCutter();
+      this.peer = socket;
+      socket.on("error", () => undefined);
+      socket.on("data", (bytes: Buffer) => this.given.push(...cutter.push(bytes).map(String)));
+    });
+    this.#server = server;
+    await new Promise<void>((resolve) => server.listen(join(this.folder, CARD_NAME), resolve));
+  }
+
+  send(...frames: string[]): void {
+    for (const frame of frames) this.peer?.write(encodeEthernet(Buffer.from(frame)));
+  }
+
+  end(): void {
+    this.peer?.destroy();
+    this.#server?.close();
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+describe("a network card", () => {
+  let qemus: Qemu[] = [];
+  let runs = true;
+  let room = true;
+  let now_ms = 0;
+  let put: string[] = [];
+  let card = new NetworkCard({ there: () => true, takesIn: () => true });
+  const sink = {
+    put: (bytes: Uint8Array) => void put.push(Buffer.from(bytes).toString()),
+    soon: () => undefined,
+    room: () => room,
+  };
+
+  beforeEach(() => {
+    [qemus, put, runs, room, now_ms] = [[], [], true, true, 0];
+    card = new NetworkCard({ there: () => true, takesIn: () => runs, now_ms: () => now_ms });
+  });
+
+  afterEach(() => {
+    card.unfollow();
+    for (const qemu of qemus) qemu.end();
+  });
+
+  async function plugged(): Promise<Qemu> {
+    const qemu = new Qemu();
+    qemus.push(qemu);
+    await qemu.listen();
+    card.follow(qemu.folder, 0, sink);
+    await until(() => card.drains && qemu.peer !== undefined);
+    return qemu;
+  }
+
+  const until = (what: () => boolean): Promise<true> =>
+    waitFor({ what: "the cable", timeout_ms: 5_000, interval_ms: 1 }, () => (what() ? true : undefined));
+  const type = (...frames: string[]): void => {
+    for (const frame of frames) card.type(Buffer.from(frame));
+  };
+
+  it("has all that QEMU had sent when it was drained, and what QEMU sends while its main loop goes round", async () => {
+    const qemu = await plugged();
+    const many = Array.from({ length: 50 }, (_, i) => `frame ${i}`);
+    qemu.send(...many);
+    await new Promise<void>((resolve) => qemu.peer?.write("", () => resolve()));
+    await card.drain(async () => {
+      qemu.send("what it had no room for");
+      await new Promise<void>((resolve) => qemu.peer?.write("", () => resolve()));
+    });
+    expect(put).toEqual([...many, "what it had no room for"]);
+  });
+
+  it("gives a restored VM what may be missing in its state, and not what every state has", async () => {
+    const first = await plugged();
+    type("old");
+    now_ms = 100;
+    type("new", "newer");
+    await until(() => first.given.length === 3);
+    card.settled(50);
+    const second = await plugged();
+    await until(() => second.given.length === 2);
+    expect(second.given).toEqual(["new", "newer"]);
+    type("newest");
+    await until(() => second.given.length === 3);
+    expect(first.given).toEqual(["old", "new", "newer"]);
+  });
+
+  it("holds frames back while the VM takes none in, and gives them once it does", async () => {
+    runs = false;
+    const qemu = await plugged();
+    type("one", "two");
+    runs = true;
+    card.give();
+    type("three");
+    await until(() => qemu.given.length === 3);
+    expect(qemu.given).toEqual(["one", "two", "three"]);
+  });
+
+  it("keeps no more than some megabytes of what came in, the newest", async () => {
+    runs = false;
+    for (let i = 0; i < 100; i += 1) card.type(Buffer.concat([Buffer.from(`${i} `), Buffer.alloc(64 * 1024)]));
+    const qemu = await plugged();
+    runs = true;
+    card.give();
+    await until(() => qemu.given.length === 63);
+    expect(qemu.given[0]?.startsWith("37 ")).toBe(true);
+    expect(qemu.given[62]?.startsWith("99 ")).toBe(true);
+  });
+
+  it("dials again when its peer was gone, reads on, and counts what it has no room for", async () => {
+    const qemu = await plugged();
+    qemu.send("before");
+    await until(() => put.length === 1);
+    const before = qemu.peer;
+    before?.destroy();
+    await until(() => qemu.peer !== before && card.drains);
+    room = false;
+    qemu.send("lost");
+    await until(() => card.lost === 1);
+    room = true;
+    qemu.send("after");
+    await until(() => put.length === 2);
+    expect(put).toEqual(["before", "after"]);
+  });
+
+  it("is not looked for where the VM has none", () => {
+    card = new NetworkCard({ there: () => false, takesIn: () => true });
+    card.follow("/nowhere", 0, sink);
+    expect(card.drains).toBe(false);
+  });
+});

@@ -1,0 +1,194 @@
+import { createConnection, type Socket } from "node:net";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { EthernetCutter, encodeEthernet } from "./ethernet-frames.ts";
+import type { OutputSink, OutputSource } from "./output-source.ts";
+
+/** The card's socket in QEMU's folder: QEMU listens, whoever has the VM's output dials, and dials again. */
+export const CARD_NAME = "net0";
+export const CARD_CHANNEL = 2;
+
+/** Between two attempts to connect: twice as long each time, for a QEMU that is gone is not told of here. */
+const DIAL_AGAIN_MS = { first: 10, most: 500 } as const;
+/** Frames that came in and may have to be given again: no more than this is kept, the oldest go first. */
+const KEPT_BYTES_MAX = 4 * 2 ** 20;
+/** So much may wait for a guest that does not take it; what comes beyond is lost, as on any network. */
+const WAITING_BYTES_MAX = 4 * 2 ** 20;
+/** Poll phases of the event loop in a row in which something came, while the guest stands still: it has one ring. */
+const DRAIN_ROUNDS_MAX = 10_000;
+
+interface Inbound {
+  readonly at_ms: number;
+  readonly bytes: Uint8Array;
+  /** Folder of the QEMU that got it last. */
+  given_to: string | undefined;
+}
+
+/**
+ * A network card: `-netdev stream`, of which this is the peer. It reads at all times and never holds back by not reading:
+ * a socket that is full makes `stop` lose a frame, and a stopped VM go on sending (harness/qemu/FACTS.md, "Network").
+ *
+ * What comes in is given to the VM at once where it runs here, and kept for a while on every host that it may be restored
+ * on, for a saved state has nothing of what still lay in QEMU's socket, or came after it: a restored VM is given again what
+ * came since the transaction that it is made of. That may be more than it missed, never less: a network may double.
+ */
+export class NetworkCard implements OutputSource {
+  readonly channel = CARD_CHANNEL;
+  readonly name = CARD_NAME;
+  readonly #there: () => boolean;
+  readonly #takesIn: () => boolean;
+  readonly #now_ms: () => number;
+  #folder: string | undefined;
+  #sink: OutputSink | undefined;
+  #socket: Socket | undefined;
+  #connected = false;
+  #again_ms: number = DIAL_AGAIN_MS.first;
+  #received = 0;
+  #lost = 0;
+  #inbound: Inbound[] = [];
+  #inbound_bytes = 0;
+  #floor_ms = Number.NEGATIVE_INFINITY;
+
+  constructor(what: {
+    /** Whether the VM has a card at all. */
+    readonly there: () => boolean;
+    /** Whether the VM that is followed may be given frames now: it runs, and its QEMU's main loop waits for no page. */
+    readonly takesIn: () => boolean;
+    readonly now_ms?: () => number;
+  }) {
+    this.#there = what.there;
+    this.#takesIn = what.takesIn;
+    this.#now_ms = what.now_ms ?? (() => performance.now());
+  }
+
+  /** Frames that the VM sent and that were not kept, because too much waits to be let out. */
+  get lost(): number {
+    return this.#lost;
+  }
+
+  get drains(): boolean {
+    return this.#connected;
+  }
+
+  follow(folder: string, _end: number, sink: OutputSink): void {
+    this.unfollow();
+    if (!this.#there()) return;
+    this.#folder = folder;
+    this.#sink = sink;
+    this.#again_ms = DIAL_AGAIN_MS.first;
+    this.#dial();
+  }
+
+  unfollow(): void {
+    this.#folder = undefined;
+    this.#connected = false;
+    this.#socket?.destroy();
+    this.#socket = undefined;
+  }
+
+  /** What was sent while nobody was connected is lost: there is nothing that could be read again. */
+  endIn(): number {
+    return 0;
+  }
+
+  /** Frames are handed over as they come. */
+  look(): void {}
+
+  async drain(roundTrip: () => Promise<unknown>): Promise<void> {
+    await this.#quiet();
+    // QEMU sends what it had no room for, and takes more out of the guest's ring, once there is room again.
+    await roundTrip();
+    await this.#quiet();
+  }
+
+  /**
+   * Settles after a whole poll phase of the event loop in which nothing came: then nothing lies in the socket. What QEMU had
+   * written before is there by now: both ends are on this host.
+   */
+  async #quiet(): Promise<void> {
+    for (let round = 0; round < DRAIN_ROUNDS_MAX; round += 1) {
+      const before = this.#received;
+      // Between two check phases lies one poll phase, which does not block while the second one is waited for.
+      await setImmediate();
+      await setImmediate();
+      if (this.#received === before) return;
+    }
+    throw new Error("the guest, which stands still, goes on sending");
+  }
+
+  /** A frame from outside. Every agent that may have the VM one day gets it. */
+  type(bytes: Uint8Array): void {
+    this.#inbound.push({ at_ms: this.#now_ms(), bytes, given_to: undefined });
+    this.#inbound_bytes += bytes.length;
+    while (this.#inbound_bytes > KEPT_BYTES_MAX) this.#forgetOldest();
+    this.give();
+  }
+
+  /** Gives the VM what it has not been given yet, where it takes anything in. Call it when that may have changed. */
+  give(): void {
+    const [socket, folder] = [this.#socket, this.#folder];
+    if (!this.#connected || socket === undefined || folder === undefined || !this.#takesIn()) return;
+    for (const frame of this.#inbound) {
+      if (frame.given_to === folder) continue;
+      if (socket.writableLength > WAITING_BYTES_MAX) return;
+      socket.write(encodeEthernet(frame.bytes));
+      frame.given_to = folder;
+    }
+  }
+
+  /** Whatever came before is in every state that the VM may be restored from. */
+  settled(before_ms: number): void {
+    this.#floor_ms = Math.max(this.#floor_ms, before_ms);
+    let oldest = this.#inbound[0];
+    while (oldest !== undefined && oldest.at_ms < this.#floor_ms) {
+      this.#forgetOldest();
+      oldest = this.#inbound[0];
+    }
+  }
+
+  #forgetOldest(): void {
+    this.#inbound_bytes -= this.#inbound.shift()?.bytes.length ?? 0;
+  }
+
+  #dial(): void {
+    const folder = this.#folder;
+    if (folder === undefined) return;
+    const cutter = new EthernetCutter();
+    const socket = createConnection(join(folder, CARD_NAME));
+    this.#socket = socket;
+    socket.on("connect", () => {
+      if (this.#socket !== socket) return;
+      this.#connected = true;
+      this.#again_ms = DIAL_AGAIN_MS.first;
+      this.give();
+    });
+    socket.on("data", (bytes: Buffer) => {
+      if (this.#socket !== socket) return;
+      this.#received += bytes.length;
+      try {
+        for (const frame of cutter.push(bytes)) this.#put(frame);
+      } catch {
+        socket.destroy();
+      }
+    });
+    socket.on("drain", () => this.give());
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      if (this.#socket !== socket) return;
+      this.#connected = false;
+      // QEMU listens for as long as it lives.
+      setTimeout(() => {
+        if (this.#socket === socket) this.#dial();
+      }, this.#again_ms).unref();
+      this.#again_ms = Math.min(2 * this.#again_ms, DIAL_AGAIN_MS.most);
+    });
+  }
+
+  #put(frame: Buffer): void {
+    if (this.#sink?.room() === false) this.#lost += 1;
+    else {
+      this.#sink?.put(frame, 0);
+      this.#sink?.soon();
+    }
+  }
+}

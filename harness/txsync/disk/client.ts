@@ -1,0 +1,301 @@
+import type { Socket } from "node:net";
+import { NothingMovesError } from "../../base/errors.ts";
+import { within } from "../../base/wait.ts";
+import type { Backend } from "./backend.ts";
+import {
+  COMMAND,
+  encodeRequest,
+  HANDSHAKE_FLAGS,
+  INFO,
+  NBD_MAGIC,
+  NbdError,
+  OPTION,
+  OPTION_MAGIC,
+  OPTION_REPLY,
+  OPTION_REPLY_MAGIC,
+  REPLY_BYTES,
+  REPLY_MAGIC,
+  REQUEST_BYTES_MAX,
+} from "./nbd.ts";
+import { Taker } from "./taker.ts";
+
+/** The server answered, and did not do it. */
+export class NbdRequestError extends Error {
+  override readonly name = "NbdRequestError";
+}
+
+/** The connection is gone; whether what was asked for was done is not known. */
+export class NbdGoneError extends Error {
+  override readonly name = "NbdGoneError";
+}
+
+interface Asked {
+  readonly read_bytes: number;
+  readonly resolve: (bytes: Buffer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+const OPTION_REPLY_BYTES_MAX = 64 * 1024;
+/** What may be zeroed by one request: more takes a server long that has to write it. */
+const ZERO_BYTES_MAX = 32 * REQUEST_BYTES_MAX;
+
+/** A disk that somebody else exports, over one connection. When that ends, everything asked for fails with NbdGoneError. */
+export class NbdClient implements Backend {
+  readonly size_bytes: number;
+  readonly #socket: Socket;
+  readonly #taker: Taker;
+  readonly #asked = new Map<bigint, Asked>();
+  readonly #closed = Promise.withResolvers<void>();
+  #handles = 0n;
+  #gone = false;
+
+  private constructor(socket: Socket, taker: Taker, size_bytes: number) {
+    this.#socket = socket;
+    this.#taker = taker;
+    this.size_bytes = size_bytes;
+    void this.#listen();
+  }
+
+  /** @param socket connected; it is this client's from now on. @throws Error when there is no such export, or no answer in time */
+  static async open(socket: Socket, name: string, timeout_ms: number): Promise<NbdClient> {
+    socket.on("error", () => undefined);
+    socket.setNoDelay(true);
+    const taker = new Taker(socket);
+    try {
+      const what = `the NBD server to export ${name}`;
+      const size_bytes = await within({ what, timeout_ms }, negotiate(socket, taker, name));
+      return new NbdClient(socket, taker, size_bytes);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  }
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** Resolves when the connection has ended. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    const into: Buffer[] = [];
+    for (let done = 0; done < length; done += REQUEST_BYTES_MAX) {
+      const bytes = Math.min(REQUEST_BYTES_MAX, length - done);
+      into.push(await this.#ask(COMMAND.read, offset + done, bytes));
+    }
+    return into.length === 1 ? (into[0] as Buffer) : Buffer.concat(into);
+  }
+
+  async write(offset: number, bytes: Buffer): Promise<void> {
+    for (let done = 0; done < bytes.length; done += REQUEST_BYTES_MAX) {
+      const piece = bytes.subarray(done, done + REQUEST_BYTES_MAX);
+      await this.#ask(COMMAND.write, offset + done, piece.length, piece);
+    }
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += ZERO_BYTES_MAX)
+      await this.#ask(COMMAND.write_zeroes, offset + done, Math.min(ZERO_BYTES_MAX, length - done));
+  }
+
+  async flush(): Promise<void> {
+    await this.#ask(COMMAND.flush, 0, 0);
+  }
+
+  async close(): Promise<void> {
+    if (!this.#gone)
+      this.#socket.end(encodeRequest({ flags: 0, command: COMMAND.disconnect, handle: 0n, offset: 0, length: 0 }));
+    this.#socket.destroySoon();
+    await this.closed;
+  }
+
+  /** Ends the connection at once: what is asked for fails. */
+  cut(): void {
+    this.#socket.destroy();
+  }
+
+  #ask(command: number, offset: number, length: number, payload?: Buffer): Promise<Buffer> {
+    if (this.#gone) return Promise.reject(new NbdGoneError("the NBD connection is gone"));
+    const handle = this.#handles++;
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+    this.#asked.set(handle, { read_bytes: command === COMMAND.read ? length : 0, resolve, reject });
+    // In one go: whatever lies between carries pieces, and each takes its time.
+    this.#socket.cork();
+    this.#socket.write(encodeRequest({ flags: 0, command, handle, offset, length }));
+    if (payload !== undefined) this.#socket.write(payload);
+    this.#socket.uncork();
+    return promise;
+  }
+
+  async #listen(): Promise<void> {
+    try {
+      for (;;) {
+        const head = await this.#taker.take(REPLY_BYTES);
+        if (head === undefined || head.readUInt32BE(0) !== REPLY_MAGIC) break;
+        const asked = this.#asked.get(head.readBigUInt64BE(8));
+        if (asked === undefined) break;
+        const error = head.readUInt32BE(4);
+        // A server that is not well may send bytes with an error no more than without one: a simple reply has none then.
+        const bytes = error === 0 ? await this.#taker.take(asked.read_bytes) : Buffer.alloc(0);
+        if (bytes === undefined) break;
+        this.#asked.delete(head.readBigUInt64BE(8));
+        if (error === 0) asked.resolve(bytes);
+        else asked.reject(new NbdRequestError(`the NBD server answered with error ${error}`));
+      }
+    } finally {
+      this.#gone = true;
+      this.#socket.destroy();
+      for (const { reject } of this.#asked.values()) reject(new NbdGoneError("the NBD connection is gone"));
+      this.#asked.clear();
+      this.#closed.resolve();
+    }
+  }
+}
+
+/** @returns the size of the export, bytes */
+async function negotiate(socket: Socket, taker: Taker, name: string): Promise<number> {
+  const need = async (length: number): Promise<Buffer> => {
+    const bytes = await taker.take(length);
+    if (bytes === undefined) throw new NbdGoneError("the NBD server ended the connection");
+    return bytes;
+  };
+  const greeting = await need(18);
+  if (greeting.readBigUInt64BE(0) !== NBD_MAGIC || greeting.readBigUInt64BE(8) !== OPTION_MAGIC)
+    throw new NbdError("who answers is no NBD server of the newstyle");
+  if ((greeting.readUInt16BE(16) & HANDSHAKE_FLAGS.fixed_newstyle) === 0)
+    throw new NbdError("the NBD server does not know the fixed newstyle");
+  const text = Buffer.from(name);
+  const asking = Buffer.alloc(4 + 16 + 4 + text.length + 2);
+  asking.writeUInt32BE(greeting.readUInt16BE(16) & (HANDSHAKE_FLAGS.fixed_newstyle | HANDSHAKE_FLAGS.no_zeroes), 0);
+  asking.writeBigUInt64BE(OPTION_MAGIC, 4);
+  asking.writeUInt32BE(OPTION.go, 12);
+  asking.writeUInt32BE(4 + text.length + 2, 16);
+  asking.writeUInt32BE(text.length, 20);
+  text.copy(asking, 24);
+  socket.write(asking);
+  let size_bytes: number | undefined;
+  for (;;) {
+    const head = await need(20);
+    const [reply, length] = [head.readUInt32BE(12), head.readUInt32BE(16)];
+    if (head.readBigUInt64BE(0) !== OPTION_REPLY_MAGIC || length > OPTION_REPLY_BYTES_MAX)
+      throw new NbdError("the NBD server's answer makes no sense");
+    const data = await need(length);
+    if (reply === OPTION_REPLY.info && length >= 12 && data.readUInt16BE(0) === INFO.export)
+      size_bytes = Number(data.readBigUInt64BE(2));
+    if (reply >= 0x80000000) throw new NbdRequestError(`the NBD server refuses ${name}: ${data.toString() || reply}`);
+    if (reply !== OPTION_REPLY.ack) continue;
+    if (size_bytes === undefined) throw new NbdError("the NBD server does not tell the size");
+    return size_bytes;
+  }
+}
+
+export interface RemoteOptions {
+  /** Opens a connection to the storage; the number tells earlier ones from later ones. @throws Error when nobody answers */
+  readonly connect: (connection: number) => Promise<NbdClient>;
+  /** Between two tries. @throws the signal's reason */
+  readonly pause: (signal: AbortSignal) => Promise<void>;
+  /** So many tries in a row come to nothing, and what waits fails. */
+  readonly tries_max: number;
+  /** The storage is away, or back. */
+  readonly onState: (state: "away" | "back", why: string) => void;
+}
+
+/**
+ * A disk that a storage host exports, connected to again when the connection ends. What was asked for is asked again,
+ * which is the same as once as long as the storage closes the old connection out before it lets the new one in: else
+ * what lay on the old one may come after what followed it on the new one.
+ */
+export class RemoteBackend implements Backend {
+  readonly size_bytes: number;
+  readonly #options: RemoteOptions;
+  readonly #closing = new AbortController();
+  #connections: number;
+  #client: NbdClient | undefined;
+  #connecting: Promise<NbdClient> | undefined;
+
+  private constructor(options: RemoteOptions, client: NbdClient, connections: number) {
+    this.#options = options;
+    this.#client = client;
+    this.#connections = connections;
+    this.size_bytes = client.size_bytes;
+  }
+
+  /** @throws Error when the first connection comes to nothing: a storage that is not there is no disk */
+  static async open(options: RemoteOptions): Promise<RemoteBackend> {
+    return new RemoteBackend(options, await options.connect(1), 1);
+  }
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    return await this.#ask((client) => client.read(offset, length));
+  }
+
+  async write(offset: number, bytes: Buffer): Promise<void> {
+    await this.#ask((client) => client.write(offset, bytes));
+  }
+
+  async zero(offset: number, length: number): Promise<void> {
+    await this.#ask((client) => client.zero(offset, length));
+  }
+
+  async flush(): Promise<void> {
+    await this.#ask((client) => client.flush());
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort(new NbdGoneError("the storage is not used any more"));
+    await this.#connecting?.catch(() => undefined);
+    await this.#client?.close();
+  }
+
+  /** Ends the connection, and begins another one when something is asked for. */
+  cut(): void {
+    this.#client?.cut();
+  }
+
+  async #ask<T>(what: (client: NbdClient) => Promise<T>): Promise<T> {
+    for (;;) {
+      const client = await this.#connected();
+      try {
+        return await what(client);
+      } catch (error) {
+        if (!(error instanceof NbdGoneError)) throw error;
+      }
+    }
+  }
+
+  async #connected(): Promise<NbdClient> {
+    this.#closing.signal.throwIfAborted();
+    if (this.#client?.gone === false) return this.#client;
+    this.#connecting ??= this.#again().finally(() => {
+      this.#connecting = undefined;
+    });
+    return await this.#connecting;
+  }
+
+  async #again(): Promise<NbdClient> {
+    const { connect, pause, tries_max, onState } = this.#options;
+    this.#client = undefined;
+    onState("away", "the connection ended");
+    for (let tries = 1; ; tries++) {
+      try {
+        const client = await connect(++this.#connections);
+        if (client.size_bytes !== this.size_bytes) {
+          client.cut();
+          throw new NbdRequestError(`the disk has ${client.size_bytes} bytes and had ${this.size_bytes}`);
+        }
+        this.#client = client;
+        onState("back", `after ${tries} tries`);
+        return client;
+      } catch (error) {
+        this.#closing.signal.throwIfAborted();
+        if (error instanceof NbdRequestError) throw error;
+        if (tries >= tries_max)
+          throw new NothingMovesError("the storage", `it did not answer ${tries} times in a row`, [String(error)]);
+      }
+      await pause(this.#closing.signal);
+    }
+  }
+}

@@ -1,0 +1,12 @@
+export { type Backend, FileBackend } from "./backend.ts";
+export { NbdClient, NbdGoneError, NbdRequestError, RemoteBackend } from "./client.ts";
+export { DiskDaemon } from "./daemon.ts";
+export { DaemonClient, daemonIsThere } from "./daemon-client.ts";
+export { type DaemonConfig, type DaemonStatus, daemonConfigSchema, NBD_SOCKET } from "./daemon-words.ts";
+export { Disk, type DiskMode } from "./disk.ts";
+export { Fence, FencedError } from "./fence.ts";
+export { type DiskChange, Overlay } from "./overlay.ts";
+export { Segment } from "./segment.ts";
+export { type ServedDisk, serveNbd } from "./server.ts";
+export { compareStamps, type Stamp, stamped } from "./stamp.ts";
+export { serveStorage } from "./storage-server.ts";

@@ -1,0 +1,105 @@
+import { writeFileSync } from "node:fs";
+import { Command, InvalidArgumentError } from "commander";
+import { NOT_HERE, type RuleFound, searchable, searchWithout } from "./rules.ts";
+import { type Found, Search } from "./search.ts";
+import { tell } from "./tell.ts";
+import { toSchedule } from "./translate.ts";
+import { SETUPS } from "./world.ts";
+
+interface Options {
+  readonly depth: number;
+  readonly faults: number;
+  readonly minutes: number;
+  readonly states: number;
+  readonly rules: boolean;
+  readonly json?: string;
+}
+
+/** `npm run search -- --help` says what it takes. Exit code 1 when a rule was broken, or one that is off was not missed. */
+function main(options: Options): number {
+  const until_ms = performance.now() + options.minutes * 60_000;
+  return options.rules ? withoutRules(options, until_ms) : whole(options, until_ms);
+}
+
+function whole({ depth, faults, states, json }: Options, until_ms: number): number {
+  const all: (Found & { readonly elapsed_ms: number })[] = [];
+  let bad = 0;
+  for (const [i, setup] of SETUPS.entries()) {
+    const began_ms = performance.now();
+    const share_ms = began_ms + (until_ms - began_ms) / (SETUPS.length - i);
+    const found = new Search(setup, { depth, faults, states_max: states, until_ms: share_ms }).run();
+    const elapsed_ms = Math.round(performance.now() - began_ms);
+    all.push({ ...found, elapsed_ms });
+    console.log(lineOf(found, elapsed_ms));
+    if (found.counterexample === null) continue;
+    bad += 1;
+    console.log(tell(setup, found.counterexample.moves).join("\n"));
+    console.log(JSON.stringify(toSchedule(setup, found.counterexample.moves)));
+  }
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(all, null, 2)}\n`);
+  return bad === 0 ? 0 : 1;
+}
+
+function lineOf({ setup, states, moves, steps, ends, complete, stopped, byDepth }: Found, elapsed_ms: number): string {
+  const rate = Math.round(moves / Math.max(1, elapsed_ms));
+  const how = stopped === null ? "all of them" : `stopped by ${stopped}`;
+  return (
+    `${setup}: ${states} states (${byDepth.join(" + ")} with 0, 1, ... moves out of order), ${moves} moves, ` +
+    `longest way ${steps}, ${ends} ends judged; complete to depth ${complete}, ${how}; ` +
+    `${(elapsed_ms / 1000).toFixed(1)} s, ${rate}k moves a second`
+  );
+}
+
+function withoutRules({ depth, states, json }: Options, until_ms: number): number {
+  const mutants = searchable();
+  const rows: RuleFound[] = [];
+  console.log("| rule that is off | found | out of order | moves | states | s |");
+  console.log("| --- | --- | --- | --- | --- | --- |");
+  for (const [i, mutant] of mutants.entries()) {
+    const now_ms = performance.now();
+    const row = searchWithout(mutant, depth, states, now_ms + (until_ms - now_ms) / (mutants.length - i));
+    rows.push(row);
+    console.log(rowOf(row));
+  }
+  for (const [rule, why] of Object.entries(NOT_HERE)) console.log(`| ${rule} | not searched: ${why} | | | | |`);
+  if (json !== undefined) writeFileSync(json, `${JSON.stringify(rows, null, 2)}\n`);
+  return rows.every(({ counterexample }) => counterexample !== null) ? 0 : 1;
+}
+
+export function rowOf({ rule, counterexample: found, states, elapsed_ms }: RuleFound): string {
+  const what = found === null ? "**not found**" : found.what;
+  const [depth, moves] = found === null ? ["", ""] : [found.depth, found.moves.length];
+  return `| ${rule} | ${what} | ${depth} | ${moves} | ${states} | ${(elapsed_ms / 1000).toFixed(1)} |`;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError("Not a whole number.");
+  return value;
+}
+
+function minutes(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("Not a time.");
+  return value;
+}
+
+new Command("search")
+  .description(
+    "Goes every way that the core of txsync can take with so many moves out of order, and looks at the invariants after each.",
+  )
+  .option("--depth <moves>", "how many moves may be out of order", wholeNumber, 2)
+  .option("--faults <faults>", "how many of them may be faults", wholeNumber, 1)
+  .option("--minutes <minutes>", "for how long at most", minutes, 1)
+  .option(
+    "--states <states>",
+    "how many states at most, of each set-up (a million takes some 60 MB)",
+    wholeNumber,
+    20_000_000,
+  )
+  .option("--rules", "switch off one rule after the other, and say where that is found", false)
+  .option("--json <file>", "write the result to this file too")
+  .action((options: Options) => {
+    process.exitCode = main(options);
+  })
+  .parse();

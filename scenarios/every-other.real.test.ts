@@ -1,0 +1,3 @@
+import { everyScenario, hostsFail } from "./testing/suite.ts";
+
+everyScenario("txsync", (scenario) => !hostsFail(scenario));

@@ -1,0 +1,3 @@
+import { everyScenario } from "./testing/suite.ts";
+
+everyScenario("stock");
