@@ -74,7 +74,9 @@ export class DiskPart implements StatePart {
     );
     found.sort((a, b) => a.n - b.n);
     const floor = this.#applied;
-    // A part that has nothing to say still says what is not needed any more.
+    // What has nothing to say still says what is not needed any more: put into the image again it would undo what came since.
+    const [disk] = this.#options.disks;
+    if (found.length === 0 && disk !== undefined) found.push({ n, change: { offset: 0, length: 0 }, disk });
     return found.map(({ disk, n: number, change }) => ({
       name: this.name,
       n: transactionNumber(number),

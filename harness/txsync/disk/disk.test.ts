@@ -199,6 +199,28 @@ describe("a disk whose writes wait for their transaction", () => {
     expect([disk.flushes, image.flushes]).toEqual([2, 2]);
   });
 
+  it("needs nothing of earlier transactions any more where what was written since went through", async () => {
+    await using folder = await temporaryFolder();
+    const image = new MemoryBackend(SIZE);
+    const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 1 << 20 });
+    await disk.write(0, Buffer.from([1]));
+    await disk.flush();
+    disk.mark(5);
+    // Stored, and that was never heard: protection ended meanwhile.
+    expect(disk.applied).toBe(4);
+    await disk.letThrough();
+    await disk.write(0, Buffer.from([2]));
+    await disk.keep();
+    await disk.flush();
+    disk.mark(6);
+    expect(disk.applied).toBe(5);
+    await disk.write(1, Buffer.from([3]));
+    await disk.flush();
+    disk.mark(7);
+    disk.mark(8);
+    expect(disk.applied).toBe(6);
+  });
+
   it("makes no transaction of writes whose flush has not come", async () => {
     await using folder = await temporaryFolder();
     const image = new MemoryBackend(SIZE);

@@ -61,7 +61,10 @@ export class Disk implements Backend {
     return this.#overlay.bytes;
   }
 
-  /** The last transaction whose writes are in the image and kept there, since this agent lives; 0 is none. */
+  /**
+   * The last transaction whose writes are in the image and kept there, as far as is known; 0 is none. What a log has of
+   * it and of those before it must not go into the image again: something may have gone there since that is in no log.
+   */
   get applied(): number {
     return this.#applied;
   }
@@ -144,6 +147,8 @@ export class Disk implements Backend {
     if (this.#mode === "through")
       throw new Error("what the VM writes goes through to the image: no transaction has it");
     if (this.#unflushed) throw new Error("the flush that belongs to a stop has not come");
+    // Nothing of an earlier transaction waits: the image has all of them, and what went through between them.
+    if (this.#overlay.last_mark === 0) this.#applied = Math.max(this.#applied, n - 1);
     this.#overlay.mark(n);
   }
 

@@ -1,0 +1,68 @@
+import { describe, expect, it } from "vitest";
+import { waitFor } from "../../base/wait.ts";
+import { transactionNumber } from "../core/index.ts";
+import { place } from "../disk/testing/place.ts";
+import { DiskPart } from "./disk-part.ts";
+
+const ANSWER_MS = 5_000;
+const n = transactionNumber;
+
+function partIn(folder: string): DiskPart {
+  return new DiskPart({
+    folder,
+    disks: ["disk0"],
+    start: () => expect.fail("the daemon is there"),
+    lowestQemu: () => 1,
+    say: () => undefined,
+  });
+}
+
+describe("the disks as a part of a transaction", () => {
+  it("are made again on another host from their pieces, and only from those that are needed", async () => {
+    await using there = await place();
+    const target = await there.host("target");
+    const source = await there.host("source");
+    const part = partIn(target.folder);
+    part.follow({ kind: "owned", generation: 1, through: false });
+    await waitFor({ what: "the disk to be owned", timeout_ms: ANSWER_MS }, async () =>
+      (await target.words.ask({ do: "status" })).through ? undefined : true,
+    );
+    const vm = await target.qemu(1);
+    await vm.write(0, Buffer.from([1]));
+    await vm.zero(100, 50);
+    await vm.flush();
+    await part.capture(n(1));
+    const first = part.pieces(n(1), "base");
+    expect(first.map((piece) => [piece.n, piece.floor])).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+    await part.capture(n(2));
+    // Nothing was written: what is said is that what came before is still needed.
+    expect(part.pieces(n(2), n(1)).map((piece) => [piece.n, piece.floor])).toEqual([[2, 0]]);
+    const other = partIn(source.folder);
+    await other.fence(2);
+    await other.restore(n(2), [...first, ...part.pieces(n(2), n(1))]);
+    expect(await there.read(0)).toBe(1);
+    // The first host, which comes back, has nothing to say any more.
+    part.committed(n(2));
+    const again = await source.qemu(1);
+    await again.write(0, Buffer.from([5]));
+    await again.flush();
+    await other.capture(n(3));
+    expect(other.pieces(n(3), n(2)).map((piece) => [piece.n, piece.floor])).toEqual([[3, 2]]);
+    expect(await there.read(0)).toBe(1);
+    await Promise.all([vm.close(), again.close()]);
+  });
+
+  it("are not made again of pieces that are no pieces of theirs", async () => {
+    await using there = await place();
+    const { folder } = await there.host("source");
+    const part = partIn(folder);
+    await part.fence(1);
+    const piece = { name: "disk", n: n(1), floor: 0, bytes: Buffer.of(1) };
+    await expect(part.restore(n(1), [piece])).rejects.toThrow("cut off");
+    const strange = Buffer.concat([Buffer.of(5), Buffer.from("disk9"), Buffer.alloc(13)]);
+    await expect(part.restore(n(1), [{ ...piece, bytes: strange }])).rejects.toThrow("disk9");
+  });
+});
