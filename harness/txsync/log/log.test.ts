@@ -7,7 +7,7 @@ import { PAGE_BYTES } from "../../base/page.ts";
 import { transactionNumber } from "../core/index.ts";
 import { folder } from "./files.ts";
 import { NotInLogError, TransactionLog } from "./log.ts";
-import { LogVersionError } from "./log-format.ts";
+import { LogVersionError, MARK_BYTES } from "./log-format.ts";
 import { LossyFiles, PowerLoss } from "./testing/lossy-files.ts";
 import {
   goOn,
@@ -42,6 +42,24 @@ function story(...steps: Sketch[]): { readonly models: Model[]; readonly records
 }
 
 describe("the transaction log", () => {
+  it("does not have a record whose commit mark is damaged, whichever byte it is", async () => {
+    const { models, records } = story(write([0, 1, 1]), write([0, 2, 2]));
+    const files = new LossyFiles();
+    const log = await TransactionLog.open({ files, sync: "memory" });
+    for (const record of records) await store(log, record);
+    await log.close();
+    const whole = Buffer.from(files.bytesOf(FILE) ?? []);
+    for (let at = whole.length - MARK_BYTES; at < whole.length; at += 1) {
+      const damaged = Buffer.from(whole);
+      damaged[at] = (damaged[at] ?? 0) ^ 1;
+      files.put(FILE, damaged);
+      const again = await TransactionLog.open({ files, sync: "memory" });
+      expect(plain(await modelOf(again)), `byte ${at}`).toEqual(plain(models[1] as Model));
+      expect(again.torn).not.toBeNull();
+      await again.close();
+    }
+  });
+
   it("gives the last committed transaction when its file is cut at any byte", async () => {
     const { models, records } = story(write([0, 1, 1]), write([0, 1, 0], [1, 2, 2]), write([0, 3, 3]));
     const files = new LossyFiles();
