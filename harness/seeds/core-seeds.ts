@@ -131,8 +131,8 @@ export const CORE_SEEDS: readonly Seed[] = [
     "page-left-out",
     "a transaction holds what changed since one later than it says",
     "transactions.ts",
-    '  out.push({ kind: "takeTransaction", generation: s.opened.generation, n, since: s.tx.since });',
-    '  const since = s.tx.since === "base" ? s.tx.since : n;\n  out.push({ kind: "takeTransaction", generation: s.opened.generation, n, since });',
+    'out.push({ kind: "takeTransaction", generation, n, since: s.tx.since,',
+    'out.push({ kind: "takeTransaction", generation, n, since: s.tx.since === "base" ? s.tx.since : n,',
   ),
   seed(
     "older-log-is-latest",
@@ -161,13 +161,6 @@ export const CORE_SEEDS: readonly Seed[] = [
     "start.ts",
     "gate: { produced, released: acked, acked,",
     "gate: { produced, released: produced, acked,",
-  ),
-  seed(
-    "lost-at-switchover",
-    "the target takes for let out what the source had only put out",
-    "step.ts",
-    "s.gate = { produced: message.mark, released: message.acked, acked: message.acked, committed: message.mark };",
-    "s.gate = { produced: message.mark, released: message.mark, acked: message.acked, committed: message.mark };",
   ),
   seed(
     "lost-at-restore",

@@ -86,26 +86,53 @@ export function resume(): Buffer {
   return command(COMMAND.postcopyResume);
 }
 
-/** A part of the RAM section with these pages: whole in itself, so that a stream may go on or end behind it. @throws RangeError for what is no page. */
+/**
+ * A part of the RAM section with these pages: whole in itself, so that a stream may go on or end behind it. The pages are
+ * copied into it: one piece of 256 KiB costs less to write than two pieces a page.
+ * @param take where its memory comes from
+ * @throws RangeError for what is no page.
+ */
 export function ramPart(
   section_id: number,
   pages: readonly PageToWrite[],
   type: typeof RECORD.sectionPart | typeof RECORD.sectionEnd = RECORD.sectionPart,
-): Uint8Array[] {
-  const pieces: Uint8Array[] = [sectionHead(type, section_id)];
+  take: (bytes: number) => Buffer = Buffer.allocUnsafe,
+): [Buffer] {
+  let length = 2 * SECTION_HEAD_BYTES + WORD_BYTES;
   let block: string | null = null;
   for (const { block: name, page, bytes } of pages) {
-    if (!Number.isSafeInteger(page)) throw new RangeError(`a page of number ${page}`);
+    if (!Number.isSafeInteger(page) || page < 0) throw new RangeError(`a page of number ${page}`);
+    if (bytes !== null && bytes.length !== PAGE_BYTES) throw new RangeError(`a page of ${bytes.length} bytes`);
+    length += WORD_BYTES + (bytes?.length ?? 1) + (name === block ? 0 : counted(name).length);
+    block = name;
+  }
+  const part = take(length);
+  part.set(sectionHead(type, section_id), 0);
+  let at = SECTION_HEAD_BYTES;
+  block = null;
+  for (const { block: name, page, bytes } of pages) {
     const same = name === block;
     block = name;
     const word = page * PAGE_BYTES + (bytes === null ? RAM_FLAG.zero : RAM_FLAG.page) + (same ? RAM_FLAG.sameBlock : 0);
-    pieces.push(be64(word));
-    if (!same) pieces.push(counted(name));
-    if (bytes !== null && bytes.length !== PAGE_BYTES) throw new RangeError(`a page of ${bytes.length} bytes`);
-    pieces.push(bytes ?? Buffer.alloc(1));
+    at = putWord(part, word, at);
+    if (!same) {
+      const named = counted(name);
+      part.set(named, at);
+      at += named.length;
+    }
+    if (bytes === null) part[at] = 0;
+    else part.set(bytes, at);
+    at += bytes?.length ?? 1;
   }
-  pieces.push(be64(RAM_FLAG.endOfPart), sectionHead(RECORD.footer, section_id));
-  return pieces;
+  at = putWord(part, RAM_FLAG.endOfPart, at);
+  part.set(sectionHead(RECORD.footer, section_id), at);
+  return [part];
+}
+
+/** Eight bytes; the number is below 2^53. @returns where it goes on */
+function putWord(into: Buffer, word: number, at: number): number {
+  into.writeUInt32BE(Math.floor(word / 2 ** 32), at);
+  return into.writeUInt32BE(word % 2 ** 32, at + 4);
 }
 
 /** The end of a migration: an empty last part of the RAM section, and the stream's end mark. */
@@ -130,6 +157,9 @@ export function ramStart(
     sectionHead(RECORD.footer, section_id),
   ]);
 }
+
+const WORD_BYTES = 8;
+const SECTION_HEAD_BYTES = 5;
 
 function sectionHead(type: number, id: number): Buffer {
   const bytes = Buffer.alloc(5);

@@ -6,7 +6,7 @@ import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
-import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
+import { BasePages, type Lender, readRun } from "../pages/page-source.ts";
 
 /** By block, pages in a row: first, count. */
 export type ChangedRuns = Record<string, [number, number][]>;
@@ -69,12 +69,13 @@ export class BaseAhead {
     return new BaseAhead(sizes, await open(ram_path, "r"), tracker);
   }
 
-  /** Sends pages of the running guest, each as it was read. */
+  /** Sends pages of the running guest, each as it was read. @param lender where they are read into, until they were sent */
   async serve(
     runs: readonly PageRun[],
-    send: (block: string, first: number, pages: readonly (Uint8Array | null)[]) => void,
+    lender: Lender,
+    send: (block: string, first: number, pages: readonly (Uint8Array | null)[], onDone: () => void) => void,
   ): Promise<void> {
-    const served = this.#serve(runs, send);
+    const served = this.#serve(runs, lender, send);
     this.#serving.add(served);
     try {
       await served;
@@ -85,16 +86,17 @@ export class BaseAhead {
 
   async #serve(
     runs: readonly PageRun[],
-    send: (block: string, first: number, pages: readonly (Uint8Array | null)[]) => void,
+    lender: Lender,
+    send: (block: string, first: number, pages: readonly (Uint8Array | null)[], onDone: () => void) => void,
   ): Promise<void> {
     for (const run of runs) {
       if (this.#stopped || run.block !== RAM_BLOCK) continue;
-      const whole = upToFirstMissing(this.#pages.read(run));
+      const { pages: whole, give } = readRun(this.#pages, run, lender);
       if (whole.length === 0) continue;
       // Who asks twice keeps whichever came first: then nothing is known of the page.
       for (const i of whole.keys()) this.#sent[run.first + i] = this.#sent[run.first + i] === NEVER ? ONCE : UNCLEAR;
       const learnt = this.#tracker?.learn(RAM_BLOCK, run.first, Buffer.concat(whole.map((bytes) => bytes ?? ZEROS)));
-      send(run.block, run.first, whole);
+      send(run.block, run.first, whole, give);
       await learnt;
     }
   }

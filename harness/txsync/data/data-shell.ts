@@ -12,7 +12,7 @@ export const DATA_CHANNELS: Readonly<Record<DataChannel, number>> = { urgent: 64
 /** What the parts of the data plane share. */
 export interface DataShell {
   readonly config: DataConfig;
-  readonly peers: Pick<Peers<DataChannel>, "sendData" | "connection" | "drained">;
+  readonly peers: Pick<Peers<DataChannel>, "sendData" | "connection" | "drained" | "buffers">;
   /** For whoever watches. */
   readonly emit: (event: TimelineEventBody) => void;
   /** For the control plane. */
@@ -31,8 +31,14 @@ const SHORT_BYTES = PAGE_BYTES + 1024;
  * that come by themselves. It may therefore arrive before or after them: the base that the target gets is never
  * changed where the target still lacks it, and whichever comes first is right. Not for the escrow's copy, of which parts
  * are taken back.
+ * @param onDone called when the memory of the pieces may be used again
  */
-export function sendTargetPages(peers: DataShell["peers"], to: Role, frame: readonly Uint8Array[]): boolean {
+export function sendTargetPages(
+  peers: DataShell["peers"],
+  to: Role,
+  frame: readonly Uint8Array[],
+  onDone?: () => void,
+): boolean {
   const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
-  return peers.sendData(to, bytes <= SHORT_BYTES ? "urgent" : "bulk", frame);
+  return peers.sendData(to, bytes <= SHORT_BYTES ? "urgent" : "bulk", frame, onDone);
 }

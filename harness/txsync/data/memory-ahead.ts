@@ -223,11 +223,12 @@ export class MemoryAhead {
     // Before it is read: what is written from now on is found by the next look, and lacks again.
     this.#lacks.get(run.block)?.fill(0, run.first, run.first + run.count);
     this.#lacking -= run.count;
-    const pages = this.#read(run);
+    const into = peers.buffers.take(run.count * PAGE_BYTES);
+    const pages = this.#read(run, into);
     const frame = encodePages({ by: "target", base: this.base, block: run.block, first: run.first, pages });
     this.#sent.push(run);
     // Where there is no connection at the moment the next run sees to it.
-    peers.sendData("target", "bulk", frame);
+    peers.sendData("target", "bulk", frame, () => peers.buffers.give(into));
     const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
     this.#rate.count(bytes);
     const wait_ms = this.#rate.wait_ms;
@@ -237,7 +238,7 @@ export class MemoryAhead {
     return bytes;
   }
 
-  #read(run: PageRun): readonly (Uint8Array | null)[] {
+  #read(run: PageRun, into: Buffer): readonly (Uint8Array | null)[] {
     if (run.block !== RAM_BLOCK) {
       const content = this.#small.find(({ name }) => name === run.block)?.content ?? Buffer.alloc(0);
       return Array.from({ length: run.count }, (_, i) =>
@@ -247,7 +248,7 @@ export class MemoryAhead {
     // A page that was not there when tracking began, and was not written since, is zeros: it need not be looked at.
     const there = this.#present.indexOf(1, run.first);
     if (there < 0 || there >= run.first + run.count) return Array.from({ length: run.count }, () => null);
-    return this.#pages.read(run).map((page) => {
+    return this.#pages.read(run, into).map((page) => {
       if (page === undefined) throw new Error(`the guest's RAM ends before page ${run.first + run.count}`);
       return page;
     });

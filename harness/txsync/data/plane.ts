@@ -156,9 +156,12 @@ export class DataPlane implements DataShell {
           return undefined;
         case FRAME_PAGES: {
           const by = wantedBy(payload);
-          if (by !== this.config.role) sendTargetPages(this.peers, by, [payload]);
-          else if (this.#escrow !== undefined) this.#escrow.pagesCame(payload);
-          else this.#target.pagesCame(from, payload);
+          const give = (): void => this.peers.buffers.give(payload);
+          if (by !== this.config.role) sendTargetPages(this.peers, by, [payload], give);
+          else if (this.#escrow !== undefined) {
+            this.#escrow.pagesCame(payload);
+            give();
+          } else if (this.#target.pagesCame(from, payload)) give();
           return undefined;
         }
         case FRAME_NOTE:

@@ -1,9 +1,10 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import { ENTRY_BYTES } from "../dirty/pages.ts";
-import { readSpool } from "../dirty/spool.ts";
+import { BATCH_PAGES, readSpool } from "../dirty/spool.ts";
 import { RecordEncoder } from "../log/index.ts";
 import { encodeNote } from "../pages/notes.ts";
+import type { Lender } from "../pages/page-source.ts";
 import { encodeRecordPiece } from "../pages/record-frames.ts";
 import { type DataShell, log } from "./data-shell.ts";
 import type { TakenRecord } from "./protocol.ts";
@@ -118,12 +119,12 @@ export class RecordSender {
     const { record, stream, connection } = now;
     const lives = (): boolean => !now.cancelled && peers.connection("escrow", "bulk") === connection;
     let first = true;
-    for await (const { bytes, last, pages } of piecesOf(record)) {
+    for await (const { bytes, last, pages, give } of piecesOf(record, peers.buffers)) {
       await Promise.race([peers.drained("escrow", "bulk", BACKLOG_BYTES), now.given_up.promise]);
       if (!lives()) return;
       const meta = first ? { lineage: "" } : null;
       const piece = encodeRecordPiece({ purpose: "append", stream, meta, last, bytes: [bytes] });
-      if (!peers.sendData("escrow", "bulk", piece)) return;
+      if (!peers.sendData("escrow", "bulk", piece, give)) return;
       first = false;
       this.#onSent(bytes.length);
       this.#moves(record);
@@ -159,10 +160,15 @@ interface Piece {
   readonly last: boolean;
   /** Of the record, in this piece and those before it, give or take those of its batch. */
   readonly pages: number;
+  /** To be called when nobody looks at the bytes any more. */
+  readonly give?: () => void;
 }
 
-/** A record in pieces of at most 256 KiB and their heads, read from its spool as they are asked for. */
-async function* piecesOf(record: TakenRecord): AsyncGenerator<Piece> {
+/**
+ * A record in pieces of at most 256 KiB and their heads, read from its spool as they are asked for.
+ * @param lender where its pages are read into
+ */
+async function* piecesOf(record: TakenRecord, lender: Lender): AsyncGenerator<Piece> {
   const encoder = new RecordEncoder();
   const { generation, n, since, mark, acked } = record.header;
   const head = { last: false, pages: 0 };
@@ -172,9 +178,16 @@ async function* piecesOf(record: TakenRecord): AsyncGenerator<Piece> {
   for (const frame of record.frames) for (const bytes of encoder.frame(frame)) yield { bytes, ...head };
   for (const bytes of encoder.framesDone()) yield { bytes, ...head };
   let pages = 0;
-  for await (const batch of readSpool(record.spool)) {
-    pages += batch.entries.length / ENTRY_BYTES;
-    for (const bytes of encoder.pages(batch)) yield { bytes, last: false, pages };
+  let chunk: Buffer = Buffer.alloc(0);
+  const into = (entries: Buffer): Buffer => {
+    const next = encoder.pagesChunk(entries, (bytes) => lender.take(bytes));
+    chunk = next.chunk;
+    return next.content;
+  };
+  for await (const { entries } of readSpool(record.spool, BATCH_PAGES, into)) {
+    pages += entries.length / ENTRY_BYTES;
+    const bytes = encoder.pagesFilled(chunk);
+    yield { bytes, last: false, pages, give: () => lender.give(bytes) };
   }
   for (const piece of record.parts) yield { bytes: encoder.part(piece), last: false, pages };
   yield { bytes: encoder.end(record), last: true, pages };

@@ -7,7 +7,7 @@ import type { SmallBlock } from "../dirty/small-blocks.ts";
 import { encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
 import { pagesOf } from "../pages/page-map.ts";
-import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
+import { BasePages, readRun } from "../pages/page-source.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Layout } from "./kept-base.ts";
 
@@ -95,12 +95,12 @@ export class RunningBase {
     for (const run of runs) {
       const pages = this.#pages;
       if (pages === undefined || base !== this.#offered?.base || run.count > RUN_PAGES_MAX) return;
-      const whole = upToFirstMissing(pages.read(run));
+      const { pages: whole, give } = readRun(pages, run, peers.buffers);
       if (whole.length === 0) continue;
       this.#learn(run.block, run.first, whole);
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
       // Asked for again by the next connection.
-      if (!peers.sendData(from, "bulk", frame)) return;
+      if (!peers.sendData(from, "bulk", frame, give)) return;
     }
   }
 

@@ -10,7 +10,7 @@ import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { Spool } from "../dirty/spool.ts";
 import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
 import { decodeRequest, encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
-import { BasePages, upToFirstMissing } from "../pages/page-source.ts";
+import { BasePages, readRun } from "../pages/page-source.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { RecordedChanges, TrackedChanges } from "./changes.ts";
@@ -218,11 +218,11 @@ export class SourceStore {
       for (const [begin, length] of runs) {
         for (let first = begin; first < begin + length && left > 0; ) {
           const count = Math.min(left, RUN_PAGES_MAX, begin + length - first);
-          const whole = upToFirstMissing(pages.read({ block, first, count }));
+          const { pages: whole, give } = readRun(pages, { block, first, count }, this.#shell.peers.buffers);
           if (whole.length === 0) break;
           const frame = encodePages({ by: "target", base, block, first, pages: whole });
           this.#went("target", frame);
-          this.#shell.peers.sendData("target", "bulk", frame);
+          this.#shell.peers.sendData("target", "bulk", frame, give);
           first += whole.length;
           left -= whole.length;
         }
@@ -299,21 +299,21 @@ export class SourceStore {
     if (channel === "bulk") await peers.drained(from, "bulk", BACKLOG_BYTES);
     if (by === "escrow") await this.#turnOfEscrow();
     if (this.#ahead?.base === base) {
-      await this.#ahead.serve(runs, (block, first, pages) => {
+      await this.#ahead.serve(runs, peers.buffers, (block, first, pages, onDone) => {
         const frame = encodePages({ by, base, block, first, pages });
         this.#went(by, frame);
-        peers.sendData(from, "bulk", frame);
+        peers.sendData(from, "bulk", frame, onDone);
       });
       return;
     }
     if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
     for (const run of runs) {
-      const whole = upToFirstMissing(this.#pages.read(run));
+      const { pages: whole, give } = readRun(this.#pages, run, peers.buffers);
       if (whole.length === 0) continue;
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
       this.#went(by, frame);
-      if (by === "target") sendTargetPages(peers, from, frame);
-      else peers.sendData(from, "bulk", frame);
+      if (by === "target") sendTargetPages(peers, from, frame, give);
+      else peers.sendData(from, "bulk", frame, give);
     }
   }
 

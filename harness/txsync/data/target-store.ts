@@ -154,6 +154,7 @@ export class TargetStore {
     const feed: TargetFeed = await TargetFeed.connect(path, {
       ram_section_id: what.ram_section_id,
       blocks: what.blocks,
+      lender: this.#shell.peers.buffers,
       onPong: (value) => {
         onPong(value);
         if (value === ALL_PAGES_PING) this.#shell.tell({ kind: "all-pages" });
@@ -292,7 +293,8 @@ export class TargetStore {
 
   // ---- pages
 
-  pagesCame(from: Role, payload: Buffer): void {
+  /** @returns whether nobody looks at these bytes any more: whatever is wanted of them was copied or written */
+  pagesCame(from: Role, payload: Buffer): boolean {
     const answer = decodePages(payload);
     const intake = this.#intake;
     if (intake !== undefined && answer.base === intake.base) {
@@ -302,16 +304,17 @@ export class TargetStore {
         log(this.#shell, `memory that came ahead was not taken: ${messageOf(error)}`);
         this.#forgetAhead();
       }
-      return;
+      return true;
     }
     const fetching = this.#fetching;
     if (fetching !== undefined) {
       if (answer.base === fetching.base && !fetching.copy.complete) fetching.copy.answered(answer);
-      return;
+      return true;
     }
     if (answer.base !== this.#package?.base || this.#feed === undefined) {
-      if (intake !== undefined && from === "source" && this.#early.length < EARLY_MAX) this.#early.push(payload);
-      return;
+      if (intake === undefined || from !== "source" || this.#early.length >= EARLY_MAX) return true;
+      this.#early.push(payload);
+      return false;
     }
     if (from === "source") this.#source_heard_ms = performance.now();
     if (from === "escrow" && this.#route === "escrow" && this.#taken_over !== "served") {
@@ -320,6 +323,7 @@ export class TargetStore {
     }
     this.#fetcher?.answered(answer);
     this.#fetcher?.tick(performance.now());
+    return true;
   }
 
   setRoute(route: PageRoute): void {

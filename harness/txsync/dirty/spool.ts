@@ -25,8 +25,13 @@ export interface SpoolBatch {
 
 export const BATCH_PAGES = 64;
 
-async function readExactly(file: FileHandle, at: number, bytes: number, path: string): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(bytes);
+async function readExactly(
+  file: FileHandle,
+  at: number,
+  bytes: number,
+  path: string,
+  buffer: Buffer = Buffer.allocUnsafe(bytes),
+): Promise<Buffer> {
   let have = 0;
   while (have < bytes) {
     const { bytesRead } = await file.read(buffer, have, bytes - have, at + have);
@@ -45,9 +50,14 @@ function fullIn(entries: Buffer): number {
 
 /**
  * The pages of a spool, at most `pages_max` at a time; reads no further than it is asked to.
+ * @param into where the contents for these entries are to be read into; fresh memory where nothing is said
  * @throws RangeError when the files are shorter than they should be; what reading a file throws.
  */
-export async function* readSpool(spool: Spool, pages_max = BATCH_PAGES): AsyncGenerator<SpoolBatch> {
+export async function* readSpool(
+  spool: Spool,
+  pages_max = BATCH_PAGES,
+  into: (entries: Buffer) => Buffer = (entries) => Buffer.allocUnsafe(fullIn(entries) * PAGE_BYTES),
+): AsyncGenerator<SpoolBatch> {
   await using entries_file = await open(spool.entries_path, "r");
   await using content_file = await open(spool.content_path, "r");
   let full_before = 0;
@@ -56,7 +66,8 @@ export async function* readSpool(spool: Spool, pages_max = BATCH_PAGES): AsyncGe
     const entries = await readExactly(entries_file, page * ENTRY_BYTES, bytes, spool.entries_path);
     const full = fullIn(entries);
     const content_at = full_before * PAGE_BYTES;
-    const content = await readExactly(content_file, content_at, full * PAGE_BYTES, spool.content_path);
+    const content = into(entries);
+    await readExactly(content_file, content_at, full * PAGE_BYTES, spool.content_path, content);
     full_before += full;
     yield { entries, content };
   }

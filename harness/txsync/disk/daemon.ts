@@ -18,8 +18,11 @@ import { Segment } from "./segment.ts";
 import { type ServedDisk, serveNbd } from "./server.ts";
 import { StorageDisk } from "./storage-disk.ts";
 
-/** So much of a disk's writes may wait for their commit on the host's tmpfs; then the guest waits. */
-const OVERLAY_BYTES_MAX = 256 * 1024 ** 2;
+/**
+ * So much of a disk's writes may wait for their commit; then the guest waits. A transaction has all of it in one go, and a
+ * restore takes 256 MiB of all disks (data/log-reader.ts).
+ */
+const OVERLAY_BYTES_MAX = 16 * 1024 ** 2;
 const LINE_BYTES_MAX = 64 * 1024;
 
 interface HostDisk {

@@ -177,13 +177,18 @@ describe("a disk whose writes wait for their transaction", () => {
     expect(await third).toEqual(new Error("closed out"));
     disk.hurry(true);
     await second;
+    await disk.write(400, Buffer.alloc(100, 5));
+    // It does not go on like this for ever.
+    const too_much = disk.write(500, Buffer.alloc(1, 6)).then(() => seen.push("too much"));
+    await disk.flush();
+    expect(seen).toEqual(["second"]);
     disk.hurry(false);
     await disk.flush();
     disk.mark(1);
     const fourth = disk.write(300, Buffer.alloc(1, 4)).then(() => seen.push("fourth"));
     expect(seen).toEqual(["second"]);
     await disk.commit(1);
-    await fourth;
+    await Promise.all([too_much, fourth]);
     expect(image.bytes[300]).toBe(2);
     expect((await disk.read(300, 1))[0]).toBe(4);
   });

@@ -8,7 +8,7 @@ export interface DiskOptions {
   readonly folder: string;
   /** As it was when an agent was here last; what is not in the image is kept in any case. */
   readonly mode?: DiskMode;
-  /** Writes wait for commits once so much is not in the image; see `hurry`. Bytes. */
+  /** Writes wait for commits once so much is not in the image, or twice as much: see `hurry`. Bytes. */
   readonly overlay_bytes_max: number;
 }
 
@@ -130,8 +130,8 @@ export class Disk implements Backend {
   }
 
   /**
-   * While a `stop` is under way writes do not wait for room: it waits for what is in flight, and room comes only by the
-   * commit of what it begins. Not more than the clients have in hand.
+   * While a `stop` is under way there is room for more: it waits for what is in flight, and room comes only by the commit
+   * of what it begins.
    */
   hurry(on: boolean): void {
     this.#hurried = on;
@@ -228,7 +228,9 @@ export class Disk implements Backend {
       await this.#settled(signal);
       this.#unflushed = true;
       if (this.#mode === "through") return await this.#directly(put());
-      if (this.#hurried || this.#overlay.bytes < this.#overlay_bytes_max) return keep();
+      // However often a stop is under way: while the image takes nothing it waits in the end, and the VM with it.
+      const most = this.#hurried ? 2 * this.#overlay_bytes_max : this.#overlay_bytes_max;
+      if (this.#overlay.bytes < most) return keep();
       await unlessAborted(new Promise<void>((resolve) => this.#room.push(resolve)), signal);
     }
   }

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { LogBrokenError, type LogOptions, TransactionLog } from "./log.ts";
-import { FaultyFiles } from "./testing/faulty-files.ts";
+import { FaultyFiles, type Operation } from "./testing/faulty-files.ts";
 import { LossyFiles } from "./testing/lossy-files.ts";
 import { goOn, type Model, modelOf, NOTHING, type PageFill, plain, readWhole, store } from "./testing/sketch.ts";
 
@@ -66,15 +66,24 @@ describe("a log whose file system fails", () => {
     expect(plain(await modelOf(await reopened()))).toEqual(plain(model));
   });
 
+  /** No fresh file can be had. */
+  const notMended = (): void => {
+    files.trouble = (operation, name) =>
+      operation === "create" && name.endsWith(".mended") ? { code: "ENOSPC" } : undefined;
+  };
+
   it("takes nothing any more when the disk did not take what was written", async () => {
     files.fail("sync", "EIO");
     await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
     expect(log.state?.last).toBe(2);
     // Though it would say yes now.
+    notMended();
     await expect(write([0, 3, 3])).rejects.toThrow(/broken: the disk did not take/);
     await expect(log.compact()).rejects.toThrow(LogBrokenError);
     await expect(log.reset()).rejects.toThrow(LogBrokenError);
+    await log.settled();
     expect(log.broken).toMatch(/EIO/);
+    expect(troubles.join()).toMatch(/not mended: ENOSPC/);
     // What was answered for can still be read.
     expect(plain(await modelOf(log))).toEqual(plain(model));
   });
@@ -87,13 +96,81 @@ describe("a log whose file system fails", () => {
     };
     await expect(write([0, 3, 3])).rejects.toThrow(/ENOSPC/);
     expect(troubles.join()).toMatch(/cannot be cut off/);
-    files.trouble = () => undefined;
+    notMended();
     await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
+    await log.settled();
     expect(plain(await modelOf(log))).toEqual(plain(model));
     // Opened anew it cuts that off.
     log = await reopened();
     expect(plain(await modelOf(log))).toEqual(plain(model));
     await write([0, 3, 3]);
+  });
+
+  it.each([
+    ["sync", (operation: Operation) => operation === "sync"],
+    ["truncate", (operation: Operation, name: string) => operation !== "create" && !name.endsWith(".mended")],
+  ] as const)("is mended by the record after the one that broke it, and takes the next (%s)", async (_, isBad) => {
+    files.trouble = (operation, name) => (isBad(operation, name) ? { code: "EIO" } : undefined);
+    await expect(write([0, 3, 3])).rejects.toThrow();
+    expect(log.broken).toMatch(/EIO/);
+    files.trouble = () => undefined;
+    const { lineage } = log;
+    // It is told to come again, as before.
+    await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
+    await log.settled();
+    expect([log.broken, log.lineage, log.state?.last]).toEqual([null, lineage, 2]);
+    expect(plain(await modelOf(log))).toEqual(plain(model));
+    await write([0, 3, 3], [0, 1, 7]);
+    await log.compact();
+    await write([0, 4, 4]);
+    expect(plain(await modelOf(log))).toEqual(plain(model));
+    expect(await files.list()).toHaveLength(1);
+    expect(files.open_files).toBe(1);
+    expect(plain(await modelOf(await reopened()))).toEqual(plain(model));
+  });
+
+  it("is mended though nothing was ever committed in it", async () => {
+    await log.close();
+    disk = new LossyFiles();
+    files = new FaultyFiles(disk);
+    log = await open();
+    model = NOTHING;
+    files.fail("sync", "EIO");
+    await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
+    await log.mend();
+    await write([0, 3, 3]);
+    expect(plain(await modelOf(await reopened()))).toEqual(plain(model));
+  });
+
+  it("is not mended with what it does not prove", async () => {
+    files.fail("sync", "EIO");
+    await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
+    const file = disk.bytesOf("txlog-00000000") as Buffer;
+    file[file.lastIndexOf(Buffer.alloc(4096, 2)) + 17] = 3;
+    await expect(log.mend()).rejects.toThrow(/the modified set is/);
+    expect(log.broken).toMatch(/EIO/);
+    expect(await files.list()).toEqual(["txlog-00000000"]);
+    expect(files.open_files).toBe(1);
+  });
+
+  it("keeps every answered record when power goes while it is mended", async () => {
+    for (let at = 0; at < 14; at += 1) {
+      for (const lost of [0, 1]) {
+        files.fail("sync", "EIO");
+        await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
+        disk.loseAt(disk.operations + at);
+        await log.mend().catch(() => undefined);
+        disk.recover((n) => lost * n);
+        files.trouble = () => undefined;
+        log = await open();
+        const found = await modelOf(log);
+        // The one that was not answered may be there as well: it was written.
+        expect([model.n, model.n + 1]).toContain(found.n);
+        if (found.n === model.n) expect(plain(found)).toEqual(plain(model));
+        model = found;
+        await write([0, 6, at]);
+      }
+    }
   });
 
   it.each(["create", "write", "sync", "rename", "read"] as const)(
@@ -156,7 +233,9 @@ describe("a log whose file system fails", () => {
     files.fail("syncFolder", "EIO");
     await log.compact();
     expect(troubles.join()).toMatch(/folder was not synced/);
+    notMended();
     await expect(write([0, 5, 5])).rejects.toThrow(LogBrokenError);
+    await log.settled();
     // Both files are there: whichever the folder has, it holds what was answered for.
     expect(await files.list()).toHaveLength(2);
     disk.recover(() => 0);

@@ -42,7 +42,8 @@ export interface LogOptions {
 
 /**
  * What is in the page cache is not known to be what is on the disk any more, or what is in the file not what is in the
- * log. It takes no record until it is opened anew, by an agent that starts again.
+ * log. It takes no record until all that was committed has been written once more, into a fresh file (`mend`), or an agent
+ * that starts again has opened it anew.
  */
 export class LogBrokenError extends Error {
   override readonly name = "LogBrokenError";
@@ -75,6 +76,7 @@ export class TransactionLog {
   #broken: string | null = null;
   #queue: Promise<unknown> = Promise.resolve();
   #compacting: Promise<void> | null = null;
+  #mending: Promise<void> | null = null;
   /** Counts how often the log began anew. */
   #life = 0;
   #closed = false;
@@ -152,8 +154,15 @@ export class TransactionLog {
     return this.#broken;
   }
 
-  /** A record is about to come; one that was under way is not wanted any more. */
+  /**
+   * A record is about to come; one that was under way is not wanted any more. Where the log is broken it is tried to mend
+   * it, for the next time: this one is not taken yet.
+   */
   begin(): IncomingRecord {
+    if (this.#broken !== null)
+      this.mend().catch((error: unknown) => {
+        if (!(error instanceof GivenUpError)) this.#trouble(`the log was not mended: ${messageOf(error)}`);
+      });
     const record = new IncomingRecord(this.#receiver, new RecordIntake(this.#index.pages));
     this.#incoming = record;
     // Where it cannot be cut off the log is broken, which the first piece hears.
@@ -181,6 +190,20 @@ export class TransactionLog {
       this.#compacting = null;
     });
     return this.#compacting;
+  }
+
+  /**
+   * What was committed is written once more, into a fresh file that reaches the disk as a whole; the one that broke is
+   * closed out. Nothing of it is believed that is not proved: the pages are read back and have to give the digest, and
+   * each record had reached the disk before it was committed, by a sync of its own, before that of another one failed.
+   * What was not committed stays behind: whoever sent it sends it again. Returns at once where the log is sound.
+   * @throws RecordViolation, GivenUpError, or whatever the file says: then it is as broken as before
+   */
+  mend(): Promise<void> {
+    this.#mending ??= this.#mend(this.#life).finally(() => {
+      this.#mending = null;
+    });
+    return this.#mending;
   }
 
   /** Begins anew, empty and under another lineage: what it held is void. */
@@ -222,9 +245,10 @@ export class TransactionLog {
     });
   }
 
-  /** When no compaction is under way. */
+  /** When nothing works beside what is received any more: no compaction, no mending. */
   async settled(): Promise<void> {
     await this.#compacting?.catch(() => undefined);
+    await this.#mending?.catch(() => undefined);
   }
 
   async close(): Promise<void> {
@@ -381,6 +405,7 @@ export class TransactionLog {
     };
     const snapshot = await this.#inTurn(async () => {
       goOn();
+      this.#mustBeSound();
       return this.entries.length < 2 ? null : this.#snapshot("base");
     });
     if (snapshot === null) return;
@@ -420,6 +445,62 @@ export class TransactionLog {
       throw error;
     } finally {
       await snapshot.file.release();
+    }
+  }
+
+  async #mend(life: number): Promise<void> {
+    await this.#compacting?.catch(() => undefined);
+    const { files } = this.#options;
+    const goOn = (): void => {
+      if (this.#life !== life || this.#closed) throw new GivenUpError("the log began anew, or was closed");
+    };
+    if (this.#broken === null) return;
+    goOn();
+    // While it is broken nothing is committed: what is read now is all there is.
+    const snapshot = await this.#inTurn(async () => (this.#index.last === null ? null : this.#snapshot("base")));
+    const name = fileName(this.#number + 1);
+    const made: { file?: LogFile; switched: boolean } = { switched: false };
+    try {
+      const written =
+        snapshot === null
+          ? await this.#beginFile(`${name}.mended`)
+          : await writeCompacted(files, `${name}.mended`, this.#lineage, snapshot, goOn);
+      made.file = written.file;
+      await written.file.sync();
+      await this.#inTurn(async () => {
+        goOn();
+        await files.rename(`${name}.mended`, name);
+        made.switched = true;
+        if (this.#incoming !== null) this.#incoming.failed ??= new LogBrokenError("the log was broken when it began");
+        this.#incoming = null;
+        this.#broken = null;
+        if (snapshot !== null && written.intake !== undefined)
+          await this.#index.relocate(snapshot.last, written.intake, FILE_HEADER_BYTES, this.#size, written.end);
+        await this.#goOnWith(written.file, written.end, 0);
+      });
+      this.#trouble("the log was broken and is whole again: it goes on in a fresh file");
+    } catch (error) {
+      if (!made.switched) {
+        await made.file?.close().catch(() => undefined);
+        await this.#remove(`${name}.mended`);
+      }
+      throw error;
+    } finally {
+      await snapshot?.file.release();
+    }
+  }
+
+  /** A file with nothing but its header. */
+  async #beginFile(
+    name: string,
+  ): Promise<{ readonly file: LogFile; readonly end: number; readonly intake?: undefined }> {
+    const file = await this.#options.files.open(name, "create");
+    try {
+      await writeAll(file, 0, encodeFileHeader(this.#lineage));
+      return { file, end: FILE_HEADER_BYTES };
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      throw error;
     }
   }
 

@@ -32,4 +32,17 @@ describe("the promise store", () => {
     await writeAll(file, 0, Buffer.from("nonsense!"));
     await expect(loadPromise(files)).rejects.toThrow(/damaged/);
   });
+
+  it("refuses a promise of which any byte is another one", async () => {
+    const files = new LossyFiles();
+    await savePromise(files, { descriptor: SWITCHOVER, opened: false });
+    const whole = Buffer.from(files.bytesOf("promise") ?? []);
+    expect(whole.length).toBeGreaterThan(50);
+    for (let at = 0; at < whole.length; at += 1) {
+      const damaged = Buffer.from(whole);
+      damaged[at] = (damaged[at] ?? 0) ^ 1;
+      files.put("promise", damaged);
+      await expect(loadPromise(files), `byte ${at}`).rejects.toThrow(/damaged/);
+    }
+  });
 });

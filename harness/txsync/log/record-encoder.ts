@@ -146,8 +146,14 @@ export class RecordEncoder {
     }
   }
 
-  /** A chunk for these entries, as in a batch, at most 64; its `content` is to be filled, then it is `pagesFilled`. */
-  pagesChunk(entries: Buffer): { readonly chunk: Buffer; readonly content: Buffer } {
+  /**
+   * A chunk for these entries, as in a batch, at most 64; its `content` is to be filled, then it is `pagesFilled`.
+   * @param take where its memory comes from
+   */
+  pagesChunk(
+    entries: Buffer,
+    take: (bytes: number) => Buffer = Buffer.allocUnsafe,
+  ): { readonly chunk: Buffer; readonly content: Buffer } {
     let full = 0;
     for (let at = 0; at < entries.length; at += PAGE_ENTRY_BYTES) {
       const word = entries.readUInt32LE(at);
@@ -156,7 +162,7 @@ export class RecordEncoder {
     }
     const pages = entries.length / PAGE_ENTRY_BYTES;
     const from = CHUNK_HEAD_BYTES + 4 + entries.length;
-    const chunk = Buffer.allocUnsafe(from + full * PAGE_BYTES);
+    const chunk = take(from + full * PAGE_BYTES);
     chunk.writeUInt8(CHUNK.pages, 0);
     chunk.writeUInt32BE(chunk.length - CHUNK_HEAD_BYTES, 1);
     chunk.writeUInt32BE(pages, CHUNK_HEAD_BYTES);

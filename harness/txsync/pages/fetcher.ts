@@ -1,5 +1,6 @@
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { PageRun } from "../dirty/pages.ts";
+import { AskedPages, type AskedRun } from "./asked-pages.ts";
 import { type PageAnswer, RUN_PAGES_MAX } from "./page-frames.ts";
 import type { PageMap } from "./page-map.ts";
 
@@ -38,14 +39,9 @@ const WANTED_PAGES_MAX = 256;
  */
 export class PageFetcher {
   readonly #options: FetcherOptions;
-  /** Asked and not answered: "block:page" to the time of asking. */
-  readonly #asked = new Map<
-    string,
-    { readonly block: string; readonly page: number; at_ms: number; urgent: boolean }
-  >();
+  readonly #asked: AskedPages;
   readonly #wanted = new Map<string, { readonly block: string; readonly page: number }>();
   readonly #next = new Map<string, number>();
-  #background = 0;
   #allowance = 0;
   /** Of its rate that the background takes, 0 to 1. */
   share = 1;
@@ -55,6 +51,7 @@ export class PageFetcher {
 
   constructor(options: FetcherOptions) {
     this.#options = options;
+    this.#asked = new AskedPages(options.map.blocks);
   }
 
   /** Something that goes before the background used so much of the same rate. */
@@ -74,9 +71,8 @@ export class PageFetcher {
     for (let page = first; page < first + count; page += 1) {
       if (!map.knows(block, page) || map.has(block, page)) continue;
       const key = `${block}:${page}`;
-      const asked = this.#asked.get(key);
       // Under way in the background it is asked for once more: the answer may be behind a whole window.
-      if (asked?.urgent === true || this.#wanted.has(key)) continue;
+      if (this.#asked.of(block, page) === "urgent" || this.#wanted.has(key)) continue;
       this.urgent_pages += 1;
       this.#wanted.set(key, { block, page });
     }
@@ -85,11 +81,7 @@ export class PageFetcher {
 
   /** The server changed or came back: everything that was not answered is asked for again. */
   askAgain(): void {
-    for (const [key, { block, page, urgent }] of this.#asked) {
-      if (urgent) this.#wanted.set(key, { block, page });
-    }
-    this.#asked.clear();
-    this.#background = 0;
+    for (const { block, page } of this.#asked.clear()) this.#wanted.set(`${block}:${page}`, { block, page });
     this.#next.clear();
   }
 
@@ -107,13 +99,8 @@ export class PageFetcher {
     };
     for (const [i, bytes] of pages.entries()) {
       const page = first + i;
-      const key = `${block}:${page}`;
-      const asked = this.#asked.get(key);
-      if (asked !== undefined) {
-        this.#asked.delete(key);
-        if (!asked.urgent) this.#background -= 1;
-      }
-      this.#wanted.delete(key);
+      this.#asked.answered(block, page);
+      if (this.#wanted.size > 0) this.#wanted.delete(`${block}:${page}`);
       if (!map.add(block, page)) {
         flush();
         continue;
@@ -132,15 +119,14 @@ export class PageFetcher {
 
   #retry(now_ms: number): void {
     const { retry_ms, wanted_retry_ms = retry_ms } = this.#options;
-    for (const [key, asked] of this.#asked) {
-      const age_ms = now_ms - asked.at_ms;
+    for (const run of this.#asked.runs) {
+      const age_ms = now_ms - run.at_ms;
       // In order of asking: the first that is young ends the search.
       if (age_ms < Math.min(retry_ms, wanted_retry_ms)) break;
-      if (age_ms < (asked.urgent ? wanted_retry_ms : retry_ms)) continue;
-      this.#asked.delete(key);
-      if (!asked.urgent) this.#background -= 1;
-      if (asked.urgent) this.#wanted.set(key, { block: asked.block, page: asked.page });
-      else this.#next.delete(asked.block);
+      if (age_ms < (run.urgent ? wanted_retry_ms : retry_ms)) continue;
+      for (const page of this.#asked.giveUp(run))
+        if (run.urgent) this.#wanted.set(`${run.block}:${page}`, { block: run.block, page });
+      if (!run.urgent) this.#next.delete(run.block);
     }
   }
 
@@ -150,11 +136,8 @@ export class PageFetcher {
       const part = runs.slice(at, at + WANTED_PAGES_MAX);
       if (!this.#options.ask(part, true)) return;
       for (const { block, first } of part) {
-        const key = `${block}:${first}`;
-        this.#wanted.delete(key);
-        if (this.#asked.get(key)?.urgent === false) this.#background -= 1;
-        this.#asked.delete(key);
-        this.#asked.set(key, { block, page: first, at_ms: now_ms, urgent: true });
+        this.#wanted.delete(`${block}:${first}`);
+        this.#asked.ask({ block, first, count: 1 }, now_ms, true);
       }
     }
   }
@@ -169,25 +152,20 @@ export class PageFetcher {
     }
     // Nothing goes before what somebody waits for.
     if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;
-    const runs: PageRun[] = [];
+    const runs: AskedRun[] = [];
     for (;;) {
-      const room = Math.min(window_pages - this.#background, RUN_PAGES_MAX);
+      const room = Math.min(window_pages - this.#asked.background_pages, RUN_PAGES_MAX);
       const most = bytes_per_s > 0 ? Math.min(room, Math.floor(this.#allowance / PAGE_BYTES)) : room;
       // Whole runs, or what is left: many small ones would cost more than they carry.
       if (most < Math.min(RUN_PAGES_MAX, window_pages, map.pages_total - map.count)) break;
       const run = this.#nextRun(most);
       if (run === undefined) break;
-      runs.push(run);
-      for (let page = run.first; page < run.first + run.count; page += 1) {
-        this.#asked.set(`${run.block}:${page}`, { block: run.block, page, at_ms: now_ms, urgent: false });
-      }
-      this.#background += run.count;
+      runs.push(this.#asked.ask(run, now_ms, false));
       if (bytes_per_s > 0) this.#allowance -= run.count * PAGE_BYTES;
     }
     if (runs.length === 0 || this.#options.ask(runs, false)) return;
     for (const run of runs) {
-      for (let page = run.first; page < run.first + run.count; page += 1) this.#asked.delete(`${run.block}:${page}`);
-      this.#background -= run.count;
+      this.#asked.giveUp(run);
       this.#next.delete(run.block);
       this.#allowance += run.count * PAGE_BYTES;
     }
@@ -202,7 +180,7 @@ export class PageFetcher {
   }
 
   #isOpen(block: string, page: number): boolean {
-    return !this.#options.map.has(block, page) && !this.#asked.has(`${block}:${page}`);
+    return !this.#options.map.has(block, page) && this.#asked.of(block, page) === undefined;
   }
 
   #upwards(block: string, most: number): PageRun | undefined {

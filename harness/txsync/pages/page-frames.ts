@@ -81,16 +81,26 @@ export function encodePages({ by, base, block, first, pages }: PageAnswer): Uint
   place.writeUInt16BE(pages.length, 4);
   const bits = Buffer.alloc(Math.ceil(pages.length / 8));
   const full: Uint8Array[] = [];
+  let row: Uint8Array | undefined;
+  let row_pages = 0;
+  // What lies in a row stays in one piece: 64 small ones cost several times as much on their way to the socket.
+  const endRow = (): void => {
+    if (row_pages === 1 && row !== undefined) full.push(row);
+    else if (row !== undefined) full.push(Buffer.from(row.buffer, row.byteOffset, row_pages * PAGE_BYTES));
+  };
   for (const [i, bytes] of pages.entries()) {
     if (bytes === null) continue;
     if (bytes.length !== PAGE_BYTES) throw new RangeError(`a page of ${bytes.length} bytes`);
     bits[i >> 3] = (bits[i >> 3] as number) | (1 << (i & 7));
-    const last = full.at(-1);
-    // What lies in a row stays in one piece: 64 small ones cost several times as much on their way to the socket.
-    if (last !== undefined && last.buffer === bytes.buffer && last.byteOffset + last.length === bytes.byteOffset)
-      full[full.length - 1] = Buffer.from(bytes.buffer, last.byteOffset, last.length + PAGE_BYTES);
-    else full.push(bytes);
+    if (row?.buffer === bytes.buffer && row.byteOffset + row_pages * PAGE_BYTES === bytes.byteOffset) {
+      row_pages += 1;
+      continue;
+    }
+    endRow();
+    row = bytes;
+    row_pages = 1;
   }
+  endRow();
   return [head(FRAME_PAGES, by, base), Buffer.of(name.length), name, place, bits, ...full];
 }
 

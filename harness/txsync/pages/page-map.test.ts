@@ -80,4 +80,16 @@ describe("a page map", () => {
     expect(new PageMap(BLOCKS).pages_total).toBe(12);
     expect(new PageMap([]).complete).toBe(true);
   });
+
+  it("lacks a page again that is taken back, and counts it so, once", () => {
+    const map = new PageMap([{ name: "taken", bytes: 4 * 4096 }]);
+    map.addAll();
+    expect([map.complete, map.count]).toEqual([true, 4]);
+    map.remove("taken", 2);
+    map.remove("taken", 2);
+    expect([map.complete, map.count, map.missing("taken"), map.has("taken", 2)]).toEqual([false, 3, 1, false]);
+    expect([map.firstMissing("taken"), map.lastMissing("taken")]).toEqual([2, 2]);
+    expect(map.add("taken", 2)).toBe(true);
+    expect(map.complete).toBe(true);
+  });
 });

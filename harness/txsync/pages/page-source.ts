@@ -29,8 +29,9 @@ export class BasePages implements PageSource {
     this.#small = new Map(small.map(({ name, content }) => [name, content]));
   }
 
-  read({ block, first, count }: PageRun): readonly (Uint8Array | null | undefined)[] {
-    const content = block === this.#block ? this.#fromFile(first, count) : this.#small.get(block);
+  /** @param into what is in the file is read into it: as long as the run, or longer */
+  read({ block, first, count }: PageRun, into?: Buffer): readonly (Uint8Array | null | undefined)[] {
+    const content = block === this.#block ? this.#fromFile(first, count, into) : this.#small.get(block);
     const start = block === this.#block ? 0 : first * PAGE_BYTES;
     const pages: (Uint8Array | null | undefined)[] = [];
     for (let i = 0; i < count; i += 1) {
@@ -40,11 +41,11 @@ export class BasePages implements PageSource {
     return pages;
   }
 
-  #fromFile(first: number, count: number): Buffer | undefined {
+  #fromFile(first: number, count: number, into?: Buffer): Buffer | undefined {
     const at = first * PAGE_BYTES;
     const length = Math.min(count * PAGE_BYTES, this.#bytes - at);
     if (length <= 0) return undefined;
-    const buffer = Buffer.allocUnsafe(length);
+    const buffer = into ?? Buffer.allocUnsafe(length);
     return buffer.subarray(0, readSync(this.#fd, buffer, 0, length, at));
   }
 }
@@ -53,4 +54,23 @@ export class BasePages implements PageSource {
 export function upToFirstMissing(pages: readonly (Uint8Array | null | undefined)[]): readonly (Uint8Array | null)[] {
   const end = pages.indexOf(undefined);
   return (end < 0 ? pages : pages.slice(0, end)) as readonly (Uint8Array | null)[];
+}
+
+/** Where memory comes from that is used again (wire/buffer-pool.ts). */
+export interface Lender {
+  take(bytes: number): Buffer;
+  give(buffer: Uint8Array): void;
+}
+
+/**
+ * A run as far as it is here, up to the first page that is missing, in memory of the lender's. It has to be given back by
+ * `give` when nobody looks at the pages any more: when they have been sent.
+ */
+export function readRun(
+  source: BasePages,
+  run: PageRun,
+  lender: Lender,
+): { readonly pages: readonly (Uint8Array | null)[]; readonly give: () => void } {
+  const into = lender.take(run.count * PAGE_BYTES);
+  return { pages: upToFirstMissing(source.read(run, into)), give: () => lender.give(into) };
 }

@@ -14,6 +14,8 @@ export interface FeedOptions {
   readonly onPong: (value: number) => void;
   /** The connection is gone, for whatever reason. */
   readonly onClosed: (why: string) => void;
+  /** Where the memory of what is written comes from, and goes to when it was. */
+  readonly lender?: { take(bytes: number): Buffer; give(buffer: Uint8Array): void };
 }
 
 const HANDSHAKE_MS = 5_000;
@@ -74,11 +76,14 @@ export class TargetFeed implements Disposable {
     this.#socket.write(bytes);
   }
 
-  /** @param pages each one that QEMU has not had yet: a second time is fatal for it */
+  /** @param pages each one that QEMU has not had yet: a second time is fatal for it. Copied: they may change afterwards. */
   writePages(pages: readonly PageToWrite[]): void {
-    this.#socket.cork();
-    for (const piece of ramPart(this.#options.ram_section_id, pages)) this.#socket.write(piece);
-    this.#socket.uncork();
+    const { ram_section_id, lender } = this.#options;
+    if (lender === undefined) this.#socket.write(ramPart(ram_section_id, pages)[0]);
+    else {
+      const [part] = ramPart(ram_section_id, pages, undefined, (bytes) => lender.take(bytes));
+      this.#socket.write(part, () => lender.give(part));
+    }
   }
 
   ping(value: number): void {

@@ -1,5 +1,6 @@
-import { createCipheriv, timingSafeEqual } from "node:crypto";
+import { createCipheriv, createSecretKey, type KeyObject, timingSafeEqual } from "node:crypto";
 import { crc32 } from "node:zlib";
+import type { BufferPool } from "./buffer-pool.ts";
 
 /**
  * Frames between agents, over any byte stream:
@@ -18,8 +19,8 @@ const HEADER_BYTES = 8;
 const CRC_BYTES = 4;
 const MAC_BYTES = 16;
 const NONCE_BYTES = 12;
-/** Up to here a frame is joined into one piece: one write costs less than many. */
-const JOINED_BYTES_MAX = 1 << 20;
+/** Up to here a frame is joined into one piece: one write costs less than many. Beyond, what is short goes with its head. */
+const JOINED_BYTES_MAX = 16 * 1024;
 
 export type FrameType = "hello" | "auth" | "message" | "data";
 const TYPE_NUMBERS: Readonly<Record<FrameType, number>> = { hello: 1, auth: 2, message: 3, data: 4 };
@@ -59,17 +60,17 @@ export interface KeyOptions {
 }
 
 export class FrameEncoder {
-  #key: Buffer | null = null;
+  #key: KeyObject | null = null;
   #number = 0;
 
   /** From now on every frame is authenticated. @throws Error the second time: numbers would begin again. */
   secure(key: Buffer, { number = 0 }: KeyOptions = {}): void {
     if (this.#key !== null) throw new Error("the connection has its key already");
-    this.#key = key;
+    this.#key = createSecretKey(key);
     this.#number = number;
   }
 
-  /** One frame, in one piece unless it is long; then the payload's own pieces are not copied. */
+  /** One frame, in one piece unless it is long; then the payload's own long pieces are not copied. */
   encode(type: FrameType, payload: readonly Uint8Array[]): Uint8Array[] {
     let length = 0;
     for (const piece of payload) length += piece.length;
@@ -80,7 +81,9 @@ export class FrameEncoder {
     header.writeUInt8(WIRE_VERSION, 2);
     header.writeUInt8(TYPE_NUMBERS[type], 3);
     header.writeUInt32BE(length, 4);
-    const pieces = length > JOINED_BYTES_MAX ? [header, ...payload] : [Buffer.concat([header, ...payload])];
+    const long = length > JOINED_BYTES_MAX ? payload.findIndex((piece) => piece.length >= JOINED_BYTES_MAX) : -1;
+    const joined = long < 0 ? payload : payload.slice(0, long);
+    const pieces = [Buffer.concat([header, ...joined]), ...payload.slice(joined.length)];
     return [...pieces, this.#tail(pieces)];
   }
 
@@ -93,28 +96,48 @@ export class FrameEncoder {
   }
 }
 
-/** Takes the stream in pieces of any size; holds at most one frame. */
+/**
+ * Takes the stream in pieces of any size. Each byte is copied once, into the frame that it belongs to, so the memory in
+ * which it came may be used for the next piece: see `keep`. Holds at most one frame beside what was kept.
+ */
 export class FrameDecoder {
   readonly #types: readonly FrameType[] | null;
+  readonly #buffers: BufferPool | null;
   #length_max: number;
-  #key: Buffer | null = null;
+  #key: KeyObject | null = null;
   #number = 0;
   #offset = 0;
+  /** Came, and is in no frame yet. */
   #pieces: Buffer[] = [];
-  #held = 0;
-  #header: { readonly type: FrameType; readonly length: number; readonly bytes: Buffer } | null = null;
+  /** Of the first of them. */
+  #used = 0;
+  readonly #head = Buffer.alloc(HEADER_BYTES);
+  readonly #tail = Buffer.alloc(MAC_BYTES);
+  #frame: { readonly type: FrameType; readonly payload: Buffer } | null = null;
+  /** Bytes of the present frame that are there: of head, payload and tail together. */
+  #have = 0;
   #failed: WireError | null = null;
 
-  /** @param options `length_max`: longest payload of any type, bytes, until `limit` says something else */
-  constructor(options: { readonly types?: readonly FrameType[]; readonly length_max?: number } = {}) {
+  /**
+   * @param options `length_max`: longest payload of any type, bytes, until `limit` says something else; `buffers`: where
+   * payloads are put, whose owner is whoever gets the frame
+   */
+  constructor(
+    options: {
+      readonly types?: readonly FrameType[];
+      readonly length_max?: number;
+      readonly buffers?: BufferPool;
+    } = {},
+  ) {
     this.#types = options.types ?? null;
     this.#length_max = options.length_max ?? Number.POSITIVE_INFINITY;
+    this.#buffers = options.buffers ?? null;
   }
 
   /** @throws Error the second time. */
   secure(key: Buffer, { number = 0 }: KeyOptions = {}): void {
     if (this.#key !== null) throw new Error("the connection has its key already");
-    this.#key = key;
+    this.#key = createSecretKey(key);
     this.#number = number;
   }
 
@@ -135,49 +158,61 @@ export class FrameDecoder {
     } catch (error) {
       if (error instanceof WireError) this.#failed = error;
       this.#pieces = [];
-      this.#held = 0;
+      this.#used = 0;
       throw error;
     }
   }
 
+  /** The bytes must stay as they are until they are in a frame, or `keep` is called. */
   push(chunk: Buffer): void {
     if (chunk.length === 0 || this.#failed !== null) return;
     this.#pieces.push(chunk);
-    this.#held += chunk.length;
+  }
+
+  /** What was pushed and is in no frame yet is copied: its memory may be used again. */
+  keep(): void {
+    if (this.#pieces.length === 0) return;
+    const first = this.#pieces[0] as Buffer;
+    const left = [first.subarray(this.#used), ...this.#pieces.slice(1)];
+    this.#pieces = [Buffer.concat(left)];
+    this.#used = 0;
   }
 
   /** The stream ended. @throws WireError when it ended within a frame. */
   end(): void {
     if (this.#failed !== null) throw this.#failed;
-    if (this.#held > 0 || this.#header !== null) throw new WireError("ended in the middle of a frame", this.#offset);
+    if (this.#have > 0 || this.#pieces.length > 0) throw new WireError("ended in the middle of a frame", this.#offset);
   }
 
   #next(): Frame | undefined {
-    if (this.#header === null) {
-      if (this.#held < HEADER_BYTES) return undefined;
-      this.#header = this.#parseHeader(this.#take(HEADER_BYTES));
+    if (this.#frame === null) {
+      if (!this.#fill(this.#head, 0)) return undefined;
+      const { type, length } = this.#parseHeader();
+      const payload = this.#buffers === null ? Buffer.allocUnsafe(length) : this.#buffers.take(length);
+      this.#frame = { type, payload };
     }
-    const { type, length, bytes } = this.#header;
-    const tailBytes = this.#key === null ? CRC_BYTES : MAC_BYTES;
-    if (this.#held < length + tailBytes) return undefined;
-    const payload = this.#take(length);
-    const tail = this.#take(tailBytes);
+    const { type, payload } = this.#frame;
+    if (!this.#fill(payload, HEADER_BYTES)) return undefined;
+    const tail = this.#key === null ? this.#tail.subarray(0, CRC_BYTES) : this.#tail;
+    if (!this.#fill(tail, HEADER_BYTES + payload.length)) return undefined;
     if (this.#key === null) {
-      if (!tail.equals(crcOf([bytes, payload])))
+      if (!tail.equals(crcOf([this.#head, payload])))
         throw new WireError(`a ${type} frame has a wrong checksum`, this.#offset);
     } else {
       if (this.#number >= FRAMES_MAX) throw new WireError("more frames than the key allows", this.#offset);
-      if (!timingSafeEqual(tail, macOf(this.#key, this.#number, [bytes, payload]))) {
+      if (!timingSafeEqual(tail, macOf(this.#key, this.#number, [this.#head, payload]))) {
         throw new WireError(`a ${type} frame is not authentic`, this.#offset);
       }
       this.#number += 1;
     }
-    this.#header = null;
-    this.#offset += HEADER_BYTES + length + tailBytes;
+    this.#frame = null;
+    this.#have = 0;
+    this.#offset += HEADER_BYTES + payload.length + tail.length;
     return { type, payload };
   }
 
-  #parseHeader(bytes: Buffer): { type: FrameType; length: number; bytes: Buffer } {
+  #parseHeader(): { type: FrameType; length: number } {
+    const bytes = this.#head;
     if (bytes.readUInt16BE(0) !== MAGIC) throw new WireError("this is no agent", this.#offset);
     const version = bytes.readUInt8(2);
     if (version !== WIRE_VERSION) {
@@ -193,30 +228,25 @@ export class FrameDecoder {
     const length = bytes.readUInt32BE(4);
     const most = Math.min(LENGTH_MAX[type], this.#length_max);
     if (length > most) throw new WireError(`a ${type} frame of ${length} bytes, more than ${most}`, this.#offset);
-    return { type, length, bytes };
+    return { type, length };
   }
 
-  #take(count: number): Buffer {
-    this.#held -= count;
-    const first = this.#pieces[0];
-    if (first !== undefined && first.length >= count) {
-      if (first.length === count) this.#pieces.shift();
-      else this.#pieces[0] = first.subarray(count);
-      return first.subarray(0, count);
+  /** Fills a part of the frame that begins at byte `from` of it. @returns whether it is full */
+  #fill(part: Buffer, from: number): boolean {
+    let at = this.#have - from;
+    while (at < part.length) {
+      const piece = this.#pieces[0];
+      if (piece === undefined) break;
+      const count = Math.min(piece.length - this.#used, part.length - at);
+      piece.copy(part, at, this.#used, this.#used + count);
+      at += count;
+      this.#used += count;
+      if (this.#used < piece.length) continue;
+      this.#pieces.shift();
+      this.#used = 0;
     }
-    const out = Buffer.allocUnsafe(count);
-    let at = 0;
-    let used = 0;
-    while (at < count) {
-      const piece = this.#pieces[used] as Buffer;
-      const n = Math.min(piece.length, count - at);
-      piece.copy(out, at, 0, n);
-      at += n;
-      if (n === piece.length) used += 1;
-      else this.#pieces[used] = piece.subarray(n);
-    }
-    this.#pieces.splice(0, used);
-    return out;
+    this.#have = Math.max(this.#have, from + at);
+    return at >= part.length;
   }
 }
 
@@ -229,7 +259,7 @@ function crcOf(pieces: readonly Uint8Array[]): Buffer {
   return tail;
 }
 
-function macOf(key: Buffer, number: number, pieces: readonly Uint8Array[]): Buffer {
+function macOf(key: KeyObject, number: number, pieces: readonly Uint8Array[]): Buffer {
   const nonce = Buffer.alloc(NONCE_BYTES);
   nonce.writeUIntBE(number, NONCE_BYTES - 6, 6);
   const gmac = createCipheriv("aes-256-gcm", key, nonce);

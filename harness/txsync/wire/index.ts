@@ -1,4 +1,5 @@
 /** How agents talk: frames, authentication, messages. */
+export { BufferPool } from "./buffer-pool.ts";
 export { channelHello, readChannel } from "./channel.ts";
 export {
   FRAMES_MAX,

@@ -85,7 +85,8 @@ class Agent {
         peers.send(to, body.length > 0 ? "bulk" : "words", message, body),
       sendLong: (to: Role, message: Message, body: readonly Uint8Array[], onMoves: () => void) =>
         peers.sendLong(to, "bulk", message, body, onMoves),
-      sendData: (to: Role, pieces: readonly Uint8Array[]) => peers.sendData(to, "bulk", pieces),
+      sendData: (to: Role, pieces: readonly Uint8Array[], onDone?: () => void) =>
+        peers.sendData(to, "bulk", pieces, onDone),
       connection: (to: Role) => peers.connection(to, "bulk"),
       drained: (to: Role, most_bytes: number) => peers.drained(to, "bulk", most_bytes),
     };
@@ -334,6 +335,40 @@ describe("peers", () => {
     await until("all that is long", () => target.data.length === long.length);
     expect(target.data.every(({ payload }, i) => payload.equals(long[i] ?? Buffer.alloc(0)))).toBe(true);
     await until("an empty backlog", () => drained);
+  });
+
+  it("say when memory may be used again: once, sent or not", async () => {
+    const { source, target, proxy } = await pairByRelay();
+    const done = [0, 0, 0];
+    const count = (which: number) => () => {
+      done[which] = (done[which] ?? 0) + 1;
+    };
+    await source.reaches("target");
+    expect(source.peers.sendData("target", [Buffer.alloc(100_000, 1), Buffer.alloc(100_000, 2)], count(1))).toBe(true);
+    await until("what was sent", () => done[1] === 1 && target.data.some(({ payload }) => payload.length === 200_000));
+    proxy.mode = "narrow";
+    for (let i = 0; i < 18; i += 1) source.peers.sendData("target", [Buffer.alloc(2 * 2 ** 20)], count(2));
+    proxy.close();
+    await until("what never was", () => done[2] === 18);
+    await until("the connection's end", () => source.peers.connection("target") === undefined);
+    expect(source.peers.sendData("target", [Buffer.of(1)], count(0))).toBe(false);
+    expect(done).toEqual([1, 1, 18]);
+  });
+
+  it("take no more connections than there may be, and those that ended make room", async () => {
+    const { target } = await pairByRelay();
+    for (let round = 0; round < 2; round += 1) {
+      const knocking = Array.from({ length: 40 }, () => createConnection({ host: HOST, port: target.port }));
+      const greeted = new Set<Socket>();
+      for (const socket of knocking) {
+        socket.on("error", () => undefined);
+        socket.once("data", () => greeted.add(socket));
+      }
+      await until("the others to be sent away", () => knocking.filter(({ destroyed }) => destroyed).length >= 8);
+      expect(greeted.size).toBeGreaterThan(0);
+      expect(greeted.size).toBeLessThanOrEqual(32);
+      for (const socket of knocking) socket.destroy();
+    }
   });
 
   it("send what is long as the connection takes it, and nothing into its middle", async () => {

@@ -1,11 +1,13 @@
 import { createConnection, createServer, type Socket } from "node:net";
 import { messageOf } from "../../base/errors.ts";
 import type { Message, Role } from "../core/index.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { channelHello, readChannel } from "./channel.ts";
 import { FrameDecoder, FrameEncoder } from "./frame.ts";
 import { Handshake } from "./handshake.ts";
 import { LogLimit } from "./log-limit.ts";
 import { decodeMessage, encodeMessage } from "./message.ts";
+import { readInto } from "./read-into.ts";
 
 /**
  * How the parts of agents talk. Each opens its own connections to each peer, one a channel, and only sends on them; what
@@ -23,6 +25,12 @@ const REFUSALS = { lines: 10, per_ms: 10_000 };
 const DRAIN_LOOK_MS = 250;
 /** Of what is long so much is handed to a connection at a time. */
 const LONG_PIECE_BYTES = 64 * 1024;
+/** What is read of a connection in one go. */
+const READ_BYTES = 128 * 1024;
+/** A run of 64 pages, or a piece of a record, with what stands around it. */
+const POOLED_BYTES = 264 * 1024;
+/** So many of them are kept: what waits in two connections for the network, and what is being taken. */
+const POOLED_MOST = 24;
 
 export interface PeersOptions<Channel extends string> {
   readonly role: Role;
@@ -49,6 +57,13 @@ export class Peers<Channel extends string> {
   readonly #incoming = new Map<string, Socket>();
   readonly #channels: readonly Channel[];
   readonly #refusals = new LogLimit(REFUSALS);
+  readonly #accepted = new Set<Socket>();
+  readonly #read_into = Buffer.allocUnsafeSlow(READ_BYTES);
+  /**
+   * For what is long: payloads that came are in buffers of it, and may be given back by whoever took them; what is to be
+   * sent may be, and is given back when it was.
+   */
+  readonly buffers = new BufferPool(POOLED_BYTES, POOLED_MOST);
 
   constructor(options: PeersOptions<Channel>) {
     this.#options = options;
@@ -60,8 +75,11 @@ export class Peers<Channel extends string> {
 
   async start(): Promise<void> {
     const { listen } = this.#options;
-    const server = createServer((socket) => this.#accept(socket));
-    server.maxConnections = CONNECTIONS_MAX;
+    // Read from when it is known how: see `readInto`.
+    const server = createServer({ pauseOnConnect: true }, (socket) => {
+      if (this.#accepted.size >= CONNECTIONS_MAX) socket.destroy();
+      else this.#accept(socket);
+    });
     await new Promise<void>((resolve, reject) => {
       server.once("error", reject).listen(listen.port, listen.host, resolve);
     });
@@ -90,9 +108,15 @@ export class Peers<Channel extends string> {
     return await this.#line(to, channel).sendLong(encodeMessage(message, body), onMoves);
   }
 
-  /** What goes on one channel arrives in order. @returns as `send` */
-  sendData(to: Role, channel: Channel, pieces: readonly Uint8Array[]): boolean {
-    return this.#line(to, channel).send("data", pieces);
+  /**
+   * What goes on one channel arrives in order.
+   * @param onDone called once, whatever comes of it, when the memory of the pieces may be used again
+   * @returns as `send`
+   */
+  sendData(to: Role, channel: Channel, pieces: readonly Uint8Array[], onDone?: () => void): boolean {
+    const sent = this.#line(to, channel).send("data", pieces, onDone);
+    if (!sent) onDone?.();
+    return sent;
   }
 
   /** Names the present connection of a channel; undefined while there is none. Another number: what was sent may be lost. */
@@ -116,9 +140,16 @@ export class Peers<Channel extends string> {
     return line;
   }
 
-  #accept(socket: Socket): void {
+  #accept(accepted: Socket): void {
+    const decoder = new FrameDecoder({ length_max: HANDSHAKE_LENGTH_MAX, buffers: this.buffers });
+    const socket = readInto(accepted, this.#read_into, (bytes) => {
+      decoder.push(bytes);
+      void read();
+      // What is next comes into the same memory.
+      decoder.keep();
+    });
+    this.#accepted.add(socket);
     socket.setNoDelay(true);
-    const decoder = new FrameDecoder({ length_max: HANDSHAKE_LENGTH_MAX });
     const encoder = new FrameEncoder();
     const handshake = new Handshake({ ...this.#options, side: "acceptor" });
     let peer: Role | undefined;
@@ -134,6 +165,7 @@ export class Peers<Channel extends string> {
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
       clearTimeout(deadline);
+      this.#accepted.delete(socket);
       const key = `${peer}:${channel}`;
       if (this.#incoming.get(key) === socket) this.#incoming.delete(key);
     });
@@ -176,10 +208,6 @@ export class Peers<Channel extends string> {
         reading = false;
       }
     };
-    socket.on("data", (chunk: Buffer) => {
-      decoder.push(chunk);
-      void read();
-    });
   }
 }
 
@@ -208,9 +236,9 @@ class Line {
     return this.#encoder === undefined ? undefined : this.#number;
   }
 
-  send(type: "message" | "data", pieces: readonly Uint8Array[]): boolean {
+  send(type: "message" | "data", pieces: readonly Uint8Array[], onDone?: () => void): boolean {
     if (this.#encoder === undefined || this.#socket === undefined || this.#long === this.#socket) return false;
-    writeAll(this.#socket, this.#encoder.encode(type, pieces));
+    writeAll(this.#socket, this.#encoder.encode(type, pieces), onDone);
     return true;
   }
 
@@ -302,8 +330,10 @@ function taken(socket: Socket, bytes: Uint8Array): Promise<boolean> {
   });
 }
 
-function writeAll(socket: Socket, pieces: readonly Uint8Array[]): void {
+/** @param onDone the system has taken them all, or never will */
+function writeAll(socket: Socket, pieces: readonly Uint8Array[], onDone?: () => void): void {
   socket.cork();
-  for (const piece of pieces) socket.write(piece);
+  const last = pieces.length - 1;
+  for (const [i, piece] of pieces.entries()) socket.write(piece, i === last ? onDone : undefined);
   process.nextTick(() => socket.uncork());
 }

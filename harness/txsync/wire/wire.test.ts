@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { frameNumber, GENESIS, generation, type Message, SWITCHOVER, transactionNumber } from "../core/index.ts";
+import { BufferPool } from "./buffer-pool.ts";
 import { channelHello, readChannel } from "./channel.ts";
 import { FRAMES_MAX, type Frame, FrameDecoder, FrameEncoder, type FrameType, LENGTH_MAX, WireError } from "./frame.ts";
 import { Handshake, type HandshakeOptions, type Session } from "./handshake.ts";
@@ -54,6 +55,44 @@ describe("frames", () => {
         },
       ),
     );
+  });
+
+  it("come out as they went in, whatever becomes of the memory in which they came", () => {
+    const long = fc.array(fc.integer({ min: 0, max: 3000 }), { maxLength: 6 });
+    fc.assert(
+      fc.property(long, fc.array(fc.integer({ min: 1, max: 900 }), { minLength: 1 }), fc.nat(3), (sent, cuts, idle) => {
+        const { encoder } = secured();
+        const decoder = new FrameDecoder({ buffers: new BufferPool(4096, 2) });
+        decoder.secure(Buffer.alloc(32, 7));
+        const payloads = sent.map((length, i) => Buffer.alloc(length, i + 1));
+        const stream = Buffer.concat(payloads.flatMap((payload) => encoder.encode("data", [payload])));
+        const memory = Buffer.alloc(1000);
+        const got: Frame[] = [];
+        for (let at = 0, i = 0; at < stream.length; i += 1) {
+          const step = cuts[i % cuts.length] ?? 1;
+          const count = stream.copy(memory, 0, at, at + step);
+          at += count;
+          decoder.push(memory.subarray(0, count));
+          // Whoever takes them may be busy: then they wait.
+          if (i % 4 !== idle) got.push(...drain(decoder));
+          decoder.keep();
+          memory.fill(0xee);
+        }
+        got.push(...drain(decoder));
+        decoder.end();
+        expect(got.map(({ payload }) => payload)).toEqual(payloads);
+      }),
+    );
+  });
+
+  it("go with their long pieces as they are, and their short ones beside the head", () => {
+    const { encoder, decoder } = secured();
+    const long = Buffer.alloc(100_000, 1);
+    const pieces = encoder.encode("data", [Buffer.of(1), Buffer.of(2), long, Buffer.of(3)]);
+    expect(pieces.map(({ length }) => length)).toEqual([10, 100_000, 1, 16]);
+    expect(pieces[1]).toBe(long);
+    decoder.push(Buffer.concat(pieces));
+    expect(drain(decoder)[0]?.payload).toEqual(Buffer.concat([Buffer.of(1, 2), long, Buffer.of(3)]));
   });
 
   it("are refused when the stream ends within one, at every byte", () => {

@@ -1,9 +1,18 @@
 import type { TimelineEventBody } from "../../../base/timeline.ts";
 import type { Role } from "../../core/index.ts";
+import { BufferPool } from "../../wire/index.ts";
 import type { DataChannel, DataShell } from "../data-shell.ts";
 import type { DataConfig, DataEvent } from "../protocol.ts";
 
 type Receive = (from: Role, payload: Buffer) => Promise<void> | undefined;
+
+/** Whoever gives memory back that he still needs finds something else in it. */
+class PoisoningPool extends BufferPool {
+  override give(buffer: Uint8Array): void {
+    buffer.fill(0xdb);
+    super.give(buffer);
+  }
+}
 
 /** Connections between data planes without sockets: in order by channel, cut whenever a test wants. */
 export class FakeNet {
@@ -13,6 +22,7 @@ export class FakeNet {
   #stalled: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
   /** Seen, and perhaps changed or swallowed (null), on its way. */
   onWay: (from: Role, to: Role, payload: Buffer) => Buffer | null = (_, __, payload) => payload;
+  readonly #buffers = new PoisoningPool(264 * 1024, 4);
   readonly #lines = new Map<string, { bytes: number; tail: Promise<void>; life: number }>();
 
   attach(role: Role, receive: Receive): void {
@@ -56,18 +66,25 @@ export class FakeNet {
     const key = (to: Role, channel: DataChannel): string => `${from}:${to}:${channel}`;
     return {
       connection: (to, channel) => (isCut(to) ? undefined : (this.#connections.get(key(to, channel)) ?? 1)),
-      sendData: (to, channel, pieces) => {
-        if (isCut(to)) return false;
+      buffers: this.#buffers,
+      sendData: (to, channel, pieces, onDone) => {
+        if (isCut(to)) {
+          onDone?.();
+          return false;
+        }
         const name = key(to, channel);
         const line = this.#lines.get(name) ?? { bytes: 0, tail: Promise.resolve(), life: 0 };
         this.#lines.set(name, line);
-        const payload = Buffer.concat(pieces);
-        line.bytes += payload.length;
+        const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+        line.bytes += bytes;
         line.tail = line.tail.then(async () => {
           await new Promise((resolve) => setImmediate(resolve));
+          // Like a socket it reads the pieces when it comes to them.
+          const payload = Buffer.concat(pieces);
+          onDone?.();
           await this.#stalled?.promise;
           if (this.#lines.get(name) !== line) return;
-          line.bytes -= payload.length;
+          line.bytes -= bytes;
           const arrives = this.onWay(from, to, payload);
           if (arrives !== null) await this.#receivers.get(to)?.(from, arrives);
         });
