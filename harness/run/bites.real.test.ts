@@ -82,6 +82,15 @@ const settled = ({ kind }: TimelineEvent): boolean => kind === "run.settled";
 const arrived = (event: TimelineEvent): boolean =>
   event.kind === "migration.status" && event.side === "target" && event.status === "completed";
 
+/** Both sides have done with it: until then a source refuses to go on. */
+function finalized(): (event: TimelineEvent) => boolean {
+  const sides = new Set<string>();
+  return (event) => {
+    if (event.kind === "migration.status" && event.status === "completed") sides.add(event.side);
+    return sides.size === 2;
+  };
+}
+
 /** Plays a scenario and does the deed when the event comes. */
 async function damaged<T>(
   scenario: Scenario,
@@ -176,7 +185,7 @@ describe.concurrent("what the checks are there for", () => {
     const { record, folder: run } = await damaged(
       noFault,
       (at) => at.run("source", `echo cont >${MONITOR}.in; sleep 0.3; echo stop >${MONITOR}.in`),
-      arrived,
+      finalized(),
     );
     expect(record.verdict).toBe("split-brain");
     expect(saidFalse(record)).toEqual(["single-instance"]);
