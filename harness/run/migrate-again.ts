@@ -10,8 +10,6 @@ import type { GuestUnderTest } from "./guests/guest.ts";
 import type { Looking } from "./looking.ts";
 import { prepareStream } from "./stock/stream.ts";
 
-/** For a guest that has arrived to do its next step: it has all its memory. */
-const PROGRESS_MS = 10_000;
 /**
  * Pre-copy comes to an end when what the guest writes in a pass is sent within the time that it may stand still: after so
  * many passes it may stand still for longer. What is asked is whether the VM is whole, not how long it stands still.
@@ -71,7 +69,7 @@ export async function migrateAgain(
     },
   );
   const steps_after = await waitFor(
-    { what: `the guest to go on at ${to} after the second migration`, timeout_ms: PROGRESS_MS },
+    { what: `the guest to go on at ${to} after the second migration`, timeout_ms: looking.patience_ms },
     async () => {
       const now = await guest.steps(next);
       return now !== undefined && now > steps_before ? now : undefined;
