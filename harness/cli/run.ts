@@ -441,7 +441,11 @@ export async function runScenarios(
   for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
   const cases = casesOf(chosen, options);
   for (const { scenario, recovery, configuration } of cases)
-    checkConfiguration({ scenario, recovery, configuration, guest: guestOf(scenario, options), memory_bytes });
+    checkConfiguration({
+      ...{ scenario, recovery, configuration, memory_bytes },
+      guest: guestOf(scenario, options),
+      txsync: settingsOf(options),
+    });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const environments = new Map<string, RunEnvironment>();

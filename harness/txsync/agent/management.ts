@@ -74,7 +74,7 @@ function mayLeave({ config, state, parts }: Shell): void {
     );
   if (parts.length > 0)
     throw new UserError(
-      "the VM has more than memory that is kept, a disk or a network card, and cannot migrate while it is protected yet: end its protection first (`protect`, on: false)",
+      "the VM has disks, and cannot migrate while it is protected yet: end its protection first (`protect`, on: false)",
     );
   if (phase !== "idle") throw new UserError("the VM is being migrated already");
   if (base !== "held" || tx.protectedIn !== opened.generation)

@@ -155,6 +155,8 @@ export class BaseCopy implements PageSource {
     } catch (error) {
       this.#full_until_ms = performance.now() + FULL_AGAIN_MS;
       for (let page = first; page < first + pages.length; page += 1) this.#map.remove(block, page);
+      // Answered they are asked for by nobody, and the search has passed them.
+      this.#fetcher.askAgain();
       throw error;
     }
     for (let page = first; page < first + pages.length; page += 1) this.#stale.remove(block, page);

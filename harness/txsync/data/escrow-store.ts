@@ -269,7 +269,8 @@ export class EscrowStore {
     const began_ms = performance.now();
     const wanted = (): boolean => this.#copy === copy && this.#base === of.base;
     const pages = await follow(copy, this.#log, of, wanted);
-    if (pages === undefined) return;
+    // Let go of while the log began anew: of what is here no more nobody may be told that it is.
+    if (pages === undefined || !wanted()) return;
     this.#base = base;
     this.#keepBase(copy);
     this.#completed();

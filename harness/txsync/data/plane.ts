@@ -169,7 +169,8 @@ export class DataPlane implements DataShell {
           return undefined;
         case FRAME_RECORD: {
           const piece = decodeRecordPiece(payload);
-          if (piece.purpose === "append") return this.#escrow?.pieceCame(from, piece);
+          if (piece.purpose === "append")
+            return this.#escrow?.pieceCame(from, piece).then(() => this.peers.buffers.give(payload));
           this.#source.pieceCame(piece);
           this.#target.pieceCame(piece);
           return undefined;

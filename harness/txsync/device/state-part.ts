@@ -2,9 +2,9 @@ import type { TransactionNumber } from "../core/index.ts";
 import type { PartPiece } from "../log/index.ts";
 
 /**
- * The seam for whatever has state and is neither RAM nor QEMU's device state. A part of the VM's state beside RAM and device state, which every transaction has: a disk. What a transaction captures
- * of it and a restore puts back is the part's own business; the record carries it as pieces (log/record.ts) that nobody
- * else reads. The agent calls in this order, and one transaction is under way at a time:
+ * A part of the VM's state beside RAM and device state, which every transaction has: its disks. What a transaction
+ * captures of it and a restore puts back is the part's own business; the record carries it as pieces (log/record.ts)
+ * that nobody else reads. The agent calls in this order, and one transaction is under way at a time:
  *
  *     capture(n)                   the VM stands still: `stop` was answered, its outputs are drained, its device state is saved
  *     pieces(n, since)             the VM runs again; may be asked more than once for the same n

@@ -226,6 +226,23 @@ describe("a disk whose writes wait for their transaction", () => {
     expect(disk.applied).toBe(6);
   });
 
+  it("ends a commit that is under way before anything of it is dropped", async () => {
+    await using folder = await temporaryFolder();
+    const image = new MemoryBackend(SIZE);
+    const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 1 << 20 });
+    await disk.write(0, Buffer.from([1]));
+    await disk.write(9, Buffer.from([2]));
+    await disk.flush();
+    disk.mark(1);
+    const { promise: gate, resolve: let_go } = Promise.withResolvers<void>();
+    image.gate = gate;
+    const committing = disk.commit(1);
+    const dropping = disk.keep().then(() => disk.rollBack(0));
+    let_go();
+    await Promise.all([committing, dropping]);
+    expect([image.bytes[0], image.bytes[9], disk.overlay_bytes]).toEqual([1, 2, 0]);
+  });
+
   it("makes no transaction of writes whose flush has not come", async () => {
     await using folder = await temporaryFolder();
     const image = new MemoryBackend(SIZE);

@@ -107,10 +107,12 @@ export class Disk implements Backend {
     this.#flushes++;
   }
 
-  /** From now on writes are kept; what went straight to the image is in it when this resolves. */
+  /** From now on writes are kept; when this resolves what went to the image is in it, and no commit is under way. */
   async keep(): Promise<void> {
     await this.#change(async () => {
       while (this.#direct.size > 0) await Promise.allSettled(this.#direct);
+      // It reads what may be dropped next, and what it has in hand must not come after what a log puts into the image.
+      await this.#applying;
       await this.#image.flush();
       this.#mode = "kept";
     });
@@ -169,7 +171,7 @@ export class Disk implements Backend {
 
   /**
    * The VM goes on from transaction n: what came after is dropped. Whoever wrote it has to be closed out before.
-   * A commit that is under way is of no later one than n.
+   * A commit that is under way is of no later one than n; for 0 there must be none (`keep`).
    */
   rollBack(n: number): void {
     this.#unflushed = false;

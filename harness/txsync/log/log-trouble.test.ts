@@ -142,6 +142,16 @@ describe("a log whose file system fails", () => {
     expect(plain(await modelOf(await reopened()))).toEqual(plain(model));
   });
 
+  it("is mended by whoever has it begin anew, for no record comes before", async () => {
+    files.fail("sync", "EIO");
+    await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);
+    await log.reset();
+    expect([log.broken, log.state]).toEqual([null, null]);
+    model = NOTHING;
+    await write([0, 3, 3]);
+    expect(plain(await modelOf(await reopened()))).toEqual(plain(model));
+  });
+
   it("is not mended with what it does not prove", async () => {
     files.fail("sync", "EIO");
     await expect(write([0, 3, 3])).rejects.toThrow(LogBrokenError);

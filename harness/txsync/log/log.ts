@@ -159,10 +159,7 @@ export class TransactionLog {
    * it, for the next time: this one is not taken yet.
    */
   begin(): IncomingRecord {
-    if (this.#broken !== null)
-      this.mend().catch((error: unknown) => {
-        if (!(error instanceof GivenUpError)) this.#trouble(`the log was not mended: ${messageOf(error)}`);
-      });
+    if (this.#broken !== null) void this.#tryToMend();
     const record = new IncomingRecord(this.#receiver, new RecordIntake(this.#index.pages));
     this.#incoming = record;
     // Where it cannot be cut off the log is broken, which the first piece hears.
@@ -219,10 +216,12 @@ export class TransactionLog {
     return this.#beginAnew(record);
   }
 
-  #beginAnew(record: Iterable<Uint8Array> | null): Promise<void> {
+  async #beginAnew(record: Iterable<Uint8Array> | null): Promise<void> {
     this.#life += 1;
     this.#incoming = null;
-    return this.#inTurn(async () => {
+    // No record comes before this is done that would have it mended.
+    if (this.#broken !== null) await this.#tryToMend();
+    await this.#inTurn(async () => {
       this.#mustBeSound();
       const { files } = this.#options;
       const lineage = newLineage();
@@ -445,6 +444,15 @@ export class TransactionLog {
       throw error;
     } finally {
       await snapshot.file.release();
+    }
+  }
+
+  /** Whoever goes on finds the log broken, or not. */
+  async #tryToMend(): Promise<void> {
+    try {
+      await this.mend();
+    } catch (error) {
+      if (!(error instanceof GivenUpError)) this.#trouble(`the log was not mended: ${messageOf(error)}`);
     }
   }
 
