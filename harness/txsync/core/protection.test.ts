@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { frameNumber } from "./index.ts";
+import { type Descriptor, frameNumber, generation, type LogState } from "./index.ts";
 import { Trio } from "./testing/trio.ts";
 
 /** The source's VM is to be protected, and the escrow has been told of its memory. */
@@ -73,6 +73,31 @@ describe("a VM that is protected where it runs", () => {
     expect(trio.reports("source", "protection-on")).toHaveLength(2);
   });
 
+  it("goes on where it stands when whoever claimed it finds that the base is gone", () => {
+    const trio = on();
+    trio.deaf.add("source");
+    trio.beat(12);
+    const { opened } = trio.states.target;
+    expect(opened).toMatchObject({ owner: "target", mode: "claim" });
+    trio.deaf.delete("source");
+    trio.event("escrow", { kind: "baseComplete", complete: false });
+    trio.beat(1);
+    trio.event("target", { kind: "restoreFailed", generation: opened.generation });
+    trio.beat(3);
+    // It may be that the escrow's agent just came up: the restore is tried again.
+    expect(trio.of("target", "startRestore")).toHaveLength(2);
+    expect(trio.states.source.opened).toEqual(opened);
+    trio.beat(5);
+    trio.event("target", { kind: "restoreFailed", generation: opened.generation });
+    trio.beat(8);
+    expect(trio.of("target", "startRestore")).toHaveLength(2);
+    expect(trio.states.source).toMatchObject({ vm: "running", opened: { owner: "source", mode: "unprotected" } });
+    trio.event("escrow", { kind: "baseOffered", from: "source" });
+    copied(trio);
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
+    expect(trio.reports("source", "protection-on")).toHaveLength(2);
+  });
+
   it("ends when it is not wanted any more, and the escrow lets go", () => {
     const trio = on();
     trio.event("source", { kind: "protect", on: false });
@@ -90,5 +115,38 @@ describe("an escrow that is offered a base", () => {
     trio.event("escrow", { kind: "baseOffered", from: "target" });
     expect(trio.of("escrow", "adoptBase")).toHaveLength(1);
     expect(trio.states.escrow.log?.last).toBe(1);
+  });
+});
+
+describe("an escrow that comes up again", () => {
+  /** The target is cut off from the source, and the escrow dies before it has told of the generation. */
+  function up(logOf: "this generation" | "one before" | "none"): Trio {
+    const trio = new Trio();
+    trio.cut.add("source-target");
+    const { descriptor, log } = stored();
+    trio.deaf.add("source");
+    const kept = { ...log, generation: generation(logOf === "one before" ? 1 : 2) };
+    trio.start("escrow", { durable: { descriptor, opened: false }, log: logOf === "none" ? null : kept });
+    trio.event("escrow", { kind: "baseComplete", complete: true });
+    trio.beat(14);
+    return trio;
+  }
+
+  function stored(): { readonly descriptor: Descriptor; readonly log: LogState } {
+    const { promised, log } = on().states.escrow;
+    if (log === null) throw new Error("nothing is stored");
+    return { descriptor: promised, log };
+  }
+
+  it("knows from its log that what it promised was opened, so that the VM is made again by who never heard of it", () => {
+    const trio = up("this generation");
+    expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "claim", generation: 3 });
+    expect(trio.of("target", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
+  });
+
+  it.each(["one before", "none"] as const)("does not where the log is of $0", (logOf) => {
+    const trio = up(logOf);
+    expect(trio.states.escrow.opened.generation).toBe(0);
+    expect(trio.of("target", "startRestore")).toEqual([]);
   });
 });

@@ -60,6 +60,10 @@ export interface Rules {
   readonly recordsWaitForBase: boolean;
   /** A target that waits for a protected VM makes it again where that VM's host dies before it has left. */
   readonly restoresWhileWaiting: boolean;
+  /** A claim whose base is gone for a lease is given up: another host may still have the VM itself. */
+  readonly claimNeedsBase: boolean;
+  /** An escrow that comes up again knows from its log that the generation which it has promised was opened. */
+  readonly logTellsOpened: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -93,4 +97,6 @@ export const ALL_RULES: Rules = {
   leavesWhenStored: true,
   recordsWaitForBase: true,
   restoresWhileWaiting: true,
+  claimNeedsBase: true,
+  logTellsOpened: true,
 };

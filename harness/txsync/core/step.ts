@@ -70,8 +70,19 @@ function begin(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "star
   if (again && s.config.role === "source" && s.promised.generation === 0) {
     out.push({ kind: "cancelMigration" });
   }
+  openedByLog(s, out);
   heartbeat(s, out);
   if (s.ticking || s.protect) tick(s, out);
+}
+
+/**
+ * Escrow: records of the generation that it has promised came of an owner that had opened it. Whoever could have told may
+ * be gone with that owner, and who never heard of the generation restores nothing of it.
+ */
+function openedByLog(s: Draft, out: Action[]): void {
+  const { promised, log, config } = s;
+  if (config.role !== "escrow" || promised.mode !== "protected" || !config.rules.logTellsOpened) return;
+  if (log?.generation === promised.generation) learnOpened(s, out, promised);
 }
 
 function tick(s: Draft, out: Action[]): void {
@@ -607,13 +618,22 @@ function restoreReady(s: Draft, out: Action[], event: Extract<AgentEvent, { kind
   s.tx = { ...s.tx, stage: "idle", record: null, since: "base", next: transactionNumber(event.n + 1) };
 }
 
-/** The escrow has lost the record that our claim is for: the claim is void, and somebody else may be better off. */
+/**
+ * The escrow has lost the record that our claim is for, or the base that it is to be laid over: the claim is void, and
+ * somebody else may be better off.
+ */
 function giveClaimUp(s: Draft): void {
   const { restoreFrom } = s;
   if (restoreFrom === null || restoreFrom.from !== "log" || !hears(s, "escrow")) return;
-  if (s.peerEscrow?.log?.last === restoreFrom.n) return;
+  if (s.peerEscrow?.log?.last === restoreFrom.n && !baseIsGone(s)) return;
   s.restoreFrom = null;
   s.begun = null;
+}
+
+/** An escrow whose agent came up again says for a moment that it has none. */
+function baseIsGone({ hasBase, baseMissing_ms, now_ms, config }: Draft): boolean {
+  if (hasBase || baseMissing_ms === null || !config.rules.claimNeedsBase) return false;
+  return now_ms - baseMissing_ms > config.lease_ms;
 }
 
 /** Somebody else got this number, or we said something outdated: the next attempt is a new one. */

@@ -23,6 +23,8 @@ export const NOT_HERE: Readonly<Record<string, string>> = {
   leavesWhenStored: "of a VM that is protected before it migrates, which is not searched",
   recordsWaitForBase: "of a VM that is protected before it migrates, which is not searched",
   restoresWhileWaiting: "of a VM that is protected before it migrates, which is not searched",
+  claimNeedsBase: "of a VM that is protected without a migration, which is not searched",
+  logTellsOpened: "of a VM that is protected without a migration, which is not searched",
 };
 
 /** Mutants that can do harm in this world. */

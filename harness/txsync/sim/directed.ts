@@ -299,6 +299,28 @@ export const PROTECTED_FOR_LONG: Directed = {
   faults: [{ kind: "busy", role: "target", for_ms: 20, late_ms: 10, when: { at_ms: 4_000 } }],
 };
 
+/** The VM's host only stands still, and while it is claimed the escrow's host loses the base that it is to be made of. */
+export const ESCROW_LOSES_BASE_DURING_A_CLAIM: Directed = {
+  ...ALONE,
+  faults: [
+    { kind: "freeze-host", role: "source", for_ms: 1_130, when: protectedAlone },
+    { kind: "reboot-host", role: "escrow", for_ms: 200, when: afterStep("startRestore", "target", 1) },
+  ],
+};
+
+/**
+ * The escrow's agent dies with its first answer, and the VM's host soon after: the target, cut off from that until then, has
+ * never heard of the generation.
+ */
+export const ONLY_THE_LOG_TELLS: Directed = {
+  ...ALONE,
+  faults: [
+    cut("source-target", null, { at_ms: 20 }),
+    { kind: "crash-agent", role: "escrow", for_ms: 900, when: afterStep("send:appended", "escrow", 1) },
+    { kind: "kill-host", role: "source", when: afterStep("send:append", "source", 1, 20) },
+  ],
+};
+
 export const ESCROW_SILENT_OUTPUT_HELD: Directed = {
   ...ALONE,
   protect: { when: "alone", always: false, unprotected: "hold" },

@@ -9,6 +9,7 @@ import {
   DROPPED_DURING_A_SLOW_TAKE,
   ESCROW_FORGETS,
   ESCROW_LOSES_BASE,
+  ESCROW_LOSES_BASE_DURING_A_CLAIM,
   ESCROW_SILENT_OUTPUT_HELD,
   LAST_RECORD_TAKES_LONG,
   LINK_BLINKS,
@@ -18,6 +19,7 @@ import {
   NOBODY_KNOWS_WHAT_CHANGES,
   NOTHING,
   ONE_LINK_CUT,
+  ONLY_THE_LOG_TELLS,
   PROTECTED_ALONE,
   PROTECTED_FOR_LONG,
   PROTECTED_MIGRATES,
@@ -166,6 +168,16 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "restoresWhileWaiting",
     what: "a target that waits for a protected VM goes on waiting when the host of it is dead",
     directed: SOURCE_DIES_WHILE_AHEAD,
+  },
+  {
+    rule: "claimNeedsBase",
+    what: "a claim is kept for ever whose base is gone, and bars the VM that still stands elsewhere",
+    directed: ESCROW_LOSES_BASE_DURING_A_CLAIM,
+  },
+  {
+    rule: "logTellsOpened",
+    what: "an escrow that comes up again tells nobody of the generation that its log is of",
+    directed: ONLY_THE_LOG_TELLS,
   },
   {
     rule: null,

@@ -1,8 +1,10 @@
 import { describe, expect, it } from "vitest";
 import {
   ESCROW_LOSES_BASE,
+  ESCROW_LOSES_BASE_DURING_A_CLAIM,
   ESCROW_LOSES_BASE_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
+  ONLY_THE_LOG_TELLS,
   PROTECTED_HOST_DIES,
   PROTECTED_MIGRATES,
   PROTECTED_MIGRATES_FOR_GOOD,
@@ -56,6 +58,16 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "the escrow loses the base, and then its host dies",
       directed: ESCROW_LOSES_BASE_HOST_DIES,
       path: /source:unprotected source:protected target:claim target:final/,
+    },
+    {
+      what: "it was only frozen, and the escrow loses the base that it is claimed from",
+      directed: ESCROW_LOSES_BASE_DURING_A_CLAIM,
+      path: /^source:protected target:claim source:(protected|unprotected)/,
+    },
+    {
+      what: "its host dies, and nobody is left to tell of its generation but the escrow's log",
+      directed: ONLY_THE_LOG_TELLS,
+      path: /^source:protected target:claim target:final/,
     },
     {
       what: "output is held back while the escrow is silent",
