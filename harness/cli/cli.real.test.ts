@@ -135,7 +135,7 @@ describe.concurrent("wrong usage or environment is exit code 2 and a sentence on
     ],
     ["what QEMU refuses", REFUSED, /QEMU 10\.0\S* .*refuses the capabilities multifd: "Postcopy is not yet compatible/],
     ["a guest larger than memory", ["run", "no-fault", "--memory", "1048576"], /1048576 MiB need \d+ MiB of memory/],
-    ["a guest that the scenario is not for", ["run", "no-fault", "--guest", "bsd"], /argument 'bsd' is invalid/],
+    ["a guest that the scenario is not for", ["run", "no-fault", "--guest", "bsd"], /is not for the guest "bsd"/],
     ["an image that is nowhere", ["run", "no-fault", "--qemu", NO_IMAGE], /no image 127\.0\.0\.1:9\/no-such-image/],
     ["an image that cannot be", ["run", "no-fault", "--qemu", "no image"], /QEMU version or the name of an image/],
     ["a report on nothing", ["report", "/nonexistent/ferryman"], /no folder \/nonexistent\/ferryman/],

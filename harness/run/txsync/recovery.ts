@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { messageOf } from "../../base/errors.ts";
 import { LineCutter } from "../../base/lines.ts";
 import type { HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
@@ -146,7 +147,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
 
   async migrate(faults: FaultsSeen): Promise<Settled> {
     const { fleet, request, timeline, looking } = this.#context;
-    return await new TxsyncMigration({
+    const settled = await new TxsyncMigration({
       fleet,
       agents: this.#agents,
       memory_bytes: request.memory_bytes,
@@ -159,6 +160,27 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       struck: () => faults.struck,
       prepareTarget: () => this.#prepare("target", { start: "incoming" }),
     }).run();
+    if (settled.owner !== "none") await this.#met(settled.owner);
+    return settled;
+  }
+
+  /**
+   * An agent's answer may come before its word that it has started another QEMU: whoever looks at the VM now has to look
+   * at that one. Its monitors are waited for; where they do not answer that is said, and what is seen is judged.
+   */
+  async #met(owner: HostRole): Promise<void> {
+    const { looking, timeline, vms } = this.#context;
+    const client = this.#agents.client(owner);
+    if (!client.connected) return;
+    try {
+      const { qemu } = await client.ask<AgentStatus>({ do: "status" });
+      if (qemu === null) return;
+      await waitFor({ what: `the monitors of QEMU ${qemu} on ${owner}`, timeout_ms: looking.patience_ms }, () =>
+        vms.get(owner)?.process.pid === qemu ? true : undefined,
+      );
+    } catch (error) {
+      timeline.emit("run", { kind: "run.note", text: messageOf(error) });
+    }
   }
 
   /** What the source's agent is asked for, and in which order. */
