@@ -54,8 +54,10 @@ function wishOfProtected(s: AgentState): Wish | null {
   // A claim of the other goes before ours, unless we have promised ourselves something newer: then it is too late.
   const yields = s.opened.owner === other && s.promised.generation <= s.opened.generation;
   if (yields && hears(s, other) && peerStatus(s, other)?.well === true) return null;
-  // Another host's VM has gone on since, as somebody knows: ours is not the one any more.
+  // Another host's VM has gone on since, as somebody knows: ours is not the one any more. What that host has promised to
+  // itself alone may never have been opened; when it is silent the escrow decides.
   const succeeded = peersOf(role)
+    .filter((peer) => peer === "escrow" || hears(s, other))
     .map((peer) => peerStatus(s, peer)?.promised)
     .some((d) => d?.owner === other && d.mode !== "claim" && d.generation > s.promised.generation);
   if (succeeded) return null;

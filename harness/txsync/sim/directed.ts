@@ -339,6 +339,19 @@ export const LOST_WITH_ITS_LOG_OUTPUT_HELD: Directed = {
   ],
 };
 
+/**
+ * The VM's host has only lost its agent, for a while. Who claims the VM meanwhile has promised itself the second vote, and
+ * dies before anybody else has.
+ */
+export const CLAIMING_HOST_DIES_BEFORE_THE_SECOND_VOTE: Directed = {
+  ...ALONE,
+  faults: [
+    { kind: "crash-agent", role: "source", for_ms: 690, when: protectedAlone },
+    cut("target-escrow", 900, afterStep("persistPromise", "target", 3)),
+    { kind: "kill-host", role: "target", when: afterStep("persistPromise", "target", 3, 330) },
+  ],
+};
+
 /** Offers of a base wait for the escrow's processor, and its word that it has all of one as well. */
 export const OFFERS_ARE_HEARD_LATE: Directed = {
   ...ALONE,

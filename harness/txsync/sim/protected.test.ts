@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  CLAIMING_HOST_DIES_BEFORE_THE_SECOND_VOTE,
   ESCROW_LOSES_BASE,
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
   ESCROW_LOSES_BASE_HOST_DIES,
@@ -65,6 +66,11 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "it was only frozen, and the escrow loses the base that it is claimed from",
       directed: ESCROW_LOSES_BASE_DURING_A_CLAIM,
       path: /^source:protected target:claim source:(protected|unprotected)/,
+    },
+    {
+      what: "it is claimed while its agent is away, and the claiming host dies before the second vote",
+      directed: CLAIMING_HOST_DIES_BEFORE_THE_SECOND_VOTE,
+      path: /^source:protected target:claim source:protected/,
     },
     {
       what: "its host dies, and nobody is left to tell of its generation but the escrow's log",
