@@ -327,6 +327,26 @@ export const ESCROW_SILENT_OUTPUT_HELD: Directed = {
   faults: [cut("source-escrow", 1_500, protectedAlone)],
 };
 
+/**
+ * The VM's host dies, and the escrow's log loses its last record: nothing restores. Where output is held back an offer of a
+ * base that was long on its way is taken then.
+ */
+export const LOST_WITH_ITS_LOG_OUTPUT_HELD: Directed = {
+  ...ESCROW_SILENT_OUTPUT_HELD,
+  faults: [
+    { kind: "kill-host", role: "source", when: protectedAlone },
+    { kind: "lose-tail", records: 1, for_ms: 300, when: protectedAlone },
+  ],
+};
+
+/** Offers of a base wait for the escrow's processor, and its word that it has all of one as well. */
+export const OFFERS_ARE_HEARD_LATE: Directed = {
+  ...ALONE,
+  nervous: true,
+  pageRate: 50,
+  faults: [{ kind: "busy", role: "escrow", for_ms: 1_070, late_ms: 180, when: { at_ms: 2_380 } }],
+};
+
 /** It is protected, and migrates then. */
 const BEFORE: Omit<Directed, "faults"> = {
   ...CALM,

@@ -285,7 +285,7 @@ export function loseMemory(cluster: Cluster, host: Host): void {
   host.acked = 0;
   host.bodies.clear();
   if (host.role === "escrow") {
-    cluster.vm.pagesEscrow = PAGES;
+    cluster.vm.forgetCopy();
     const synced = host.log.filter((record) => record.synced).length;
     cutLog(cluster, host, cluster.random.int(synced, host.log.length));
   }

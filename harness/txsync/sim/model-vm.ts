@@ -102,7 +102,7 @@ export class ModelVm {
     const there = this.pagesEscrow === 0;
     if (
       there &&
-      escrow.log.length > 0 &&
+      logRestores(escrow) &&
       this.willFollow &&
       this.#cluster.saysProtected !== null &&
       !isFree(escrow.state.promised) &&
@@ -110,13 +110,26 @@ export class ModelVm {
     ) {
       throw new Violation(2, `the escrow throws away what the protection on ${this.#cluster.saysProtected} rests on`);
     }
+    escrow.log = [];
+    escrow.finished = false;
+    const of = begun?.host.role === from ? begun : null;
+    if (of?.adopted === true && of.id === this.baseId) {
+      // It is here already, or on its way: only the log begins anew.
+      escrow.fold = there && this.base !== null ? this.base.slice() : null;
+      if (there) this.#cluster.later(escrow, 0, { kind: "baseComplete", complete: true });
+      return;
+    }
     this.base = new Int32Array(PAGES);
     this.pagesEscrow = PAGES;
-    this.baseId = begun?.host.role === from ? begun.id : -1;
-    if (begun?.host.role === from) begun.adopted = true;
-    escrow.log = [];
+    this.baseId = of?.id ?? -1;
+    if (of !== null) of.adopted = true;
     escrow.fold = null;
-    escrow.finished = false;
+  }
+
+  /** The escrow's host has lost its memory: what it had of a base is to be offered once more. */
+  forgetCopy(): void {
+    this.pagesEscrow = PAGES;
+    if (this.#begun !== null) this.#begun.adopted = false;
   }
 
   /** The escrow, or the host that the VM left, has all of what records are relative to. */
@@ -157,14 +170,14 @@ export class ModelVm {
     const there = this.baseId === id && this.pagesEscrow === 0;
     if (there && !host.state.baseCovered) cluster.event(host.role, { kind: "baseCovered", covered: true });
     if (host.state.base !== "copying") return;
-    if (!begun.adopted || this.baseId !== id || this.pagesEscrow === PAGES) {
+    if (!begun.adopted || this.baseId !== id) {
       begun.adopted = false;
       cluster.event("escrow", { kind: "baseOffered", from: host.role });
       // Said again and again until it is heard, and once more when nobody thinks of it.
       cluster.at(LATE_OFFER_MS, () => cluster.event("escrow", { kind: "baseOffered", from: host.role }));
-      if (this.baseId !== id) return;
     }
-    if (this.baseId !== id || this.base === null) return;
+    // One that has no processor hears of it later.
+    if (!isAdopted(begun) || this.baseId !== id || this.base === null) return;
     for (let i = 0; i < schedule.pageRate && this.pagesEscrow > 0; i += 1) {
       const page = PAGES - this.pagesEscrow;
       this.base[page] = vm.memory[page] ?? 0;
@@ -515,4 +528,16 @@ export class ModelVm {
       cluster.event("target", { kind: "allPagesArrived" });
     }
   }
+}
+
+/** Asked anew: an offer that is heard at once changes it. */
+function isAdopted({ adopted }: { readonly adopted: boolean }): boolean {
+  return adopted;
+}
+
+/** A log that lost what it had answered for, or missed some, restores nothing before a later generation: nothing rests on it. */
+function logRestores({ log, durable, state }: Host): boolean {
+  const last = log[log.length - 1]?.header;
+  const validFrom = Math.max(durable?.descriptor.validFrom ?? 0, state.opened.validFrom);
+  return last !== undefined && last.generation >= validFrom;
 }

@@ -4,6 +4,8 @@ import {
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
   ESCROW_LOSES_BASE_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
+  LOST_WITH_ITS_LOG_OUTPUT_HELD,
+  OFFERS_ARE_HEARD_LATE,
   ONLY_THE_LOG_TELLS,
   PROTECTED_HOST_DIES,
   PROTECTED_MIGRATES,
@@ -107,6 +109,14 @@ describe("protection beside a migration, under simulated faults", () => {
       expect(outcome.live, `seed ${seed}`).toBe(true);
       expect(outcome.path, `seed ${seed}`).toMatch(path);
     }
+  });
+
+  it.each([
+    { what: "what is void already is given up for another base", directed: LOST_WITH_ITS_LOG_OUTPUT_HELD },
+    { what: "the escrow hears late what it is offered", directed: OFFERS_ARE_HEARD_LATE },
+  ])("finds nothing wrong when $what", ({ directed }) => {
+    for (let seed = 0; seed < 5 * DIRECTED; seed += 1)
+      expect(playOne({ ...directed, seed }).violation, `seed ${seed}`).toBeNull();
   });
 
   it("plays the same schedule the same way", () => {
