@@ -27,7 +27,10 @@ test.each(["10.0", "7.2", "11.1"])(
 
 test("scenarios that are too many for every `npm test` come out as they say", async () => {
   const environment = await prepareRuns("10.0", ended.signal);
-  const large = SCENARIOS.filter(({ tags = [] }) => tags.includes("large"));
+  // Those with disks are in disks.large.test.ts.
+  const large = SCENARIOS.filter(
+    ({ tags = [], configuration }) => tags.includes("large") && configuration?.disks === undefined,
+  );
   const txsync = large.map(({ id }) => request(id, { recovery: "txsync" }));
   expect(wrong(await playWithAgents(environment, txsync))).toEqual([]);
   const stock = large.filter(({ expect: expected }) => expected.stock !== undefined).map(({ id }) => request(id));

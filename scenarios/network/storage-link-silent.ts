@@ -3,6 +3,7 @@ import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
 export const storageLinkSilent: Scenario = {
   id: "storage-link-silent",
   group: "network",
+  tags: ["large"],
   title: "the target's link to its disks goes silent in the middle of post-copy and is back after a second",
   guests: ["linux"],
   configuration: { disks: ["raw", "ext4"] },

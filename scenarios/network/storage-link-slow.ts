@@ -3,6 +3,7 @@ import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
 export const storageLinkSlow: Scenario = {
   id: "storage-link-slow",
   group: "network",
+  tags: ["large"],
   title: "both hosts' links to the VM's disks are slow and their delay varies from before the migration on",
   guests: ["linux"],
   configuration: { disks: ["raw", "ext4"] },
