@@ -1,5 +1,4 @@
-import { mkdtemp, readFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -10,6 +9,7 @@ import { appendStepSummary, escaped, markdownOf } from "./markdown.ts";
 import { matrixOf } from "./matrix.ts";
 import type { SuiteRun } from "./read.ts";
 import { HOSTILE_LINE, sampleRun, sampleSuite } from "./samples/generate.ts";
+import { temporaryFolder } from "./samples/temporary-folder.ts";
 
 const runs = (repeat: number): SuiteRun[] => sampleSuite(repeat).map(({ record }) => ({ path: record.id, record }));
 
@@ -56,7 +56,7 @@ describe("Markdown", () => {
   });
 
   it("goes to GitHub's step summary where there is one", async () => {
-    const path = join(await mkdtemp(join(tmpdir(), "ferryman-report-")), "summary");
+    const path = join(await temporaryFolder(), "summary");
     expect(await appendStepSummary("hello", {})).toBe(false);
     expect(await appendStepSummary("hello", { GITHUB_STEP_SUMMARY: path })).toBe(true);
     expect(await readFile(path, "utf8")).toBe("hello\n");

@@ -1,5 +1,4 @@
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -7,6 +6,7 @@ import { z } from "zod";
 import { UserError } from "../harness/base/errors.ts";
 import { kindOfFolder, parseRunRecord, parseTimeline, readRun, readSuite, withLogLines } from "./read.ts";
 import { sampleRun, writeSample } from "./samples/generate.ts";
+import { temporaryFolder } from "./samples/temporary-folder.ts";
 import { runRecordSchema, suiteRecordSchema, timelineEventSchema } from "./schema.ts";
 
 const V1 = join(import.meta.dirname, "samples", "v1");
@@ -92,7 +92,7 @@ describe("what is torn, unknown or too new", () => {
   });
 
   it("names a folder that is no run", async () => {
-    const empty = await mkdtemp(join(tmpdir(), "ferryman-report-"));
+    const empty = await temporaryFolder();
     await expect(kindOfFolder(empty)).rejects.toThrow(UserError);
     await expect(kindOfFolder(join(empty, "gone"))).rejects.toThrow(/no folder/);
     await expect(readSuite(empty)).rejects.toThrow(UserError);
@@ -115,7 +115,7 @@ describe("log files", () => {
   });
 
   it("are carried along by their end when they are long", async () => {
-    const folder = await mkdtemp(join(tmpdir(), "ferryman-report-"));
+    const folder = await temporaryFolder();
     await writeSample(folder, sampleRun());
     await writeFile(join(folder, "source-agent.log"), `${"x".repeat(400_000)}\nthe end\n`);
     const log = (await readRun(folder)).logs.find((file) => file.name === "source-agent.log");
