@@ -1,4 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
+import { RESUMED_BY_MANAGERS } from "../resumed-by-managers.ts";
 
 export const linkCutTwiceHealed: Scenario = {
   id: "link-cut-twice-healed",
@@ -19,19 +20,5 @@ export const linkCutTwiceHealed: Scenario = {
     },
   ],
   expect: { stock: "intact", txsync: "intact" },
-  expect_on: [
-    {
-      under: "stock",
-      managers: ["none", "libvirt"],
-      verdict: "lost",
-      why: "a paused post-copy is left as it is: nobody resumes it",
-    },
-    {
-      under: "stock",
-      managers: ["libvirt:resume"],
-      from: "10.0",
-      verdict: "lost",
-      why: "libvirt 11.3.0 of Debian 13 loses the target's daemon at --postcopy-resume, every time",
-    },
-  ],
+  expect_on: RESUMED_BY_MANAGERS,
 };

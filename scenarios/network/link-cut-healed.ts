@@ -1,4 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
+import { RESUMED_BY_MANAGERS } from "../resumed-by-managers.ts";
 
 export const linkCutHealed: Scenario = {
   id: "link-cut-healed",
@@ -14,19 +15,5 @@ export const linkCutHealed: Scenario = {
     },
   ],
   expect: { stock: "intact", txsync: "intact" },
-  expect_on: [
-    {
-      under: "stock",
-      managers: ["none", "libvirt"],
-      verdict: "lost",
-      why: "a paused post-copy is left as it is: nobody resumes it",
-    },
-    {
-      under: "stock",
-      managers: ["libvirt:resume"],
-      from: "10.0",
-      verdict: "lost",
-      why: "libvirt 11.3.0 of Debian 13 loses the target's daemon at --postcopy-resume, every time",
-    },
-  ],
+  expect_on: RESUMED_BY_MANAGERS,
 };
