@@ -186,7 +186,9 @@ describe.concurrent("what the checks are there for", () => {
       finalized,
     );
     expect(record.verdict).toBe("split-brain");
-    expect(saidFalse(record)).toEqual(["single-instance"]);
+    expect(saidFalse(record)).toContain("single-instance");
+    // The old instance answers with its old state. Where somebody asked it in that moment, a counter went back, which is said too.
+    expect(["single-instance", "never-back"]).toEqual(expect.arrayContaining([...saidFalse(record)]));
     expect(resultOf(record, "single-instance").evidence).toMatchObject([{ hosts: ["source", "target"] }]);
     // What was written down says the same, until somebody changes it.
     const again = await judgeFolder(run);
