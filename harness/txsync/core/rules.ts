@@ -64,6 +64,10 @@ export interface Rules {
   readonly claimNeedsBase: boolean;
   /** An escrow that comes up again knows from its log that the generation which it has promised was opened. */
   readonly logTellsOpened: boolean;
+  /** A restored VM that runs lacks nothing, as its agent knows after a restart too. */
+  readonly restoredStaysWhole: boolean;
+  /** An owner that holds its output back, and whose new base the escrow does not take, has its log declared void. */
+  readonly refusedBaseComesAgain: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -99,4 +103,6 @@ export const ALL_RULES: Rules = {
   restoresWhileWaiting: true,
   claimNeedsBase: true,
   logTellsOpened: true,
+  restoredStaysWhole: true,
+  refusedBaseComesAgain: true,
 };
