@@ -1,3 +1,4 @@
+import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
 import { HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
@@ -66,7 +67,28 @@ const STOCK: readonly Deed[] = TXSYNC.filter(({ fault }) => {
   return !("host" in fault) || fault.host !== "escrow";
 });
 
-/** What can strike a run under this recovery. */
-export function repertoire(recovery: Recovery): readonly Deed[] {
-  return recovery === "stock" ? STOCK : TXSYNC;
+/** What only libvirt has: daemons, a client that waits, and the link over which the daemons hear each other. */
+const LIBVIRT: readonly Deed[] = [
+  ...VM_HOSTS.map(
+    (host): Deed => ({
+      name: `kill-daemon-${host}-1s`,
+      fault: { fault: "kill-manager", host, part: "daemon" },
+      lasts_ms: 1_000,
+    }),
+  ),
+  { name: "kill-client-source", fault: { fault: "kill-manager", host: "source", part: "client" } },
+  { name: "cut-reset-libvirt-1s", fault: { fault: "cut-reset", link: "libvirt" }, lasts_ms: 1_000 },
+  { name: "cut-silent-libvirt", fault: { fault: "cut-silent", link: "libvirt", direction: "both" } },
+  {
+    name: "cut-silent-libvirt-2s",
+    fault: { fault: "cut-silent", link: "libvirt", direction: "both" },
+    lasts_ms: 2_000,
+  },
+];
+const STOCK_LIBVIRT: readonly Deed[] = [...STOCK, ...LIBVIRT];
+
+/** What can strike a run under this recovery, and where that is stock with this manager. */
+export function repertoire(recovery: Recovery, manager?: Manager): readonly Deed[] {
+  if (recovery === "txsync") return TXSYNC;
+  return isLibvirt(manager) ? STOCK_LIBVIRT : STOCK;
 }
