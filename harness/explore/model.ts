@@ -421,8 +421,12 @@ function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly Stat
       return [state, linkCut(state, fault.link, "away")];
     case "cpu-pressure":
       return [state, { ...state, agents: { source: "away", target: "away", escrow: "away" } }];
+    case "clock-step":
+      // By a wrong clock a lease may run out that has not: that costs time.
+      return [state, { ...state, agents: set(state.agents, fault.host, "away") }];
     case "fill":
     case "deny-writes":
+    case "io-error":
       return [
         { ...state, agents: set(state.agents, fault.host, how) },
         // Its memory lies where there is no room.

@@ -7,6 +7,7 @@ import type { StartedFleet } from "../../fleet/fleet.ts";
 import { bulkAddress, linkAddress, storageAddress } from "../../fleet/links.ts";
 import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
+import { makeOrders, TROUBLED } from "../../fleet/trouble.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
@@ -20,10 +21,10 @@ const KILLED = "137";
 /**
  * What runs the agent on a host: starts it again whenever it ends, as an init would, and tells its pid.
  */
-const SUPERVISOR = `
+const supervisor = (before: string): string => `
 while :; do
   while [ -e ${AGENT_FILES.hold} ]; do sleep 0.05; done
-  ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
+  ${before} ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
   echo "agent-pid $!"
   wait $!
   echo "agent-ended $?"
@@ -52,6 +53,8 @@ export class Agents implements AsyncDisposable {
       readonly qemu_binary: string;
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
+      /** Hosts on which the agent's files are to be able to fail, and its clocks to step. */
+      readonly troubled?: readonly HostRole[];
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
       readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
@@ -86,10 +89,12 @@ export class Agents implements AsyncDisposable {
         const disks = { names: [...what.disks], storage: storageAddress(role) };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
-        const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
-        agents.#supervisors.set(role, supervisor);
+        const troubled = what.troubled?.includes(role) === true;
+        if (troubled) await makeOrders(host);
+        const supervising = await host.spawn(["/bin/sh", "-c", supervisor(troubled ? TROUBLED : "")]);
+        agents.#supervisors.set(role, supervising);
         const log = what.log(role);
-        supervisor.onLine((line, output) => {
+        supervising.onLine((line, output) => {
           const pid = output === "stdout" ? /^agent-pid (\d+)$/.exec(line) : null;
           if (pid !== null) agents.#pids.set(role, Number(pid[1]));
           const ended = /^agent-ended (\d+)$/.exec(line)?.[1];
