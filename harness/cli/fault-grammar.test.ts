@@ -62,6 +62,7 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
       arguments: fc.dictionary(name, fc.oneof(fc.string(), fc.boolean(), fc.constant({ "a}": [1, "@,"] }))),
     },
   ),
+  "replace-host": spec("replace-host", { host: fc.constant("escrow") }),
   slice: spec("slice", { link, bytes_mean: count, bytes_variation: fc.nat(9_999), delay_us: ms }, way),
 };
 

@@ -115,6 +115,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
     word("answer", "what ought to come of it", ["in-time", "never", "either"], "left-out"),
     { key: "arguments", what: "its arguments", name: "arguments", value: JSON_OBJECT, absent: "left-out" },
   ],
+  "replace-host": [word("host", "the escrow", ["escrow"])],
   slice: [
     LINK,
     DIRECTION,

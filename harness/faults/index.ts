@@ -14,6 +14,7 @@ import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
 import { type Latency, latency } from "./latency.ts";
 import { type Qmp, qmp } from "./qmp.ts";
+import { type ReplaceHost, replaceHost } from "./replace-host.ts";
 import { type Slice, slice } from "./slice.ts";
 
 export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName } from "./fault.ts";
@@ -35,6 +36,7 @@ export type FaultSpec =
   | KillProcess
   | Latency
   | Qmp
+  | ReplaceHost
   | Slice;
 
 /** The list that names them all: a new fault is a file beside these and a line here. */
@@ -54,6 +56,7 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   "kill-process": killProcess,
   latency,
   qmp,
+  "replace-host": replaceHost,
   slice,
 };
 

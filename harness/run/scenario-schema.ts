@@ -76,6 +76,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
     within_ms: z.exactOptional(z.int().min(1).max(50_000)),
     answer: z.exactOptional(z.enum(ANSWERS_EXPECTED)),
   }),
+  fault("replace-host", { host: z.literal("escrow") }),
   fault("slice", { ...oneWay, bytes_mean: count, bytes_variation: z.int().nonnegative(), delay_us: ms }),
 ]) satisfies z.ZodType<FaultSpec>;
 

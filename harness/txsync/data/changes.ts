@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { ENTRY_BYTES, type PageRun } from "../dirty/pages.ts";
 import { readSmallBlocks, readSmallBlocksBy, type SmallBlock } from "../dirty/small-blocks.ts";
@@ -12,6 +13,8 @@ export interface Changes extends AsyncDisposable {
   look(): Promise<readonly PageRun[]>;
   /** What is in no file, as it is. */
   small(): Promise<readonly SmallBlock[]>;
+  /** Pages of main RAM that there are, at the earliest when the first look was begun. */
+  present(): Promise<readonly PageRun[]>;
 }
 
 /** As the kernel notes them for us alone: nobody else looks at this memory. */
@@ -48,6 +51,10 @@ export class TrackedChanges implements Changes {
 
   small(): Promise<readonly SmallBlock[]> {
     return readSmallBlocksBy(this.#tracker, this.#options.pid, this.#options.blocks);
+  }
+
+  present(): Promise<readonly PageRun[]> {
+    return this.#tracker.present(RAM_BLOCK);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -100,6 +107,13 @@ export class RecordedChanges implements Changes {
 
   small(): Promise<readonly SmallBlock[]> {
     return readSmallBlocks(this.#options);
+  }
+
+  async present(): Promise<readonly PageRun[]> {
+    const { pagescan, pid } = this.#options;
+    const blocks = this.#options.blocks.filter(({ name }) => name === RAM_BLOCK);
+    await using looking = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
+    return await looking.present(RAM_BLOCK);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

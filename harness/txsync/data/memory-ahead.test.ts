@@ -95,7 +95,7 @@ class Two implements AsyncDisposable {
     const options = { pid, blocks, folder, shim_status_path, ram_path, pagescan: tools.pagescan };
     const changes = await TrackedChanges.open(options);
     if (typeof changes === "string") return changes;
-    this.memory = await MemoryAhead.open(this.shell, new Rate(0), options, changes);
+    this.memory = await MemoryAhead.open(this.shell, new Rate(0), options, changes, "pc-q35-10.0");
     return this.memory;
   }
 

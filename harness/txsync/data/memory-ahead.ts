@@ -8,7 +8,6 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import { openTracker } from "../dirty/tracker.ts";
 import { encodeNote } from "../pages/notes.ts";
 import { encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
@@ -56,13 +55,18 @@ export interface Finished {
   readonly stale_pages: number;
 }
 
+function offerOf(base: string, machine: string, of: readonly BlockSize[], turn: number): Uint8Array[] {
+  const blocks = of.map(({ name, bytes }) => ({ name, bytes }));
+  return encodeNote({ kind: "ahead-offered", base, machine, blocks, turn });
+}
+
 /**
  * Memory of a guest that still runs, copied to the target in rounds: everything once, then what changed meanwhile, until
  * little is left. What changes is tracked from outside; each page is read after its note was begun anew, so that a write
  * that comes during the reading is found by the next look.
  */
 export class MemoryAhead {
-  readonly base = randomBytes(8).toString("hex");
+  readonly base: string;
   readonly blocks: readonly BlockSize[];
   readonly #changes: Changes;
   readonly #shell: DataShell;
@@ -95,7 +99,9 @@ export class MemoryAhead {
     file: FileHandle,
     changes: Changes,
     present: readonly PageRun[],
+    base: string,
   ) {
+    this.base = base;
     this.#shell = shell;
     this.#rate = rate;
     this.#file = file;
@@ -109,14 +115,22 @@ export class MemoryAhead {
     for (const { first, count } of present) this.#present.fill(1, first, first + count);
   }
 
-  /** What changes is known from before; looks which pages there are. It is closed with this. */
-  static async open(shell: DataShell, rate: Rate, options: AheadOptions, changes: Changes): Promise<MemoryAhead> {
-    const { pagescan, pid, ram_path } = options;
+  /**
+   * What changes is known from before, and is closed with this; looks which pages there are, while the target's QEMU is made
+   * ready.
+   */
+  static async open(
+    shell: DataShell,
+    rate: Rate,
+    options: AheadOptions,
+    changes: Changes,
+    machine: string,
+  ): Promise<MemoryAhead> {
+    const base = randomBytes(8).toString("hex");
     try {
-      const blocks = options.blocks.filter(({ name }) => name === RAM_BLOCK);
-      await using looking = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
-      const present = await looking.present(RAM_BLOCK);
-      return new MemoryAhead(shell, rate, options, await open(ram_path, "r"), changes, present);
+      shell.peers.sendData("target", "bulk", offerOf(base, machine, options.blocks, 0));
+      const present = await changes.present();
+      return new MemoryAhead(shell, rate, options, await open(options.ram_path, "r"), changes, present, base);
     } catch (error) {
       await changes[Symbol.asyncDispose]();
       throw error;
@@ -142,7 +156,7 @@ export class MemoryAhead {
     const { peers } = this.#shell;
     this.#turn += 1;
     const turn = this.#turn;
-    const note = encodeNote({ kind: "ahead-offered", base: this.base, machine, blocks: this.blocks, turn });
+    const note = offerOf(this.base, machine, this.blocks, turn);
     let connection: number | undefined;
     await waitFor(
       { what: "the target's QEMU to be ready for memory", timeout_ms: READY_MS, interval_ms: OFFER_EVERY_MS },

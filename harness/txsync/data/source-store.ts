@@ -62,6 +62,9 @@ export class SourceStore {
   /** Bounds what goes out of here, where the agents switch over. */
   readonly #rate = new Rate(0);
   #ahead_given_up = false;
+  /** Most of memory is at the target: its post-copy may be over before a copy for the escrow would have been of any use. */
+  #most_is_there = false;
+  #escrow_from_ms = Number.NEGATIVE_INFINITY;
   /** What the target lacked when the guest stood still, until it was sent some of it. */
   #stale: Ahead["stale"] | undefined;
   /** The present base is what was copied ahead but for these; until the escrow has heard of it. */
@@ -111,12 +114,13 @@ export class SourceStore {
     const { bytes_per_s, memory: to_target, share, machine, most_ms, by_records, ...rest } = what;
     const { ram_path, pagescan } = this.#shell.config;
     this.#ahead_given_up = false;
+    this.#most_is_there = false;
     this.#rate.bytes_per_s = bytes_per_s;
     const options = { ...rest, ram_path, pagescan };
     const changes = by_records ? new RecordedChanges(options) : await TrackedChanges.open(options);
     if (typeof changes === "string") return { tracked: false, why: changes };
     this.#recorded = by_records && changes instanceof RecordedChanges ? changes : undefined;
-    const memory = await MemoryAhead.open(this.#shell, this.#rate, options, changes);
+    const memory = await MemoryAhead.open(this.#shell, this.#rate, options, changes, machine);
     this.#memory = memory;
     try {
       if (this.#ahead_given_up) throw new UserError("the migration was given up");
@@ -129,7 +133,11 @@ export class SourceStore {
         this.offer();
       }
       await memory.offer(machine);
-      if (to_target && share > 0) return { tracked: true, ...(await memory.send(most_ms)) };
+      if (to_target && share > 0) {
+        const rounds = await memory.send(most_ms);
+        this.#most_is_there = true;
+        return { tracked: true, ...rounds };
+      }
       if (to_escrow) await this.#untilHeld(share, most_ms);
       return { tracked: true, rounds: 0, sent_pages: 0, sent_bytes: 0, left_pages: memory.pages_total };
     } catch (error) {
@@ -203,6 +211,7 @@ export class SourceStore {
     if (this.#pages !== undefined || this.#base === undefined || !existsSync(this.#path)) return;
     this.#file = openSync(this.#path, "r");
     this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.#path).size, this.#base.small);
+    if (this.#most_is_there) this.#escrow_from_ms = performance.now() + this.#shell.config.lease_ms;
     this.#push(this.#pages, this.#base.base);
     this.offer();
   }
@@ -256,6 +265,7 @@ export class SourceStore {
       return;
     }
     if (this.#held?.base === base && this.#held.complete) return;
+    if (performance.now() < this.#escrow_from_ms) return;
     this.#offer({ base, blocks, from: this.#changed?.from ?? null, final: true, changed: this.#changed?.runs ?? {} });
   }
 
