@@ -11,6 +11,8 @@ import type { AheadOptions } from "./memory-ahead.ts";
 export interface Changes extends AsyncDisposable {
   /** Pages that may have changed since the last look, or since the beginning. */
   look(): Promise<readonly PageRun[]>;
+  /** A look costs next to nothing, and waits for nobody. */
+  readonly at_any_time: boolean;
   /** What is in no file, as it is. */
   small(): Promise<readonly SmallBlock[]>;
   /** Pages of main RAM that there are, at the earliest when the first look was begun. */
@@ -19,6 +21,7 @@ export interface Changes extends AsyncDisposable {
 
 /** As the kernel notes them for us alone: nobody else looks at this memory. */
 export class TrackedChanges implements Changes {
+  readonly at_any_time = true;
   readonly #tracker: PagescanTracker;
   readonly #options: AheadOptions;
   #n: number;
@@ -68,6 +71,7 @@ export class TrackedChanges implements Changes {
  * what was found before is there once more, which costs no more than sending it again.
  */
 export class RecordedChanges implements Changes {
+  readonly at_any_time = false;
   readonly #options: Pick<AheadOptions, "pagescan" | "pid" | "blocks">;
   #runs: PageRun[] = [];
   #next = Promise.withResolvers<void>();
