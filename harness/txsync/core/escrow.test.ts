@@ -49,9 +49,9 @@ describe("another escrow in the place of one that is gone", () => {
 
   it("promises, adopts and stores nothing before, whatever it is asked", () => {
     const trio = unprotected();
-    another(trio);
-    // Nobody has said who it is: it is spoken to all the same here, and says no.
+    // It hears of one of them alone.
     trio.cut.add("source-escrow");
+    another(trio);
     trio.beat(3);
     trio.event("escrow", { kind: "baseOffered", from: "source" });
     expect(trio.of("escrow", "adoptBase")).toHaveLength(1);
