@@ -150,6 +150,7 @@ export class Play {
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
     await network?.warmedUp(context.looking);
+    await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
