@@ -156,6 +156,7 @@ export class Play {
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
       ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
+      storage: context.disks,
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
