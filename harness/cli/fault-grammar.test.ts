@@ -67,6 +67,7 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
     part: fc.constantFrom("daemon", "client"),
   }),
   "kill-process": spec("kill-process", { host, process }, { stays_away: fc.constant(true) }),
+  "kill-storage": spec("kill-storage", { what: fc.constant("server") }),
   latency: spec("latency", { link, latency_ms: ms, jitter_ms: ms }, way),
   qmp: spec(
     "qmp",
@@ -78,6 +79,7 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
       arguments: fc.dictionary(name, fc.oneof(fc.string(), fc.boolean(), fc.constant({ "a}": [1, "@,"] }))),
     },
   ),
+  "replace-host": spec("replace-host", { host: fc.constant("escrow") }),
   slice: spec("slice", { link, bytes_mean: count, bytes_variation: fc.nat(9_999), delay_us: ms }, way),
 };
 

@@ -104,6 +104,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
   "kill-host": [HOST],
   "kill-manager": [VM_HOST, word("part", "what of it", ["daemon", "client"])],
   "kill-process": [HOST, PROCESS, flag("stays_away", "stays-away")],
+  "kill-storage": [word("what", "what of the storage host", ["server"])],
   latency: [
     LINK,
     DIRECTION,
@@ -127,6 +128,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
     word("answer", "what ought to come of it", ["in-time", "never", "either"], "left-out"),
     { key: "arguments", what: "its arguments", name: "arguments", value: JSON_OBJECT, absent: "left-out" },
   ],
+  "replace-host": [word("host", "the escrow", ["escrow"])],
   slice: [
     LINK,
     DIRECTION,

@@ -14,11 +14,13 @@ import { type IoError, ioError } from "./io-error.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
 import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
+import { type KillStorage, killStorage } from "./kill-storage.ts";
 import { type Latency, latency } from "./latency.ts";
 import { type Qmp, qmp } from "./qmp.ts";
+import { type ReplaceHost, replaceHost } from "./replace-host.ts";
 import { type Slice, slice } from "./slice.ts";
 
-export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName } from "./fault.ts";
+export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName, StorageServer } from "./fault.ts";
 
 /** Every fault there is, as a scenario writes it. */
 export type FaultSpec =
@@ -37,8 +39,10 @@ export type FaultSpec =
   | KillHost
   | KillManager
   | KillProcess
+  | KillStorage
   | Latency
   | Qmp
+  | ReplaceHost
   | Slice;
 
 /** The list that names them all: a new fault is a file beside these and a line here. */
@@ -58,8 +62,10 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   "kill-host": killHost,
   "kill-manager": killManager,
   "kill-process": killProcess,
+  "kill-storage": killStorage,
   latency,
   qmp,
+  "replace-host": replaceHost,
   slice,
 };
 

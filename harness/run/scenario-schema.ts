@@ -80,6 +80,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
   }).refine(({ calls = "writes", error }) => error !== "full" || calls === "writes", "a disk that is full can be read"),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("kill-storage", { what: z.literal("server") }),
   fault("kill-manager", { host: vm_host, part: z.enum(["daemon", "client"]) }),
   fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
   fault("qmp", {
@@ -91,6 +92,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
     within_ms: z.exactOptional(z.int().min(1).max(50_000)),
     answer: z.exactOptional(z.enum(ANSWERS_EXPECTED)),
   }),
+  fault("replace-host", { host: z.literal("escrow") }),
   fault("slice", { ...oneWay, bytes_mean: count, bytes_variation: z.int().nonnegative(), delay_us: ms }),
 ]) satisfies z.ZodType<FaultSpec>;
 

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { messageOf } from "../../base/errors.ts";
 import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { HOST_ROLES } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
@@ -15,6 +16,9 @@ import type { TxsyncSettings } from "./settings.ts";
 
 /** For three processes to start and to answer; no guest is there yet. */
 const UP_MS = 20_000;
+/** For the VM's owner to go on without the escrow that is gone: leases and a vote. */
+const LET_IN_MS = 20_000;
+const ASK_AGAIN_MS = 100;
 /** Exit code of a process that was ended by SIGKILL, as a shell tells it. */
 const KILLED = "137";
 
@@ -36,6 +40,7 @@ export class Agents implements AsyncDisposable {
   readonly #clients = new Map<HostRole, AgentClient>();
   readonly #supervisors = new Map<HostRole, HostProcess>();
   readonly #pids = new Map<HostRole, number>();
+  readonly #configs = new Map<HostRole, AgentConfig>();
   readonly #fleet: StartedFleet;
 
   private constructor(fleet: StartedFleet) {
@@ -88,6 +93,7 @@ export class Agents implements AsyncDisposable {
         );
         const disks = { names: [...what.disks], storage: storageAddress(role) };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
+        agents.#configs.set(role, config);
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
         const troubled = what.troubled?.includes(role) === true;
         if (troubled) await makeOrders(host);
@@ -129,6 +135,44 @@ export class Agents implements AsyncDisposable {
   /** Pid inside the host, while it runs. */
   pid(role: HostRole): number | undefined {
     return this.#pids.get(role);
+  }
+
+  /**
+   * As an operator: nothing is left of the escrow that there is, memory and disk included; another one stands at its address,
+   * and is named to the agents until the one that has the VM takes it.
+   * @throws WaitTimeoutError with what they say instead
+   */
+  async replaceEscrow(): Promise<void> {
+    const host = this.#fleet.host("escrow");
+    const config = this.#configs.get("escrow");
+    if (config === undefined) throw new Error("there is no escrow that could be replaced");
+    const key = randomBytes(16).toString("hex");
+    const { hold } = AGENT_FILES;
+    const pid = this.#pids.get("escrow");
+    const kill = pid === undefined ? "true" : `kill -9 ${pid}`;
+    await host.run(`touch ${hold}; ${kill}; rm -rf ${config.state_folder} ${config.memory_folder}`);
+    await host.writeFile(AGENT_FILES.config, JSON.stringify({ ...config, escrow_key: key } satisfies AgentConfig));
+    await host.run(`rm -f ${hold}`);
+    let said = "";
+    await waitFor(
+      {
+        what: "an agent to let another escrow in",
+        timeout_ms: LET_IN_MS,
+        interval_ms: ASK_AGAIN_MS,
+        lastLines: () => [said],
+      },
+      async () => {
+        for (const role of ["source", "target"] as const) {
+          try {
+            await this.client(role).ask({ do: "escrow", key });
+            return true;
+          } catch (error) {
+            said = `${role}: ${messageOf(error)}`;
+          }
+        }
+        return undefined;
+      },
+    );
   }
 
   /** Ends every agent; what they started goes on. */

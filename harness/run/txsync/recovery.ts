@@ -147,6 +147,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     return this.#agents.pid(role);
   }
 
+  readonly replaceEscrow = (): Promise<void> => this.#agents.replaceEscrow();
+
   async migrate(faults: FaultsSeen): Promise<Settled> {
     const { fleet, request, timeline, looking } = this.#context;
     const settled = await new TxsyncMigration({
