@@ -2,6 +2,7 @@ import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
 import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
+import { escrowReplacedThenAgentsRestarted } from "./double/escrow-replaced-then-agents-restarted.ts";
 import { generationChangesDuringTake } from "./double/generation-changes-during-take.ts";
 import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
 import { recoveredThenMigratedAgain } from "./double/recovered-then-migrated-again.ts";
@@ -16,6 +17,7 @@ import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
+import { escrowReplaced } from "./escrow/escrow-replaced.ts";
 import { FINDINGS } from "./findings/index.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
@@ -27,6 +29,7 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { networkStorm } from "./network/network-storm.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
@@ -87,6 +90,7 @@ export const SCENARIOS: readonly Scenario[] = [
   linkCutForGood,
   linkSlow,
   linksInPieces,
+  networkStorm,
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,
@@ -100,6 +104,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowKilled,
   escrowMemoryFull,
   escrowHostKilled,
+  escrowReplaced,
   escrowCutOff,
   sourceCutOff,
   linkCutOneWay,
@@ -114,6 +119,7 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilledThenEscrowAgentRestarted,
   sourceHostKilledWhileAheadThenEscrowAgentRestarted,
   escrowAgentRestartedDuringRestore,
+  escrowReplacedThenAgentsRestarted,
   restoredThenSourceAgentRestarted,
   recoveredThenRebooted,
   recoveredThenMigratedAgain,

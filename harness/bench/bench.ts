@@ -9,7 +9,7 @@ import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { Estimate } from "./estimate.ts";
 import { measure } from "./measure.ts";
-import type { Planned } from "./plan.ts";
+import { type Planned, VARIANTS } from "./plan.ts";
 import type { Sample } from "./result.ts";
 
 export interface BenchRuns {
@@ -18,6 +18,8 @@ export interface BenchRuns {
   readonly plan: readonly Planned[];
   readonly scenario: (id: string) => Scenario;
   readonly accel: AccelChoice;
+  /** Who has the VM change hosts under txsync. */
+  readonly by: "agent" | "qemu";
   /** The bench's folder: samples name their runs relative to it. */
   readonly folder: string;
   readonly onStarted: (run: Planned, nth: number, left_ms: number) => void;
@@ -30,7 +32,7 @@ export interface BenchRuns {
  * measured until then is handed back, the run that was going on is not among it.
  */
 export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSuite): Promise<readonly Sample[]> {
-  const { environment, plan, accel, folder, onStarted, onSample, say } = what;
+  const { environment, plan, folder, onStarted, onSample, say } = what;
   const samples: Sample[] = [];
   const estimate = new Estimate();
   for (const [index, planned] of plan.entries()) {
@@ -41,7 +43,7 @@ export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSui
     const began_ms = performance.now();
     const [finished] = await suite(
       environment,
-      [requestOf(planned, what.scenario(planned.scenario), accel, (event) => events.push(event))],
+      [requestOf(planned, what.scenario(planned.scenario), what, (event) => events.push(event))],
       1,
       () => undefined,
     );
@@ -70,12 +72,15 @@ export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSui
 }
 
 function requestOf(
-  { recovery, memory_mib, write_rate_pages_per_s, seed }: Planned,
+  { recovery, variant, memory_mib, write_rate_pages_per_s, seed }: Planned,
   scenario: Scenario,
-  { accel, why }: AccelChoice,
+  { accel: { accel, why }, by }: Pick<BenchRuns, "accel" | "by">,
   onEvent: (event: TimelineEvent) => void,
 ): RunRequest {
+  const over: Partial<RunRequest> = variant === undefined ? {} : VARIANTS[variant];
   return {
+    ...over,
+    ...(recovery === "txsync" ? { txsync: { switchover_by: by, ...over.txsync } } : {}),
     scenario,
     recovery,
     guest: "integrity",

@@ -54,6 +54,8 @@ export interface ConfigurationFigures extends Configuration {
   readonly pooled?: Pooled;
   /** By scenario. */
   readonly recovery: Readonly<Record<string, Group>>;
+  /** Of a VM that is protected where it runs, by epoch (`EPOCHS`). */
+  readonly protected: Readonly<Record<string, Group>>;
 }
 
 /** `bench.json`. Times in ms, sizes in bytes, unless a name says otherwise. */
@@ -73,6 +75,8 @@ export interface BenchResult {
   readonly accel: Accel;
   readonly accel_why: string;
   readonly guest: "integrity";
+  /** Who has the VM change hosts under txsync; stock switches over after one pass beside agents, else at once. */
+  readonly switchover_by: "agent" | "qemu";
   /** Background transfer is bound to so much, stock and txsync alike. */
   readonly cap_bytes_per_s: number;
   readonly versions: Readonly<Record<string, string>>;

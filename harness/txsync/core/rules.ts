@@ -68,6 +68,8 @@ export interface Rules {
   readonly restoredStaysWhole: boolean;
   /** An owner that holds its output back, and whose new base the escrow does not take, has its log declared void. */
   readonly refusedBaseComesAgain: boolean;
+  /** Another escrow comes in the place of one that is gone while the VM is unprotected, and votes when both others say so. */
+  readonly replacedWhileUnprotected: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -105,4 +107,5 @@ export const ALL_RULES: Rules = {
   logTellsOpened: true,
   restoredStaysWhole: true,
   refusedBaseComesAgain: true,
+  replacedWhileUnprotected: true,
 };

@@ -85,6 +85,7 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       vm.left(host);
       return;
     case "stopPageServer":
+    case "answerEscrow":
       return;
   }
 }

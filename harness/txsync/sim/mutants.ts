@@ -11,6 +11,7 @@ import {
   ESCROW_FORGETS,
   ESCROW_LOSES_BASE,
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
+  ESCROW_REPLACED_TARGET_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
   LAST_RECORD_TAKES_LONG,
   LINK_BLINKS,
@@ -190,6 +191,11 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "refusedBaseComesAgain",
     what: "an owner that holds its output back offers for ever a base that the escrow refuses",
     directed: BASE_IS_BACK_WHEN_GIVEN_UP,
+  },
+  {
+    rule: "replacedWhileUnprotected",
+    what: "another escrow is counted that knows of no promise of the one before",
+    directed: ESCROW_REPLACED_TARGET_DIES,
   },
   {
     rule: null,
