@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile } from "node:child_process";
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setPriority } from "node:os";
 import { join } from "node:path";
@@ -73,6 +73,7 @@ export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): vo
 /** What others do not use of theirs may be used, so that is enough for bursts; several runs fit beside each other on two processors. */
 const CONTROL_BUDGET: Budget = { runtime_us: 15_000, period_us: 100_000 };
 const MAIN_LOOP_BUDGET: Budget = { runtime_us: 5_000, period_us: 100_000 };
+const MONITOR_BUDGET: Budget = { runtime_us: 2_000, period_us: 100_000 };
 const BUDGET_MS = 2_000;
 
 /**
@@ -96,6 +97,22 @@ export function goWithTheOthers(pid: number): void {
  */
 export async function mainLoopGoesFirst(helper: string, pid: number): Promise<void> {
   await goBefore(helper, pid, MAIN_LOOP_BUDGET, -10);
+  // It hands every command to the main loop: with a vCPU's place `cont` waits for one to have had its time.
+  const monitor = threadOf(pid, MONITOR_THREAD);
+  if (monitor !== undefined) await goBefore(helper, monitor, MONITOR_BUDGET, -10);
+}
+
+/** QEMU: monitor/monitor.c, monitor_iothread_init; iothread.c. The kernel keeps 15 characters of a name. */
+const MONITOR_THREAD = "IO mon_iothread";
+
+function threadOf(pid: number, name: string): number | undefined {
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      if (readFileSync(`/proc/${pid}/task/${thread}/comm`, "utf8").trim() === name) return Number(thread);
+  } catch {
+    // Gone meanwhile.
+  }
+  return undefined;
 }
 
 async function goBefore(
