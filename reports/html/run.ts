@@ -147,6 +147,8 @@ const TIMING_NAMES: Readonly<Record<string, string>> = {
   detect_ms: "fault to detection",
   recover_ms: "detection to guest running",
   downtime_ms: "guest stood still",
+  stopped_max_ms: "guest stopped by QEMU's stamps, longest",
+  unseen_max_ms: "nobody looked at the guest, longest",
   pause_p50_ms: "pause per transaction, median",
   pause_p90_ms: "pause per transaction, 90th percentile",
   pause_p99_ms: "pause per transaction, 99th percentile",

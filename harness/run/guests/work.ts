@@ -8,6 +8,8 @@ export interface GuestWork {
   readonly write_rate_pages_per_s?: number;
   /** It rewrites pages in this much of its memory only, bytes, a whole number of MiB; absent: in all of it. */
   readonly working_set_bytes?: number;
+  /** It says so many lines of about 100 bytes on its console in a second (integrity only). */
+  readonly chatter_lines_per_s?: number;
 }
 
 const MIB = 1024 ** 2;
@@ -23,6 +25,9 @@ export function reachableBytes(memory_bytes: number): number {
   return memory_bytes < 2_816 * MIB ? memory_bytes : 2_048 * MIB;
 }
 
+/** As fast as it may talk (fixtures/guests/integrity/main.c, settle_options). */
+export const CHATTER_MAX = 1_000;
+
 /** What the integrity guest's image, its ledger and the firmware keep for themselves, rounded up. */
 const RESERVED_BYTES = 8 * MIB;
 
@@ -35,13 +40,17 @@ export function checkWork(guest: GuestKind | object, memory_bytes: number, work:
   // One of somebody else's knows by itself what it can.
   if (typeof guest === "object") return;
   const most = Math.floor(largestSet(guest, memory_bytes) / MIB);
-  const { write_rate_pages_per_s: rate, working_set_bytes: set } = work;
+  const { write_rate_pages_per_s: rate, working_set_bytes: set, chatter_lines_per_s: chatter } = work;
   const least = guest === "linux" ? 1 : 0;
   if (rate !== undefined && !(Number.isSafeInteger(rate) && rate >= least && rate <= WRITE_RATE_MAX)) {
     throw new UserError(
       `The ${guest} guest's write rate is ${least} to ${WRITE_RATE_MAX} pages per second, not ${rate}.`,
     );
   }
+  if (chatter !== undefined && guest === "linux")
+    throw new UserError("Only the integrity guest chatters: leave --chatter away, or take --guest integrity.");
+  if (chatter !== undefined && !(Number.isSafeInteger(chatter) && chatter >= 0 && chatter <= CHATTER_MAX))
+    throw new UserError(`The integrity guest says 0 to ${CHATTER_MAX} lines per second, not ${chatter}.`);
   if (set === undefined) return;
   if (!(set % MIB === 0 && set >= MIB && set <= most * MIB)) {
     throw new UserError(

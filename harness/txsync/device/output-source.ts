@@ -29,6 +29,8 @@ export interface OutputSource {
    * none, because a look finds everything. Asked while `drains`. @param roundTrip settles when QEMU's main loop has gone round once
    */
   drain?(roundTrip: () => Promise<unknown>): Promise<void>;
+  /** What nobody takes may be lost, once the gate has let it go: a network's frames. */
+  readonly may_lose?: boolean;
   /** Something of the QEMU that is followed may be on its way from there to here. */
   readonly drains?: boolean;
   /** What somebody outside sends in by this channel; absent: it has no way in, or another one. */
