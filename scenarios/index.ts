@@ -13,6 +13,7 @@ import { sourceHostKilledWhileAheadThenEscrowAgentRestarted } from "./double/sou
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
+import { escrowCutOutputHeld } from "./escrow/escrow-cut-output-held.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
@@ -101,6 +102,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowMemoryFull,
   escrowHostKilled,
   escrowCutOff,
+  escrowCutOutputHeld,
   sourceCutOff,
   linkCutOneWay,
   targetCutOffLongThenHealed,
