@@ -199,6 +199,7 @@ export const runRecordSchema = z.looseObject({
     downtime_ms: optionalMs,
     stopped_max_ms: optionalMs,
     unseen_max_ms: optionalMs,
+    heard_late_max_ms: optionalMs,
     lost_steps: optionalMs,
     transactions: optionalMs,
     pause_p50_ms: optionalMs,

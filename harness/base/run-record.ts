@@ -65,6 +65,8 @@ export interface RunTimings {
   readonly downtime_ms?: number;
   readonly stopped_max_ms?: number;
   readonly unseen_max_ms?: number;
+  /** How late the harness itself heard of a look, at worst. */
+  readonly heard_late_max_ms?: number;
   readonly lost_steps?: number;
   readonly transactions?: number;
   readonly pause_p50_ms?: number;
