@@ -12,7 +12,7 @@ export const escrowCutOutputHeld: Scenario = {
   guests: ["integrity"],
   migration: { switchover: "at-once", bandwidth_bytes_per_s: 4 * 1024 * 1024 },
   work: { chatter_lines_per_s: 200 },
-  txsync: { unprotected: "hold", output_held_bytes: 32 * 1024 },
+  txsync: { unprotected: "hold", output_held_bytes: 12 * 1024 },
   faults: [
     {
       fault: { fault: "bandwidth", link: "source-target", bytes_per_s: 4 * 1024 * 1024 },
