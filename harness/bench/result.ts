@@ -36,6 +36,9 @@ export interface Ratios {
   readonly total?: Spread;
   readonly wire_bytes?: Spread;
   readonly steps_per_s?: Spread;
+  readonly disk_records_per_s?: Spread;
+  readonly net_p50_ms?: Spread;
+  readonly net_p99_ms?: Spread;
 }
 
 /** Percentiles of all pauses of all runs together, and how many there were. */
@@ -72,7 +75,9 @@ export interface BenchResult {
   readonly qemu_version: string;
   readonly accel: Accel;
   readonly accel_why: string;
-  readonly guest: "integrity";
+  readonly guest: "integrity" | "linux";
+  /** What its VM has beside memory and one vCPU, for people; empty: nothing. */
+  readonly vm: readonly string[];
   /** Background transfer is bound to so much, stock and txsync alike. */
   readonly cap_bytes_per_s: number;
   readonly versions: Readonly<Record<string, string>>;

@@ -6,12 +6,13 @@ import { writeBench } from "../../reports/bench/write.ts";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
+import { configurationTexts } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
-import { benchRuns } from "../bench/bench.ts";
+import { benchRuns, guestOf, WHOLE_VM } from "../bench/bench.ts";
 import { roughly } from "../bench/estimate.ts";
 import { figuresOf, notesOf, RUNS_NEEDED } from "../bench/figures.ts";
 import { machineNow, notQuiet } from "../bench/machine.ts";
-import { configurationsOf, PARTS, type Planned, planOf } from "../bench/plan.ts";
+import { configurationsOf, PARTS, type Planned, planOf, VM_KINDS, type VmKind } from "../bench/plan.ts";
 import { BENCH_VERSION, type BenchResult, type Sample } from "../bench/result.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import { checkWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
@@ -31,12 +32,15 @@ interface BenchOptions {
   readonly qemu: string;
   readonly accel: "auto" | "kvm" | "tcg";
   readonly seed?: number;
+  readonly vm: VmKind;
   readonly json?: boolean;
 }
 
 const FULL = { memory: [128, 1024, 4096], writeRate: [1_000, 20_000, 100_000], repeat: RUNS_NEEDED };
 /** What two minutes hold. */
 const QUICK = { memory: [128], writeRate: [1_000], repeat: 2 };
+/** Of a VM with disks and a card: memory that a Linux guest works in, and what it writes to it by itself. */
+const WHOLE = { memory: [512], writeRate: [1_000], repeat: RUNS_NEEDED };
 const RATE = { least: 0, most: WRITE_RATE_MAX };
 
 export function registerBench(program: Command): void {
@@ -44,6 +48,12 @@ export function registerBench(program: Command): void {
     .command("bench")
     .description(
       "measure recovery, and what protection costs against stock, by size of the guest and by how much it writes",
+    )
+    .option(
+      "--vm <kind>",
+      "memory: the bare-metal guest, all memory; whole: Linux with two vCPUs, a network card and two disks, to which it writes as fast as it can",
+      oneOf(...VM_KINDS),
+      "memory",
     )
     .option("--quick", "about two minutes: one small guest, two runs of each; too few for figures")
     .option(
@@ -76,7 +86,10 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
   const machine = machineNow();
   const loud = notQuiet(machine);
   if (loud !== undefined) say(`*** ${loud}`);
-  const chosen = options.quick ? QUICK : FULL;
+  const { vm } = options;
+  const guest = guestOf(vm);
+  const full = vm === "whole" ? WHOLE : FULL;
+  const chosen = options.quick ? { ...QUICK, ...(vm === "whole" ? { memory: WHOLE.memory } : {}) } : full;
   const [memories, rates, repeat] = [
     options.memory ?? chosen.memory,
     options.writeRate ?? chosen.writeRate,
@@ -84,15 +97,18 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
   ];
   checkMemory(Math.max(...memories) * 1024 ** 2, 1);
   for (const memory of memories)
-    for (const rate of rates) checkWork("integrity", memory * 1024 ** 2, { write_rate_pages_per_s: rate });
+    for (const rate of rates) checkWork(guest, memory * 1024 ** 2, { write_rate_pages_per_s: rate });
   const started_at = new Date();
   const seed = options.seed ?? randomInt(2 ** 32);
   const configurations = configurationsOf(memories, rates);
   const plan = planOf(configurations, repeat, seed);
   const folder = join(RUNS_FOLDER, `bench-${stamp(started_at)}-${randomBytes(2).toString("hex")}`);
-  const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: join(folder, "runs") };
-  const accel = await accelFor(environment, "integrity", options.accel);
-  say(`QEMU ${environment.qemu_version}, integrity guest, ${accel.accel}: ${accel.why}`);
+  const environment = {
+    ...(await prepareRuns(options.qemu, signal, { storage: vm === "whole" })),
+    runs_folder: join(folder, "runs"),
+  };
+  const accel = await accelFor(environment, guest, options.accel);
+  say(`QEMU ${environment.qemu_version}, ${guest} guest, ${accel.accel}: ${accel.why}`);
   say(
     `${plan.length} runs: ${configurations.length} configurations, ${PARTS.length} scenarios of each, ${repeat} times, in turns`,
   );
@@ -104,6 +120,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     plan,
     scenario,
     accel,
+    vm,
     folder,
     onStarted: (run, nth, left_ms) => {
       if (nth === 1) say(`this will take about ${roughly(left_ms)}, by a guess`);
@@ -135,7 +152,8 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     qemu_version: environment.qemu_version,
     accel: accel.accel,
     accel_why: accel.why,
-    guest: "integrity",
+    guest,
+    vm: vm === "whole" ? configurationTexts(WHOLE_VM) : [],
     cap_bytes_per_s: PURE_POSTCOPY.bandwidth_bytes_per_s,
     versions: environment.versions,
     machine,
@@ -201,8 +219,9 @@ function sampleLine(sample: Sample, nth: number, of: number, left_ms: number): s
 }
 
 /** The command that measures the same again, seed included. */
-function commandOf({ quick, memory, writeRate, repeat, qemu, accel }: BenchOptions, seed: number): string {
+function commandOf({ vm, quick, memory, writeRate, repeat, qemu, accel }: BenchOptions, seed: number): string {
   const words = ["npx tsx harness/cli.ts bench"];
+  if (vm !== "memory") words.push(`--vm ${vm}`);
   if (quick) words.push("--quick");
   if (memory !== undefined) words.push(`--memory ${memory.join(",")}`);
   if (writeRate !== undefined) words.push(`--write-rate ${writeRate.join(",")}`);

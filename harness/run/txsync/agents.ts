@@ -52,6 +52,8 @@ export class Agents implements AsyncDisposable {
       readonly qemu_binary: string;
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
+      /** For so long it is waited for. */
+      readonly storage_patience_ms: number;
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
       readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
@@ -83,7 +85,8 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const disks = { names: [...what.disks], storage: storageAddress(role) };
+        const { storage_patience_ms: patience_ms } = what;
+        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
         const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
