@@ -2,6 +2,7 @@ import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
 import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
+import { escrowReplacedThenAgentsRestarted } from "./double/escrow-replaced-then-agents-restarted.ts";
 import { generationChangesDuringTake } from "./double/generation-changes-during-take.ts";
 import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
 import { recoveredThenMigratedAgain } from "./double/recovered-then-migrated-again.ts";
@@ -16,6 +17,7 @@ import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
+import { escrowReplaced } from "./escrow/escrow-replaced.ts";
 import { FINDINGS } from "./findings/index.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
@@ -112,6 +114,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowKilled,
   escrowMemoryFull,
   escrowHostKilled,
+  escrowReplaced,
   escrowCutOff,
   sourceCutOff,
   linkCutOneWay,
@@ -126,6 +129,7 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilledThenEscrowAgentRestarted,
   sourceHostKilledWhileAheadThenEscrowAgentRestarted,
   escrowAgentRestartedDuringRestore,
+  escrowReplacedThenAgentsRestarted,
   restoredThenSourceAgentRestarted,
   recoveredThenRebooted,
   recoveredThenMigratedAgain,

@@ -12,7 +12,7 @@ import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { Estimate } from "./estimate.ts";
 import { measure } from "./measure.ts";
-import type { Planned, VmKind } from "./plan.ts";
+import { type Planned, VARIANTS, type VmKind } from "./plan.ts";
 import type { Sample } from "./result.ts";
 
 export interface BenchRuns {
@@ -22,6 +22,8 @@ export interface BenchRuns {
   readonly scenario: (id: string) => Scenario;
   readonly accel: AccelChoice;
   readonly vm: VmKind;
+  /** Who has the VM change hosts under txsync. */
+  readonly by: "agent" | "qemu";
   /** The bench's folder: samples name their runs relative to it. */
   readonly folder: string;
   readonly onStarted: (run: Planned, nth: number, left_ms: number) => void;
@@ -90,11 +92,14 @@ export function guestOf(vm: VmKind): "integrity" | "linux" {
 export const WHOLE_VM: RunConfiguration = { vcpus: 2, net: "virtio", disks: ["raw", "ext4"] };
 
 function requestOf(
-  { scenario, recovery, memory_mib, write_rate_pages_per_s, seed }: Planned,
-  { vm, accel: { accel, why }, scenario: scenarioOf }: Pick<BenchRuns, "vm" | "accel" | "scenario">,
+  { scenario, recovery, variant, memory_mib, write_rate_pages_per_s, seed }: Planned,
+  { vm, accel: { accel, why }, by, scenario: scenarioOf }: Pick<BenchRuns, "vm" | "accel" | "by" | "scenario">,
   onEvent: (event: TimelineEvent) => void,
 ): RunRequest {
+  const over: Partial<RunRequest> = variant === undefined ? {} : VARIANTS[variant];
   return {
+    ...over,
+    ...(recovery === "txsync" ? { txsync: { switchover_by: by, ...over.txsync } } : {}),
     scenario: scenarioOf(scenario),
     recovery,
     guest: guestOf(vm),
@@ -103,7 +108,7 @@ function requestOf(
     seed,
     memory_bytes: memory_mib * 1024 ** 2,
     work: { write_rate_pages_per_s, ...(vm === "whole" ? { disk_pace_ms: 0 } : {}) },
-    ...(vm === "whole" ? { configuration: WHOLE_VM } : {}),
+    ...(vm === "whole" ? { configuration: { ...over.configuration, ...WHOLE_VM } } : {}),
     keep: false,
     onEvent,
   };

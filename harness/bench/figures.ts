@@ -1,6 +1,6 @@
 import type { Recovery } from "../base/run-record.ts";
 import type { Measure, Measures } from "./measure.ts";
-import { type Configuration, PROTECTION, RECOVERIES } from "./plan.ts";
+import { type Configuration, EPOCHS, NO_FAULT, PROTECTED, RECOVERIES } from "./plan.ts";
 import type { ConfigurationFigures, Group, Pooled, Ratios, Sample } from "./result.ts";
 import { quantileOf, ratiosOf, type Spread, spreadOf } from "./spread.ts";
 
@@ -15,8 +15,9 @@ export function figuresOf(
     );
     const of = (scenario: string, recovery: Recovery): readonly Sample[] =>
       here.filter((sample) => sample.scenario === scenario && sample.recovery === recovery);
-    const stock = of(PROTECTION.stock.scenario, "stock");
-    const txsync = of(PROTECTION.txsync.scenario, "txsync");
+    const stock = of(NO_FAULT, "stock");
+    const txsync = of(NO_FAULT, "txsync");
+    const stays = of(PROTECTED, "txsync");
     const pooled = pooledOf(txsync);
     return {
       memory_mib,
@@ -25,9 +26,20 @@ export function figuresOf(
       txsync: groupOf("txsync", txsync),
       ratios: ratiosBetween(txsync, stock),
       ...(pooled === undefined ? {} : { pooled }),
-      recovery: Object.fromEntries(RECOVERIES.map((scenario) => [scenario, groupOf("txsync", of(scenario, "txsync"))])),
+      recovery: groups(RECOVERIES, (scenario) => of(scenario, "txsync")),
+      protected: groups(EPOCHS, (epoch) => stays.filter(({ variant }) => variant === epoch)),
     };
   });
+}
+
+/** Of those that were run at all. */
+function groups(names: readonly string[], of: (name: string) => readonly Sample[]): Readonly<Record<string, Group>> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const samples = of(name);
+      return samples.length === 0 ? [] : [[name, groupOf("txsync", samples)]];
+    }),
+  );
 }
 
 function groupOf(recovery: Recovery, samples: readonly Sample[]): Group {
@@ -80,7 +92,9 @@ export function notesOf(samples: readonly Sample[], planned: number): readonly s
   const notes: string[] = [];
   const failed = samples.filter(({ as_expected }) => !as_expected);
   if (failed.length > 0) {
-    const names = [...new Set(failed.map(({ scenario, recovery }) => `${scenario} ${recovery}`))].join(", ");
+    const names = [
+      ...new Set(failed.map(({ scenario, recovery, variant = "" }) => `${scenario} ${recovery} ${variant}`.trim())),
+    ].join(", ");
     notes.push(
       `${failed.length} of ${samples.length} runs did not come out as expected (${names}): no figure is made of them.`,
     );

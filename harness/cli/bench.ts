@@ -12,16 +12,26 @@ import { benchRuns, guestOf, WHOLE_VM } from "../bench/bench.ts";
 import { roughly } from "../bench/estimate.ts";
 import { figuresOf, notesOf, RUNS_NEEDED } from "../bench/figures.ts";
 import { machineNow, notQuiet } from "../bench/machine.ts";
-import { configurationsOf, PARTS, type Planned, planOf, VM_KINDS, type VmKind } from "../bench/plan.ts";
+import {
+  configurationsOf,
+  type Planned,
+  partsOf,
+  planOf,
+  TOPICS,
+  type Topic,
+  VM_KINDS,
+  type VmKind,
+} from "../bench/plan.ts";
 import { BENCH_VERSION, type BenchResult, type Sample } from "../bench/result.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import { checkWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
 import { accelFor, checkMemory, prepareRuns, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { PURE_POSTCOPY, type Scenario } from "../run/scenario.ts";
 import { textTable } from "../run/table.ts";
+import { DEFAULT_TXSYNC, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { interruptible } from "./interrupt.ts";
 import { LIMITS } from "./limits.ts";
-import { listWithin, oneOf, qemuName, rangeOf, within } from "./options.ts";
+import { listOf, listWithin, oneOf, qemuName, rangeOf, within } from "./options.ts";
 import { stamp } from "./stamp.ts";
 
 interface BenchOptions {
@@ -31,16 +41,18 @@ interface BenchOptions {
   readonly repeat?: number;
   readonly qemu: string;
   readonly accel: "auto" | "kvm" | "tcg";
+  readonly switchoverBy: TxsyncSettings["switchover_by"];
+  readonly only?: readonly Topic[];
   readonly seed?: number;
   readonly vm: VmKind;
   readonly json?: boolean;
 }
 
-const FULL = { memory: [128, 1024, 4096], writeRate: [1_000, 20_000, 100_000], repeat: RUNS_NEEDED };
+const FULL = { memory: [128, 1024, 4096], writeRate: [1_000, 20_000, 100_000], repeat: RUNS_NEEDED, only: TOPICS };
 /** What two minutes hold. */
-const QUICK = { memory: [128], writeRate: [1_000], repeat: 2 };
+const QUICK = { memory: [128], writeRate: [1_000], repeat: 2, only: ["migration", "recovery"] as const };
 /** Of a VM with disks and a card: memory that a Linux guest works in, and what it writes to it by itself. */
-const WHOLE = { memory: [512], writeRate: [1_000], repeat: RUNS_NEEDED };
+const WHOLE = { ...QUICK, memory: [512], repeat: RUNS_NEEDED };
 const RATE = { least: 0, most: WRITE_RATE_MAX };
 
 export function registerBench(program: Command): void {
@@ -74,6 +86,17 @@ export function registerBench(program: Command): void {
     .option("--qemu <name>", "QEMU version, or an image of your own", qemuName, DEFAULT_QEMU)
     .option("--accel <kind>", "auto, kvm or tcg", oneOf("auto", "kvm", "tcg"), "tcg")
     .option(
+      "--switchover-by <who>",
+      "agent or qemu, under txsync; stock beside it makes one pass of pre-copy first, or switches over at once",
+      oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
+      DEFAULT_TXSYNC.switchover_by,
+    )
+    .option(
+      "--only <topic,…>",
+      `of ${TOPICS.join(", ")}; default is all of them, and with --quick the first two`,
+      listOf<Topic>(...TOPICS),
+    )
+    .option(
       "--seed <number>",
       `seed of the first turn's guests, ${rangeOf(LIMITS.seed)}; default is a new one`,
       within(LIMITS.seed),
@@ -101,7 +124,8 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
   const started_at = new Date();
   const seed = options.seed ?? randomInt(2 ** 32);
   const configurations = configurationsOf(memories, rates);
-  const plan = planOf(configurations, repeat, seed);
+  const parts = partsOf(options.only ?? chosen.only, options.switchoverBy);
+  const plan = planOf(configurations, repeat, seed, parts);
   const folder = join(RUNS_FOLDER, `bench-${stamp(started_at)}-${randomBytes(2).toString("hex")}`);
   const environment = {
     ...(await prepareRuns(options.qemu, signal, { storage: vm === "whole" })),
@@ -110,7 +134,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
   const accel = await accelFor(environment, guest, options.accel);
   say(`QEMU ${environment.qemu_version}, ${guest} guest, ${accel.accel}: ${accel.why}`);
   say(
-    `${plan.length} runs: ${configurations.length} configurations, ${PARTS.length} scenarios of each, ${repeat} times, in turns`,
+    `${plan.length} runs: ${configurations.length} configurations, ${parts.length} kinds of run of each, ${repeat} times, in turns`,
   );
   if (options.quick) say("--quick: too few runs for figures; it shows that the bench works here, and what it tells");
   signal.throwIfAborted();
@@ -121,6 +145,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     scenario,
     accel,
     vm,
+    by: options.switchoverBy,
     folder,
     onStarted: (run, nth, left_ms) => {
       if (nth === 1) say(`this will take about ${roughly(left_ms)}, by a guess`);
@@ -154,6 +179,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     accel_why: accel.why,
     guest,
     vm: vm === "whole" ? configurationTexts(WHOLE_VM) : [],
+    switchover_by: options.switchoverBy,
     cap_bytes_per_s: PURE_POSTCOPY.bandwidth_bytes_per_s,
     versions: environment.versions,
     machine,
@@ -205,11 +231,11 @@ function textOf(result: BenchResult, page: string | undefined): string {
 }
 
 function progressLine(
-  { turn, scenario, recovery, memory_mib, write_rate_pages_per_s }: Planned,
+  { turn, scenario, recovery, variant, memory_mib, write_rate_pages_per_s }: Planned,
   nth: number,
   of: number,
 ): string {
-  return `${String(nth).padStart(String(of).length)}/${of} turn ${turn} ${`${scenario} ${recovery}`.padEnd(25)} ${memory_mib} MiB ${write_rate_pages_per_s} pages/s`;
+  return `${String(nth).padStart(String(of).length)}/${of} turn ${turn} ${`${scenario} ${variant ?? recovery}`.padEnd(31)} ${memory_mib} MiB ${write_rate_pages_per_s} pages/s`;
 }
 
 function sampleLine(sample: Sample, nth: number, of: number, left_ms: number): string {
@@ -219,13 +245,15 @@ function sampleLine(sample: Sample, nth: number, of: number, left_ms: number): s
 }
 
 /** The command that measures the same again, seed included. */
-function commandOf({ vm, quick, memory, writeRate, repeat, qemu, accel }: BenchOptions, seed: number): string {
+function commandOf(options: BenchOptions, seed: number): string {
+  const { vm, quick, memory, writeRate, repeat, qemu, accel, switchoverBy, only } = options;
   const words = ["npx tsx harness/cli.ts bench"];
   if (vm !== "memory") words.push(`--vm ${vm}`);
   if (quick) words.push("--quick");
   if (memory !== undefined) words.push(`--memory ${memory.join(",")}`);
   if (writeRate !== undefined) words.push(`--write-rate ${writeRate.join(",")}`);
   if (repeat !== undefined) words.push(`--repeat ${repeat}`);
-  words.push(`--qemu ${qemu}`, `--accel ${accel}`, `--seed ${seed}`);
+  if (only !== undefined) words.push(`--only ${only.join(",")}`);
+  words.push(`--switchover-by ${switchoverBy}`, `--qemu ${qemu}`, `--accel ${accel}`, `--seed ${seed}`);
   return words.join(" ");
 }

@@ -7,7 +7,7 @@ import { waitFor } from "../../base/wait.ts";
 import type { AfterwardsFindings } from "../../checks/afterwards.ts";
 import type { Evidence } from "../../checks/evidence.ts";
 import type { OutputFindings } from "../../checks/output.ts";
-import type { FaultContext } from "../../faults/index.ts";
+import { type FaultContext, troublesAgent } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
 import { configurationOf, planOf } from "../configure.ts";
@@ -80,7 +80,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, request, fleet, disks, logs, timeline } = this.#context;
+    const { environment, fleet, disks, logs, timeline, request } = this.#context;
+    const troubled = request.scenario.faults.flatMap(({ fault }) => (troublesAgent(fault) ? [fault.host] : []));
     return this.#stack.use(
       await Agents.start(fleet, {
         settings: this.#settings,
@@ -89,6 +90,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
         qemu_binary: environment.qemu_binary,
         disks: disks?.names ?? [],
         storage_patience_ms: configurationOf(request).storage_patience_ms ?? STORAGE_PATIENCE_MS_DEFAULT,
+        troubled,
         emit: timeline.emit,
         log: logs.of,
         onEvent: (role, event) => this.#heard(role, event),
@@ -146,6 +148,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   daemon(role: HostRole): number | undefined {
     return this.#agents.pid(role);
   }
+
+  readonly replaceEscrow = (): Promise<void> => this.#agents.replaceEscrow();
 
   async migrate(faults: FaultsSeen): Promise<Settled> {
     const { fleet, request, timeline, looking } = this.#context;

@@ -209,7 +209,7 @@ export function adoptOpened(s: Draft, out: Action[]): void {
   const { opened, promised } = s;
   if (opened.generation < promised.generation) return;
   if (opened.generation === promised.generation && opened.owner === promised.owner) return;
-  if (s.persisting !== null || s.replyAfterStore !== null) return;
+  if (s.persisting !== null || s.replyAfterStore !== null || !s.letIn) return;
   s.candidacy = null;
   // Whoever lost records knows better than the owner from when on its log is good.
   const validFrom = generation(Math.max(opened.validFrom, promised.validFrom));

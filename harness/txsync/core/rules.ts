@@ -64,6 +64,8 @@ export interface Rules {
   readonly claimNeedsBase: boolean;
   /** An escrow that comes up again knows from its log that the generation which it has promised was opened. */
   readonly logTellsOpened: boolean;
+  /** Another escrow comes in the place of one that is gone while the VM is unprotected, and votes when both others say so. */
+  readonly replacedWhileUnprotected: boolean;
 }
 
 export const ALL_RULES: Rules = {
@@ -99,4 +101,5 @@ export const ALL_RULES: Rules = {
   restoresWhileWaiting: true,
   claimNeedsBase: true,
   logTellsOpened: true,
+  replacedWhileUnprotected: true,
 };

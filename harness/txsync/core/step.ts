@@ -2,6 +2,7 @@ import type { Action } from "./action.ts";
 import { assertState } from "./assert.ts";
 import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./candidacy.ts";
 import { pageRoute } from "./decide.ts";
+import { escrowReplaced, followEscrow, letInByBoth } from "./escrow.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
 import { advanceClock, hears, inGrace, isGone, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
@@ -62,6 +63,8 @@ export function step(state: AgentState, event: AgentEvent): Step {
 }
 
 function begin(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "started" }>): void {
+  // Before anybody is spoken to.
+  if (s.escrow !== null) out.push({ kind: "answerEscrow", key: s.escrow });
   if (event.durable !== null && event.durable.descriptor.validFrom !== s.promised.validFrom) {
     persist(s, out, { descriptor: s.promised, opened: false }, { kind: "nothing" });
   }
@@ -120,6 +123,9 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       return;
     case "protect":
       protect(s, out, event.on);
+      return;
+    case "escrowReplaced":
+      escrowReplaced(s, out, event.key);
       return;
     case "baseVoid":
       s.hasBase = false;
@@ -243,7 +249,7 @@ function protect(s: Draft, out: Action[], on: boolean): void {
 
 /** Nothing may rest on what the escrow has: no output waits for it, or it has no base to lay it over. */
 function baseOffered(s: Draft, out: Action[], from: Role): void {
-  if (s.config.role !== "escrow") return;
+  if (s.config.role !== "escrow" || !s.letIn) return;
   const d = s.opened.generation >= s.promised.generation ? s.opened : s.promised;
   // Where output is held back there is no free generation in which another base could come.
   const validSince = Math.max(d.validFrom, s.promised.validFrom);
@@ -415,12 +421,17 @@ function afterPersisted(s: Draft, out: Action[], then: Persisting["then"]): void
       if (s.vm === "incoming" && s.promised.generation === then.package.descriptor.generation)
         load(s, out, then.package);
       return;
+    case "escrow":
+      if (s.escrow !== null) out.push({ kind: "answerEscrow", key: s.escrow });
+      return;
     case "nothing":
       return;
   }
 }
 
 function receive(s: Draft, out: Action[], from: Role, message: Message): void {
+  // Until it is on disk who the escrow is the one before is still spoken to, and not listened to.
+  if (from === "escrow" && s.persisting?.then.kind === "escrow") return;
   switch (message.kind) {
     case "ping":
       notePeer(s, from, message.status);
@@ -491,6 +502,8 @@ function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
     if (s.protect && s.vm === "running") openGate(s, out);
   }
   learnOpened(s, out, status.opened);
+  followEscrow(s, out, from, status);
+  letInByBoth(s, out);
   finishWhenSettled(s, out);
   routePages(s, out);
 }

@@ -82,6 +82,7 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       vm.left(host);
       return;
     case "stopPageServer":
+    case "answerEscrow":
       return;
   }
 }

@@ -293,6 +293,38 @@ export const ESCROW_LOSES_BASE_HOST_DIES: Directed = {
   faults: [...ESCROW_LOSES_BASE.faults, { kind: "kill-host", role: "source", when: { at_ms: 4_500 } }],
 };
 
+/** The escrow's host is gone for good; another one has its place, and the VM is protected again. */
+export const ESCROW_REPLACED: Directed = {
+  ...ALONE,
+  faults: [{ kind: "replace-escrow", for_ms: 300, when: protectedAlone }],
+};
+/** ... and then its host dies: it is made again of what the newcomer has. */
+export const ESCROW_REPLACED_HOST_DIES: Directed = {
+  ...ALONE,
+  faults: [...ESCROW_REPLACED.faults, { kind: "kill-host", role: "source", when: { at_ms: 6_000 } }],
+};
+/** ... and its agent comes up again on the way. */
+export const ESCROW_REPLACED_AND_RESTARTED: Directed = {
+  ...ALONE,
+  faults: [
+    ...ESCROW_REPLACED.faults,
+    { kind: "crash-agent", role: "escrow", for_ms: 200, when: afterStep("adoptBase", "escrow", 2, 30) },
+    { kind: "crash-agent", role: "source", for_ms: 200, when: afterStep("answerEscrow", "source", 1) },
+  ],
+};
+
+/**
+ * The escrow's host is gone for good while a migration is protected, and with it what was committed; the target dies as soon
+ * as the source, too, would count another escrow in its place.
+ */
+export const ESCROW_REPLACED_TARGET_DIES: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "replace-escrow", for_ms: 5, when: afterStep("report:committed", "target", 3, 8) },
+    { kind: "kill-host", role: "target", when: afterStep("answerEscrow", "source", 1) },
+  ],
+};
+
 /** What the escrow has is all that there is, for longer than an offer may be on its way. */
 export const PROTECTED_FOR_LONG: Directed = {
   ...ALONE,

@@ -10,6 +10,7 @@ import {
   ESCROW_FORGETS,
   ESCROW_LOSES_BASE,
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
+  ESCROW_REPLACED_TARGET_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
   LAST_RECORD_TAKES_LONG,
   LINK_BLINKS,
@@ -178,6 +179,11 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "logTellsOpened",
     what: "an escrow that comes up again tells nobody of the generation that its log is of",
     directed: ONLY_THE_LOG_TELLS,
+  },
+  {
+    rule: "replacedWhileUnprotected",
+    what: "another escrow is counted that knows of no promise of the one before",
+    directed: ESCROW_REPLACED_TARGET_DIES,
   },
   {
     rule: null,

@@ -4,6 +4,9 @@ import {
   ESCROW_LOSES_BASE,
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
   ESCROW_LOSES_BASE_HOST_DIES,
+  ESCROW_REPLACED,
+  ESCROW_REPLACED_AND_RESTARTED,
+  ESCROW_REPLACED_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
   LOST_WITH_ITS_LOG_OUTPUT_HELD,
   OFFERS_ARE_HEARD_LATE,
@@ -61,6 +64,21 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "the escrow loses the base, and then its host dies",
       directed: ESCROW_LOSES_BASE_HOST_DIES,
       path: /source:unprotected source:protected target:claim target:final/,
+    },
+    {
+      what: "another escrow comes in the place of one that is gone",
+      directed: ESCROW_REPLACED,
+      path: /^source:protected source:unprotected source:protected $/,
+    },
+    {
+      what: "another escrow has come, and then its host dies",
+      directed: ESCROW_REPLACED_HOST_DIES,
+      path: /source:unprotected source:protected target:claim target:final/,
+    },
+    {
+      what: "agents restart while another escrow comes",
+      directed: ESCROW_REPLACED_AND_RESTARTED,
+      path: /^source:protected source:unprotected .*source:protected /,
     },
     {
       what: "it was only frozen, and the escrow loses the base that it is claimed from",
