@@ -1,7 +1,7 @@
 import type { Action } from "./action.ts";
 import { assertState } from "./assert.ts";
 import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./candidacy.ts";
-import { pageRoute } from "./decide.ts";
+import { hasSaidSince, pageRoute } from "./decide.ts";
 import { escrowReplaced, followEscrow, letInByBoth } from "./escrow.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
@@ -497,7 +497,9 @@ function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
   if (from === "escrow") {
     noteLog(s, out, status.log);
-    s.baseMissing_ms = s.peerEscrow?.baseComplete === true ? null : (s.baseMissing_ms ?? s.now_ms);
+    const whole = s.peerEscrow?.baseComplete === true;
+    s.baseMissing_ms = whole ? null : (s.baseMissing_ms ?? s.now_ms);
+    s.offerUnheard_ms = whole && s.base === "copying" && !s.baseCovered ? (s.offerUnheard_ms ?? s.now_ms) : null;
     noteFollows(s);
     if (s.protect && s.vm === "running") openGate(s, out);
   }
@@ -644,9 +646,10 @@ function giveClaimUp(s: Draft): void {
 }
 
 /** An escrow whose agent came up again says for a moment that it has none. */
-function baseIsGone({ hasBase, baseMissing_ms, now_ms, config }: Draft): boolean {
+function baseIsGone(s: Draft): boolean {
+  const { hasBase, baseMissing_ms, config } = s;
   if (hasBase || baseMissing_ms === null || !config.rules.claimNeedsBase) return false;
-  return now_ms - baseMissing_ms > config.lease_ms;
+  return hasSaidSince(s, baseMissing_ms);
 }
 
 /** Somebody else got this number, or we said something outdated: the next attempt is a new one. */
