@@ -73,7 +73,14 @@ export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): vo
 /** What others do not use of theirs may be used, so that is enough for bursts; several runs fit beside each other on two processors. */
 const CONTROL_BUDGET: Budget = { runtime_us: 15_000, period_us: 100_000 };
 const MAIN_LOOP_BUDGET: Budget = { runtime_us: 5_000, period_us: 100_000 };
+/**
+ * QEMU reads and answers its monitors in a thread of their own, twice for each word (QEMU: monitor/monitor.c; iothread.c,
+ * iothread_init, names it "IO" and what it is for). The kernel keeps 15 characters.
+ */
+const MONITOR_THREAD = "IO mon_iothread";
 const MONITOR_BUDGET: Budget = { runtime_us: 2_000, period_us: 100_000 };
+/** A `stop` waits for a flush of every disk, and for each of them twice where it is followed by a state. */
+const DISKS_BUDGET: Budget = { runtime_us: 10_000, period_us: 100_000 };
 const BUDGET_MS = 2_000;
 
 /**
@@ -84,6 +91,11 @@ const BUDGET_MS = 2_000;
  */
 export async function goFirst(helper: string): Promise<string | undefined> {
   return await goBefore(helper, process.pid, CONTROL_BUDGET, -20);
+}
+
+/** The same of the daemon that serves this host's disks: a guest that stands still waits for it. */
+export async function disksGoFirst(helper: string): Promise<void> {
+  await goBefore(helper, process.pid, DISKS_BUDGET, -10);
 }
 
 /** A child that is not to inherit it: to be called before it has started threads of its own. */
@@ -97,22 +109,19 @@ export function goWithTheOthers(pid: number): void {
  */
 export async function mainLoopGoesFirst(helper: string, pid: number): Promise<void> {
   await goBefore(helper, pid, MAIN_LOOP_BUDGET, -10);
-  // It hands every command to the main loop: with a vCPU's place `cont` waits for one to have had its time.
-  const monitor = threadOf(pid, MONITOR_THREAD);
-  if (monitor !== undefined) await goBefore(helper, monitor, MONITOR_BUDGET, -10);
+  for (const thread of threadsOf(pid, MONITOR_THREAD)) await goBefore(helper, thread, MONITOR_BUDGET, -10);
 }
 
-/** QEMU: monitor/monitor.c, monitor_iothread_init; iothread.c. The kernel keeps 15 characters of a name. */
-const MONITOR_THREAD = "IO mon_iothread";
-
-function threadOf(pid: number, name: string): number | undefined {
+/** Threads of that name (proc(5)); none where the process is gone. */
+function threadsOf(pid: number, name: string): readonly number[] {
+  const tasks = `/proc/${pid}/task`;
   try {
-    for (const thread of readdirSync(`/proc/${pid}/task`))
-      if (readFileSync(`/proc/${pid}/task/${thread}/comm`, "utf8").trim() === name) return Number(thread);
+    return readdirSync(tasks)
+      .filter((thread) => readFileSync(join(tasks, thread, "comm"), "utf8").trim() === name)
+      .map(Number);
   } catch {
-    // Gone meanwhile.
+    return [];
   }
-  return undefined;
 }
 
 async function goBefore(

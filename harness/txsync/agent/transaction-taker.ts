@@ -271,10 +271,10 @@ export class TransactionTaker implements Stilling {
         stays: last,
         stood,
         status: () => this.#status(vm),
-        whileStill: async () => {
+        beside: async () => {
           for (const part of parts) await part.capture(n);
-          await this.#handOver(tracker);
         },
+        whileStill: () => this.#handOver(tracker),
         state_path: join(vm.folder, "device-state"),
         ...output.toDrain,
         onStill: () => {
