@@ -1,5 +1,6 @@
 import { type DiskKind, isLibvirt } from "../base/configuration.ts";
 import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
+import { pause } from "../base/wait.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
@@ -153,16 +154,20 @@ export class Play {
     await network?.warmedUp(context.looking);
     using carrying = await turns?.carrying.take(signal);
     waiting?.[Symbol.dispose]();
+    await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
       ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
+      ...(recovery.replaceEscrow === undefined ? {} : { replaceEscrow: recovery.replaceEscrow }),
+      storage: context.disks,
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
-    this.#enter("migrate");
     await using sampler = new ProgressSampler(guest, vms, timeline);
+    if (request.watch_ms !== undefined) await pause(request.watch_ms, this.#environment.signal);
+    this.#enter("migrate");
     let settled: Settled;
     try {
       settled = await recovery.migrate(nemesis);

@@ -57,6 +57,8 @@ export interface RunRequest {
   readonly configuration?: Configuration;
   /** Gives up once nothing has moved for so long; default DEFAULT_PATIENCE_MS. */
   readonly patience_ms?: number;
+  /** So long the guest is looked at where it is before anything is asked of it, ms; default not at all. */
+  readonly watch_ms?: number;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
   /** Which job of a campaign it is: what has such a record is done (--resume), and one suite is made of many by it. */

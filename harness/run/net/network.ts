@@ -5,6 +5,7 @@ import type { Outside } from "../../fleet/outside.ts";
 import { EthernetCutter, encodeEthernet } from "../../txsync/device/ethernet-frames.ts";
 import type { Looking } from "../looking.ts";
 import { NetworkClient } from "./client.ts";
+import { Storm } from "./storm.ts";
 
 /** The VM's end of the cable, wherever the VM is. */
 export interface Cable {
@@ -20,11 +21,14 @@ const WAITING_BYTES_MAX = 16 * 2 ** 20;
 /** The run's network: a cable between the VM, wherever it is, and a world outside in which a client is at work. */
 export class Network implements Disposable {
   readonly #wall: Socket;
+  readonly #outside: Outside;
   readonly #client: NetworkClient;
+  #storm: Storm | undefined;
   #from_vm = 0;
   #to_vm = 0;
 
-  private constructor(wall: Socket, cable: Cable, client: NetworkClient) {
+  private constructor(outside: Outside, wall: Socket, cable: Cable, client: NetworkClient) {
+    this.#outside = outside;
     this.#wall = wall;
     this.#client = client;
     const cutter = new EthernetCutter();
@@ -43,25 +47,34 @@ export class Network implements Disposable {
 
   static async start(outside: Outside, cable: Cable): Promise<Network> {
     const wall = await outside.plugIn();
-    return new Network(wall, cable, await NetworkClient.start(outside));
+    return new Network(outside, wall, cable, await NetworkClient.start(outside));
   }
 
   async warmedUp(looking: Looking): Promise<void> {
     await this.#client.warmedUp(looking);
   }
 
+  /** From now on, until it is stopped, so many datagrams a second come to the guest; 0: none. */
+  async storm(datagrams_per_s: number): Promise<void> {
+    if (datagrams_per_s > 0) this.#storm = await Storm.start(this.#outside, datagrams_per_s);
+  }
+
   /** @param served whether somebody has the VM, who could still answer */
   async stop(served: boolean): Promise<void> {
+    await this.#storm?.end();
     await this.#client.stop(served);
   }
 
   get findings(): NetworkFindings {
     const { operations, broken, strays } = this.#client;
-    return { operations, broken, strays, from_vm: this.#from_vm, to_vm: this.#to_vm };
+    const storm = this.#storm?.counted;
+    const frames = { from_vm: this.#from_vm, to_vm: this.#to_vm };
+    return { operations, broken, strays, ...frames, ...(storm === undefined ? {} : { storm }) };
   }
 
   [Symbol.dispose](): void {
     this.#wall.destroy();
     this.#client[Symbol.dispose]();
+    this.#storm?.[Symbol.dispose]();
   }
 }

@@ -51,24 +51,30 @@ function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | u
   // The escrow has no VM.
   if (config.disks === undefined || config.role === "escrow") return undefined;
   const folder = disksFolder(config);
-  const { names, storage } = config.disks;
+  const { names, storage, patience_ms } = config.disks;
   return new DiskPart({
     folder,
     disks: names,
-    start: () => startDaemon(config, { folder, disks: names, storage }),
+    start: () => startDaemon(config, { folder, disks: names, storage, patience_ms }),
     // One that stands by may be the one that is to run; of all others none may do anything any more.
     lowestQemu: () => shell.slot.number + (shell.slot.vm?.started_as === "standby" ? 0 : 1),
     say: (line) => log(shell, line),
+    onStorage: (state) =>
+      shell.emit({
+        kind: "run.note",
+        text:
+          state === "away" ? "the storage of the VM's disks does not answer: the guest waits" : "the storage is back",
+      }),
   });
 }
 
 /** It outlives the agent, as QEMU does. Where there is one already, it finds that out and ends. */
-function startDaemon({ memory_folder }: AgentConfig, config: DaemonConfig): void {
+function startDaemon({ memory_folder, pagescan }: AgentConfig, config: DaemonConfig): void {
   const program = process.argv[1];
   if (program === undefined) throw new Error("the agent does not know its own program");
   mkdirSync(config.folder, { recursive: true, mode: 0o700 });
   const out = openSync(join(memory_folder, "disks.log"), "a");
-  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config)], {
+  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config), pagescan], {
     detached: true,
     stdio: ["ignore", out, out],
   });

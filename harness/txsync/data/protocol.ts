@@ -9,6 +9,7 @@ import type {
   Role,
   TransactionNumber,
 } from "../core/index.ts";
+import type { PieceSource } from "../device/piece-source.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { Spool } from "../dirty/spool.ts";
 import type { ModifiedSet, OutputFrame, PartPiece, RecordBlock } from "../log/index.ts";
@@ -49,7 +50,7 @@ export interface TakenRecord extends ModifiedSet {
   readonly device_state: Uint8Array;
   readonly frames: readonly OutputFrame[];
   /** What it has of the other parts of the VM's state. */
-  readonly parts: readonly PartPiece[];
+  readonly parts: readonly PieceSource[];
   readonly spool: Spool;
 }
 
@@ -90,9 +91,11 @@ export type StoreOutcome =
 
 /** What the control plane asks of the data plane: each name with what goes in and what comes out. */
 export interface DataCalls {
-  /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's. */
-  open: (what: object) => { readonly log: LogState | null };
+  /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's, `escrow` its key. */
+  open: (what: { readonly escrow: string | null }) => { readonly log: LogState | null };
   notHeard: (what: { readonly peer: Role }) => void;
+  /** Nobody else is answered in the escrow's role from now on. */
+  answerEscrow: (what: { readonly key: string }) => void;
 
   // ---- target
   /**
