@@ -25,6 +25,7 @@ import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-r
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
 import { escrowLinkBlinks } from "./network/escrow-link-blinks.ts";
 import { escrowLinkDiesInRecords } from "./network/escrow-link-dies-in-records.ts";
+import { fourVcpusWait } from "./network/four-vcpus-wait.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutOneWay } from "./network/link-cut-one-way.ts";
@@ -33,7 +34,9 @@ import { linkResetTellsOne } from "./network/link-reset-tells-one.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
+import { storageKilledAndBack } from "./network/storage-killed-and-back.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
+import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
 import { protectedForLong } from "./source/protected-for-long.ts";
@@ -54,6 +57,7 @@ import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
 import { unprotectedHostKilledBeforeSwitchover } from "./source/unprotected-host-killed-before-switchover.ts";
 import { unprotectedHostKilledWhileAhead } from "./source/unprotected-host-killed-while-ahead.ts";
 import { targetAgentKilled } from "./target/target-agent-killed.ts";
+import { targetAgentKilledWithWritesOpen } from "./target/target-agent-killed-with-writes-open.ts";
 import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
@@ -61,6 +65,7 @@ import { targetHostKilled } from "./target/target-host-killed.ts";
 import { targetHostKilledAfterHandoff } from "./target/target-host-killed-after-handoff.ts";
 import { targetHostKilledCompared } from "./target/target-host-killed-compared.ts";
 import { targetHostKilledConnected } from "./target/target-host-killed-connected.ts";
+import { targetHostKilledWatched } from "./target/target-host-killed-watched.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
 import { targetQemuFrozen } from "./target/target-qemu-frozen.ts";
 import { targetQemuKilled } from "./target/target-qemu-killed.ts";
@@ -87,6 +92,7 @@ export const SCENARIOS: readonly Scenario[] = [
   targetHostKilled,
   targetHostKilledCompared,
   targetHostKilledConnected,
+  targetHostKilledWatched,
   targetHostKilledAfterHandoff,
   targetFrozen,
   targetKilledBeforeSwitchover,
@@ -99,6 +105,9 @@ export const SCENARIOS: readonly Scenario[] = [
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,
+  storageLinkCutForGood,
+  storageKilledAndBack,
+  fourVcpusWait,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,
@@ -106,6 +115,7 @@ export const SCENARIOS: readonly Scenario[] = [
   targetAgentRestarted,
   escrowAgentRestarted,
   targetAgentKilled,
+  targetAgentKilledWithWritesOpen,
   escrowKilled,
   escrowMemoryFull,
   escrowStorageFails,

@@ -32,8 +32,13 @@ export const agentConfigSchema = z.strictObject({
   state_folder: z.string(),
   /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */
   memory_folder: z.string(),
-  /** The VM's disks: names of exports, and where the storage host is reached; absent: it has none. */
-  disks: z.exactOptional(z.strictObject({ names: z.array(z.string()).min(1), storage: address })),
+  /**
+   * The VM's disks: names of exports, where the storage host is reached, and for how long one that does not answer is waited
+   * for; absent: it has none.
+   */
+  disks: z.exactOptional(
+    z.strictObject({ names: z.array(z.string()).min(1), storage: address, patience_ms: z.int().min(1) }),
+  ),
   /** The file that is the guest's RAM while it runs here. */
   ram_path: z.string(),
   qemu: z.string(),
