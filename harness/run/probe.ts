@@ -30,6 +30,7 @@ const NOT_PROBED: readonly string[] = [
   "manager",
   "manager_patience_ms",
   "disks",
+  "storage_patience_ms",
 ];
 
 /**

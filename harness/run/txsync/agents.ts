@@ -58,6 +58,8 @@ export class Agents implements AsyncDisposable {
       readonly qemu_binary: string;
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
+      /** For so long it is waited for. */
+      readonly storage_patience_ms: number;
       /** Hosts on which the agent's files are to be able to fail, and its clocks to step. */
       readonly troubled?: readonly HostRole[];
       readonly emit: Emit;
@@ -91,7 +93,8 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const disks = { names: [...what.disks], storage: storageAddress(role) };
+        const { storage_patience_ms: patience_ms } = what;
+        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         agents.#configs.set(role, config);
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));

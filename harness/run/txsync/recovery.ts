@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { STORAGE_PATIENCE_MS_DEFAULT } from "../../base/configuration.ts";
 import { messageOf } from "../../base/errors.ts";
 import { LineCutter } from "../../base/lines.ts";
 import type { HostRole, TimelineEventBody } from "../../base/timeline.ts";
@@ -9,7 +10,7 @@ import type { OutputFindings } from "../../checks/output.ts";
 import { type FaultContext, troublesAgent } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
-import { planOf } from "../configure.ts";
+import { configurationOf, planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
 import type { Cable } from "../net/network.ts";
 import { vmMachineOf } from "../plain-vm.ts";
@@ -88,6 +89,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
         token: this.#token,
         qemu_binary: environment.qemu_binary,
         disks: disks?.names ?? [],
+        storage_patience_ms: configurationOf(request).storage_patience_ms ?? STORAGE_PATIENCE_MS_DEFAULT,
         troubled,
         emit: timeline.emit,
         log: logs.of,
