@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { minutes, wholeNumber } from "../../base/arguments.ts";
 import { NOT_HERE, type RuleFound, searchable, searchWithout } from "./rules.ts";
 import { type Found, Search } from "./search.ts";
 import { tell } from "./tell.ts";
@@ -70,18 +71,6 @@ export function rowOf({ rule, counterexample: found, states, elapsed_ms }: RuleF
   const what = found === null ? "**not found**" : found.what;
   const [depth, moves] = found === null ? ["", ""] : [found.depth, found.moves.length];
   return `| ${rule} | ${what} | ${depth} | ${moves} | ${states} | ${(elapsed_ms / 1000).toFixed(1)} |`;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError("Not a whole number.");
-  return value;
-}
-
-function minutes(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("Not a time.");
-  return value;
 }
 
 new Command("search")
