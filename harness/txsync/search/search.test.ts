@@ -30,16 +30,17 @@ describe("the search of the core", () => {
     expect(found.ends).toBeGreaterThan(50);
   });
 
-  it("makes every fault that it makes as a whole in one of its parts, and none of its other moves where it is told so", () => {
+  it("makes of the last moves those of its part, and nothing but faults where it is told so", () => {
     const bounds = { depth: 1, faults: 1, states_max: 1_000_000, only_faults: true };
-    const whole = new Search(SETUP, bounds).run();
-    const parts = [0, 1, 2].map((number) => new Search(SETUP, { ...bounds, part: { number, of: 3 } }).run());
-    for (const found of [whole, ...parts]) expect(found).toMatchObject({ complete: 1, counterexample: null });
-    const [ordinary = 0, faults = 0] = whole.byDepth;
-    expect(parts.map(({ byDepth }) => byDepth[0])).toEqual([ordinary, ordinary, ordinary]);
-    // What one part has been to another may come to as well.
-    expect(parts.reduce((sum, { byDepth }) => sum + (byDepth[1] ?? 0), 0)).toBeGreaterThanOrEqual(faults);
-    expect(faults).toBeLessThan(STATES);
+    const parts = [0, 1].map((number) => new Search(SETUP, { ...bounds, part: { number, of: 40 } }).run());
+    const states = parts.map(({ byDepth }) => byDepth[1] ?? 0);
+    for (const found of parts) expect(found).toMatchObject({ complete: 1, counterexample: null, stopped: null });
+    expect(parts[0]?.byDepth[0]).toBe(parts[1]?.byDepth[0]);
+    for (const some of states) {
+      expect(some).toBeGreaterThan(100);
+      expect(some).toBeLessThan(STATES);
+    }
+    expect(states[0]).not.toBe(states[1]);
   });
 
   it("goes the same ways each time", () => {
