@@ -139,7 +139,15 @@ export class SourceStore {
         return { tracked: true, ...rounds };
       }
       if (to_escrow) await this.#untilHeld(share, most_ms);
-      return { tracked: true, rounds: 0, sent_pages: 0, sent_bytes: 0, left_pages: memory.pages_total };
+      return {
+        tracked: true,
+        rounds: 0,
+        sent_pages: 0,
+        sent_bytes: 0,
+        left_pages: memory.pages_total,
+        rate_ms: 0,
+        connection_ms: 0,
+      };
     } catch (error) {
       await this.giveUpAhead();
       throw error;
