@@ -278,9 +278,9 @@ export class SourceSide {
   }
 
   #sayRounds(what: Rounds, began_ms: number): void {
-    const { rounds, sent_pages, sent_bytes, left_pages, rate_ms, connection_ms } = what;
+    const { rounds, sent_pages, sent_bytes, left_pages, rate_ms, connection_ms, lost_ms } = what;
     const took_ms = Math.round(performance.now() - began_ms);
-    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms (${rate_ms} for the rate's sake, ${connection_ms} for the connection); ${left_pages} left`;
+    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms (${rate_ms} for the rate's sake, ${connection_ms} for the connection, ${lost_ms} of the rate not used); ${left_pages} left`;
     this.#shell.emit({ kind: "run.note", text });
   }
 

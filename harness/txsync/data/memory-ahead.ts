@@ -54,6 +54,8 @@ export interface Rounds {
   /** How long it was waited for the rate's sake, and for the connection to take more. */
   readonly rate_ms: number;
   readonly connection_ms: number;
+  /** How much of the rate was not used, and is lost: whoever sends had no processor, or other work. */
+  readonly lost_ms: number;
 }
 
 /** What the target lacks of a VM that stands still now. */
@@ -232,7 +234,8 @@ export class MemoryAhead {
       if (this.#turn !== turn) before = Number.POSITIVE_INFINITY;
     }
     const [rate_ms, connection_ms] = [Math.round(this.#rate_ms), Math.round(this.#connection_ms)];
-    return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking, rate_ms, connection_ms };
+    const lost_ms = Math.round(this.#rate.lost_ms);
+    return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking, rate_ms, connection_ms, lost_ms };
   }
 
   #isSmall(pages: number): boolean {

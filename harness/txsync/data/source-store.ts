@@ -147,6 +147,7 @@ export class SourceStore {
         left_pages: memory.pages_total,
         rate_ms: 0,
         connection_ms: 0,
+        lost_ms: 0,
       };
     } catch (error) {
       await this.giveUpAhead();
@@ -226,6 +227,7 @@ export class SourceStore {
 
   /** A target whose QEMU loads the package need not ask for what it is sure to need. Whatever gets lost it asks for. */
   #push(pages: BasePages, base: string): void {
+    const began_ms = performance.now();
     let left = PUSHED_PAGES;
     for (const [block, runs] of Object.entries(this.#stale ?? {})) {
       for (const [begin, length] of runs) {
@@ -242,6 +244,9 @@ export class SourceStore {
       }
     }
     this.#stale = undefined;
+    if (left === PUSHED_PAGES) return;
+    const text = `${PUSHED_PAGES - left} pages that the target lacks went unasked (${(performance.now() - began_ms).toFixed(1)} ms)`;
+    this.#shell.emit({ kind: "run.note", text });
   }
 
   stopServing(): void {
