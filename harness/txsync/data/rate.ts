@@ -1,8 +1,9 @@
 /**
- * Unused allowance grows no further than this, ms: QEMU keeps its own bound over as long (BUFFER_DELAY, migration.c), and
- * who has to wait for a processor would otherwise lose what it was late by.
+ * Unused allowance grows no further than this, ms: who has to wait for a processor for some 100 ms, as happens on a busy
+ * machine, would otherwise lose what it was late by. QEMU keeps its own bound over 100 ms (BUFFER_DELAY, migration.c), and goes
+ * over it by what its last buffers hold.
  */
-const BURST_MS = 100;
+const BURST_MS = 250;
 
 /**
  * A bound of bytes per second for all that is long and goes out of here. Whoever has something to send waits for its
