@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { frameNumber, initialState } from "./index.ts";
+import { frameNumber, initialState, mayReplaceEscrow } from "./index.ts";
 import { Trio } from "./testing/trio.ts";
 
 const KEY = "5a".repeat(16);
@@ -71,6 +71,14 @@ describe("another escrow in the place of one that is gone", () => {
     migrating.beat(3);
     migrating.event("target", { kind: "escrowReplaced", key: KEY });
     expect(migrating.of("target", "answerEscrow")).toEqual([]);
+  });
+
+  it("is not said to be taken while a promise is being written: it would be forgotten", () => {
+    const trio = unprotected();
+    const { source } = trio.states;
+    expect(mayReplaceEscrow(source)).toBe(true);
+    const writing = { durable: { descriptor: source.promised, opened: true }, then: { kind: "nothing" } } as const;
+    expect(mayReplaceEscrow({ ...source, persisting: writing })).toBe(false);
   });
 
   it("is known again by agents that come up again, before they speak", () => {
