@@ -175,7 +175,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--switchover-by <who>",
-      "txsync: agents copy memory ahead to the target and make the package (default), or qemu migrates by itself",
+      "txsync: qemu migrates by itself (default), or agents copy memory ahead to the target and make the package",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
     )
     .option(

@@ -30,7 +30,7 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   epoch_ms: 100,
   durability: "process",
   log_sync: "memory",
-  switchover_by: "agent",
+  switchover_by: "qemu",
   memory_ahead: true,
   protect_before: false,
   protect: "until-handoff",
