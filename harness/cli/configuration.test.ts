@@ -6,8 +6,10 @@ import {
   configurationSchema,
   DISK_KINDS,
   DISKS_MAX,
+  IMAGE_FORMATS,
   MACHINES,
   MANAGERS,
+  PROBES_MAX,
   RAM_KINDS,
   SWITCHOVER_AFTER_MS_MAX,
   SWITCHOVER_WORDS,
@@ -55,7 +57,21 @@ const configurations = fc.record(
     machine: fc.constantFrom(...MACHINES),
     cpu: fc.constantFrom("max", "qemu64,-pni,-svm"),
     ram: fc.constantFrom(...RAM_KINDS),
-    disks: fc.array(fc.constantFrom(...DISK_KINDS), { minLength: 1, maxLength: DISKS_MAX }),
+    images: fc.array(
+      fc.record({ path: fc.constantFrom("/dev/null", process.execPath), format: fc.constantFrom(...IMAGE_FORMATS) }),
+      { minLength: 1, maxLength: 2 },
+    ),
+    kernel: fc.constant(process.execPath),
+    append: fc.constantFrom("console=ttyS0 quiet", "a='b'"),
+    probes: fc.array(
+      fc.oneof(
+        fc.constantFrom({ console: "step n=(\\d+)" }, { serial: "is it up", answer: "^yes$" }),
+        fc.record({ tcp: fc.integer({ min: 1, max: 65_535 }) }),
+        fc.record({ http: fc.integer({ min: 1, max: 65_535 }), path: fc.constantFrom("/", "/health?deep=1") }),
+      ),
+      { minLength: 1, maxLength: PROBES_MAX },
+    ),
+    disks: fc.array(fc.constantFrom(...DISK_KINDS), { minLength: 1, maxLength: DISKS_MAX - 2 }),
     bandwidth_bytes_per_s: fc.integer({ min: 1, max: 1024 }).map((mib) => mib * 1024 ** 2),
     switchover: fc.oneof(
       fc.constantFrom(...SWITCHOVER_WORDS),

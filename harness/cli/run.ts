@@ -12,6 +12,7 @@ import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
+import { hasImages } from "../run/custom/image-disks.ts";
 import { expectedOf, notFor } from "../run/expectation.ts";
 import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
@@ -134,7 +135,10 @@ export function declareRun(command: Command): Command {
       "QEMUs side by side, instead of --qemu: 7.2,10.0 (the same on both sides), 7.2:10.0 (source and target), commas between, or all (every two of ours)",
       qemuPairs,
     )
-    .option("--guest <kind>", "integrity, linux, or one that the scenario brings; default is the scenario's first")
+    .option(
+      "--guest <kind>",
+      "integrity, linux, custom (a VM of yours: --disk, --kernel, --probe), or one that the scenario brings; default is the scenario's first",
+    )
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
@@ -448,12 +452,13 @@ export async function runScenarios(
     });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
+  const images = cases.some((each) => hasImages(configurationOf(each)));
   const environments = new Map<string, RunEnvironment>();
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);
     if (environments.has(key)) continue;
-    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, commandOf };
+    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, images, commandOf };
     environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
   }
   const [environment] = environments.values();
@@ -625,6 +630,8 @@ function heartbeatOf(lease_ms: number): number {
 function guestOf(scenario: Scenario, { guest }: RunOptions): Guest {
   const [first = "integrity"] = scenario.guests;
   if (guest === undefined) return first;
+  // Of one of the user's no scenario knows whether it is for it.
+  if (guest === "custom") return guest;
   const found = scenario.guests.find((one) => guestName(one) === guest);
   if (found === undefined) {
     const names = scenario.guests.map(guestName).join(", ");

@@ -23,9 +23,10 @@ export interface VmMachine {
   /** Further arguments of QEMU. */
   readonly extra: readonly string[];
   readonly memory_bytes: number;
-  readonly kernel: string;
+  /** What it boots; absent: what its firmware finds on its disks. */
+  readonly kernel?: string;
   readonly initrd?: string;
-  readonly append: string;
+  readonly append?: string;
 }
 
 export interface VmSpec extends VmMachine {
@@ -229,9 +230,9 @@ export function machineSpecOf(name: string, spec: VmMachine): Omit<MachineSpec, 
     ram: spec.ram,
     ...(spec.cpu === undefined ? {} : { cpu: spec.cpu }),
     smp: spec.vcpus,
-    kernel: spec.kernel,
+    ...(spec.kernel === undefined ? {} : { kernel: spec.kernel }),
     ...(spec.initrd === undefined ? {} : { initrd: spec.initrd }),
-    append: spec.append,
+    ...(spec.append === undefined ? {} : { append: spec.append }),
     extra: spec.extra,
   };
 }

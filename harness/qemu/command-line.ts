@@ -38,10 +38,11 @@ export interface MachineSpec {
   readonly cpu?: string;
   /** vCPUs, default 1. */
   readonly smp?: number;
-  readonly kernel: string;
+  /** What it boots; absent: the firmware looks for it on the disks. */
+  readonly kernel?: string;
   readonly initrd?: string;
   /** The kernel's command line. */
-  readonly append: string;
+  readonly append?: string;
   /** Monitors. Keep one for out-of-band commands alone. */
   readonly qmp: readonly (Endpoint | { readonly pipe: string })[];
   /** COM1, COM2, ... in this order. */
@@ -137,9 +138,9 @@ export function qemuArgv(spec: MachineSpec): string[] {
   argv.push("-machine", `${spec.machine},memory-backend=${RAM_BLOCK}`);
   argv.push("-object", ramBackend(spec));
   argv.push("-m", `size=${spec.memory_bytes}B`, "-smp", String(spec.smp ?? 1));
-  argv.push("-kernel", spec.kernel);
+  if (spec.kernel !== undefined) argv.push("-kernel", spec.kernel);
   if (spec.initrd !== undefined) argv.push("-initrd", spec.initrd);
-  argv.push("-append", spec.append);
+  if (spec.append !== undefined) argv.push("-append", spec.append);
   spec.qmp.forEach((endpoint, index) => {
     argv.push("-chardev", chardevArgs(`qmp${index}`, endpoint), "-mon", `chardev=qmp${index},mode=control`);
   });

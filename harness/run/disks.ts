@@ -10,6 +10,7 @@ import type { StartedHost } from "../fleet/host.ts";
 import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
+import { imageNames } from "./custom/image-disks.ts";
 import type { RunRequest } from "./request.ts";
 
 /** In the storage host's memory: what its disk would do to a run is the machine's matter, not the run's. */
@@ -29,13 +30,15 @@ export function storageShmBytes(disks: readonly DiskKind[]): number {
 }
 
 /** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
-export function diskArgs({ disks = [] }: Configuration, role: HostRole): readonly string[] {
+export function diskArgs(configuration: Configuration, role: HostRole): readonly string[] {
   const { host, port } = storageAddress(role);
-  return disks.flatMap((_, number) => [
+  const { disks = [] } = configuration;
+  const names = [...disks.map((_, number) => `disk${number}`), ...imageNames(configuration)];
+  return names.flatMap((name) => [
     "-blockdev",
-    `driver=nbd,node-name=disk${number},server.type=inet,server.host=${host},server.port=${port},export=disk${number},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
+    `driver=nbd,node-name=${name},server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
     "-device",
-    `virtio-blk-pci,drive=disk${number},werror=stop,rerror=stop`,
+    `virtio-blk-pci,drive=${name},werror=stop,rerror=stop`,
   ]);
 }
 

@@ -5,6 +5,7 @@ import type { Outside } from "../../fleet/outside.ts";
 import { EthernetCutter, encodeEthernet } from "../../txsync/device/ethernet-frames.ts";
 import type { Looking } from "../looking.ts";
 import { NetworkClient } from "./client.ts";
+import type { Reach } from "./reach.ts";
 
 /** The VM's end of the cable, wherever the VM is. */
 export interface Cable {
@@ -20,11 +21,24 @@ const WAITING_BYTES_MAX = 16 * 2 ** 20;
 /** The run's network: a cable between the VM, wherever it is, and a world outside in which a client is at work. */
 export class Network implements Disposable {
   readonly #wall: Socket;
-  readonly #client: NetworkClient;
+  readonly #client: NetworkClient | undefined;
   #from_vm = 0;
   #to_vm = 0;
+  #from: HostRole = "source";
+  /** How anybody outside reaches the VM; where there is a client of ours nobody else does. */
+  readonly reach: Reach | undefined;
 
-  private constructor(wall: Socket, cable: Cable, client: NetworkClient) {
+  private constructor(wall: Socket, cable: Cable, client: NetworkClient | undefined, outside: Outside) {
+    const from = (): HostRole => this.#from;
+    this.reach =
+      client === undefined
+        ? {
+            dial: (port, timeout_ms) => outside.dial(port, timeout_ms),
+            get from() {
+              return from();
+            },
+          }
+        : undefined;
     this.#wall = wall;
     this.#client = client;
     const cutter = new EthernetCutter();
@@ -35,33 +49,38 @@ export class Network implements Disposable {
       }
     });
     wall.on("error", () => wall.destroy());
-    cable.onFrame((frame) => {
+    cable.onFrame((frame, host) => {
       this.#from_vm += 1;
+      this.#from = host;
       if (!wall.destroyed && wall.writableLength < WAITING_BYTES_MAX) wall.write(encodeEthernet(frame));
     });
   }
 
-  static async start(outside: Outside, cable: Cable): Promise<Network> {
+  /** @param client of the Linux guest's service; without, the guest gets its address by DHCP, and is dialled */
+  static async start(outside: Outside, cable: Cable, { client }: { readonly client: boolean }): Promise<Network> {
     const wall = await outside.plugIn();
-    return new Network(wall, cable, await NetworkClient.start(outside));
+    if (!client) await outside.serveGuests();
+    return new Network(wall, cable, client ? await NetworkClient.start(outside) : undefined, outside);
   }
 
   async warmedUp(looking: Looking): Promise<void> {
-    await this.#client.warmedUp(looking);
+    await this.#client?.warmedUp(looking);
   }
 
   /** @param served whether somebody has the VM, who could still answer */
   async stop(served: boolean): Promise<void> {
-    await this.#client.stop(served);
+    await this.#client?.stop(served);
   }
 
-  get findings(): NetworkFindings {
+  /** Of the client of ours; undefined where there is none. */
+  get findings(): NetworkFindings | undefined {
+    if (this.#client === undefined) return undefined;
     const { operations, broken, strays } = this.#client;
     return { operations, broken, strays, from_vm: this.#from_vm, to_vm: this.#to_vm };
   }
 
   [Symbol.dispose](): void {
     this.#wall.destroy();
-    this.#client[Symbol.dispose]();
+    this.#client?.[Symbol.dispose]();
   }
 }

@@ -79,14 +79,14 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, fleet, disks, logs, timeline } = this.#context;
+    const { environment, fleet, disks, images, logs, timeline } = this.#context;
     return this.#stack.use(
       await Agents.start(fleet, {
         settings: this.#settings,
         turn,
         token: this.#token,
         qemu_binary: environment.qemu_binary,
-        disks: disks?.names ?? [],
+        disks: [...(disks?.names ?? []), ...(images?.names ?? [])],
         emit: timeline.emit,
         log: logs.of,
         onEvent: (role, event) => this.#heard(role, event),

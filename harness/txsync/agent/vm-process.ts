@@ -101,7 +101,6 @@ export class VmProcess {
     const { monitors, extra, hold, card, ...rest } = machine;
     const argv = qemuArgv({
       ...rest,
-      ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
       ram_path: config.ram_path,
       qmp: [...monitors, { unix: join(folder, "qmp") }, { pipe: join(folder, "oob") }],
       serials: SERIAL_LINES.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
