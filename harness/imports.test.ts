@@ -36,7 +36,7 @@ const ONLY: Readonly<Record<string, readonly string[]>> = {
 /** Inside txsync, from top to bottom, and what each room imports of the others. */
 const TXSYNC: Readonly<Record<string, readonly string[]>> = {
   agent: ["data", "relay", "restore", "transaction", "device", "disk", "log", "pages", "wire", "dirty", "core"],
-  data: ["relay", "log", "pages", "wire", "dirty", "core"],
+  data: ["relay", "device", "log", "pages", "wire", "dirty", "core"],
   relay: ["pages", "dirty"],
   restore: ["dirty"],
   transaction: ["dirty", "core"],

@@ -27,6 +27,7 @@ import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { networkStorm } from "./network/network-storm.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
@@ -87,6 +88,7 @@ export const SCENARIOS: readonly Scenario[] = [
   linkCutForGood,
   linkSlow,
   linksInPieces,
+  networkStorm,
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,

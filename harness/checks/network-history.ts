@@ -18,6 +18,8 @@ const networkSchema = z.object({
   /** Frames by the card: from the VM, to the VM. */
   from_vm: z.number(),
   to_vm: z.number(),
+  /** Datagrams of a storm that were sent to it, and that came back. */
+  storm: z.object({ sent: z.number(), came: z.number() }).optional(),
 });
 export type NetworkFindings = Readonly<z.infer<typeof networkSchema>>;
 
@@ -79,8 +81,16 @@ export const networkHistory: Check = {
   judge: ({ evidence }) =>
     judged(seen.of(evidence), (found) => {
       const { wrong, answered, unanswered, connections, longest_ms } = readHistory(found);
-      const { from_vm, to_vm } = found;
-      const figures = { answered, unanswered, connections, longest_ms, frames: { from_vm, to_vm } };
+      const { from_vm, to_vm, storm } = found;
+      const frames = { from_vm, to_vm };
+      const figures = {
+        answered,
+        unanswered,
+        connections,
+        longest_ms,
+        frames,
+        ...(storm === undefined ? {} : { storm }),
+      };
       if (wrong.length > 0)
         return {
           verdict: false,

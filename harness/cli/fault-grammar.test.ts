@@ -51,6 +51,7 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
     part: fc.constantFrom("daemon", "client"),
   }),
   "kill-process": spec("kill-process", { host, process }, { stays_away: fc.constant(true) }),
+  "kill-storage": spec("kill-storage", { what: fc.constant("server") }),
   latency: spec("latency", { link, latency_ms: ms, jitter_ms: ms }, way),
   qmp: spec(
     "qmp",

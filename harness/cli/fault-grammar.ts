@@ -92,6 +92,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
   "kill-host": [HOST],
   "kill-manager": [VM_HOST, word("part", "what of it", ["daemon", "client"])],
   "kill-process": [HOST, PROCESS, flag("stays_away", "stays-away")],
+  "kill-storage": [word("what", "what of the storage host", ["server"])],
   latency: [
     LINK,
     DIRECTION,

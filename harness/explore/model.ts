@@ -423,6 +423,9 @@ function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly Stat
         // Its memory lies where there is no room.
         ...(fault.fault === "fill" && fault.what === "shm" ? qemuGone(state, fault.host) : []),
       ];
+    case "kill-storage":
+      // A guest whose disks are away waits; explorations have none.
+      return [state];
     case "kill-manager":
       // Only libvirt has one, and the VM does not go through it.
       return [state];

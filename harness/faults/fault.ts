@@ -15,6 +15,13 @@ export interface ManagerProcesses {
   killClient(): Promise<void>;
 }
 
+/** What exports the VM's disks. */
+export interface StorageServer {
+  /** @throws Error when it does not run */
+  kill(): Promise<void>;
+  start(): Promise<void>;
+}
+
 /** What a fault is given to work with: the fleet, and the pids of the processes on it. */
 export interface FaultContext {
   readonly fleet: StartedFleet;
@@ -24,6 +31,8 @@ export interface FaultContext {
   readonly monitor?: (host: HostRole, which: "control" | "oob") => QmpClient | undefined;
   /** What manages the host's QEMU, or undefined where nothing does. */
   readonly manager?: (host: HostRole) => ManagerProcesses | undefined;
+  /** What exports the VM's disks, where it has some. */
+  readonly storage?: StorageServer | undefined;
   /** For what a fault has to tell besides that it struck; `id` is its own on the timeline. */
   readonly emit?: Emit;
   readonly id?: string;

@@ -12,11 +12,12 @@ import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
 import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
+import { type KillStorage, killStorage } from "./kill-storage.ts";
 import { type Latency, latency } from "./latency.ts";
 import { type Qmp, qmp } from "./qmp.ts";
 import { type Slice, slice } from "./slice.ts";
 
-export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName } from "./fault.ts";
+export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName, StorageServer } from "./fault.ts";
 
 /** Every fault there is, as a scenario writes it. */
 export type FaultSpec =
@@ -33,6 +34,7 @@ export type FaultSpec =
   | KillHost
   | KillManager
   | KillProcess
+  | KillStorage
   | Latency
   | Qmp
   | Slice;
@@ -52,6 +54,7 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   "kill-host": killHost,
   "kill-manager": killManager,
   "kill-process": killProcess,
+  "kill-storage": killStorage,
   latency,
   qmp,
   slice,

@@ -132,7 +132,9 @@ function ramBackend({ ram = "file", ram_path, memory_bytes }: MachineSpec): stri
  */
 export function qemuArgv(spec: MachineSpec): string[] {
   checkSpec(spec);
-  const argv = ["-name", optionValue(spec.name), "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
+  // Its threads have names: who goes before others is told by them (txsync/agent/process.ts).
+  const name = `${optionValue(spec.name)},debug-threads=on`;
+  const argv = ["-name", name, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
   argv.push("-msg", "timestamp=on");
   argv.push("-accel", spec.accel === "tcg" ? "tcg,thread=multi" : "kvm", "-cpu", spec.cpu ?? CPU_MODEL);
   argv.push("-machine", `${spec.machine},memory-backend=${RAM_BLOCK}`);

@@ -1,14 +1,16 @@
 import type { Configuration, DiskKind } from "../base/configuration.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
-import { pause, waitFor } from "../base/wait.ts";
+import { pause, waitFor, within } from "../base/wait.ts";
 import type { DiskFindings } from "../checks/disk-history.ts";
 import type { DisksTold } from "../checks/view.ts";
+import type { StorageServer } from "../faults/index.ts";
 import { AGENT_FILES } from "../fleet/agent-files.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedHost } from "../fleet/host.ts";
 import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
+import type { HostProcess } from "../fleet/process.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
 import { imageNames } from "./custom/image-disks.ts";
 import type { RunRequest } from "./request.ts";
@@ -43,15 +45,27 @@ export function diskArgs(configuration: Configuration, role: HostRole): readonly
 }
 
 /** The disks of a run's VM, where they are stored. */
-export class StoredDisks {
+export class StoredDisks implements StorageServer {
   readonly #host: StartedHost<typeof STORAGE>;
   readonly #kinds: readonly DiskKind[];
   readonly #seed: number;
 
-  private constructor(host: StartedHost<typeof STORAGE>, kinds: readonly DiskKind[], seed: number) {
+  readonly #argv: readonly string[];
+  readonly #log: (line: string) => void;
+  #server: HostProcess | undefined;
+
+  private constructor(
+    host: StartedHost<typeof STORAGE>,
+    kinds: readonly DiskKind[],
+    seed: number,
+    argv: readonly string[],
+    log: (line: string) => void,
+  ) {
     this.#host = host;
     this.#kinds = kinds;
     this.#seed = seed;
+    this.#argv = argv;
+    this.#log = log;
   }
 
   /** Of the exports. */
@@ -78,12 +92,21 @@ export class StoredDisks {
     });
     await host.run([`mkdir -p ${FOLDER}`, ...made].join(" && "), START_MS);
     const port = String(PORTS.storage);
-    const server = await host.spawn(
+    const argv =
       recovery === "stock"
         ? ["nbdkit", "-f", "-p", port, "file", `dir=${FOLDER}`]
-        : [AGENT_FILES.node, AGENT_FILES.program, "storage", FOLDER, port],
-    );
-    server.onLine((line) => log(host.role, line));
+        : [AGENT_FILES.node, AGENT_FILES.program, "storage", FOLDER, port];
+    const disks = new StoredDisks(host, kinds, seed, argv, (line) => log(host.role, line));
+    await disks.start();
+    return disks;
+  }
+
+  /** Starts what exports them. Where one was killed its images and what it knows of generations are still there. */
+  async start(): Promise<void> {
+    const host = this.#host;
+    const server = await host.spawn(this.#argv);
+    this.#server = server;
+    server.onLine(this.#log);
     // In hexadecimal, as it stands among those who listen (proc_pid_net(5)).
     const hex = PORTS.storage.toString(16).toUpperCase().padStart(4, "0");
     const listens = `grep -qE ':${hex} [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6`;
@@ -94,7 +117,13 @@ export class StoredDisks {
         return (await host.run(`${listens} && echo up || true`)).trim() === "up" ? true : undefined;
       },
     );
-    return new StoredDisks(host, kinds, seed);
+  }
+
+  async kill(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || server.gone) throw new Error("the storage's server does not run");
+    await this.#host.run(`kill -9 ${server.pid}`);
+    await within({ what: "the storage's server to end", timeout_ms: START_MS }, server.exited);
   }
 
   /**

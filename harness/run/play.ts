@@ -164,11 +164,13 @@ export class Play {
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
     await network?.warmedUp(context.looking);
+    await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
       ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
+      storage: context.disks,
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);

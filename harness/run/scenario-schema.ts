@@ -65,6 +65,7 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("freeze-process", onProcess),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
+  fault("kill-storage", { what: z.literal("server") }),
   fault("kill-manager", { host: vm_host, part: z.enum(["daemon", "client"]) }),
   fault("latency", { ...oneWay, latency_ms: ms, jitter_ms: ms }),
   fault("qmp", {

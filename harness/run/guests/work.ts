@@ -8,9 +8,14 @@ export interface GuestWork {
   readonly write_rate_pages_per_s?: number;
   /** It rewrites pages in this much of its memory only, bytes, a whole number of MiB; absent: in all of it. */
   readonly working_set_bytes?: number;
+  /** From the migration on so many datagrams a second come to it from outside, each of which it sends back; absent: none. */
+  readonly storm_datagrams_per_s?: number;
 }
 
 const MIB = 1024 ** 2;
+
+/** What a sender of a few lines keeps up. */
+const STORM_MAX = 20_000;
 
 /** The largest write rate that a guest is asked for (fixtures/guests/integrity/main.c, settle_options). */
 export const WRITE_RATE_MAX = 1_000_000;
@@ -40,7 +45,9 @@ export function checkWork(guest: GuestKind | object, memory_bytes: number, work:
     return;
   }
   const most = Math.floor(largestSet(guest, memory_bytes) / MIB);
-  const { write_rate_pages_per_s: rate, working_set_bytes: set } = work;
+  const { write_rate_pages_per_s: rate, working_set_bytes: set, storm_datagrams_per_s: storm = 0 } = work;
+  if (!(Number.isSafeInteger(storm) && storm >= 0 && storm <= STORM_MAX))
+    throw new UserError(`A storm has 0 to ${STORM_MAX} datagrams per second, not ${storm}.`);
   const least = guest === "linux" ? 1 : 0;
   if (rate !== undefined && !(Number.isSafeInteger(rate) && rate >= least && rate <= WRITE_RATE_MAX)) {
     throw new UserError(

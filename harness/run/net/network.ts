@@ -6,6 +6,7 @@ import { EthernetCutter, encodeEthernet } from "../../txsync/device/ethernet-fra
 import type { Looking } from "../looking.ts";
 import { NetworkClient } from "./client.ts";
 import type { Reach } from "./reach.ts";
+import { Storm } from "./storm.ts";
 
 /** The VM's end of the cable, wherever the VM is. */
 export interface Cable {
@@ -21,14 +22,16 @@ const WAITING_BYTES_MAX = 16 * 2 ** 20;
 /** The run's network: a cable between the VM, wherever it is, and a world outside in which a client is at work. */
 export class Network implements Disposable {
   readonly #wall: Socket;
+  readonly #outside: Outside;
   readonly #client: NetworkClient | undefined;
+  #storm: Storm | undefined;
   #from_vm = 0;
   #to_vm = 0;
   #from: HostRole = "source";
   /** How anybody outside reaches the VM; where there is a client of ours nobody else does. */
   readonly reach: Reach | undefined;
 
-  private constructor(wall: Socket, cable: Cable, client: NetworkClient | undefined, outside: Outside) {
+  private constructor(outside: Outside, wall: Socket, cable: Cable, client: NetworkClient | undefined) {
     const from = (): HostRole => this.#from;
     this.reach =
       client === undefined
@@ -39,6 +42,7 @@ export class Network implements Disposable {
             },
           }
         : undefined;
+    this.#outside = outside;
     this.#wall = wall;
     this.#client = client;
     const cutter = new EthernetCutter();
@@ -60,15 +64,21 @@ export class Network implements Disposable {
   static async start(outside: Outside, cable: Cable, { client }: { readonly client: boolean }): Promise<Network> {
     const wall = await outside.plugIn();
     if (!client) await outside.serveGuests();
-    return new Network(wall, cable, client ? await NetworkClient.start(outside) : undefined, outside);
+    return new Network(outside, wall, cable, client ? await NetworkClient.start(outside) : undefined);
   }
 
   async warmedUp(looking: Looking): Promise<void> {
     await this.#client?.warmedUp(looking);
   }
 
+  /** From now on, until it is stopped, so many datagrams a second come to the guest; 0: none. */
+  async storm(datagrams_per_s: number): Promise<void> {
+    if (datagrams_per_s > 0) this.#storm = await Storm.start(this.#outside, datagrams_per_s);
+  }
+
   /** @param served whether somebody has the VM, who could still answer */
   async stop(served: boolean): Promise<void> {
+    await this.#storm?.end();
     await this.#client?.stop(served);
   }
 
@@ -76,11 +86,14 @@ export class Network implements Disposable {
   get findings(): NetworkFindings | undefined {
     if (this.#client === undefined) return undefined;
     const { operations, broken, strays } = this.#client;
-    return { operations, broken, strays, from_vm: this.#from_vm, to_vm: this.#to_vm };
+    const storm = this.#storm?.counted;
+    const frames = { from_vm: this.#from_vm, to_vm: this.#to_vm };
+    return { operations, broken, strays, ...frames, ...(storm === undefined ? {} : { storm }) };
   }
 
   [Symbol.dispose](): void {
     this.#wall.destroy();
     this.#client?.[Symbol.dispose]();
+    this.#storm?.[Symbol.dispose]();
   }
 }

@@ -63,12 +63,12 @@ function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | u
 }
 
 /** It outlives the agent, as QEMU does. Where there is one already, it finds that out and ends. */
-function startDaemon({ memory_folder }: AgentConfig, config: DaemonConfig): void {
+function startDaemon({ memory_folder, pagescan }: AgentConfig, config: DaemonConfig): void {
   const program = process.argv[1];
   if (program === undefined) throw new Error("the agent does not know its own program");
   mkdirSync(config.folder, { recursive: true, mode: 0o700 });
   const out = openSync(join(memory_folder, "disks.log"), "a");
-  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config)], {
+  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config), pagescan], {
     detached: true,
     stdio: ["ignore", out, out],
   });

@@ -4,16 +4,17 @@ import { runDataPlane } from "../data/index.ts";
 import { DiskDaemon, daemonConfigSchema, daemonIsThere, serveStorage } from "../disk/index.ts";
 import { Agent } from "./agent.ts";
 import { loadConfig } from "./config.ts";
+import { disksGoFirst } from "./process.ts";
 
 /**
  * The agent's program: `node agent.mjs CONFIG.json`. Ends only when it is killed, or must not go on. The same file is the
- * daemon of a host's disks, which agents start (`disks CONFIG`), and the server of a storage host (`storage FOLDER PORT`).
+ * daemon of a host's disks, which agents start (`disks CONFIG HELPER`), and the server of a storage host (`storage FOLDER PORT`).
  */
 async function main(): Promise<void> {
-  const [path, what = "", port] = process.argv.slice(2);
-  if (path === "disks") return await serveDisks(what);
+  const [path, what = "", more = ""] = process.argv.slice(2);
+  if (path === "disks") return await serveDisks(what, more);
   if (path === "storage") {
-    await serveStorage(what, Number(port), say);
+    await serveStorage(what, Number(more), say);
     return;
   }
   if (path === undefined || path === "--help") {
@@ -42,11 +43,12 @@ async function main(): Promise<void> {
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 /** Where one is at work already this one ends: it may not touch what that one keeps. */
-async function serveDisks(text: string): Promise<void> {
+async function serveDisks(text: string, helper: string): Promise<void> {
   const config = daemonConfigSchema.parse(JSON.parse(text));
   if (await daemonIsThere(config.folder)) return;
   process.on("SIGTERM", () => process.exit(0));
   await DiskDaemon.start(config, say);
+  await disksGoFirst(helper);
   say("disks are served");
 }
 

@@ -147,19 +147,39 @@ export class OutputStore {
 
   /** For whoever takes a transaction: the outputs, where something of them may be on its way from QEMU to here. */
   get toDrain(): { readonly outputs?: StillOutputs } {
-    if (!this.#sources.some((source) => source.drains === true)) return {};
-    return { outputs: { drain: (roundTrip) => this.drain(roundTrip), count: () => this.#produced } };
+    const draining = this.#sources.filter((source) => source.drains === true);
+    if (draining.length === 0) return {};
+    return {
+      outputs: {
+        stopping: () => {
+          for (const source of draining) source.stopping?.();
+        },
+        settle: () => this.settle(),
+        get lagged() {
+          return draining.some((source) => source.lagged === true);
+        },
+        drain: (roundTrip) => this.drain(roundTrip),
+        count: () => this.#produced,
+      },
+    };
   }
 
   /** The VM stands still: when this settles all that it has put out is here. @param roundTrip of QEMU's main loop */
   async drain(roundTrip: () => Promise<unknown>): Promise<FrameNumber> {
-    for (const source of this.#sources) if (source.drains === true) await source.drain?.(roundTrip);
+    for (const source of this.#sources) {
+      if (source.drains !== true) continue;
+      await source.settle?.();
+      // QEMU sends what it had no room for, and takes more out of the guest's ring, once there is room again.
+      await roundTrip();
+      await source.settle?.();
+    }
     return this.look();
   }
 
-  /** What QEMU, which does nothing more, had put out is here when this settles. */
-  settle(): Promise<FrameNumber> {
-    return this.drain(async () => undefined);
+  /** What QEMU had put out is here when this settles, unless it had no room for it. */
+  async settle(): Promise<FrameNumber> {
+    for (const source of this.#sources) if (source.drains === true) await source.settle?.();
+    return this.look();
   }
 
   /** Hands over what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */

@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile } from "node:child_process";
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setPriority } from "node:os";
 import { join } from "node:path";
@@ -73,6 +73,11 @@ export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): vo
 /** What others do not use of theirs may be used, so that is enough for bursts; several runs fit beside each other on two processors. */
 const CONTROL_BUDGET: Budget = { runtime_us: 15_000, period_us: 100_000 };
 const MAIN_LOOP_BUDGET: Budget = { runtime_us: 5_000, period_us: 100_000 };
+/** QEMU reads and answers its monitors in a thread of their own, twice for each word (QEMU: monitor/monitor.c). */
+const MONITOR_THREAD = "mon_iothread";
+const MONITOR_BUDGET: Budget = { runtime_us: 2_000, period_us: 100_000 };
+/** A `stop` waits for a flush of every disk, and for each of them twice where it is followed by a state. */
+const DISKS_BUDGET: Budget = { runtime_us: 10_000, period_us: 100_000 };
 const BUDGET_MS = 2_000;
 
 /**
@@ -83,6 +88,11 @@ const BUDGET_MS = 2_000;
  */
 export async function goFirst(helper: string): Promise<string | undefined> {
   return await goBefore(helper, process.pid, CONTROL_BUDGET, -20);
+}
+
+/** The same of the daemon that serves this host's disks: a guest that stands still waits for it. */
+export async function disksGoFirst(helper: string): Promise<void> {
+  await goBefore(helper, process.pid, DISKS_BUDGET, -10);
 }
 
 /** A child that is not to inherit it: to be called before it has started threads of its own. */
@@ -96,6 +106,19 @@ export function goWithTheOthers(pid: number): void {
  */
 export async function mainLoopGoesFirst(helper: string, pid: number): Promise<void> {
   await goBefore(helper, pid, MAIN_LOOP_BUDGET, -10);
+  for (const thread of threadsOf(pid, MONITOR_THREAD)) await goBefore(helper, thread, MONITOR_BUDGET, -10);
+}
+
+/** Threads of that name (proc(5)); none where the process is gone. */
+function threadsOf(pid: number, name: string): readonly number[] {
+  const tasks = `/proc/${pid}/task`;
+  try {
+    return readdirSync(tasks)
+      .filter((thread) => readFileSync(join(tasks, thread, "comm"), "utf8").trim() === name)
+      .map(Number);
+  } catch {
+    return [];
+  }
 }
 
 async function goBefore(

@@ -219,10 +219,10 @@ export class TransactionTaker {
         stays: last,
         // Without a migration there is no page that a `stop` could wait for.
         status: () => (this.#outside ? "completed" : vm.migration),
-        whileStill: async () => {
+        beside: async () => {
           for (const part of parts) await part.capture(n);
-          await this.#handOver(tracker);
         },
+        whileStill: () => this.#handOver(tracker),
         state_path: join(vm.folder, "device-state"),
         ...output.toDrain,
         onStill: () => {

@@ -9,6 +9,7 @@ import type {
   Role,
   TransactionNumber,
 } from "../core/index.ts";
+import type { PieceSource } from "../device/piece-source.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { Spool } from "../dirty/spool.ts";
 import type { ModifiedSet, OutputFrame, PartPiece, RecordBlock } from "../log/index.ts";
@@ -49,7 +50,7 @@ export interface TakenRecord extends ModifiedSet {
   readonly device_state: Uint8Array;
   readonly frames: readonly OutputFrame[];
   /** What it has of the other parts of the VM's state. */
-  readonly parts: readonly PartPiece[];
+  readonly parts: readonly PieceSource[];
   readonly spool: Spool;
 }
 

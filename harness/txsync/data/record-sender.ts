@@ -1,5 +1,6 @@
 import { setImmediate as turn } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
+import { partPieces } from "../device/piece-source.ts";
 import { ENTRY_BYTES } from "../dirty/pages.ts";
 import { BATCH_PAGES, readSpool } from "../dirty/spool.ts";
 import { RecordEncoder } from "../log/index.ts";
@@ -189,6 +190,6 @@ async function* piecesOf(record: TakenRecord, lender: Lender): AsyncGenerator<Pi
     const bytes = encoder.pagesFilled(chunk);
     yield { bytes, last: false, pages, give: () => lender.give(bytes) };
   }
-  for (const piece of record.parts) yield { bytes: encoder.part(piece), last: false, pages };
+  for (const piece of partPieces(record.parts)) yield { bytes: encoder.part(piece), last: false, pages };
   yield { bytes: encoder.end(record), last: true, pages };
 }

@@ -2,13 +2,12 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
-import { type TransactionNumber, transactionNumber } from "../core/index.ts";
-import { DaemonClient, type DaemonStatus, type DiskChange, Overlay, Segment } from "../disk/index.ts";
+import type { TransactionNumber } from "../core/index.ts";
+import { DaemonClient, type DaemonStatus, decodePiece, Segment } from "../disk/index.ts";
 import type { PartPiece } from "../log/index.ts";
+import type { PieceSource } from "./piece-source.ts";
 import type { StatePart } from "./state-part.ts";
 
-/** u8 length of the disk's name | name | u8 1 bytes follow, 0 zeros | u64 offset | u32 length | bytes */
-const HEAD_BYTES = 13;
 const CONNECT_MS = 1_000;
 const AGAIN_MS = 50;
 /** For the daemon to start, which has to reach the storage. */
@@ -67,22 +66,11 @@ export class DiskPart implements StatePart {
     await this.#ask({ do: "mark", n });
   }
 
-  pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PartPiece[] {
+  /** The floor is said where there is nothing else to say, too: put into the image again a write would undo what came since. */
+  pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PieceSource[] {
+    const { folder, disks } = this.#options;
     const after = since === "base" ? 0 : since;
-    const found = this.#options.disks.flatMap((disk) =>
-      Overlay.changes(join(this.#options.folder, disk), after, n).map((each) => ({ ...each, disk })),
-    );
-    found.sort((a, b) => a.n - b.n);
-    const floor = this.#applied;
-    // What has nothing to say still says what is not needed any more: put into the image again it would undo what came since.
-    const [disk] = this.#options.disks;
-    if (found.length === 0 && disk !== undefined) found.push({ n, change: { offset: 0, length: 0 }, disk });
-    return found.map(({ disk, n: number, change }) => ({
-      name: this.name,
-      n: transactionNumber(number),
-      floor,
-      bytes: encode(disk, change),
-    }));
+    return [{ name: this.name, floor: this.#applied, overlay: { folder, disks, after, upto: n } }];
   }
 
   committed(n: TransactionNumber): void {
@@ -101,7 +89,7 @@ export class DiskPart implements StatePart {
     const segments = new Map<string, Segment>();
     try {
       for (const { bytes } of pieces) {
-        const { disk, change } = decode(Buffer.from(bytes));
+        const { disk, change } = decodePiece(Buffer.from(bytes));
         if (!this.#options.disks.includes(disk))
           throw new UserError(`the log has writes of a disk ${disk}, which is not here`);
         const segment = segments.get(disk) ?? Segment.create(join(folder, disk));
@@ -180,30 +168,4 @@ export class DiskPart implements StatePart {
     if (why !== this.#said) this.#options.say(why);
     this.#said = why;
   }
-}
-
-function encode(disk: string, { offset, length, bytes }: DiskChange): Buffer {
-  const name = Buffer.from(disk);
-  const head = Buffer.alloc(1 + name.length + HEAD_BYTES);
-  head.writeUInt8(name.length, 0);
-  name.copy(head, 1);
-  head.writeUInt8(bytes === undefined ? 0 : 1, 1 + name.length);
-  head.writeBigUInt64BE(BigInt(offset), 2 + name.length);
-  head.writeUInt32BE(length, 10 + name.length);
-  return bytes === undefined ? head : Buffer.concat([head, bytes]);
-}
-
-/** @throws UserError when these bytes are no piece of a disk */
-function decode(bytes: Buffer): { readonly disk: string; readonly change: DiskChange } {
-  const names = bytes.length === 0 ? 0 : bytes.readUInt8(0);
-  const at = 1 + names;
-  if (bytes.length < at + HEAD_BYTES) throw new UserError("a piece of a disk is cut off");
-  const [offset, length] = [Number(bytes.readBigUInt64BE(at + 1)), bytes.readUInt32BE(at + 9)];
-  const content = bytes.subarray(at + HEAD_BYTES);
-  const zeros = bytes.readUInt8(at) === 0;
-  if (content.length !== (zeros ? 0 : length)) throw new UserError("a piece of a disk has another length than it says");
-  return {
-    disk: bytes.toString("utf8", 1, at),
-    change: zeros ? { offset, length } : { offset, length, bytes: content },
-  };
 }

@@ -1,6 +1,6 @@
 import { createConnection, type Socket } from "node:net";
 import { join } from "node:path";
-import { setImmediate } from "node:timers/promises";
+import { setImmediate as turn } from "node:timers/promises";
 import { EthernetCutter, encodeEthernet } from "./ethernet-frames.ts";
 import type { OutputSink, OutputSource } from "./output-source.ts";
 
@@ -14,6 +14,13 @@ const DIAL_AGAIN_MS = { first: 10, most: 500 } as const;
 const KEPT_BYTES_MAX = 4 * 2 ** 20;
 /** So much may wait for a guest that does not take it; what comes beyond is lost, as on any network. */
 const WAITING_BYTES_MAX = 4 * 2 ** 20;
+/**
+ * QEMU's socket takes no more once what lies in it, unread, counts as much as its buffer is large: a third of Linux's
+ * default for that (socket(7), wmem_default). What lies in it at any time is read in two turns of the event loop.
+ */
+const ROOM_BYTES = 64 * 1024;
+/** What a frame counts there at most: its bytes, in memory that comes in powers of two, and what the kernel has of it. */
+const countedBytes = (bytes: number): number => 2 * bytes + 1_280;
 /** Poll phases of the event loop in a row in which something came, while the guest stands still: it has one ring. */
 const DRAIN_ROUNDS_MAX = 10_000;
 
@@ -44,6 +51,12 @@ export class NetworkCard implements OutputSource {
   #connected = false;
   #again_ms: number = DIAL_AGAIN_MS.first;
   #received = 0;
+  /** What came in this turn of the event loop and in the last one in which anything came, as the kernel counts it. */
+  #turn_bytes = 0;
+  #last_turn_bytes = 0;
+  /** QEMU may have found its socket full: since the VM was about to stand still, and since the time before. */
+  #full = false;
+  #was_full = false;
   #lost = 0;
   #inbound: Inbound[] = [];
   #inbound_bytes = 0;
@@ -94,23 +107,26 @@ export class NetworkCard implements OutputSource {
   /** Frames are handed over as they come. */
   look(): void {}
 
-  async drain(roundTrip: () => Promise<unknown>): Promise<void> {
-    await this.#quiet();
-    // QEMU sends what it had no room for, and takes more out of the guest's ring, once there is room again.
-    await roundTrip();
-    await this.#quiet();
+  stopping(): void {
+    // Until its main loop has gone round it may not know that there is room again.
+    this.#was_full = this.#full;
+    this.#full = false;
+  }
+
+  get lagged(): boolean {
+    return this.#full || this.#was_full;
   }
 
   /**
    * Settles after a whole poll phase of the event loop in which nothing came: then nothing lies in the socket. What QEMU had
    * written before is there by now: both ends are on this host.
    */
-  async #quiet(): Promise<void> {
+  async settle(): Promise<void> {
     for (let round = 0; round < DRAIN_ROUNDS_MAX; round += 1) {
       const before = this.#received;
       // Between two check phases lies one poll phase, which does not block while the second one is waited for.
-      await setImmediate();
-      await setImmediate();
+      await turn();
+      await turn();
       if (this.#received === before) return;
     }
     throw new Error("the guest, which stands still, goes on sending");
@@ -166,7 +182,10 @@ export class NetworkCard implements OutputSource {
       if (this.#socket !== socket) return;
       this.#received += bytes.length;
       try {
-        for (const frame of cutter.push(bytes)) this.#put(frame);
+        for (const frame of cutter.push(bytes)) {
+          this.#came(countedBytes(frame.length));
+          this.#put(frame);
+        }
       } catch {
         socket.destroy();
       }
@@ -182,6 +201,17 @@ export class NetworkCard implements OutputSource {
       }, this.#again_ms).unref();
       this.#again_ms = Math.min(2 * this.#again_ms, DIAL_AGAIN_MS.most);
     });
+  }
+
+  #came(bytes: number): void {
+    if (this.#turn_bytes === 0) {
+      setImmediate(() => {
+        this.#last_turn_bytes = this.#turn_bytes;
+        this.#turn_bytes = 0;
+      });
+    }
+    this.#turn_bytes += bytes;
+    if (this.#turn_bytes + this.#last_turn_bytes >= ROOM_BYTES) this.#full = true;
   }
 
   #put(frame: Buffer): void {

@@ -4,7 +4,7 @@
  *
  * - **look**: what it has put out is handed to the sink, piece by piece, each one frame of the VM's output;
  * - **mark**: a transaction's mark is the last frame that there is while the VM stands still. A source of which something
- *   may still be on its way then has `drain`;
+ *   may still be on its way then has `settle`, and says whether QEMU may have been kept from sending (`lagged`);
  * - **hold, replay**: the gate's and the record's matter, which have the frames by their numbers and never ask a source.
  *
  * A new kind is a file beside serial-line.ts and a line where the agent makes its sources (agent/devices.ts).
@@ -24,11 +24,15 @@ export interface OutputSource {
   endIn(folder: string): number;
   /** Hands over what can be had at once. */
   look(): void;
+  /** The VM is about to stand still. */
+  stopping?(): void;
   /**
-   * The VM stands still. Settles when all that it had put out by then has been handed over; a source that is a file needs
-   * none, because a look finds everything. Asked while `drains`. @param roundTrip settles when QEMU's main loop has gone round once
+   * Settles when all that QEMU has sent by now has been handed over; a source that is a file needs none, because a look
+   * finds everything. Asked while `drains`.
    */
-  drain?(roundTrip: () => Promise<unknown>): Promise<void>;
+  settle?(): Promise<void>;
+  /** Since `stopping` so much has come that QEMU may have had no room for more. */
+  readonly lagged?: boolean;
   /** Something of the QEMU that is followed may be on its way from there to here. */
   readonly drains?: boolean;
   /** What somebody outside sends in by this channel; absent: it has no way in, or another one. */

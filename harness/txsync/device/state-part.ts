@@ -1,5 +1,6 @@
 import type { TransactionNumber } from "../core/index.ts";
 import type { PartPiece } from "../log/index.ts";
+import type { PieceSource } from "./piece-source.ts";
 
 /**
  * A part of the VM's state beside RAM and device state, which every transaction has: its disks. What a transaction
@@ -27,8 +28,11 @@ export interface StatePart {
   stopping?(on: boolean): void;
   /** Quick, for the guest stands still. @throws where it cannot be had: the transaction is void */
   capture(n: TransactionNumber): void | Promise<void>;
-  /** In the order of their numbers, each at most 256 KiB, `n` and `since` as in `log/record.ts`. */
-  pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PartPiece[];
+  /**
+   * Asked by the control plane, so what is long is not read here: the data plane does (PieceSource), when it sends it. In
+   * the order of their numbers, each piece at most 256 KiB, `n` and `since` as in `log/record.ts`.
+   */
+  pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PieceSource[];
   committed(n: TransactionNumber): void;
   /** @param generation the one that is to own the VM */
   fence(generation: number): void | Promise<void>;

@@ -92,7 +92,7 @@ describe("a disk whose writes wait for their transaction", () => {
               const n = ++model.last;
               await disk.flush();
               disk.mark(n);
-              const changes = Overlay.changes(host, n - 1, n).map(({ change }) => change);
+              const changes = [...Overlay.changes(host, n - 1, n)].map(({ change }) => change);
               expect(changes).toEqual([...disk.changes(n - 1, n)]);
               model.marks.push({ n, content: Buffer.from(model.now), changes });
               break;
@@ -267,7 +267,7 @@ describe("a disk whose writes wait for their transaction", () => {
     await disk.write(7, Buffer.from([7]));
     await disk.flush();
     disk.mark(5);
-    expect(Overlay.changes(options.folder, 4, 5).map(({ n, change }) => [n, change.offset])).toEqual([
+    expect([...Overlay.changes(options.folder, 4, 5)].map(({ n, change }) => [n, change.offset])).toEqual([
       [5, 5],
       [5, 6],
       [5, 7],

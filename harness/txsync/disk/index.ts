@@ -6,6 +6,7 @@ export { type DaemonConfig, type DaemonStatus, daemonConfigSchema, NBD_SOCKET } 
 export { Disk, type DiskMode } from "./disk.ts";
 export { Fence, FencedError } from "./fence.ts";
 export { type DiskChange, Overlay } from "./overlay.ts";
+export { decodePiece, encodePiece, type OverlayRange, piecesOf } from "./pieces.ts";
 export { Segment } from "./segment.ts";
 export { type ServedDisk, serveNbd } from "./server.ts";
 export { compareStamps, type Stamp, stamped } from "./stamp.ts";

@@ -102,26 +102,31 @@ export class Overlay {
   }
 
   /**
-   * The same for whoever looks from outside, and all at once. A segment that is dropped meanwhile is in the image.
-   * @returns by transaction, in their order
+   * The same for whoever looks from outside, by transaction and in their order; read as it is asked for. A segment that is
+   * dropped meanwhile is in the image.
    */
-  static changes(folder: string, after: number, upto: number): { readonly n: number; readonly change: DiskChange }[] {
-    return segmentsIn(folder).flatMap(({ file, state }) => {
+  static *changes(
+    folder: string,
+    after: number,
+    upto: number,
+  ): Generator<{ readonly n: number; readonly change: DiskChange }, undefined> {
+    for (const { file, state } of segmentsIn(folder)) {
       const n = Number(state);
-      if (state === "open" || n <= after || n > upto) return [];
+      if (state === "open" || n <= after || n > upto) continue;
       let segment: Segment;
       try {
         segment = Segment.look(join(folder, file));
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+        if ((error as NodeJS.ErrnoException).code === "ENOENT") continue;
         throw error;
       }
       try {
-        return [...changesIn([segment])].map((change) => ({ n, change }));
+        for (const change of changesIn([segment])) yield { n, change };
       } finally {
         segment.close();
       }
-    });
+    }
+    return undefined;
   }
 
   /** The writes up to n are in the image, and kept there. */

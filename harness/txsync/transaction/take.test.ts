@@ -129,9 +129,22 @@ test("the last one on a host leaves the guest as it stood, unless something fail
   expect(said).toContain("cont");
 });
 
-test("outputs are drained between stop and device state, and what comes after has the state saved again", async () => {
+test("outputs that always had room are drained once, when the device state is saved, which goes with stop", async () => {
+  const outputs = {
+    stopping: () => void said.push("stopping"),
+    settle: async () => void said.push("settle"),
+    lagged: false,
+    drain: () => Promise.reject(new Error("nobody lagged")),
+    count: () => 0,
+  };
+  const taken = await takeTransaction(options({ outputs, onStill: () => void said.push("mark") }));
+  expect(taken.kind).toBe("taken");
+  expect(said).toEqual(["stopping", "stop", "xen-save-devices-state", "settle", "take", "mark", "cont", "collect"]);
+});
+
+test("those that may have had none are drained before device state, and what comes after has it saved again", async () => {
   let count = 0;
-  const late = [1, 1];
+  const late = [1, 1, 0];
   const qmp = monitor({
     // QEMU, whose peer lagged, goes on sending while it saves: twice.
     "xen-save-devices-state": async () => {
@@ -139,6 +152,9 @@ test("outputs are drained between stop and device state, and what comes after ha
     },
   });
   const outputs = {
+    stopping: () => undefined,
+    settle: async () => void said.push("settle"),
+    lagged: true,
     drain: async (roundTrip: () => Promise<unknown>) => {
       said.push("drain");
       await roundTrip();
@@ -147,19 +163,36 @@ test("outputs are drained between stop and device state, and what comes after ha
   };
   const taken = await takeTransaction(options({ qmp, outputs, onStill: () => void said.push("mark") }));
   expect(taken.kind).toBe("taken");
+  const first = ["stop", "xen-save-devices-state", "settle"];
   const round = ["drain", "query-status", "xen-save-devices-state", "drain", "query-status"];
-  expect(said).toEqual(["stop", ...round, ...round, ...round, "take", "mark", "cont", "collect"]);
+  expect(said).toEqual([...first, ...round, ...round, ...round, "take", "mark", "cont", "collect"]);
+});
+
+test("what is captured beside the pages is there before the guest runs on, and voids the transaction where it is not", async () => {
+  const capturing = Promise.withResolvers<void>();
+  const beside = () => {
+    said.push("capture");
+    return capturing.promise.then(() => void said.push("captured"));
+  };
+  const taking = takeTransaction(options({ beside, onStill: () => capturing.resolve() }));
+  expect((await taking).kind).toBe("taken");
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "capture", "captured", "cont", "collect"]);
+  said = [];
+  const failing = options({ beside: () => Promise.reject(new Error("no flush came")) });
+  await expect(takeTransaction(failing)).rejects.toThrow("no flush came");
+  expect(said.slice(-2)).toEqual(["cont", "release"]);
 });
 
 test("a guest that puts something out after its state was saved has its transaction thrown away, and runs on", async () => {
   let count = 0;
-  const outputs = { drain: async () => undefined, count: () => count };
+  const still = { stopping: () => undefined, settle: async () => undefined, drain: async () => undefined };
+  const outputs = { ...still, lagged: false, count: () => count };
   const speaks = {
     ...options({}).tracker,
     take: async () => ({ ...(await options({}).tracker.take(1, 0)), n: ++count }),
   };
   await expect(takeTransaction(options({ outputs, tracker: speaks }))).rejects.toThrow(/put something out/);
   expect(said.slice(-2)).toEqual(["cont", "release"]);
-  const endless = { drain: async () => undefined, count: () => ++count };
+  const endless = { ...still, lagged: true, count: () => ++count };
   await expect(takeTransaction(options({ outputs: endless }))).rejects.toThrow(/goes on putting out/);
 });

@@ -31,7 +31,7 @@ export interface TakeOptions {
   readonly status: () => string;
   /** File on a tmpfs, on the host of QEMU, for the device state. Written, read and removed. */
   readonly state_path: string;
-  /** Where outputs have to be drained: done when `stop` was answered, before the device state is saved. */
+  /** Where outputs have to be drained: what had no room before the device state was saved has it saved again. */
   readonly outputs?: StillOutputs;
   /** How long the guest is held still beyond what has to be done, default 0: one that writes more than the log takes. */
   readonly hold_ms?: number;
@@ -39,6 +39,8 @@ export interface TakeOptions {
   readonly stop_timeout_ms?: number;
   /** Called while the guest stands still and its device state is saved: what it has put out by then belongs to the transaction. */
   readonly onStill?: () => void;
+  /** Done while the guest stands still and its pages are found, its device state is saved: what it throws is the take's. */
+  readonly beside?: () => Promise<void>;
   /** Done while the guest stands still, when its pages have been found and copied: what it throws is the take's. */
   readonly whileStill?: () => Promise<void>;
   /** The guest stands still when it is taken; it is started again only where something fails before. */
@@ -49,6 +51,15 @@ export interface TakeOptions {
 
 /** Outputs of which something may be on its way while the guest stands still. */
 export interface StillOutputs {
+  /** `stop` is about to be asked for. */
+  stopping(): void;
+  /** Settles when all that QEMU had sent by now is here. */
+  settle(): Promise<unknown>;
+  /**
+   * So much has come since `stopping` that QEMU may have found no room for more: then it goes on sending for a guest that
+   * stands still, and a state that was saved before all of it had come is not the one that it has.
+   */
+  readonly lagged: boolean;
   /**
    * Settles when all that the guest has put out is here. @param roundTrip of QEMU's main loop, which goes on sending for a
    * stopped guest while its peer lags, and changes memory and device state as it does
@@ -118,9 +129,10 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   const began_ms = performance.now();
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
   // Both in one go: QEMU has the second when it is done with the first, and need not wait for us: a fifth of the stillness.
+  options.outputs?.stopping();
   const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
-  const saving = options.outputs === undefined ? save(options) : undefined;
-  saving?.catch(() => undefined);
+  const saving = save(options);
+  saving.catch(() => undefined);
   try {
     await stopping;
   } catch (error) {
@@ -134,7 +146,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
   }
   try {
-    const { taken, saved_ms, copied_ms } = await whileStill(options, () => saving ?? saveDrained(options));
+    const { taken, saved_ms, copied_ms } = await whileStill(options, () => drained(options, saving));
     const resumed_ms = performance.now();
     if (options.stays !== true) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
@@ -181,21 +193,31 @@ function save({ qmp, state_path }: Saving): Promise<unknown> {
 
 /** The guest stands still, its outputs are drained and its device state is saved; nobody lets it run again. */
 export async function standStill(options: Saving & { readonly stop_timeout_ms: number }): Promise<void> {
+  options.outputs?.stopping();
   const stopping = options.qmp.execute("stop", undefined, { timeout_ms: options.stop_timeout_ms });
-  const saving = options.outputs === undefined ? save(options) : undefined;
-  saving?.catch(() => undefined);
+  const saving = save(options);
+  saving.catch(() => undefined);
   await stopping;
-  await (saving ?? saveDrained(options));
+  await drained(options, saving);
 }
 
 /**
- * Drains, saves, and drains once more: what came meanwhile is not in the state that was saved, so it is saved again.
+ * Settles when the device state is saved, and all that the guest has put out is here: none of it was sent after that.
+ *
+ * What QEMU had no room for when the guest was stopped it sends later, and takes more out of the guest's ring then. Where
+ * there always was room nothing comes any more (QEMU: hw/net/virtio-net.c, virtio_net_tx_bh and virtio_net_tx_complete), so
+ * the state may be saved in one go with `stop`. Otherwise: drain, save, and drain once more; what came meanwhile is not in
+ * the state that was saved, so it is saved again.
  * @throws Error where something comes again and again: a peer that reads has all of it long before
  */
-async function saveDrained(options: Saving): Promise<void> {
+async function drained(options: Saving, saving: Promise<unknown>): Promise<void> {
   const { qmp, outputs } = options;
+  await saving;
+  if (outputs === undefined) return;
+  await outputs.settle();
+  if (!outputs.lagged) return;
   const roundTrip = (): Promise<unknown> => qmp.execute("query-status");
-  for (let tries = 1; outputs !== undefined; tries += 1) {
+  for (let tries = 1; ; tries += 1) {
     await outputs.drain(roundTrip);
     const before = outputs.count();
     await save(options);
@@ -206,10 +228,8 @@ async function saveDrained(options: Saving): Promise<void> {
 }
 
 /** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
-async function whileStill(
-  { qmp, tracker, n, since, onStill, whileStill: inStillness, outputs, hold_ms = 0, stays = false }: TakeOptions,
-  saved: () => Promise<unknown>,
-): Promise<{ readonly taken: TakenPages; readonly saved_ms: number; readonly copied_ms: number }> {
+async function whileStill(options: TakeOptions, saved: () => Promise<unknown>): Promise<Still> {
+  const { qmp, tracker, n, since, onStill, beside, outputs, hold_ms = 0, stays = false } = options;
   let copied_ms = 0;
   let done = false;
   try {
@@ -218,6 +238,8 @@ async function whileStill(
     const count = outputs?.count();
     // After the device state: saving it may write to guest memory, and what it had put out by then is not in it.
     const taking = tracker.take(n, since === "base" ? 0 : since);
+    const capturing = beside?.();
+    capturing?.catch(() => undefined);
     let taken: TakenPages;
     try {
       // While the helper is at work.
@@ -225,9 +247,10 @@ async function whileStill(
     } finally {
       taken = await taking;
     }
+    await capturing;
     if (outputs !== undefined && outputs.count() !== count)
       throw new Error("the guest, which stood still, has put something out after its state was saved");
-    await inStillness?.();
+    await options.whileStill?.();
     if (hold_ms > 0) await delay(hold_ms);
     copied_ms = performance.now();
     done = true;
@@ -235,4 +258,10 @@ async function whileStill(
   } finally {
     if (!done || !stays) await qmp.execute("cont");
   }
+}
+
+interface Still {
+  readonly taken: TakenPages;
+  readonly saved_ms: number;
+  readonly copied_ms: number;
 }
