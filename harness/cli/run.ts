@@ -24,6 +24,7 @@ import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts"
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
+import { Turn as CarryingTurn } from "../run/turn.ts";
 import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
@@ -79,6 +80,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly json?: boolean;
   /** Ends with the first run that is not as expected; `repeat` of 1 stands for as often as there is time. */
   readonly untilFail?: boolean;
+  /** Of runs that are set up side by side VMs are carried one after the other. */
+  readonly oneAtATime?: boolean;
 }
 
 /** What `run` has besides: what is run. */
@@ -454,12 +457,13 @@ export async function runScenarios(
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const images = cases.some((each) => hasImages(configurationOf(each)));
   const environments = new Map<string, RunEnvironment>();
+  const carrying = options.oneAtATime === true ? { turn: new CarryingTurn() } : {};
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);
     if (environments.has(key)) continue;
     const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, images, commandOf };
-    environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
+    environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder, ...carrying });
   }
   const [environment] = environments.values();
   if (environment === undefined) throw new UserError("Nothing of this can be run.");
