@@ -107,6 +107,8 @@ export const CONFIGURATION_FIELDS = {
   disks: z.exactOptional(z.array(z.enum(DISK_KINDS)).min(1).max(DISKS_MAX).readonly()),
   /** Of a custom guest. Its disks, in their order; what it boots from, where that is not the first of them: files here. */
   images: z.exactOptional(z.array(imageSchema).min(1).max(DISKS_MAX).readonly()),
+  /** What its disks are for the guest; absent: virtio-blk. */
+  disk_bus: z.exactOptional(z.enum(["blk", "scsi"])),
   kernel: z.exactOptional(z.string().min(1)),
   initrd: z.exactOptional(z.string().min(1)),
   append: z.exactOptional(z.string().min(1)),
@@ -146,7 +148,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
   const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
   const { vcpus, machine, cpu, net, ram, disks, transport, tls, manager_patience_ms } = configuration;
-  const { images = [], kernel, initrd, append, cloud_init, probes = [] } = configuration;
+  const { images = [], kernel, initrd, append, cloud_init, probes = [], disk_bus } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
   return [
@@ -164,6 +166,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("RAM", ram),
     ...said("disks", disks?.join(", ")),
     ...images.map(({ path, format }) => `disk ${path} (${format})`),
+    ...said("disks by virtio", disk_bus),
     ...said("kernel", kernel),
     ...said("initrd", initrd),
     ...said("append", append),

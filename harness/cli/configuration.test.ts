@@ -61,6 +61,7 @@ const configurations = fc.record(
       fc.record({ path: fc.constantFrom("/dev/null", process.execPath), format: fc.constantFrom(...IMAGE_FORMATS) }),
       { minLength: 1, maxLength: 2 },
     ),
+    disk_bus: fc.constantFrom("blk", "scsi"),
     kernel: fc.constant(process.execPath),
     append: fc.constantFrom("console=ttyS0 quiet", "a='b'"),
     probes: fc.array(

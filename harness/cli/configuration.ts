@@ -25,6 +25,7 @@ import {
 } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoteWord, splitWords } from "../base/words.ts";
+import { DISK_BUSES, type DiskBus } from "../qemu/disk-devices.ts";
 import { formatOf } from "../run/custom/image-file.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
@@ -44,6 +45,7 @@ export interface ConfigurationOptions {
   readonly net?: (typeof NETS)[number];
   readonly ram?: (typeof RAM_KINDS)[number];
   readonly disk?: readonly DiskAsked[];
+  readonly diskBus?: DiskBus;
   readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
@@ -95,6 +97,11 @@ export function addConfigurationOptions(command: Command): Command {
       `a disk, may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(" or ")}, what the Linux guest does with it; or an image of yours (${IMAGE_FORMATS.join(", ")}) for --guest custom, to which nothing is written`,
       disk,
     )
+    .option(
+      "--disk-bus <kind>",
+      "--guest custom: its disks are virtio-blk (blk, default) or virtio-scsi (scsi)",
+      oneOf(...DISK_BUSES),
+    )
     .option("--kernel <file>", "--guest custom: the kernel that it boots, where not from its first disk", localFile)
     .option("--initrd <file>", "--guest custom: beside --kernel", localFile)
     .option("--append <words>", "--guest custom: command line of --kernel, in quotes")
@@ -145,6 +152,7 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
     net: options.net,
     ram: options.ram,
     ...disksFrom(options.disk),
+    disk_bus: options.diskBus,
     kernel: options.kernel,
     initrd: options.initrd,
     append: options.append,
@@ -182,6 +190,7 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("ram", configuration.ram),
     ...(configuration.disks ?? []).flatMap((kind) => option("disk", kind)),
     ...(configuration.images ?? []).flatMap(({ path, format }) => option("disk", `${path},format=${format}`)),
+    ...option("disk-bus", configuration.disk_bus),
     ...option("kernel", configuration.kernel),
     ...option("initrd", configuration.initrd),
     ...option("append", configuration.append),

@@ -131,8 +131,15 @@ export function checkConfiguration(
 }
 
 /** What is for a guest of the user's is refused with any other, never left out. */
-function refuseCustoms({ images, kernel, initrd, append, cloud_init, probes }: Configuration, guest: Guest): void {
-  const said = { "--disk <file>": images, "--kernel": kernel, "--initrd": initrd, "--append": append };
+function refuseCustoms(configuration: Configuration, guest: Guest): void {
+  const { images, disk_bus, kernel, initrd, append, cloud_init, probes } = configuration;
+  const said = {
+    "--disk-bus": disk_bus,
+    "--disk <file>": images,
+    "--kernel": kernel,
+    "--initrd": initrd,
+    "--append": append,
+  };
   const all = { ...said, "--cloud-init": cloud_init, "--probe": probes };
   const found = Object.entries(all).find(([, value]) => value !== undefined);
   if (found !== undefined)

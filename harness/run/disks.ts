@@ -12,6 +12,7 @@ import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import type { HostProcess } from "../fleet/process.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
+import { diskDevices } from "../qemu/disk-devices.ts";
 import { imageNames } from "./custom/image-disks.ts";
 import type { RunRequest } from "./request.ts";
 
@@ -34,14 +35,14 @@ export function storageShmBytes(disks: readonly DiskKind[]): number {
 /** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
 export function diskArgs(configuration: Configuration, role: HostRole): readonly string[] {
   const { host, port } = storageAddress(role);
-  const { disks = [] } = configuration;
+  const { disks = [], disk_bus = "blk" } = configuration;
   const names = [...disks.map((_, number) => `disk${number}`), ...imageNames(configuration)];
-  return names.flatMap((name) => [
-    "-blockdev",
-    `driver=nbd,node-name=${name},server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
-    "-device",
-    `virtio-blk-pci,drive=${name},werror=stop,rerror=stop`,
-  ]);
+  return diskDevices(
+    names,
+    disk_bus,
+    (name) =>
+      `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
+  );
 }
 
 /** The disks of a run's VM, where they are stored. */

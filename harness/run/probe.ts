@@ -31,6 +31,7 @@ const NOT_PROBED: readonly string[] = [
   "manager_patience_ms",
   "disks",
   "images",
+  "disk_bus",
   "kernel",
   "initrd",
   "append",

@@ -8,6 +8,7 @@ import { bulkAddress, linkAddress, storageAddress } from "../../fleet/links.ts";
 import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
+import type { DiskBus } from "../../qemu/disk-devices.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";
@@ -52,6 +53,7 @@ export class Agents implements AsyncDisposable {
       readonly qemu_binary: string;
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
+      readonly disk_bus?: DiskBus;
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
       readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
@@ -83,7 +85,7 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const disks = { names: [...what.disks], storage: storageAddress(role) };
+        const disks = { names: [...what.disks], storage: storageAddress(role), bus: what.disk_bus ?? "blk" } as const;
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
         const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);

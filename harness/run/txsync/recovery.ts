@@ -9,7 +9,7 @@ import type { OutputFindings } from "../../checks/output.ts";
 import type { FaultContext } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
-import { planOf } from "../configure.ts";
+import { configurationOf, planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
 import type { Cable } from "../net/network.ts";
 import { vmMachineOf } from "../plain-vm.ts";
@@ -87,6 +87,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
         token: this.#token,
         qemu_binary: environment.qemu_binary,
         disks: [...(disks?.names ?? []), ...(images?.names ?? [])],
+        disk_bus: configurationOf(this.#context.request).disk_bus ?? "blk",
         emit: timeline.emit,
         log: logs.of,
         onEvent: (role, event) => this.#heard(role, event),

@@ -107,7 +107,10 @@ export class VmProcess {
       ...(as === "boot" ? {} : { incoming: "defer" }),
       ...(card === undefined ? {} : { card: { ...card, listen: { unix: join(folder, CARD_NAME) } } }),
       paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
-      extra: [...diskArgs(disksFolder(config), config.disks?.names ?? [], number), ...extra],
+      extra: [
+        ...diskArgs(disksFolder(config), config.disks?.names ?? [], number, config.disks?.bus ?? "blk"),
+        ...extra,
+      ],
     });
     const log = openSync(join(folder, "log"), "a");
     // Whatever it is started for, its pages may have to be tracked one day.
