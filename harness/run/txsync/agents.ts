@@ -85,7 +85,8 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const disks = { names: [...what.disks], storage: storageAddress(role), bus: what.disk_bus ?? "blk" } as const;
+        const bus = what.disk_bus ?? "blk";
+        const disks = { names: [...what.disks], storage: storageAddress(role), bus };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
         const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
