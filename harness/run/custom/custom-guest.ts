@@ -86,13 +86,18 @@ export class CustomGuest implements GuestUnderTest {
           // One that goes on telling something and never answers has to be given up all the same.
           return `${Math.min(LINES_THAT_COUNT, this.#lines)} lines on its console, ${blocks} blocks of memory in use`;
         },
-        lastLines: () => vm.process.lastLines(),
+        lastLines: () => [this.#prober.told, ...this.#clientTold(), ...vm.process.lastLines()],
       },
       () => {
         if (vm.process.gone) throw new Error(`QEMU exited: ${vm.process.lastLines().join(" | ")}`);
         return this.#answered(1) ? true : undefined;
       },
     );
+  }
+
+  #clientTold(): readonly string[] {
+    if (this.#runner === undefined) return [];
+    return [`the client: ${this.#runner.acknowledged} acknowledged; ${this.#runner.lastWhy ?? ""}`];
   }
 
   #answered(times: number): boolean {

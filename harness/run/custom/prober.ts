@@ -7,6 +7,7 @@ import { pause, waitFor, within } from "../../base/wait.ts";
 import type { ProbeFindings } from "../../checks/probes.ts";
 import type { Reached } from "../guests/guest.ts";
 import type { Reach } from "../net/reach.ts";
+import { plainText } from "./plain-text.ts";
 
 /** Between two answers of a probe that asks. */
 const THINK_MS = 100;
@@ -50,6 +51,13 @@ export class Prober implements Disposable {
     return this.#watched.map(({ answers }) => answers);
   }
 
+  /** How often each has answered, or what was heard last, in words. */
+  get told(): string {
+    return this.#watched
+      .map(({ probe, answers, last }) => `${probeText(probe)}: ${answers > 0 ? answers : (last ?? "nothing yet")}`)
+      .join("; ");
+  }
+
   /** How far the VM was when it was last seen on a host. */
   steps(host: HostRole): number | undefined {
     return this.#steps.get(host);
@@ -61,7 +69,8 @@ export class Prober implements Disposable {
     this.#steps.set(host, this.#counted + this.#told);
   }
 
-  onConsole(host: HostRole, line: string): void {
+  onConsole(host: HostRole, raw: string): void {
+    const line = plainText(raw);
     for (const [cpu, watched] of this.#watched.entries()) {
       if (!("console" in watched.probe)) continue;
       const found = watched.pattern?.exec(line);
@@ -166,8 +175,8 @@ export class Prober implements Disposable {
         line.once("close", () => reject(new Error("the line was closed")));
         line.on("data", (bytes: Buffer) => {
           // The echo of what was typed is no answer.
-          for (const text of cutter.push(bytes.toString("latin1")))
-            if (!text.includes(command) && watched.pattern?.test(text.trimEnd())) resolve(text.trimEnd());
+          for (const text of cutter.push(bytes.toString("latin1")).map(plainText))
+            if (!text.includes(command) && watched.pattern?.test(text)) resolve(text);
         });
       });
       line.write(`\n${command}\n`);
