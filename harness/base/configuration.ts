@@ -114,6 +114,8 @@ export const CONFIGURATION_FIELDS = {
   append: z.exactOptional(z.string().min(1)),
   /** A file of user data for cloud-init, which the guest finds on a disk of its own behind the others (NoCloud). */
   cloud_init: z.exactOptional(z.string().min(1)),
+  /** A folder with a booted VM to start from; it is made where it is not there. */
+  snapshot: z.exactOptional(z.string().min(1)),
   probes: z.exactOptional(z.array(probeSchema).min(1).max(PROBES_MAX).readonly()),
   /** Over the scenario's own bound for what is pushed in the background. */
   bandwidth_bytes_per_s: z.exactOptional(z.int().min(1)),
@@ -148,7 +150,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
   const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
   const { vcpus, machine, cpu, net, ram, disks, transport, tls, manager_patience_ms } = configuration;
-  const { images = [], kernel, initrd, append, cloud_init, probes = [], disk_bus } = configuration;
+  const { images = [], kernel, initrd, append, cloud_init, snapshot, probes = [], disk_bus } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
   return [
@@ -171,6 +173,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("initrd", initrd),
     ...said("append", append),
     ...said("cloud-init", cloud_init),
+    ...said("from the snapshot", snapshot),
     ...probes.map((probe) => `probe ${probeText(probe)}`),
     ...(bandwidth_bytes_per_s === undefined ? [] : [`at most ${bandwidth_bytes_per_s / 1024 ** 2} MiB/s`]),
     ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),

@@ -50,6 +50,7 @@ export interface ConfigurationOptions {
   readonly initrd?: string;
   readonly append?: string;
   readonly cloudInit?: string;
+  readonly snapshot?: string;
   readonly probe?: readonly Probe[];
   /** MiB a second. */
   readonly bandwidth?: number;
@@ -107,6 +108,11 @@ export function addConfigurationOptions(command: Command): Command {
     .option("--append <words>", "--guest custom: command line of --kernel, in quotes")
     .option("--cloud-init <file>", "--guest custom: user data, on a disk of its own (NoCloud)", localFile)
     .option(
+      "--snapshot <folder>",
+      "--guest custom: every run starts from the VM as it had booted once, which is kept there; made where it is not there yet",
+      (text: string) => resolve(text),
+    )
+    .option(
       "--probe <what>",
       `--guest custom: how one sees that it lives, may be given again: ${PROBE_FORMS.join(", ")}`,
       probe,
@@ -157,6 +163,7 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
     initrd: options.initrd,
     append: options.append,
     cloud_init: options.cloudInit,
+    snapshot: options.snapshot,
     probes: options.probe,
     bandwidth_bytes_per_s: bandwidth === undefined ? undefined : bandwidth * 1024 ** 2,
     switchover: options.switchover,
@@ -195,6 +202,7 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("initrd", configuration.initrd),
     ...option("append", configuration.append),
     ...option("cloud-init", configuration.cloud_init),
+    ...option("snapshot", configuration.snapshot),
     ...(configuration.probes ?? []).flatMap((each) => option("probe", probeText(each))),
     ...option("bandwidth", bandwidth === undefined ? undefined : bandwidth / 1024 ** 2),
     ...option("switchover", switchover === undefined ? undefined : switchoverText(switchover)),

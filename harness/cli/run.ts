@@ -13,6 +13,7 @@ import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
 import { hasImages } from "../run/custom/image-disks.ts";
+import { ensureSnapshot } from "../run/custom/snapshot.ts";
 import { expectedOf, notFor } from "../run/expectation.ts";
 import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
@@ -514,6 +515,7 @@ export async function runScenarios(
   const firsts = requests.filter((_, n) => n % repeat === 0);
   for (const [hosts, asked] of Map.groupBy(firsts, (request) => environmentOf.get(request) ?? environment))
     await checkConfigured(hosts, asked);
+  for (const request of firsts) await ensureSnapshot(environmentOf.get(request) ?? environment, request, say);
   // Until one fails: each in its turn, or the first would be run alone for ever.
   const turns = cases.flatMap((_, one) => Array.from({ length: repeat }, (__, turn) => ({ turn, one })));
   const order = options.untilFail === true ? turns.toSorted((a, b) => a.turn - b.turn) : turns;

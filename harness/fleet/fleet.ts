@@ -27,6 +27,8 @@ export interface FleetSpec {
     /** Files of this machine that it sees. */
     readonly read_only?: readonly SeenFile[];
   };
+  /** Files of this machine that the source sees. */
+  readonly source_files?: readonly SeenFile[];
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
@@ -102,6 +104,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         fabric: networks.fabric,
         shm_bytes: spec.shm_bytes,
         devices: spec.devices,
+        ...(role === "source" && spec.source_files !== undefined ? { read_only: spec.source_files } : {}),
         ...(spec.libvirt === true ? { rights: LIBVIRT_HOST_RIGHTS } : {}),
         emit: spec.emit,
       });

@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import { UserError } from "../base/errors.ts";
 import type { Emit } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
-import { type MachineSpec, qemuArgv } from "../qemu/command-line.ts";
+import { type MachineSpec, qemuArgv, stateUri } from "../qemu/command-line.ts";
 import { QmpClient } from "../qemu/qmp.ts";
 import type { StartedHost } from "./host.ts";
 import { MANAGEMENT_NAME, PORTS } from "./ports.ts";
@@ -27,6 +27,8 @@ export interface VmMachine {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
+  /** A file on the host with the state of a VM that has booted: it goes on from there instead. */
+  readonly state?: string;
 }
 
 export interface VmSpec extends VmMachine {
@@ -247,7 +249,7 @@ function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
       { id: "com2", endpoint: listen(PORTS.com2) },
     ],
     ...(spec.card === undefined ? {} : { card: { ...spec.card, listen: listen(PORTS.card) } }),
-    ...(spec.incoming ? { incoming: "defer" } : {}),
+    ...(spec.incoming ? { incoming: "defer" } : spec.state === undefined ? {} : { incoming: stateUri(spec.state) }),
     paused: spec.paused,
   };
 }

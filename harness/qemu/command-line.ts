@@ -102,6 +102,11 @@ export function migrationUri(endpoint: Endpoint): string {
   return `tcp:${host}:${endpoint.port}`;
 }
 
+/** Where the state of a VM that was saved into a file comes from, as `-incoming` takes it in every version. */
+export function stateUri(path: string): string {
+  return `exec:cat ${path}`;
+}
+
 function checkSpec(spec: MachineSpec): void {
   const smp = spec.smp ?? 1;
   if (!Number.isSafeInteger(spec.memory_bytes) || spec.memory_bytes < 1 << 20 || spec.memory_bytes % 4096 !== 0) {

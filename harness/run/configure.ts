@@ -132,7 +132,7 @@ export function checkConfiguration(
 
 /** What is for a guest of the user's is refused with any other, never left out. */
 function refuseCustoms(configuration: Configuration, guest: Guest): void {
-  const { images, disk_bus, kernel, initrd, append, cloud_init, probes } = configuration;
+  const { images, disk_bus, kernel, initrd, append, cloud_init, snapshot, probes } = configuration;
   const said = {
     "--disk-bus": disk_bus,
     "--disk <file>": images,
@@ -140,7 +140,7 @@ function refuseCustoms(configuration: Configuration, guest: Guest): void {
     "--initrd": initrd,
     "--append": append,
   };
-  const all = { ...said, "--cloud-init": cloud_init, "--probe": probes };
+  const all = { ...said, "--cloud-init": cloud_init, "--snapshot": snapshot, "--probe": probes };
   const found = Object.entries(all).find(([, value]) => value !== undefined);
   if (found !== undefined)
     throw new UserError(`${found[0]} is for a guest of yours: say --guest custom, not ${guestName(guest)}.`);

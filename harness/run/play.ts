@@ -6,6 +6,7 @@ import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { configurationOf, managerOf } from "./configure.ts";
 import { hasImages, IMAGES_SHM_BYTES, ImageDisks, seenFiles } from "./custom/image-disks.ts";
+import { stateFiles } from "./custom/snapshot-files.ts";
 import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
@@ -88,6 +89,7 @@ export class Play {
       toxiproxy_image: environment.toxiproxy_image,
       ...(kinds.length === 0 && !with_images ? {} : { storage: await storageOf(environment, kinds, configuration) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
+      ...(configuration.snapshot === undefined ? {} : { source_files: stateFiles(configuration.snapshot) }),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       libvirt: isLibvirt(managerOf(request)),
       outside: configurationOf(request).net !== undefined,

@@ -36,6 +36,7 @@ const NOT_PROBED: readonly string[] = [
   "initrd",
   "append",
   "cloud_init",
+  "snapshot",
   "probes",
 ];
 

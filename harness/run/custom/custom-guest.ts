@@ -13,6 +13,7 @@ import type { Reach } from "../net/reach.ts";
 import { ClientRunner } from "./client-runner.ts";
 import type { HistoryClient } from "./history-client.ts";
 import { Prober } from "./prober.ts";
+import { STATE_PATH } from "./snapshot-files.ts";
 
 /** Where its files lie on each host. */
 const FOLDER = "/opt/ferryman/guests/custom";
@@ -32,6 +33,7 @@ export class CustomGuest implements GuestUnderTest {
   /** A client that waits for its transaction on a busy machine is answered about once a second. */
   readonly still_after_ms = 3_000;
   readonly files: GuestFiles;
+  readonly state: string | undefined;
   readonly #configuration: Configuration;
   readonly #prober: Prober;
   readonly #client: HistoryClient | undefined;
@@ -44,6 +46,7 @@ export class CustomGuest implements GuestUnderTest {
   constructor({ seed, emit, configuration = {}, client, looking = LOOKING }: GuestSettings) {
     const { kernel, initrd, append, probes = [], images, cloud_init } = configuration;
     this.#configuration = configuration;
+    this.state = configuration.snapshot === undefined ? undefined : STATE_PATH;
     this.#prober = new Prober(probes, emit);
     this.#client = client;
     this.#seed = seed;

@@ -1,15 +1,19 @@
+import { createWriteStream } from "node:fs";
+import { pipeline } from "node:stream/promises";
 import type { Configuration, DiskImage } from "../../base/configuration.ts";
 import type { Recovery } from "../../base/run-record.ts";
 import type { FleetHost, HostRole, STORAGE } from "../../base/timeline.ts";
-import { pause, waitFor } from "../../base/wait.ts";
+import { pause, waitFor, within } from "../../base/wait.ts";
 import type { ImageFindings } from "../../checks/images.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import type { SeenFile } from "../../fleet/container.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { StartedHost } from "../../fleet/host.ts";
 import { PORTS } from "../../fleet/ports.ts";
+import type { HostProcess } from "../../fleet/process.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { EXT_MAGIC_AT, isExt, PARTITION_TABLE_BYTES, partitionsIn } from "./partitions.ts";
+import { overlayFiles, overlayPath } from "./snapshot-files.ts";
 
 /** Where the storage host sees the user's images, and what belongs to the run beside them. */
 const IMAGES = "/images";
@@ -38,8 +42,9 @@ export function imageNames({ images = [], cloud_init }: Configuration): readonly
 }
 
 /** What the storage host has to see of this machine. */
-export function seenFiles({ images = [], cloud_init }: Configuration): readonly SeenFile[] {
+export function seenFiles({ images = [], cloud_init, snapshot }: Configuration): readonly SeenFile[] {
   return [
+    ...(snapshot === undefined ? [] : overlayFiles(snapshot, images.length)),
     ...images.map(({ path }, number) => ({ local: path, path: `${IMAGES}/${number}` })),
     ...(cloud_init === undefined ? [] : [{ local: cloud_init, path: USER_DATA }]),
   ];
@@ -51,7 +56,10 @@ export class ImageDisks {
   readonly #images: readonly DiskImage[];
   readonly names: readonly string[];
 
-  private constructor(host: StartedHost<typeof STORAGE>, configuration: Configuration) {
+  readonly #exporter: HostProcess;
+
+  private constructor(host: StartedHost<typeof STORAGE>, configuration: Configuration, exporter: HostProcess) {
+    this.#exporter = exporter;
     this.#host = host;
     this.#images = configuration.images ?? [];
     this.names = imageNames(configuration);
@@ -66,13 +74,14 @@ export class ImageDisks {
   ): Promise<ImageDisks | undefined> {
     const host = fleet.storage;
     if (host === undefined) return undefined;
-    const { images = [], cloud_init } = configuration;
+    const { images = [], cloud_init, snapshot } = configuration;
     const names = imageNames(configuration);
     const make = [
       `mkdir -p ${OVERLAYS} ${EXPORTS} ${SEED_FOLDER}`,
-      ...images.map(
-        ({ format }, number) =>
-          `qemu-img create -q -f qcow2 -b ${IMAGES}/${number} -F ${format} ${OVERLAYS}/disk${number}`,
+      ...images.map(({ format }, number) =>
+        snapshot === undefined
+          ? `qemu-img create -q -f qcow2 -b ${IMAGES}/${number} -F ${format} ${OVERLAYS}/disk${number}`
+          : `qemu-img create -q -f qcow2 -b ${overlayPath(number)} -F qcow2 ${OVERLAYS}/disk${number}`,
       ),
       ...(cloud_init === undefined
         ? []
@@ -98,10 +107,25 @@ export class ImageDisks {
       `type=nbd,id=${name},node-name=${name},name=${name},writable=${name === "seed" ? "off" : "on"}`,
     ]);
     const daemon = ["qemu-storage-daemon", ...blocks, "--nbd-server", `${listen},max-connections=0`, ...exports];
-    await serve(host, daemon, stock ? listensOn(PORTS.storage) : `test -S ${SOCKET}`, log);
+    const exporter = await serve(host, daemon, stock ? listensOn(PORTS.storage) : `test -S ${SOCKET}`, log);
     const server = [AGENT_FILES.node, AGENT_FILES.program, "storage", EXPORTS, String(PORTS.storage)];
     if (!stock) await serve(host, server, listensOn(PORTS.storage), log);
-    return new ImageDisks(host, configuration);
+    return new ImageDisks(host, configuration, exporter);
+  }
+
+  /**
+   * Nobody exports them any more; what was written since is put into files of this machine, one for each image. Whoever
+   * uses them as disks has to have flushed and let go.
+   */
+  async save(pathOf: (number: number) => string): Promise<void> {
+    const ended = within(
+      { what: "the storage host to let go of the images", timeout_ms: START_MS },
+      this.#exporter.exited,
+    );
+    await this.#host.run(`kill -TERM ${this.#exporter.pid}`);
+    await ended;
+    for (const [number] of this.#images.entries())
+      await pipeline(await this.#host.readFile(`${OVERLAYS}/disk${number}`), createWriteStream(pathOf(number)));
   }
 
   /**
@@ -181,7 +205,7 @@ async function serve(
   argv: readonly string[],
   up: string,
   log: (host: FleetHost, line: string) => void,
-): Promise<void> {
+): Promise<HostProcess> {
   const server = await host.spawn(argv);
   server.onLine((line) => log(host.role, line));
   await waitFor(
@@ -191,4 +215,5 @@ async function serve(
       return (await host.run(`${up} && echo up || true`)).trim() === "up" ? true : undefined;
     },
   );
+  return server;
 }

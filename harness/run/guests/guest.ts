@@ -34,6 +34,8 @@ export interface Workload {
 /** A guest as a run deals with it: how it boots, how one sees that it goes on, and what it knows of itself. */
 export interface GuestUnderTest extends GuestView {
   readonly files: GuestFiles;
+  /** A file on the source with the state of the VM as it had booted. */
+  readonly state?: string | undefined;
   /** An instance that shows no progress for so long stands still. Every run takes this time, so it is not generous. */
   readonly still_after_ms: number;
   onConsole(host: HostRole, line: string): void;

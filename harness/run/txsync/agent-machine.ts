@@ -7,6 +7,7 @@ export function agentMachine(what: {
   readonly kernel?: string;
   readonly initrd?: string;
   readonly append?: string;
+  readonly state?: string;
   readonly accel: "tcg" | "kvm";
   readonly machine: string;
   readonly vcpus: number;

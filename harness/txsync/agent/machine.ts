@@ -15,6 +15,8 @@ export const machineSchema = z.strictObject({
   kernel: z.exactOptional(z.string()),
   initrd: z.exactOptional(z.string()),
   append: z.exactOptional(z.string()),
+  /** A file on the host that it is to boot on, with the state of the VM as it had booted: it goes on from there. */
+  state: z.exactOptional(z.string()),
   /** Its network card; absent: it has none. */
   card: z.exactOptional(z.strictObject({ model: z.string(), mac: z.string() })),
   /** Monitors beside the agent's own, for whoever manages the host. */
