@@ -2,6 +2,7 @@ import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
 import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
+import { escrowReplacedThenAgentsRestarted } from "./double/escrow-replaced-then-agents-restarted.ts";
 import { generationChangesDuringTake } from "./double/generation-changes-during-take.ts";
 import { linkCutTwiceHealed } from "./double/link-cut-twice-healed.ts";
 import { recoveredThenMigratedAgain } from "./double/recovered-then-migrated-again.ts";
@@ -16,11 +17,13 @@ import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
+import { escrowReplaced } from "./escrow/escrow-replaced.ts";
 import { FINDINGS } from "./findings/index.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
 import { escrowLinkBlinks } from "./network/escrow-link-blinks.ts";
 import { escrowLinkDiesInRecords } from "./network/escrow-link-dies-in-records.ts";
+import { fourVcpusWait } from "./network/four-vcpus-wait.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutOneWay } from "./network/link-cut-one-way.ts";
@@ -28,7 +31,9 @@ import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
+import { storageKilledAndBack } from "./network/storage-killed-and-back.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
+import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
 import { protectedForLong } from "./source/protected-for-long.ts";
@@ -48,6 +53,7 @@ import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
 import { unprotectedHostKilledBeforeSwitchover } from "./source/unprotected-host-killed-before-switchover.ts";
 import { unprotectedHostKilledWhileAhead } from "./source/unprotected-host-killed-while-ahead.ts";
 import { targetAgentKilled } from "./target/target-agent-killed.ts";
+import { targetAgentKilledWithWritesOpen } from "./target/target-agent-killed-with-writes-open.ts";
 import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
@@ -55,6 +61,7 @@ import { targetHostKilled } from "./target/target-host-killed.ts";
 import { targetHostKilledAfterHandoff } from "./target/target-host-killed-after-handoff.ts";
 import { targetHostKilledCompared } from "./target/target-host-killed-compared.ts";
 import { targetHostKilledConnected } from "./target/target-host-killed-connected.ts";
+import { targetHostKilledWatched } from "./target/target-host-killed-watched.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
 import { targetQemuFrozen } from "./target/target-qemu-frozen.ts";
 import { targetQemuKilled } from "./target/target-qemu-killed.ts";
@@ -80,6 +87,7 @@ export const SCENARIOS: readonly Scenario[] = [
   targetHostKilled,
   targetHostKilledCompared,
   targetHostKilledConnected,
+  targetHostKilledWatched,
   targetHostKilledAfterHandoff,
   targetFrozen,
   targetKilledBeforeSwitchover,
@@ -92,6 +100,9 @@ export const SCENARIOS: readonly Scenario[] = [
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,
+  storageLinkCutForGood,
+  storageKilledAndBack,
+  fourVcpusWait,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,
@@ -99,9 +110,11 @@ export const SCENARIOS: readonly Scenario[] = [
   targetAgentRestarted,
   escrowAgentRestarted,
   targetAgentKilled,
+  targetAgentKilledWithWritesOpen,
   escrowKilled,
   escrowMemoryFull,
   escrowHostKilled,
+  escrowReplaced,
   escrowCutOff,
   sourceCutOff,
   linkCutOneWay,
@@ -116,6 +129,7 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilledThenEscrowAgentRestarted,
   sourceHostKilledWhileAheadThenEscrowAgentRestarted,
   escrowAgentRestartedDuringRestore,
+  escrowReplacedThenAgentsRestarted,
   restoredThenSourceAgentRestarted,
   recoveredThenRebooted,
   recoveredThenMigratedAgain,

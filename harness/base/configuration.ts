@@ -38,6 +38,8 @@ const words = z.array(z.string()).readonly();
 export const MANAGERS = ["qmp", "none", "libvirt", "libvirt:resume"] as const;
 export type Manager = (typeof MANAGERS)[number];
 export const MANAGER_PATIENCE_MS_MAX = 600_000;
+export const STORAGE_PATIENCE_MS_DEFAULT = 60_000;
+export const STORAGE_PATIENCE_MS_MAX = 3_600_000;
 
 /** Whether the hosts have a libvirt that drives. */
 export function isLibvirt(manager: Manager | undefined): manager is "libvirt" | "libvirt:resume" {
@@ -117,6 +119,8 @@ export const CONFIGURATION_FIELDS = {
   /** A folder with a booted VM to start from; it is made where it is not there. */
   snapshot: z.exactOptional(z.string().min(1)),
   probes: z.exactOptional(z.array(probeSchema).min(1).max(PROBES_MAX).readonly()),
+  /** For so long a storage that does not answer is waited for; then the guest's I/O fails, and QEMU stops the VM. Whole seconds. */
+  storage_patience_ms: z.exactOptional(z.int().min(1_000).max(STORAGE_PATIENCE_MS_MAX).multipleOf(1_000)),
   /** Over the scenario's own bound for what is pushed in the background. */
   bandwidth_bytes_per_s: z.exactOptional(z.int().min(1)),
   /** Over the scenario's own. */
@@ -149,7 +153,8 @@ export function mergeConfigurations(under: Configuration = {}, over: Configurati
 export function configurationTexts(configuration: Configuration): readonly string[] {
   const { capabilities = {}, parameters = {}, switchover, bandwidth_bytes_per_s } = configuration;
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
-  const { vcpus, machine, cpu, net, ram, disks, transport, tls, manager_patience_ms } = configuration;
+  const { vcpus, machine, cpu, net, ram, disks, transport, tls, manager_patience_ms, storage_patience_ms } =
+    configuration;
   const { images = [], kernel, initrd, append, cloud_init, snapshot, probes = [], disk_bus } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
@@ -175,6 +180,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("cloud-init", cloud_init),
     ...said("from the snapshot", snapshot),
     ...probes.map((probe) => `probe ${probeText(probe)}`),
+    ...(storage_patience_ms === undefined ? [] : [`their storage is waited for ${storage_patience_ms} ms`]),
     ...(bandwidth_bytes_per_s === undefined ? [] : [`at most ${bandwidth_bytes_per_s / 1024 ** 2} MiB/s`]),
     ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...said("transport", transport),

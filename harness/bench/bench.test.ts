@@ -8,7 +8,7 @@ import { makeRecord } from "../run/make-record.ts";
 import type { RunRequest } from "../run/request.ts";
 import type { runSuite } from "../run/suite.ts";
 import { benchRuns } from "./bench.ts";
-import { configurationsOf, planOf } from "./plan.ts";
+import { configurationsOf, partsOf, planOf } from "./plan.ts";
 import type { Sample } from "./result.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "ferryman-bench-"));
@@ -50,10 +50,12 @@ async function run(suite: typeof runSuite, signal: AbortSignal): Promise<readonl
   return benchRuns(
     {
       environment,
-      plan: planOf(configurationsOf([128, 256], [20_000]), 2, 7),
+      plan: planOf(configurationsOf([128, 256], [20_000]), 2, 7, partsOf(["migration", "protected"], "agent")),
+      by: "agent",
       scenario: (id) => ({ ...noFault, id }),
       accel: { accel: "tcg", why: "asked for" },
       folder,
+      vm: "memory",
       onStarted: () => undefined,
       onSample: () => undefined,
       say: () => undefined,
@@ -72,6 +74,10 @@ describe("the runs of a bench", () => {
       work: { write_rate_pages_per_s: 20_000 },
       seed: 7,
     });
+    expect(asked[0]).toMatchObject({ recovery: "stock", configuration: { switchover: "after-one-pass" } });
+    expect(asked[0]).not.toHaveProperty("txsync");
+    expect(asked[1]?.txsync).toEqual({ switchover_by: "agent" });
+    expect(asked[2]).toMatchObject({ txsync: { switchover_by: "agent", epoch_ms: 25 }, watch_ms: 4_000 });
     expect(samples.map(({ output_waits_ms }) => output_waits_ms[0])).toEqual(asked.map(({ seed }) => seed));
     expect(samples[0]).toMatchObject({ scenario: "no-fault", recovery: "stock", turn: 1, run: "runs/one" });
   });

@@ -26,8 +26,8 @@ export class Estimate {
   }
 }
 
-function keyOf({ scenario, recovery, memory_mib, write_rate_pages_per_s }: Planned): string {
-  return [scenario, recovery, memory_mib, write_rate_pages_per_s].join(" ");
+function keyOf({ scenario, recovery, variant, memory_mib, write_rate_pages_per_s }: Planned): string {
+  return [scenario, recovery, variant, memory_mib, write_rate_pages_per_s].join(" ");
 }
 
 function guessOf({ memory_mib }: Planned): number {

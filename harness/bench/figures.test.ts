@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { figuresOf, notesOf } from "./figures.ts";
 import { makeSample } from "./make-sample.ts";
-import { type Configuration, planOf } from "./plan.ts";
+import { type Configuration, partsOf, planOf } from "./plan.ts";
 import type { Sample } from "./result.ts";
 
 const here: Configuration = { memory_mib: 128, write_rate_pages_per_s: 1_000 };
-const plan = planOf([here], 5, 1);
+const plan = planOf([here], 5, 1, partsOf(["migration", "recovery"], "agent"));
 
 function samples(change: (sample: Sample) => Partial<Sample>): readonly Sample[] {
   return plan.map((planned) => makeSample(planned, change(makeSample(planned))));

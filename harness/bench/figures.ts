@@ -1,6 +1,6 @@
 import type { Recovery } from "../base/run-record.ts";
 import type { Measure, Measures } from "./measure.ts";
-import { type Configuration, PROTECTION, RECOVERIES } from "./plan.ts";
+import { type Configuration, EPOCHS, NO_FAULT, PROTECTED, RECOVERIES } from "./plan.ts";
 import type { ConfigurationFigures, Group, Pooled, Ratios, Sample } from "./result.ts";
 import { quantileOf, ratiosOf, type Spread, spreadOf } from "./spread.ts";
 
@@ -15,8 +15,9 @@ export function figuresOf(
     );
     const of = (scenario: string, recovery: Recovery): readonly Sample[] =>
       here.filter((sample) => sample.scenario === scenario && sample.recovery === recovery);
-    const stock = of(PROTECTION.stock.scenario, "stock");
-    const txsync = of(PROTECTION.txsync.scenario, "txsync");
+    const stock = of(NO_FAULT, "stock");
+    const txsync = of(NO_FAULT, "txsync");
+    const stays = of(PROTECTED, "txsync");
     const pooled = pooledOf(txsync);
     return {
       memory_mib,
@@ -25,9 +26,20 @@ export function figuresOf(
       txsync: groupOf("txsync", txsync),
       ratios: ratiosBetween(txsync, stock),
       ...(pooled === undefined ? {} : { pooled }),
-      recovery: Object.fromEntries(RECOVERIES.map((scenario) => [scenario, groupOf("txsync", of(scenario, "txsync"))])),
+      recovery: groups(RECOVERIES, (scenario) => of(scenario, "txsync")),
+      protected: groups(EPOCHS, (epoch) => stays.filter(({ variant }) => variant === epoch)),
     };
   });
+}
+
+/** Of those that were run at all. */
+function groups(names: readonly string[], of: (name: string) => readonly Sample[]): Readonly<Record<string, Group>> {
+  return Object.fromEntries(
+    names.flatMap((name) => {
+      const samples = of(name);
+      return samples.length === 0 ? [] : [[name, groupOf("txsync", samples)]];
+    }),
+  );
 }
 
 function groupOf(recovery: Recovery, samples: readonly Sample[]): Group {
@@ -52,12 +64,15 @@ function ratiosBetween(txsync: readonly Sample[], stock: readonly Sample[]): Rat
         ),
       ),
     );
-  const [total, wire_bytes, steps_per_s] = [of("total_ms"), of("wire_bytes"), of("steps_per_s")];
-  return {
-    ...(total === undefined ? {} : { total }),
-    ...(wire_bytes === undefined ? {} : { wire_bytes }),
-    ...(steps_per_s === undefined ? {} : { steps_per_s }),
+  const ratios: { readonly [Name in keyof Ratios]-?: Spread | undefined } = {
+    total: of("total_ms"),
+    wire_bytes: of("wire_bytes"),
+    steps_per_s: of("steps_per_s"),
+    disk_records_per_s: of("disk_records_per_s"),
+    net_p50_ms: of("net_p50_ms"),
+    net_p99_ms: of("net_p99_ms"),
   };
+  return Object.fromEntries(Object.entries(ratios).filter(([, spread]) => spread !== undefined));
 }
 
 function pooledOf(samples: readonly Sample[]): Pooled | undefined {
@@ -77,7 +92,9 @@ export function notesOf(samples: readonly Sample[], planned: number): readonly s
   const notes: string[] = [];
   const failed = samples.filter(({ as_expected }) => !as_expected);
   if (failed.length > 0) {
-    const names = [...new Set(failed.map(({ scenario, recovery }) => `${scenario} ${recovery}`))].join(", ");
+    const names = [
+      ...new Set(failed.map(({ scenario, recovery, variant = "" }) => `${scenario} ${recovery} ${variant}`.trim())),
+    ].join(", ");
     notes.push(
       `${failed.length} of ${samples.length} runs did not come out as expected (${names}): no figure is made of them.`,
     );

@@ -74,6 +74,40 @@ describe("what is measured in a run", () => {
     });
   });
 
+  it("are until the VM is whole where it went, and not until everything is tidied up", () => {
+    const asked = at(100, "run", { kind: "run.phase", phase: "migrate" });
+    const timings = { total_ms: 9_000, migration_ms: 2_000 };
+    const completed = at(1_300, "migration", { kind: "migration.step", step: "completed" });
+    const handoff = at(1_500, "target", { kind: "handoff", generation: 2, n: 3 });
+    expect(measure(makeRecord({ timings }), [asked, completed]).measures.total_ms).toBe(1_200);
+    expect(measure(makeRecord({ timings }), [asked, handoff]).measures.total_ms).toBe(1_400);
+    expect(measure(makeRecord({ timings }), [asked]).measures.total_ms).toBe(2_000);
+  });
+
+  it("are what protection costs a VM that stays: compared with itself before, until something breaks", () => {
+    const released = (at_ms: number, waited_ms: number): TimelineEvent =>
+      at(at_ms, "source", { kind: "gate.released", generation: 1, n: 1, bytes: 1, waited_ms });
+    const { measures, pauses, output_waits_ms } = measure(makeRecord(), [
+      step(0, 0, "source"),
+      step(1_000, 1_000, "source"),
+      at(1_000, "run", { kind: "run.phase", phase: "migrate" }),
+      released(1_500, 1),
+      at(2_000, "source", { kind: "protection", state: "on", why: "" }),
+      step(2_000, 1_500, "source"),
+      taken(2_100, 3),
+      released(2_150, 30),
+      at(2_500, "escrow", { kind: "tx.stored", generation: 1, n: 1, bytes: 4_000_000 }),
+      step(4_000, 2_500, "source"),
+      at(4_000, "run", { kind: "fault.injected", fault: "kill-host", id: "0", what: "" }),
+      taken(4_100, 99),
+      released(4_100, 900),
+    ]);
+    expect(measures).toMatchObject({ free_steps_per_s: 1_000, protected_steps_per_s: 500, protected_share: 0.5 });
+    expect(measures.log_bytes_per_s).toBe(2_000_000);
+    expect(pauses.map(({ still_ms }) => still_ms)).toEqual([3]);
+    expect(output_waits_ms).toEqual([30]);
+  });
+
   it("are steps per second of the guest on the target until its protection ends", () => {
     const events = [step(50, 10, "source"), step(1_000, 20), step(1_400, 420), step(1_500, 520)];
     const end = (kind: "handoff" | "none"): TimelineEvent[] =>

@@ -2,11 +2,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Estimate, roughly } from "./estimate.ts";
 import { isQuiet } from "./machine.ts";
-import { type Configuration, configurationsOf, PARTS, type Planned, planOf } from "./plan.ts";
+import { type Configuration, configurationsOf, type Planned, partsOf, planOf, TOPICS } from "./plan.ts";
 
+const PARTS = partsOf(TOPICS, "agent");
 const list = fc.uniqueArray(fc.integer({ min: 1, max: 100_000 }), { minLength: 1, maxLength: 4 });
-const keyOf = ({ scenario, recovery, memory_mib, write_rate_pages_per_s }: Planned): string =>
-  [scenario, recovery, memory_mib, write_rate_pages_per_s].join(" ");
+const keyOf = ({ scenario, recovery, variant, memory_mib, write_rate_pages_per_s }: Planned): string =>
+  [scenario, recovery, variant, memory_mib, write_rate_pages_per_s].join(" ");
 const placeOf = ({ memory_mib, write_rate_pages_per_s }: Configuration): string =>
   `${memory_mib} ${write_rate_pages_per_s}`;
 
@@ -16,7 +17,7 @@ describe("the plan of a bench", () => {
       fc.property(list, list, fc.integer({ min: 1, max: 7 }), fc.nat(2 ** 32 - 1), (memories, rates, repeat, seed) => {
         const configurations = configurationsOf(memories, rates);
         expect(configurations).toHaveLength(memories.length * rates.length);
-        const plan = planOf(configurations, repeat, seed);
+        const plan = planOf(configurations, repeat, seed, PARTS);
         const size = configurations.length * PARTS.length;
         expect(plan).toHaveLength(size * repeat);
         const everything = new Set(plan.slice(0, size).map(keyOf));
@@ -37,14 +38,31 @@ describe("the plan of a bench", () => {
 
   it("lets every configuration be the first once there are turns enough", () => {
     const configurations = configurationsOf([128, 1024], [1, 2]);
-    const plan = planOf(configurations, 4, 0);
+    const plan = planOf(configurations, 4, 0, PARTS);
     const firsts = [1, 2, 3, 4].flatMap((turn) => plan.find((run) => run.turn === turn) ?? []);
     expect(new Set(firsts.map(placeOf)).size).toBe(4);
   });
 });
 
+describe("the parts of a bench", () => {
+  it("have stock do as the agents do: one pass of pre-copy, or none where QEMU itself migrates", () => {
+    expect(partsOf(["migration"], "agent")).toEqual([
+      { scenario: "no-fault", recovery: "stock", variant: "after-one-pass" },
+      { scenario: "no-fault", recovery: "txsync" },
+    ]);
+    expect(partsOf(["migration"], "qemu")[0]).toEqual({ scenario: "no-fault", recovery: "stock" });
+  });
+
+  it("are those of the topics that were asked for", () =>
+    expect(partsOf(["protected"], "agent").map(({ variant }) => variant)).toEqual([
+      "every-25-ms",
+      "every-100-ms",
+      "every-500-ms",
+    ]));
+});
+
 describe("the estimate of what is left", () => {
-  const plan = planOf(configurationsOf([128, 4096], [1_000]), 2, 1);
+  const plan = planOf(configurationsOf([128, 4096], [1_000]), 2, 1, PARTS);
 
   it("is nothing when nothing is left, and less with every run", () => {
     const estimate = new Estimate();

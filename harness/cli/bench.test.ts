@@ -30,6 +30,8 @@ describe("options of bench", () => {
   it("that are words are one of those there are", async () => {
     expect(await refusal("--accel", "hax")).toContain("auto, kvm, tcg");
     expect(await refusal("--qemu", "a b")).toContain("QEMU version");
+    expect(await refusal("--only", "recovery,nothing")).toContain("migration, recovery, protected");
+    expect(await refusal("--switchover-by", "me")).toContain("agent, qemu");
     expect(await refusal("--nothing")).toContain("unknown option");
   });
 

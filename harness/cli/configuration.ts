@@ -68,6 +68,25 @@ const FOR_EXAMPLE = ["postcopy-preempt", "multifd", "xbzrle", "auto-converge", "
 
 /** Adds the options by which QEMUs and their migration are set up. */
 export function addConfigurationOptions(command: Command): Command {
+  return addManagerOptions(addMachineOptions(command));
+}
+
+/** Those that say what drives a stock migration. */
+export function addManagerOptions(command: Command): Command {
+  return command
+    .option(
+      "--manager <kind>",
+      `stock: what drives the migration: ${MANAGERS.join(", ")}; default qmp; several with commas between run side by side`,
+      managers,
+    )
+    .option(
+      "--manager-patience <s>",
+      `stock: for so long a manager tries to recover before it gives the VM up, ${rangeOf(LIMITS.manager_patience_s)}; default 4 (qmp), 20 (libvirt:resume)`,
+      within(LIMITS.manager_patience_s),
+    );
+}
+
+function addMachineOptions(command: Command): Command {
   return command
     .option(
       "--capability <name[=on|off]>",
@@ -128,17 +147,7 @@ export function addConfigurationOptions(command: Command): Command {
       switchover,
     )
     .option("--transport <kind>", `${TRANSPORTS.join(" or ")}; default tcp`, oneOf(...TRANSPORTS))
-    .option("--tls <kind>", "psk: the stream is encrypted, with a key that both sides share", oneOf("psk"))
-    .option(
-      "--manager <kind>",
-      `stock: what drives the migration: ${MANAGERS.join(", ")}; default qmp; several with commas between run side by side`,
-      managers,
-    )
-    .option(
-      "--manager-patience <s>",
-      `stock: for so long a manager tries to recover before it gives the VM up, ${rangeOf(LIMITS.manager_patience_s)}; default 4 (qmp), 20 (libvirt:resume)`,
-      within(LIMITS.manager_patience_s),
-    );
+    .option("--tls <kind>", "psk: the stream is encrypted, with a key that both sides share", oneOf("psk"));
 }
 
 /** What the options say, as a run takes it; of several managers nothing, for each is a run of its own. */

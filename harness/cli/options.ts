@@ -44,6 +44,18 @@ export function oneOf<T extends string>(...words: readonly T[]): (text: string) 
   };
 }
 
+/** Some of these words with commas between, each once, for commander. */
+export function listOf<T extends string>(...words: readonly T[]): (text: string) => readonly T[] {
+  const read = oneOf(...words);
+  return (text) => {
+    try {
+      return [...new Set(text.split(",").map(read))];
+    } catch {
+      throw new InvalidArgumentError(`Some of ${words.join(", ")} are needed, with commas between.`);
+    }
+  };
+}
+
 const PATH_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
 /** A reference as the engine takes it: registry, path, tag, digest (distribution/reference, regexp.go). */
 const IMAGE = new RegExp(

@@ -31,6 +31,8 @@ export interface FaultContext {
   readonly monitor?: (host: HostRole, which: "control" | "oob") => QmpClient | undefined;
   /** What manages the host's QEMU, or undefined where nothing does. */
   readonly manager?: (host: HostRole) => ManagerProcesses | undefined;
+  /** Ends the escrow for good and has another one in its place; absent: there is none. */
+  readonly replaceEscrow?: () => Promise<void>;
   /** What exports the VM's disks, where it has some. */
   readonly storage?: StorageServer | undefined;
   /** For what a fault has to tell besides that it struck; `id` is its own on the timeline. */

@@ -1,5 +1,6 @@
 import { type Bandwidth, bandwidth } from "./bandwidth.ts";
 import { type ByteLimit, byteLimit } from "./byte-limit.ts";
+import { type ClockStep, clockStep } from "./clock-step.ts";
 import { type CpuPressure, cpuPressure } from "./cpu-pressure.ts";
 import { type CutReset, cutReset } from "./cut-reset.ts";
 import { type CutSilent, cutSilent } from "./cut-silent.ts";
@@ -9,12 +10,14 @@ import type { Fault, FaultContext, Heal, OwnFault } from "./fault.ts";
 import { type Fill, fill } from "./fill.ts";
 import { type FreezeHost, freezeHost } from "./freeze-host.ts";
 import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
+import { type IoError, ioError } from "./io-error.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
 import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
 import { type KillStorage, killStorage } from "./kill-storage.ts";
 import { type Latency, latency } from "./latency.ts";
 import { type Qmp, qmp } from "./qmp.ts";
+import { type ReplaceHost, replaceHost } from "./replace-host.ts";
 import { type Slice, slice } from "./slice.ts";
 
 export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName, StorageServer } from "./fault.ts";
@@ -23,6 +26,7 @@ export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName, Stora
 export type FaultSpec =
   | Bandwidth
   | ByteLimit
+  | ClockStep
   | CpuPressure
   | CutReset
   | CutSilent
@@ -31,18 +35,21 @@ export type FaultSpec =
   | Fill
   | FreezeHost
   | FreezeProcess
+  | IoError
   | KillHost
   | KillManager
   | KillProcess
   | KillStorage
   | Latency
   | Qmp
+  | ReplaceHost
   | Slice;
 
 /** The list that names them all: a new fault is a file beside these and a line here. */
 export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<FaultSpec, { fault: Name }>> } = {
   bandwidth,
   "byte-limit": byteLimit,
+  "clock-step": clockStep,
   "cpu-pressure": cpuPressure,
   "cut-reset": cutReset,
   "cut-silent": cutSilent,
@@ -51,17 +58,24 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   fill,
   "freeze-host": freezeHost,
   "freeze-process": freezeProcess,
+  "io-error": ioError,
   "kill-host": killHost,
   "kill-manager": killManager,
   "kill-process": killProcess,
   "kill-storage": killStorage,
   latency,
   qmp,
+  "replace-host": replaceHost,
   slice,
 };
 
 /** One of ours as data, or an object of somebody else's. */
 export type AnyFault = FaultSpec | OwnFault;
+
+/** Whether the host's agent has to be started with what makes its files fail and its clocks step. */
+export function troublesAgent(fault: AnyFault): fault is IoError | ClockStep {
+  return !isOwnFault(fault) && (fault.fault === "io-error" || fault.fault === "clock-step");
+}
 
 export function isOwnFault(fault: AnyFault): fault is OwnFault {
   return "inject" in fault;

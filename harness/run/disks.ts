@@ -1,4 +1,4 @@
-import type { Configuration, DiskKind } from "../base/configuration.ts";
+import { type Configuration, type DiskKind, STORAGE_PATIENCE_MS_DEFAULT } from "../base/configuration.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
 import { pause, waitFor, within } from "../base/wait.ts";
@@ -24,8 +24,6 @@ const START_MS = 15_000;
 const LOOK_MS = 30_000;
 const LOOK_AGAIN_MS = 500;
 const ARRIVES_MS = 5_000;
-/** The storage may be away for so long and the guest only waits. After that QEMU stops the VM, and it can go on later. */
-const RECONNECT_S = 60;
 
 /** Room on the storage host for the images and what is taken out of them, bytes. */
 export function storageShmBytes(disks: readonly DiskKind[]): number {
@@ -34,14 +32,14 @@ export function storageShmBytes(disks: readonly DiskKind[]): number {
 
 /** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
 export function diskArgs(configuration: Configuration, role: HostRole): readonly string[] {
+  const { disks = [], disk_bus = "blk", storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
   const { host, port } = storageAddress(role);
-  const { disks = [], disk_bus = "blk" } = configuration;
   const names = [...disks.map((_, number) => `disk${number}`), ...imageNames(configuration)];
   return diskDevices(
     names,
     disk_bus,
     (name) =>
-      `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
+      `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${storage_patience_ms / 1_000}`,
   );
 }
 

@@ -1,5 +1,6 @@
 import { type Configuration, type DiskKind, isLibvirt } from "../base/configuration.ts";
 import { type FleetHost, HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
+import { pause } from "../base/wait.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
@@ -148,7 +149,8 @@ export class Play {
   async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
     const timeline = this.#timeline;
-    using _ = await this.#environment.turn?.take(this.#environment.signal);
+    const { turns, signal } = this.#environment;
+    using waiting = await turns?.waiting.take(signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
     await guest.put?.(fleet);
@@ -166,18 +168,22 @@ export class Play {
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
     await network?.warmedUp(context.looking);
+    using carrying = await turns?.carrying.take(signal);
+    waiting?.[Symbol.dispose]();
     await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
       ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
+      ...(recovery.replaceEscrow === undefined ? {} : { replaceEscrow: recovery.replaceEscrow }),
       storage: context.disks,
     });
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
-    this.#enter("migrate");
     await using sampler = new ProgressSampler(guest, vms, timeline);
+    if (request.watch_ms !== undefined) await pause(request.watch_ms, this.#environment.signal);
+    this.#enter("migrate");
     let settled: Settled;
     try {
       settled = await recovery.migrate(nemesis);
@@ -186,6 +192,8 @@ export class Play {
     }
     await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
     this.tries = settled.tries;
+    // What is left hangs on no lease, but where the VM migrates once more.
+    if (request.scenario.afterwards !== "migrate-protected") carrying?.[Symbol.dispose]();
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);

@@ -38,6 +38,7 @@ const NOT_PROBED: readonly string[] = [
   "cloud_init",
   "snapshot",
   "probes",
+  "storage_patience_ms",
 ];
 
 /**

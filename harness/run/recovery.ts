@@ -61,6 +61,8 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   readonly pid: FaultContext["pid"];
   /** What manages QEMU on a host, for a fault to strike; absent: it is no program of its own. */
   readonly manager?: FaultContext["manager"];
+  /** Has another escrow in the place of the one that there is; absent: there is none. */
+  readonly replaceEscrow?: FaultContext["replaceEscrow"];
   /** Pid of the daemon on a host whose use of the host is counted, where there is one. */
   daemon(role: HostRole): number | undefined;
   /** Asks for the migration and waits until it is known who has the VM. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { makeBench, makeSample } from "../../harness/bench/make-sample.ts";
-import { configurationsOf, planOf } from "../../harness/bench/plan.ts";
+import { configurationsOf, partsOf, planOf, TOPICS } from "../../harness/bench/plan.ts";
 import type { BenchResult } from "../../harness/bench/result.ts";
 import { benchMarkdown } from "./markdown.ts";
 import { benchData, pauseBars } from "./plots.ts";
@@ -14,7 +14,7 @@ import { writeBench } from "./write.ts";
 const configurations = configurationsOf([128, 1024], [1_000, 0]);
 
 function bench(repeat = 5): BenchResult {
-  const samples = planOf(configurations, repeat, 7).map((planned) =>
+  const samples = planOf(configurations, repeat, 7, partsOf(TOPICS, "agent")).map((planned) =>
     makeSample(planned, {
       measures: {
         total_ms: 2_000 + planned.turn,

@@ -1,5 +1,5 @@
 import type { Measure } from "../../harness/bench/measure.ts";
-import { RECOVERIES } from "../../harness/bench/plan.ts";
+import { EPOCHS, RECOVERIES } from "../../harness/bench/plan.ts";
 import type { BenchResult, ConfigurationFigures, Group } from "../../harness/bench/result.ts";
 import type { Spread } from "../../harness/bench/spread.ts";
 import { formatBytes, formatCount } from "../model/format.ts";
@@ -55,7 +55,59 @@ function runsOf({ as_expected, runs }: Group): string {
 
 /** All figures of a bench as tables. */
 export function tablesOf({ figures }: Pick<BenchResult, "figures">): readonly BenchTable[] {
-  return [recoveryTable(figures), pauseTable(figures), againstStockTable(figures), agentsTable(figures)];
+  const devices = figures.some(({ stock, txsync }) =>
+    [stock, txsync].some(({ spreads }) => spreads.disk_records_per_s !== undefined || spreads.net_p50_ms !== undefined),
+  );
+  return [
+    recoveryTable(figures),
+    pauseTable(figures),
+    againstStockTable(figures),
+    ...(devices ? [devicesTable(figures)] : []),
+    agentsTable(figures),
+    protectedTable(figures),
+  ];
+}
+
+function protectedTable(figures: readonly ConfigurationFigures[]): BenchTable {
+  return {
+    title: "Protected where it runs",
+    hint: "A VM that does not migrate. Guest steps: looked at for some seconds before it is protected, and while it is. Output held back: how long what the guest sends waits for its transaction. To the escrow: records that it has stored.",
+    heading: [
+      "epoch",
+      ...PLACE,
+      "as expected",
+      "steps/s unprotected",
+      "protected",
+      "share",
+      "pause p50, ms",
+      "pause p99, ms",
+      "output p50, ms",
+      "output p99, ms",
+      "to the escrow, MiB/s",
+    ],
+    rows: EPOCHS.flatMap((epoch) =>
+      figures.flatMap((at) => {
+        const group = at.protected[epoch];
+        if (group === undefined) return [];
+        const { spreads } = group;
+        return [
+          [
+            epoch.replaceAll("-", " "),
+            ...placeOf(at),
+            runsOf(group),
+            spreadCell(spreads.free_steps_per_s),
+            spreadCell(spreads.protected_steps_per_s),
+            spreadCell(spreads.protected_share, times),
+            spreadCell(spreads.pause_p50_ms),
+            spreadCell(spreads.pause_p99_ms),
+            spreadCell(spreads.output_p50_ms),
+            spreadCell(spreads.output_p99_ms),
+            spreadCell(spreads.log_bytes_per_s, mebibytes),
+          ],
+        ];
+      }),
+    ),
+  };
 }
 
 function recoveryTable(figures: readonly ConfigurationFigures[]): BenchTable {
@@ -130,7 +182,7 @@ function pauseTable(figures: readonly ConfigurationFigures[]): BenchTable {
 function againstStockTable(figures: readonly ConfigurationFigures[]): BenchTable {
   return {
     title: "Against stock",
-    hint: "The same migration without a fault under the same cap, in the same turn. A ratio is that of two runs of one turn; 1 is the same. On the wire: all that the hosts sent to one another.",
+    hint: "The same migration without a fault under the same cap, in the same turn; stock as it is said above. A ratio is that of two runs of one turn; 1 is the same. On the wire: all that the hosts sent to one another.",
     heading: [
       ...PLACE,
       "as expected",
@@ -161,6 +213,28 @@ function againstStockTable(figures: readonly ConfigurationFigures[]): BenchTable
         spreadCell(ratios.steps_per_s, times),
       ];
     }),
+  };
+}
+
+function devicesTable(figures: readonly ConfigurationFigures[]): BenchTable {
+  const measures = ["disk_records_per_s", "net_p50_ms", "net_p99_ms"] as const;
+  return {
+    title: "Disks and network",
+    hint: "While the guest is carried over. Disks: records of 4 KiB a second, one at a time on each disk, those of the file system with fsync. Network: how long a client outside waits for an answer; under txsync that is held back until its transaction is committed. A ratio is that of two runs of one turn.",
+    heading: [
+      ...PLACE,
+      "as expected",
+      ...["disk records/s", "answer p50, ms", "answer p99, ms"].flatMap((what) => [what, "stock", "ratio"]),
+    ],
+    rows: figures.map((at) => [
+      ...placeOf(at),
+      `${runsOf(at.txsync)}, ${runsOf(at.stock)}`,
+      ...measures.flatMap((measure) => [
+        spreadCell(at.txsync.spreads[measure]),
+        spreadCell(at.stock.spreads[measure]),
+        spreadCell(at.ratios[measure], times),
+      ]),
+    ]),
   };
 }
 
@@ -201,7 +275,8 @@ export function aboutLines(result: BenchResult): readonly string[] {
   const { machine, samples, planned, repeat } = result;
   const load = machine.load_before.map((value) => value.toFixed(2)).join(", ");
   return [
-    `QEMU ${result.qemu_version}, ${result.guest} guest, ${result.accel} (${result.accel_why}), seed ${result.seed}, cap ${formatBytes(result.cap_bytes_per_s)}/s`,
+    `switchover by ${result.switchover_by}; stock beside it ${result.switchover_by === "agent" ? "makes one pass of pre-copy before it switches over" : "switches over at once"}`,
+    `QEMU ${result.qemu_version}, ${[`${result.guest} guest`, ...result.vm].join(", ")}, ${result.accel} (${result.accel_why}), seed ${result.seed}, cap ${formatBytes(result.cap_bytes_per_s)}/s`,
     `${machine.processors} processors (${machine.processor}), ${formatBytes(machine.memory_bytes)}, kernel ${machine.kernel}, load before ${load}${machine.quiet ? "" : ": NOT QUIET"}`,
     `${samples.length} of ${planned} runs, ${repeat} of each, in turns; a cell is the median, and in brackets the least and the greatest`,
   ];

@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { makeBench, makeSample } from "../../harness/bench/make-sample.ts";
-import { configurationsOf, planOf } from "../../harness/bench/plan.ts";
+import { configurationsOf, partsOf, planOf, TOPICS } from "../../harness/bench/plan.ts";
 import { writeBench } from "../bench/write.ts";
 import { junitOf } from "../junit.ts";
 import { HOSTILE_LINE, type SampleOptions, sampleRun, sampleSuite, writeSample } from "../samples/generate.ts";
@@ -290,7 +290,7 @@ describe("suite report in Chromium", () => {
 describe("bench report in Chromium", () => {
   it("opens from disk with its tables, a plot of each figure and its notes, and fetches nothing", async () => {
     const configurations = configurationsOf([128, 1024], [1_000, 20_000]);
-    const samples = planOf(configurations, 2, 1).map((planned) =>
+    const samples = planOf(configurations, 2, 1, partsOf(TOPICS, "agent")).map((planned) =>
       makeSample(planned, {
         why: HOSTILE_LINE,
         as_expected: planned.turn === 1,

@@ -10,12 +10,16 @@ export interface GuestWork {
   readonly working_set_bytes?: number;
   /** From the migration on so many datagrams a second come to it from outside, each of which it sends back; absent: none. */
   readonly storm_datagrams_per_s?: number;
+  /** Between two records that it writes to a disk, as `ferryman.pace` says; 0: as fast as it goes (linux only). */
+  readonly disk_pace_ms?: number;
+  /** Its kernel's watchdogs are on, and panic; default off (linux only). */
+  readonly watchdogs?: boolean;
 }
 
 const MIB = 1024 ** 2;
 
 /** What a sender of a few lines keeps up. */
-const STORM_MAX = 20_000;
+export const STORM_MAX = 20_000;
 
 /** The largest write rate that a guest is asked for (fixtures/guests/integrity/main.c, settle_options). */
 export const WRITE_RATE_MAX = 1_000_000;
@@ -48,6 +52,8 @@ export function checkWork(guest: GuestKind | object, memory_bytes: number, work:
   const { write_rate_pages_per_s: rate, working_set_bytes: set, storm_datagrams_per_s: storm = 0 } = work;
   if (!(Number.isSafeInteger(storm) && storm >= 0 && storm <= STORM_MAX))
     throw new UserError(`A storm has 0 to ${STORM_MAX} datagrams per second, not ${storm}.`);
+  if ((storm > 0 || work.watchdogs === true || work.disk_pace_ms !== undefined) && guest !== "linux")
+    throw new UserError(`The ${guest} guest has no network card, no disks and no watchdogs: take --guest linux.`);
   const least = guest === "linux" ? 1 : 0;
   if (rate !== undefined && !(Number.isSafeInteger(rate) && rate >= least && rate <= WRITE_RATE_MAX)) {
     throw new UserError(

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { messageOf } from "../../base/errors.ts";
 import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { HOST_ROLES } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
@@ -7,6 +8,7 @@ import type { StartedFleet } from "../../fleet/fleet.ts";
 import { bulkAddress, linkAddress, storageAddress } from "../../fleet/links.ts";
 import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
+import { makeOrders, TROUBLED } from "../../fleet/trouble.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
 import type { DiskBus } from "../../qemu/disk-devices.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
@@ -15,16 +17,19 @@ import type { TxsyncSettings } from "./settings.ts";
 
 /** For three processes to start and to answer; no guest is there yet. */
 const UP_MS = 20_000;
+/** For the VM's owner to go on without the escrow that is gone: leases and a vote. */
+const LET_IN_MS = 20_000;
+const ASK_AGAIN_MS = 100;
 /** Exit code of a process that was ended by SIGKILL, as a shell tells it. */
 const KILLED = "137";
 
 /**
  * What runs the agent on a host: starts it again whenever it ends, as an init would, and tells its pid.
  */
-const SUPERVISOR = `
+const supervisor = (before: string): string => `
 while :; do
   while [ -e ${AGENT_FILES.hold} ]; do sleep 0.05; done
-  ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
+  ${before} ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
   echo "agent-pid $!"
   wait $!
   echo "agent-ended $?"
@@ -36,6 +41,7 @@ export class Agents implements AsyncDisposable {
   readonly #clients = new Map<HostRole, AgentClient>();
   readonly #supervisors = new Map<HostRole, HostProcess>();
   readonly #pids = new Map<HostRole, number>();
+  readonly #configs = new Map<HostRole, AgentConfig>();
   readonly #fleet: StartedFleet;
 
   private constructor(fleet: StartedFleet) {
@@ -54,6 +60,10 @@ export class Agents implements AsyncDisposable {
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
       readonly disk_bus?: DiskBus;
+      /** For so long it is waited for. */
+      readonly storage_patience_ms: number;
+      /** Hosts on which the agent's files are to be able to fail, and its clocks to step. */
+      readonly troubled?: readonly HostRole[];
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
       readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
@@ -85,14 +95,17 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const bus = what.disk_bus ?? "blk";
-        const disks = { names: [...what.disks], storage: storageAddress(role), bus };
+        const { storage_patience_ms: patience_ms, disk_bus: bus = "blk" } = what;
+        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms, bus };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
+        agents.#configs.set(role, config);
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
-        const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
-        agents.#supervisors.set(role, supervisor);
+        const troubled = what.troubled?.includes(role) === true;
+        if (troubled) await makeOrders(host);
+        const supervising = await host.spawn(["/bin/sh", "-c", supervisor(troubled ? TROUBLED : "")]);
+        agents.#supervisors.set(role, supervising);
         const log = what.log(role);
-        supervisor.onLine((line, output) => {
+        supervising.onLine((line, output) => {
           const pid = output === "stdout" ? /^agent-pid (\d+)$/.exec(line) : null;
           if (pid !== null) agents.#pids.set(role, Number(pid[1]));
           const ended = /^agent-ended (\d+)$/.exec(line)?.[1];
@@ -127,6 +140,44 @@ export class Agents implements AsyncDisposable {
   /** Pid inside the host, while it runs. */
   pid(role: HostRole): number | undefined {
     return this.#pids.get(role);
+  }
+
+  /**
+   * As an operator: nothing is left of the escrow that there is, memory and disk included; another one stands at its address,
+   * and is named to the agents until the one that has the VM takes it.
+   * @throws WaitTimeoutError with what they say instead
+   */
+  async replaceEscrow(): Promise<void> {
+    const host = this.#fleet.host("escrow");
+    const config = this.#configs.get("escrow");
+    if (config === undefined) throw new Error("there is no escrow that could be replaced");
+    const key = randomBytes(16).toString("hex");
+    const { hold } = AGENT_FILES;
+    const pid = this.#pids.get("escrow");
+    const kill = pid === undefined ? "true" : `kill -9 ${pid}`;
+    await host.run(`touch ${hold}; ${kill}; rm -rf ${config.state_folder} ${config.memory_folder}`);
+    await host.writeFile(AGENT_FILES.config, JSON.stringify({ ...config, escrow_key: key } satisfies AgentConfig));
+    await host.run(`rm -f ${hold}`);
+    let said = "";
+    await waitFor(
+      {
+        what: "an agent to let another escrow in",
+        timeout_ms: LET_IN_MS,
+        interval_ms: ASK_AGAIN_MS,
+        lastLines: () => [said],
+      },
+      async () => {
+        for (const role of ["source", "target"] as const) {
+          try {
+            await this.client(role).ask({ do: "escrow", key });
+            return true;
+          } catch (error) {
+            said = `${role}: ${messageOf(error)}`;
+          }
+        }
+        return undefined;
+      },
+    );
   }
 
   /** Ends every agent; what they started goes on. */

@@ -202,6 +202,7 @@ export class Agent implements Shell {
       protector: this.#protector,
       say: (to, message) => void this.#peers.send(to, "words", message),
       sendPackage: (message) => packages.send(message),
+      answerEscrow: (key) => this.#peers.answerEscrow(key),
       setTimer: (timer, delay_ms) => this.#setTimer(timer, delay_ms),
       persist: (durable) => this.#persist(durable),
     });
@@ -211,10 +212,12 @@ export class Agent implements Shell {
   async start(): Promise<void> {
     const { role } = this.config;
     await this.#control.start();
-    await this.#peers.start();
     const durable = await loadPromise(this.#promises);
+    const escrow = durable?.escrow ?? this.config.escrow_key ?? null;
+    if (escrow !== null) this.#peers.answerEscrow(escrow);
+    await this.#peers.start();
     const remembered = this.#memory.load();
-    const { log: found } = await this.data.ask("open", {});
+    const { log: found } = await this.data.ask("open", { escrow });
     this.#machine = remembered?.machine ?? undefined;
     if (role === "source") await this.#source.findAgain();
     const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);

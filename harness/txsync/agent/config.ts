@@ -33,11 +33,15 @@ export const agentConfigSchema = z.strictObject({
   state_folder: z.string(),
   /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */
   memory_folder: z.string(),
-  /** The VM's disks: names of exports, where the storage host is reached, what they are for the guest; absent: it has none. */
+  /**
+   * The VM's disks: names of exports, where the storage host is reached, for how long one that does not answer is waited
+   * for, and what they are for the guest; absent: it has none.
+   */
   disks: z.exactOptional(
     z.strictObject({
       names: z.array(z.string()).min(1),
       storage: address,
+      patience_ms: z.int().min(1),
       /** Default: blk. */
       bus: z.exactOptional(z.enum(DISK_BUSES)),
     }),
@@ -66,12 +70,17 @@ export const agentConfigSchema = z.strictObject({
   memory_ahead: z.boolean(),
   /**
    * So much of the guest's memory, 0 to 1, is copied to the escrow before switchover, in at most so long. Where memory goes
-   * ahead to the target the escrow's copy comes behind and is not waited for; 0: nothing is copied ahead, to nobody.
+   * ahead to the target the escrow's copy begins with the switchover; 0: nothing is copied ahead, to nobody.
    */
   base_ahead: z.number().min(0).max(1),
   base_ahead_ms: z.int().min(0),
   /** Keep the log when the migration is over, for a look at it. */
   keep_log: z.boolean(),
+  /**
+   * Names the escrow that comes in the place of one that is gone, at the address of that one: 16 bytes in hex, which nobody
+   * else knows. In the configuration of such an escrow alone; the others are told (`escrow`), and keep it on disk.
+   */
+  escrow_key: z.exactOptional(z.string().regex(/^[0-9a-f]{32}$/)),
   /** How changed pages are found: the quick way where the kernel offers it, or always by comparison. */
   find: z.enum(["auto", "sure"]),
 });
@@ -93,5 +102,6 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
 export function coreConfig(config: AgentConfig): Config {
   const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync, protect, unprotected } = config;
   const timing = { lease_ms, heartbeat_ms, epoch_ms };
-  return { role, ...timing, durability, logSync: log_sync, protect, unprotected, rules: ALL_RULES };
+  const joins = role === "escrow" && config.escrow_key !== undefined;
+  return { role, ...timing, durability, logSync: log_sync, protect, unprotected, joins, rules: ALL_RULES };
 }

@@ -28,6 +28,8 @@ const requestSchema = z.discriminatedUnion("do", [
   z.strictObject({ id: z.int(), do: z.literal("migrate"), bytes_per_s: z.number().min(0) }),
   /** Protects the VM that runs here, without any migration, or does so no more. */
   z.strictObject({ id: z.int(), do: z.literal("protect"), on: z.boolean() }),
+  /** Another escrow is there, in the place of one that is gone: it has this key. Of the agent whose VM is unprotected. */
+  z.strictObject({ id: z.int(), do: z.literal("escrow"), key: z.string().regex(/^[0-9a-f]{32}$/) }),
   z.strictObject({ id: z.int(), do: z.literal("status") }),
   z.strictObject({ id: z.int(), do: z.literal("watch") }),
   z.strictObject({ id: z.int(), do: z.literal("edge"), upTo: z.int().min(0) }),

@@ -1,5 +1,5 @@
 import { UserError } from "../../base/errors.ts";
-import { hears, type Role } from "../core/index.ts";
+import { hears, mayReplaceEscrow, type Role } from "../core/index.ts";
 import type { ControlRequest } from "./control.ts";
 import type { Machine } from "./machine.ts";
 import type { Shell } from "./shell.ts";
@@ -59,6 +59,10 @@ export class Management {
           throw new UserError("the VM is being migrated: end its protection when that is over");
         dispatch({ kind: "protect", on: request.on });
         return null;
+      case "escrow":
+        mayAnswerAnother(this.#shell);
+        dispatch({ kind: "escrowReplaced", key: request.key });
+        return null;
       default:
         return statusOf(state(), slot, Object.keys(config.peers) as Role[]);
     }
@@ -79,6 +83,20 @@ function mayLeave({ config, state, parts }: Shell): void {
   if (phase !== "idle") throw new UserError("the VM is being migrated already");
   if (base !== "held" || tx.protectedIn !== opened.generation)
     throw new UserError("the protection of the VM is asked for and not on yet: ask for the migration when it is");
+}
+
+/** Another escrow is to have the place of one that is gone. @throws UserError with what has to be done first */
+function mayAnswerAnother({ config, state }: Shell): void {
+  if (config.role === "escrow")
+    throw new UserError("the escrow is told by its own configuration who it is: ask the agent of the VM's host");
+  if (mayReplaceEscrow(state())) return;
+  if (config.unprotected === "hold")
+    throw new UserError(
+      "output is held back while the escrow is gone, so the VM is never unprotected: another escrow cannot be let in (`unprotected: go` can)",
+    );
+  throw new UserError(
+    "another escrow is let in by the agent that has the VM, whole, while it is unprotected: that is so a moment after the escrow was lost",
+  );
 }
 
 /** @throws UserError with what has to be done first */

@@ -21,6 +21,7 @@ export interface Performers {
   readonly protector: Protector;
   readonly say: (to: Role, message: Message) => void;
   readonly sendPackage: (message: Extract<Message, { kind: "package" }>) => void;
+  readonly answerEscrow: (key: string) => void;
   readonly setTimer: (timer: TimerName, delay_ms: number) => void;
   readonly persist: (durable: Durable) => void;
 }
@@ -44,6 +45,11 @@ export function performing(with_: Performers): Performing {
     },
     setTimer: ({ timer, delay_ms }) => with_.setTimer(timer, delay_ms),
     persistPromise: ({ durable }) => with_.persist(durable),
+    answerEscrow: ({ key }) => {
+      with_.answerEscrow(key);
+      tellData(shell, "answerEscrow", { key });
+      shell.emit({ kind: "run.note", text: "another escrow has the place of the one before" });
+    },
     startMigration: () => void source.migrate(),
     cancelMigration: () => void life.cancel(),
     startProtection: () => later(shell, protector.start()),

@@ -37,6 +37,8 @@ export type Action =
   | { readonly kind: "setTimer"; readonly timer: TimerName; readonly delay_ms: number }
   /** Write, fsync, rename, fsync the directory; then event `promisePersisted`. */
   | { readonly kind: "persistPromise"; readonly durable: Durable }
+  /** Whoever does not have this key is nobody in the escrow's role, from now on. */
+  | { readonly kind: "answerEscrow"; readonly key: string }
   /** Source: start QEMU's migration through the relays; its package is held back until a message `package` is sent. */
   | { readonly kind: "startMigration" }
   | { readonly kind: "cancelMigration" }

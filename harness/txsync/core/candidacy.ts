@@ -102,8 +102,9 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
   switch (d.mode) {
     case "protected":
       beginGeneration(s, out, log);
-      // Opened without one it gets one (`keepBased`); nothing is taken before.
-      if (s.base !== "following" && (s.base !== "none" || !s.protect)) s.base = "held";
+      // Opened without one it gets one (`keepBased`); nothing is taken before. One that the escrow has not taken is none.
+      if (s.base === "copying" && !s.baseCovered && s.config.rules.refusedBaseComesAgain) s.base = "none";
+      else if (s.base !== "following" && (s.base !== "none" || !s.protect)) s.base = "held";
       s.baseMissing_ms = null;
       if (s.ranFree) {
         // What was restored and is protected now is restored again, if need be; nothing of it is still to come.
@@ -209,7 +210,7 @@ export function adoptOpened(s: Draft, out: Action[]): void {
   const { opened, promised } = s;
   if (opened.generation < promised.generation) return;
   if (opened.generation === promised.generation && opened.owner === promised.owner) return;
-  if (s.persisting !== null || s.replyAfterStore !== null) return;
+  if (s.persisting !== null || s.replyAfterStore !== null || !s.letIn) return;
   s.candidacy = null;
   // Whoever lost records knows better than the owner from when on its log is good.
   const validFrom = generation(Math.max(opened.validFrom, promised.validFrom));

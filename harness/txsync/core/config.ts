@@ -14,6 +14,8 @@ export interface Config {
   readonly protect: "until-handoff" | "always";
   /** What an owner does that does not hear the escrow: goes on unprotected and says so, or holds its output back. */
   readonly unprotected: "go" | "hold";
+  /** Escrow: it comes in the place of another one, whose promises it does not know. */
+  readonly joins?: boolean;
   readonly rules: Rules;
 }
 

@@ -59,6 +59,8 @@ export type EventBody =
    * migrated.
    */
   | { readonly kind: "protect"; readonly on: boolean }
+  /** An operator names another escrow, which comes in the place of one that is gone. */
+  | { readonly kind: "escrowReplaced"; readonly key: string }
   /** The base that is kept here is not the one that the escrow's records are relative to any more. */
   | { readonly kind: "baseVoid" }
   /** Escrow: that host has a new base for us. What the log has is relative to another one. */

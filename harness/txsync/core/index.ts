@@ -7,6 +7,7 @@
 export type { Action, Report } from "./action.ts";
 export { InvariantError } from "./assert.ts";
 export { type Config, DEFAULT_TIMING } from "./config.ts";
+export { mayReplaceEscrow } from "./escrow.ts";
 export type { AgentEvent, EventBody, HostMemory, TimerName } from "./event.ts";
 export { hears } from "./lease.ts";
 export type { AppendRefusal, Message, PackageHead, RecordHeader, RecordId, Refusal, Status } from "./message.ts";

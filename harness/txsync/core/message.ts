@@ -36,6 +36,8 @@ export interface Status {
    */
   readonly hasBase: boolean;
   readonly phase: Phase;
+  /** As `AgentState.escrow`. */
+  readonly escrow: string | null;
 }
 
 /** What agents say to each other. */

@@ -66,6 +66,7 @@ export function statusOf(s: AgentState): Status {
     baseComplete: s.baseComplete,
     hasBase: s.hasBase && s.vm !== "running",
     phase: s.phase,
+    escrow: s.escrow,
   };
 }
 

@@ -35,6 +35,7 @@ export interface Persisting {
     | { readonly kind: "candidate" }
     | { readonly kind: "switchover" }
     | { readonly kind: "load"; readonly package: PackageHead }
+    | { readonly kind: "escrow" }
     | { readonly kind: "nothing" };
 }
 
@@ -104,6 +105,10 @@ export interface AgentState {
   /** In force from the moment it is decided; on disk a little later (`persisting`). */
   readonly promised: Descriptor;
   readonly persisting: Persisting | null;
+  /** The key of the escrow that is answered; `null`: the one that this agent was configured with. */
+  readonly escrow: string | null;
+  /** Escrow: it has the place that it came for. */
+  readonly letIn: boolean;
   /** Escrow: whom to tell of the promise once the record under way is stored. */
   readonly replyAfterStore: Role | null;
   /** The highest generation known to have been opened, by whomever. */
@@ -136,6 +141,8 @@ export interface AgentState {
   readonly base: BaseState;
   /** Since when the escrow, which is heard, has said that it has no complete base; `null` while it has. */
   readonly baseMissing_ms: number | null;
+  /** Since when the escrow, which is heard, has said that it has a whole base, while ours is still to be copied. */
+  readonly offerUnheard_ms: number | null;
   /** Source: the epoch timer goes round; the target's always does. */
   readonly ticking: boolean;
   readonly hasBase: boolean;

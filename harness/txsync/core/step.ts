@@ -1,7 +1,8 @@
 import type { Action } from "./action.ts";
 import { assertState } from "./assert.ts";
 import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./candidacy.ts";
-import { pageRoute } from "./decide.ts";
+import { hasSaidSince, pageRoute } from "./decide.ts";
+import { escrowReplaced, followEscrow, letInByBoth } from "./escrow.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
 import { advanceClock, hears, inGrace, isGone, noteAnswer, notePeer, noteValidFrom, peersOf } from "./lease.ts";
@@ -62,6 +63,8 @@ export function step(state: AgentState, event: AgentEvent): Step {
 }
 
 function begin(s: Draft, out: Action[], event: Extract<AgentEvent, { kind: "started" }>): void {
+  // Before anybody is spoken to.
+  if (s.escrow !== null) out.push({ kind: "answerEscrow", key: s.escrow });
   if (event.durable !== null && event.durable.descriptor.validFrom !== s.promised.validFrom) {
     persist(s, out, { descriptor: s.promised, opened: false }, { kind: "nothing" });
   }
@@ -120,6 +123,9 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       return;
     case "protect":
       protect(s, out, event.on);
+      return;
+    case "escrowReplaced":
+      escrowReplaced(s, out, event.key);
       return;
     case "baseVoid":
       s.hasBase = false;
@@ -243,7 +249,7 @@ function protect(s: Draft, out: Action[], on: boolean): void {
 
 /** Nothing may rest on what the escrow has: no output waits for it, or it has no base to lay it over. */
 function baseOffered(s: Draft, out: Action[], from: Role): void {
-  if (s.config.role !== "escrow") return;
+  if (s.config.role !== "escrow" || !s.letIn) return;
   const d = s.opened.generation >= s.promised.generation ? s.opened : s.promised;
   // Where output is held back there is no free generation in which another base could come.
   const validSince = Math.max(d.validFrom, s.promised.validFrom);
@@ -311,16 +317,22 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
     if (s.protect || s.leaving !== null) {
       const alone = s.joined.length === 0 && s.now_ms - s.attempt > JOIN_LEASES * s.config.lease_ms;
-      if (alone || leavesInVain(s)) cancel(s, out);
+      if (alone || leavesInVain(s) || leavesForNobody(s)) cancel(s, out);
       else if (s.joined.length === 0) joinProtected(s, out);
     } else if (s.joined.length < 2) join(s, out);
     // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
+    else if (leavesForNobody(s)) cancel(s, out);
     else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
   }
+}
+
+/** The target's QEMU waited when it joined, and says that it is gone: what was begun can only be given up. */
+function leavesForNobody(s: Draft): boolean {
+  return s.joined.includes("target") && s.peerTarget?.vm === "gone";
 }
 
 /** For a target to say that it waits for a protected VM: a matter of one answer. */
@@ -415,12 +427,17 @@ function afterPersisted(s: Draft, out: Action[], then: Persisting["then"]): void
       if (s.vm === "incoming" && s.promised.generation === then.package.descriptor.generation)
         load(s, out, then.package);
       return;
+    case "escrow":
+      if (s.escrow !== null) out.push({ kind: "answerEscrow", key: s.escrow });
+      return;
     case "nothing":
       return;
   }
 }
 
 function receive(s: Draft, out: Action[], from: Role, message: Message): void {
+  // Until it is on disk who the escrow is the one before is still spoken to, and not listened to.
+  if (from === "escrow" && s.persisting?.then.kind === "escrow") return;
   switch (message.kind) {
     case "ping":
       notePeer(s, from, message.status);
@@ -486,11 +503,15 @@ function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
   if (from === "escrow") {
     noteLog(s, out, status.log);
-    s.baseMissing_ms = s.peerEscrow?.baseComplete === true ? null : (s.baseMissing_ms ?? s.now_ms);
+    const whole = s.peerEscrow?.baseComplete === true;
+    s.baseMissing_ms = whole ? null : (s.baseMissing_ms ?? s.now_ms);
+    s.offerUnheard_ms = whole && s.base === "copying" && !s.baseCovered ? (s.offerUnheard_ms ?? s.now_ms) : null;
     noteFollows(s);
     if (s.protect && s.vm === "running") openGate(s, out);
   }
   learnOpened(s, out, status.opened);
+  followEscrow(s, out, from, status);
+  letInByBoth(s, out);
   finishWhenSettled(s, out);
   routePages(s, out);
 }
@@ -631,9 +652,10 @@ function giveClaimUp(s: Draft): void {
 }
 
 /** An escrow whose agent came up again says for a moment that it has none. */
-function baseIsGone({ hasBase, baseMissing_ms, now_ms, config }: Draft): boolean {
+function baseIsGone(s: Draft): boolean {
+  const { hasBase, baseMissing_ms, config } = s;
   if (hasBase || baseMissing_ms === null || !config.rules.claimNeedsBase) return false;
-  return now_ms - baseMissing_ms > config.lease_ms;
+  return hasSaidSince(s, baseMissing_ms);
 }
 
 /** Somebody else got this number, or we said something outdated: the next attempt is a new one. */

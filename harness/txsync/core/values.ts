@@ -53,6 +53,8 @@ export interface Durable {
   readonly descriptor: Descriptor;
   /** Known to have been opened (only noted for generations that let output out freely). */
   readonly opened: boolean;
+  /** The key of the escrow that is answered, where that is not the one that this agent was configured with. */
+  readonly escrow?: string;
 }
 
 /** What a record is relative to: all pages that changed since this transaction, or since the base. */

@@ -23,6 +23,7 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   // What was opened elsewhere binds before it is on disk here.
   const d = higher(s.promised, s.opened);
   const { rules, role } = s.config;
+  if (!s.letIn) return "just-started";
   if (p.generation <= d.generation) return sameDescriptor(p, d) ? "stale" : "promised-higher";
   if (s.persisting !== null || s.replyAfterStore !== null) return "busy";
   if (isFree(d) && d.owner !== from && rules.freeBindsForEver && !mayYield(s, d)) return "belongs-to-another";
@@ -75,8 +76,9 @@ export function persist(s: Draft, out: Action[], durable: Durable, then: Persist
   if (s.persisting !== null) throw new Error("txsync core: two promises are being written at once");
   s.promised = durable.descriptor;
   if (durable.descriptor.generation > s.seen) s.seen = durable.descriptor.generation;
-  out.push({ kind: "persistPromise", durable });
-  s.persisting = { durable, then };
+  const whole = s.escrow === null ? durable : { ...durable, escrow: s.escrow };
+  out.push({ kind: "persistPromise", durable: whole });
+  s.persisting = { durable: whole, then };
 }
 
 export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: Descriptor): void {

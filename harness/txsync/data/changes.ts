@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { ENTRY_BYTES, type PageRun } from "../dirty/pages.ts";
 import { readSmallBlocks, readSmallBlocksBy, type SmallBlock } from "../dirty/small-blocks.ts";
@@ -10,12 +11,17 @@ import type { AheadOptions } from "./memory-ahead.ts";
 export interface Changes extends AsyncDisposable {
   /** Pages that may have changed since the last look, or since the beginning. */
   look(): Promise<readonly PageRun[]>;
+  /** A look costs next to nothing, and waits for nobody. */
+  readonly at_any_time: boolean;
   /** What is in no file, as it is. */
   small(): Promise<readonly SmallBlock[]>;
+  /** Pages of main RAM that there are, at the earliest when the first look was begun. */
+  present(): Promise<readonly PageRun[]>;
 }
 
 /** As the kernel notes them for us alone: nobody else looks at this memory. */
 export class TrackedChanges implements Changes {
+  readonly at_any_time = true;
   readonly #tracker: PagescanTracker;
   readonly #options: AheadOptions;
   #n: number;
@@ -50,6 +56,10 @@ export class TrackedChanges implements Changes {
     return readSmallBlocksBy(this.#tracker, this.#options.pid, this.#options.blocks);
   }
 
+  present(): Promise<readonly PageRun[]> {
+    return this.#tracker.present(RAM_BLOCK);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#tracker[Symbol.asyncDispose]().catch(() => undefined);
   }
@@ -61,6 +71,7 @@ export class TrackedChanges implements Changes {
  * what was found before is there once more, which costs no more than sending it again.
  */
 export class RecordedChanges implements Changes {
+  readonly at_any_time = false;
   readonly #options: Pick<AheadOptions, "pagescan" | "pid" | "blocks">;
   #runs: PageRun[] = [];
   #next = Promise.withResolvers<void>();
@@ -100,6 +111,13 @@ export class RecordedChanges implements Changes {
 
   small(): Promise<readonly SmallBlock[]> {
     return readSmallBlocks(this.#options);
+  }
+
+  async present(): Promise<readonly PageRun[]> {
+    const { pagescan, pid } = this.#options;
+    const blocks = this.#options.blocks.filter(({ name }) => name === RAM_BLOCK);
+    await using looking = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
+    return await looking.present(RAM_BLOCK);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -88,14 +88,14 @@ class Two implements AsyncDisposable {
     }
   }
 
-  async open(tools: NativeTools): Promise<MemoryAhead | string> {
+  async open(tools: NativeTools, look_every_ms?: number): Promise<MemoryAhead | string> {
     const { pid, blocks, folder, status_path: shim_status_path } = this.guest;
     const ram = blocks.find(({ name }) => name === RAM_BLOCK)?.where;
     const ram_path = ram?.kind === "file" ? ram.path : "";
     const options = { pid, blocks, folder, shim_status_path, ram_path, pagescan: tools.pagescan };
     const changes = await TrackedChanges.open(options);
     if (typeof changes === "string") return changes;
-    this.memory = await MemoryAhead.open(this.shell, new Rate(0), options, changes);
+    this.memory = await MemoryAhead.open(this.shell, new Rate(0), options, changes, "pc-q35-10.0", look_every_ms);
     return this.memory;
   }
 
@@ -144,12 +144,17 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
   }, 60_000);
   afterAll(() => tools[Symbol.dispose]());
 
-  test.each([1, 2, 3])("whatever the guest writes meanwhile, what is not stale is what it has (%i)", async (seed) => {
+  test.each([
+    [1, undefined],
+    [2, undefined],
+    [3, 0],
+    [4, 0],
+  ])("whatever the guest writes meanwhile, what is not stale is what it has (%i, %s)", async (seed, look_every_ms) => {
     await using two = await Two.start(tools);
     const { guest } = two;
     for (let page = 0; page < 600; page += 1) await guest.write(0, page * 2, 1 + (page % 3));
     await guest.write(1, 3, 5);
-    const memory = await two.open(tools);
+    const memory = await two.open(tools, look_every_ms);
     if (typeof memory === "string") return;
     await memory.offer("pc-q35-10.0");
     // A guest that writes here and there, zeros too, and once into a small block.
@@ -202,6 +207,24 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     if (typeof memory === "string") return;
     await memory.offer("pc-q35-10.0");
     expect(await memory.send(0)).toMatchObject({ rounds: 1, sent_pages: PAGES[0] + PAGES[1], left_pages: 0 });
+  });
+
+  test("what the guest wrote before its turn came does not go twice", async () => {
+    await using two = await Two.start(tools);
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
+    const memory = await two.open(tools, 0);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    two.onFrame = async () => {
+      // Long before it is read, and noted before that.
+      if (two.frames === 2) for (let page = 1_000; page < 1_100; page += 1) await two.guest.write(0, page, 2);
+    };
+    const { sent_pages } = await memory.send(60_000);
+    two.onFrame = async () => undefined;
+    expect(sent_pages).toBe(PAGES[0] + PAGES[1]);
+    const { ahead } = await memory.finish();
+    await two.net.peersOf("source").drained("target", "bulk", 0);
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
   });
 
   test("nothing ahead: everything is stale", async () => {

@@ -8,7 +8,6 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
-import { openTracker } from "../dirty/tracker.ts";
 import { encodeNote } from "../pages/notes.ts";
 import { encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
@@ -20,7 +19,7 @@ import type { Rate } from "./rate.ts";
 
 /** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
 const BACKLOG_BYTES = 1 << 20;
-const OFFER_EVERY_MS = 20;
+const OFFER_EVERY_MS = 2;
 /** The target's QEMU has nothing to do but to listen. */
 const READY_MS = 10_000;
 /** A round is small when what is left takes no longer than this at the rate, or is less than this share of memory. */
@@ -29,6 +28,11 @@ const SMALL_SHARE = 0.01;
 /** The guest writes about as fast as is sent when a round leaves more than this share of the one before. */
 const SHRINKS_TO = 0.75;
 const ROUNDS_MAX = 30;
+/**
+ * So often it is looked in the middle of a round: what the guest wrote before its turn came need not go once more, and is
+ * told from what it wrote afterwards by that alone.
+ */
+const LOOK_EVERY_MS = 200;
 
 export interface AheadOptions {
   readonly pid: number;
@@ -56,13 +60,18 @@ export interface Finished {
   readonly stale_pages: number;
 }
 
+function offerOf(base: string, machine: string, of: readonly BlockSize[], turn: number): Uint8Array[] {
+  const blocks = of.map(({ name, bytes }) => ({ name, bytes }));
+  return encodeNote({ kind: "ahead-offered", base, machine, blocks, turn });
+}
+
 /**
  * Memory of a guest that still runs, copied to the target in rounds: everything once, then what changed meanwhile, until
  * little is left. What changes is tracked from outside; each page is read after its note was begun anew, so that a write
  * that comes during the reading is found by the next look.
  */
 export class MemoryAhead {
-  readonly base = randomBytes(8).toString("hex");
+  readonly base: string;
   readonly blocks: readonly BlockSize[];
   readonly #changes: Changes;
   readonly #shell: DataShell;
@@ -85,6 +94,8 @@ export class MemoryAhead {
   #sent: PageRun[] = [];
   readonly #given_up = Promise.withResolvers<void>();
   #is_given_up = false;
+  readonly #look_every_ms: number;
+  #looked_ms = performance.now();
   /** Told of every page that was found changed. */
   onChanged: (runs: readonly PageRun[]) => void = () => undefined;
 
@@ -95,7 +106,11 @@ export class MemoryAhead {
     file: FileHandle,
     changes: Changes,
     present: readonly PageRun[],
+    base: string,
+    look_every_ms: number,
   ) {
+    this.base = base;
+    this.#look_every_ms = look_every_ms;
     this.#shell = shell;
     this.#rate = rate;
     this.#file = file;
@@ -109,14 +124,32 @@ export class MemoryAhead {
     for (const { first, count } of present) this.#present.fill(1, first, first + count);
   }
 
-  /** What changes is known from before; looks which pages there are. It is closed with this. */
-  static async open(shell: DataShell, rate: Rate, options: AheadOptions, changes: Changes): Promise<MemoryAhead> {
-    const { pagescan, pid, ram_path } = options;
+  /**
+   * What changes is known from before, and is closed with this; looks which pages there are, while the target's QEMU is made
+   * ready.
+   */
+  static async open(
+    shell: DataShell,
+    rate: Rate,
+    options: AheadOptions,
+    changes: Changes,
+    machine: string,
+    look_every_ms = LOOK_EVERY_MS,
+  ): Promise<MemoryAhead> {
+    const base = randomBytes(8).toString("hex");
     try {
-      const blocks = options.blocks.filter(({ name }) => name === RAM_BLOCK);
-      await using looking = await openTracker({ pagescan, pid, blocks, prefer: "sure" });
-      const present = await looking.present(RAM_BLOCK);
-      return new MemoryAhead(shell, rate, options, await open(ram_path, "r"), changes, present);
+      shell.peers.sendData("target", "bulk", offerOf(base, machine, options.blocks, 0));
+      const present = await changes.present();
+      return new MemoryAhead(
+        shell,
+        rate,
+        options,
+        await open(options.ram_path, "r"),
+        changes,
+        present,
+        base,
+        look_every_ms,
+      );
     } catch (error) {
       await changes[Symbol.asyncDispose]();
       throw error;
@@ -142,7 +175,7 @@ export class MemoryAhead {
     const { peers } = this.#shell;
     this.#turn += 1;
     const turn = this.#turn;
-    const note = encodeNote({ kind: "ahead-offered", base: this.base, machine, blocks: this.blocks, turn });
+    const note = offerOf(this.base, machine, this.blocks, turn);
     let connection: number | undefined;
     await waitFor(
       { what: "the target's QEMU to be ready for memory", timeout_ms: READY_MS, interval_ms: OFFER_EVERY_MS },
@@ -182,6 +215,8 @@ export class MemoryAhead {
       for (const run of this.#lackingRuns()) {
         // Everything goes once, however long that takes: in post-copy it would take no less, and there more is at stake.
         if (performance.now() >= until_ms) break;
+        const due = performance.now() - this.#looked_ms >= this.#look_every_ms;
+        if (due && this.#changes.at_any_time) await this.#look();
         const bytes = await this.#sendRun(run);
         sent_pages += run.count;
         sent_bytes += bytes;
@@ -220,6 +255,7 @@ export class MemoryAhead {
     this.#still();
     const { peers } = this.#shell;
     await this.#connect();
+    if (run.block !== RAM_BLOCK && this.#small_is_stale) await this.#readSmall();
     // Before it is read: what is written from now on is found by the next look, and lacks again.
     this.#lacks.get(run.block)?.fill(0, run.first, run.first + run.count);
     this.#lacking -= run.count;
@@ -260,6 +296,7 @@ export class MemoryAhead {
   }
 
   async #look(): Promise<void> {
+    this.#looked_ms = performance.now();
     const runs = (await Promise.race([this.#changes.look(), this.#given_up.promise])) ?? [];
     for (const run of runs) {
       if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);

@@ -87,11 +87,13 @@ export class DataPlane implements DataShell {
       return this.#escrow;
     };
     return {
-      open: async () => {
+      open: async ({ escrow: key }) => {
+        if (key !== null) this.peers.answerEscrow(key);
         if (this.config.role === "escrow") this.#escrow = await EscrowStore.open(this);
         await this.peers.start();
         return { log: this.#escrow?.state ?? null };
       },
+      answerEscrow: ({ key }) => this.peers.answerEscrow(key),
       notHeard: ({ peer }) => this.peers.notHeard(peer),
       load: ({ path, package: what, hold }) => target.load(path, bufferOf(what), hold),
       prepareAhead: (offer) => target.prepareAhead(offer),

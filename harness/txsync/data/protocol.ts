@@ -91,9 +91,11 @@ export type StoreOutcome =
 
 /** What the control plane asks of the data plane: each name with what goes in and what comes out. */
 export interface DataCalls {
-  /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's. */
-  open: (what: object) => { readonly log: LogState | null };
+  /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's, `escrow` its key. */
+  open: (what: { readonly escrow: string | null }) => { readonly log: LogState | null };
   notHeard: (what: { readonly peer: Role }) => void;
+  /** Nobody else is answered in the escrow's role from now on. */
+  answerEscrow: (what: { readonly key: string }) => void;
 
   // ---- target
   /**

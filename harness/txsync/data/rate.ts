@@ -1,5 +1,8 @@
-/** Unused allowance grows no further than this, ms. */
-const BURST_MS = 20;
+/**
+ * Unused allowance grows no further than this, ms: QEMU keeps its own bound over as long (BUFFER_DELAY, migration.c), and
+ * who has to wait for a processor would otherwise lose what it was late by.
+ */
+const BURST_MS = 100;
 
 /**
  * A bound of bytes per second for all that is long and goes out of here. Whoever has something to send waits for its

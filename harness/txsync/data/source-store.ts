@@ -31,8 +31,6 @@ type HaveBase = BaseOf & {
 
 /** So much may wait to be sent before more is read. */
 const BACKLOG_BYTES = 2 << 20;
-/** Of the rate, for the escrow's copy of the base while memory goes to the target: the VM's way goes before its safety net. */
-const BEHIND_SHARE = 0.1;
 /** Of what the target lacks at switchover, so much goes to it unasked: it is what the guest used last. */
 const PUSHED_PAGES = 512;
 
@@ -61,10 +59,12 @@ export class SourceStore {
   #recorded: RecordedChanges | undefined;
   /** The escrow has made its base this one, of a VM that was protected before. */
   #followed = false;
-  /** Bounds what goes out of here, where the agents switch over; of it, what the escrow gets. */
+  /** Bounds what goes out of here, where the agents switch over. */
   readonly #rate = new Rate(0);
-  readonly #behind = new Rate(0);
   #ahead_given_up = false;
+  /** Most of memory is at the target: its post-copy may be over before a copy for the escrow would have been of any use. */
+  #most_is_there = false;
+  #escrow_from_ms = Number.NEGATIVE_INFINITY;
   /** What the target lacked when the guest stood still, until it was sent some of it. */
   #stale: Ahead["stale"] | undefined;
   /** The present base is what was copied ahead but for these; until the escrow has heard of it. */
@@ -106,39 +106,43 @@ export class SourceStore {
   }
 
   /**
-   * Memory of the running guest to the target, in rounds, and to the escrow behind it.
+   * Memory of the running guest to the target, in rounds; where nothing goes there a share of it to the escrow. Never to
+   * both: what the target lacks at switchover is what the guest wrote last, and of that a copy made before has nothing.
    * @returns what is left; or why nothing was begun: nobody can say here which pages change
    */
   async pushAhead(what: Parameters<DataCalls["pushAhead"]>[0]): Promise<ReturnType<DataCalls["pushAhead"]>> {
     const { bytes_per_s, memory: to_target, share, machine, most_ms, by_records, ...rest } = what;
     const { ram_path, pagescan } = this.#shell.config;
     this.#ahead_given_up = false;
+    this.#most_is_there = false;
     this.#rate.bytes_per_s = bytes_per_s;
-    this.#behind.bytes_per_s = bytes_per_s * (to_target ? BEHIND_SHARE : 1);
     const options = { ...rest, ram_path, pagescan };
     const changes = by_records ? new RecordedChanges(options) : await TrackedChanges.open(options);
     if (typeof changes === "string") return { tracked: false, why: changes };
     this.#recorded = by_records && changes instanceof RecordedChanges ? changes : undefined;
-    const memory = await MemoryAhead.open(this.#shell, this.#rate, options, changes);
+    const memory = await MemoryAhead.open(this.#shell, this.#rate, options, changes, machine);
     this.#memory = memory;
     try {
       if (this.#ahead_given_up) throw new UserError("the migration was given up");
       // What is protected already is at the escrow.
-      if (share > 0 && !by_records) {
+      const to_escrow = share > 0 && !to_target && !by_records;
+      if (to_escrow) {
         const ahead = await BaseAhead.tracked(ram_path, memory.blocks);
         memory.onChanged = (runs) => ahead.written(runs);
         this.#ahead = ahead;
         this.offer();
       }
       await memory.offer(machine);
-      if (to_target && share > 0) return { tracked: true, ...(await memory.send(most_ms)) };
-      if (share > 0 && !by_records) await this.#untilHeld(share, most_ms);
+      if (to_target && share > 0) {
+        const rounds = await memory.send(most_ms);
+        this.#most_is_there = true;
+        return { tracked: true, ...rounds };
+      }
+      if (to_escrow) await this.#untilHeld(share, most_ms);
       return { tracked: true, rounds: 0, sent_pages: 0, sent_bytes: 0, left_pages: memory.pages_total };
     } catch (error) {
       await this.giveUpAhead();
       throw error;
-    } finally {
-      this.#behind.bytes_per_s = bytes_per_s;
     }
   }
 
@@ -207,6 +211,7 @@ export class SourceStore {
     if (this.#pages !== undefined || this.#base === undefined || !existsSync(this.#path)) return;
     this.#file = openSync(this.#path, "r");
     this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.#path).size, this.#base.small);
+    if (this.#most_is_there) this.#escrow_from_ms = performance.now() + this.#shell.config.lease_ms;
     this.#push(this.#pages, this.#base.base);
     this.offer();
   }
@@ -221,7 +226,7 @@ export class SourceStore {
           const { pages: whole, give } = readRun(pages, { block, first, count }, this.#shell.peers.buffers);
           if (whole.length === 0) break;
           const frame = encodePages({ by: "target", base, block, first, pages: whole });
-          this.#went("target", frame);
+          this.#went(frame);
           this.#shell.peers.sendData("target", "bulk", frame, give);
           first += whole.length;
           left -= whole.length;
@@ -260,6 +265,7 @@ export class SourceStore {
       return;
     }
     if (this.#held?.base === base && this.#held.complete) return;
+    if (performance.now() < this.#escrow_from_ms) return;
     this.#offer({ base, blocks, from: this.#changed?.from ?? null, final: true, changed: this.#changed?.runs ?? {} });
   }
 
@@ -301,7 +307,7 @@ export class SourceStore {
     if (this.#ahead?.base === base) {
       await this.#ahead.serve(runs, peers.buffers, (block, first, pages, onDone) => {
         const frame = encodePages({ by, base, block, first, pages });
-        this.#went(by, frame);
+        this.#went(frame);
         peers.sendData(from, "bulk", frame, onDone);
       });
       return;
@@ -311,7 +317,7 @@ export class SourceStore {
       const { pages: whole, give } = readRun(this.#pages, run, peers.buffers);
       if (whole.length === 0) continue;
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
-      this.#went(by, frame);
+      this.#went(frame);
       if (by === "target") sendTargetPages(peers, from, frame, give);
       else peers.sendData(from, "bulk", frame, give);
     }
@@ -319,17 +325,11 @@ export class SourceStore {
 
   /** The target bounds itself, and goes first; the escrow's copy gets what is left. */
   async #turnOfEscrow(): Promise<void> {
-    for (;;) {
-      const wait_ms = Math.max(this.#behind.wait_ms, this.#memory === undefined ? this.#rate.wait_ms : 0);
-      if (wait_ms <= 1) return;
-      await delay(wait_ms);
-    }
+    while (this.#rate.wait_ms > 1) await delay(this.#rate.wait_ms);
   }
 
-  #went(by: Role, frame: readonly Uint8Array[]): void {
-    const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
-    this.#rate.count(bytes);
-    if (by === "escrow") this.#behind.count(bytes);
+  #went(frame: readonly Uint8Array[]): void {
+    this.#rate.count(frame.reduce((sum, piece) => sum + piece.length, 0));
   }
 
   /** The base is not needed any more: the VM runs elsewhere, or in it, here. */

@@ -30,6 +30,8 @@ export interface DiskPartOptions {
   /** QEMUs with a lower number have nothing to do with the disks any more. */
   readonly lowestQemu: () => number;
   readonly say: (line: string) => void;
+  /** The storage does not answer any more, or does again: seen with every transaction. */
+  readonly onStorage?: (state: "away" | "there") => void;
 }
 
 /**
@@ -41,6 +43,7 @@ export class DiskPart implements StatePart {
   readonly #options: DiskPartOptions;
   #client: Promise<DaemonClient> | undefined;
   #applied = 0;
+  #storage: DaemonStatus["storage"] = "there";
   /** That is to own the VM which is made again. */
   #generation = 0;
   #said = "";
@@ -133,6 +136,8 @@ export class DiskPart implements StatePart {
     const client = await this.#connected();
     const status = await client.ask(words);
     this.#applied = status.applied;
+    if (status.storage !== this.#storage) this.#options.onStorage?.(status.storage);
+    this.#storage = status.storage;
     return status;
   }
 

@@ -57,6 +57,7 @@ export class DiskDaemon implements AsyncDisposable {
     for (const name of config.disks) {
       const storage = await StorageDisk.open(name, {
         ...config.storage,
+        patience_ms: config.patience_ms,
         onState: (state, why) => {
           if (state === "away") away.add(name);
           else away.delete(name);

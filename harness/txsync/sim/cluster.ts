@@ -18,6 +18,7 @@ import { ProtectionWatch } from "./protection.ts";
 import { EventQueue } from "./queue.ts";
 import { Random } from "./random.ts";
 import type { Schedule } from "./schedule.ts";
+import { mayStand } from "./sealed.ts";
 import { stateCode } from "./signature.ts";
 
 export interface ClusterOptions {
@@ -128,6 +129,7 @@ export class Cluster {
       this.faults.noteAction(role, action);
       act(this, host, action);
     }
+    mayStand(host);
   }
 
   /** An event for this life of the agent, later. */

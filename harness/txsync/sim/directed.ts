@@ -293,6 +293,38 @@ export const ESCROW_LOSES_BASE_HOST_DIES: Directed = {
   faults: [...ESCROW_LOSES_BASE.faults, { kind: "kill-host", role: "source", when: { at_ms: 4_500 } }],
 };
 
+/** The escrow's host is gone for good; another one has its place, and the VM is protected again. */
+export const ESCROW_REPLACED: Directed = {
+  ...ALONE,
+  faults: [{ kind: "replace-escrow", for_ms: 300, when: protectedAlone }],
+};
+/** ... and then its host dies: it is made again of what the newcomer has. */
+export const ESCROW_REPLACED_HOST_DIES: Directed = {
+  ...ALONE,
+  faults: [...ESCROW_REPLACED.faults, { kind: "kill-host", role: "source", when: { at_ms: 6_000 } }],
+};
+/** ... and its agent comes up again on the way. */
+export const ESCROW_REPLACED_AND_RESTARTED: Directed = {
+  ...ALONE,
+  faults: [
+    ...ESCROW_REPLACED.faults,
+    { kind: "crash-agent", role: "escrow", for_ms: 200, when: afterStep("adoptBase", "escrow", 2, 30) },
+    { kind: "crash-agent", role: "source", for_ms: 200, when: afterStep("answerEscrow", "source", 1) },
+  ],
+};
+
+/**
+ * The escrow's host is gone for good while a migration is protected, and with it what was committed; the target dies as soon
+ * as the source, too, would count another escrow in its place.
+ */
+export const ESCROW_REPLACED_TARGET_DIES: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "replace-escrow", for_ms: 5, when: afterStep("report:committed", "target", 3, 8) },
+    { kind: "kill-host", role: "target", when: afterStep("answerEscrow", "source", 1) },
+  ],
+};
+
 /** What the escrow has is all that there is, for longer than an offer may be on its way. */
 export const PROTECTED_FOR_LONG: Directed = {
   ...ALONE,
@@ -405,6 +437,37 @@ export const LAST_RECORD_TAKES_LONG: Directed = {
 export const TARGET_DIES_AS_IT_LOADS: Directed = {
   ...BEFORE,
   faults: [{ kind: "kill-host", role: "target", when: afterStep("loadPackage", "target", 1, 5) }],
+};
+
+/**
+ * The VM is claimed for the target, whose link to the source is cut for good, while its host stands still; its agent there
+ * comes up again between its own promise to protect what it has restored and the escrow's.
+ */
+export const RESTORED_AGENT_RESTARTS: Directed = {
+  ...BEFORE,
+  pageRate: 25,
+  durability: "host",
+  protect: { when: "before", always: true, unprotected: "go" },
+  faults: [
+    cut("source-target", null, afterStep("startPageServer", "source", 1, 8)),
+    { kind: "freeze-host", role: "source", for_ms: 666, when: afterStep("storeRecord", "escrow", 2, 8) },
+    { kind: "fsync-error", role: "target", for_ms: 641, when: afterStep("persistPromise", "source", 2, 3) },
+  ],
+};
+
+/**
+ * Output is held back where there is no escrow. That has lost its copy of the base, and gets it again from the VM's first
+ * host, which the owner does not hear: about when the owner, which is busy, has given it up for lost.
+ */
+export const BASE_IS_BACK_WHEN_GIVEN_UP: Directed = {
+  ...CALM,
+  pageRate: 7,
+  protect: { when: "after", always: true, unprotected: "hold" },
+  faults: [
+    cut("source-target", null, { at_ms: 1_700 }),
+    { kind: "reboot-host", role: "escrow", for_ms: 200, when: { at_ms: 2_300 } },
+    { kind: "busy", role: "target", for_ms: 400, late_ms: 400, when: { at_ms: 3_000 } },
+  ],
 };
 
 /**

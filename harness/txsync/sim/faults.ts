@@ -1,11 +1,14 @@
 import type { Action, EventBody, Message, Role } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
-import { crashAgent, type Host, loseMemory, startAgent } from "./hosts.ts";
+import { crashAgent, type Host, loseMemory, makeAnother, startAgent } from "./hosts.ts";
 import type { Fault, Step } from "./schedule.ts";
 import { cutLog, UP_AGAIN_MS } from "./storage.ts";
 
 /** Faults that do nothing by themselves: others look whether they are there. */
 const PASSIVE: ReadonlySet<Fault["kind"]> = new Set(["delay", "slow-takes", "slow-store", "slow-run", "full-disk"]);
+
+/** How often an operator says that there is another escrow. */
+const NAMED_EVERY_MS = 120;
 
 /** Strikes with the schedule's faults: at their time, or when an agent takes the step that they wait for. */
 export class Faults {
@@ -166,6 +169,17 @@ export class Faults {
         });
         return;
       }
+      case "replace-escrow": {
+        const { escrow } = cluster.hosts;
+        makeAnother(cluster, escrow);
+        escrow.up = false;
+        cluster.at(fault.for_ms, () => {
+          escrow.up = true;
+          startAgent(cluster, escrow);
+          this.#nameEscrow(escrow.key);
+        });
+        return;
+      }
       case "freeze-host": {
         const host = cluster.hosts[fault.role];
         host.frozenUntil_ms = Math.max(host.frozenUntil_ms, cluster.now_ms + fault.for_ms);
@@ -227,6 +241,17 @@ export class Faults {
   #tellRunners(body: EventBody): void {
     this.#cluster.event("target", body);
     if (this.#cluster.schedule.protect !== undefined) this.#cluster.event("source", body);
+  }
+
+  /** An operator names it to whoever listens, until both others know. */
+  #nameEscrow(key: string | null): void {
+    const cluster = this.#cluster;
+    const { source, target, escrow } = cluster.hosts;
+    if (key === null || escrow.key !== key) return;
+    for (const host of [source, target])
+      if (host.state.escrow !== key) cluster.event(host.role, { kind: "escrowReplaced", key });
+    if (source.state.escrow !== key || target.state.escrow !== key)
+      cluster.at(NAMED_EVERY_MS, () => this.#nameEscrow(key));
   }
 
   #crash(host: Host, for_ms: number | null): void {

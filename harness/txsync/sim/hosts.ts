@@ -45,6 +45,10 @@ export interface Host {
   up: boolean;
   agentUp: boolean;
   everBack: boolean;
+  /** Escrow: its key, where it came in another one's place. */
+  key: string | null;
+  /** Nothing was ever started here. */
+  fresh: boolean;
   /** Counts the agent's lives: what was meant for an earlier one is lost. */
   life: number;
   /** Counts the QEMUs of this host. */
@@ -95,6 +99,8 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     up: true,
     agentUp: false,
     everBack: true,
+    key: null,
+    fresh: true,
     life: 0,
     qemu: 0,
     dying: false,
@@ -164,13 +170,14 @@ export function startAgent(cluster: Cluster, host: Host): void {
   host.life += 1;
   cluster.lives += 1;
   if (host.life > 1) host.clockOffset_ms = UP_MS - cluster.now_ms * host.clockRate;
-  const first = host.durable === null && host.life === 1;
+  const first = host.fresh;
+  host.fresh = false;
   const last = host.log[host.log.length - 1];
   const log: LogState | null = last === undefined ? null : logState(last.header);
   let memory: HostMemory | null = null;
   if (!first && host.memoryKept) memory = memoryOf(host, vm.pagesTarget >= PAGES);
   host.memoryKept = true;
-  if (!first && host.durable === null) host.durable = { descriptor: GENESIS, opened: false };
+  if (!first && host.durable === null && host.key === null) host.durable = { descriptor: GENESIS, opened: false };
   cluster.event(host.role, {
     kind: "started",
     incarnation: cluster.lives,
@@ -194,6 +201,20 @@ export function startAgent(cluster: Cluster, host: Host): void {
   } else if (host.role === "escrow" && vm.pagesEscrow === 0) {
     cluster.event("escrow", { kind: "baseComplete", complete: true });
   }
+}
+
+/** A host that was never any part of it has the escrow's place; what the one before had is nowhere. */
+export function makeAnother(cluster: Cluster, escrow: Host): void {
+  loseMemory(cluster, escrow);
+  cutLog(cluster, escrow, 0);
+  escrow.key = `another-${cluster.lives}`;
+  escrow.fresh = true;
+  escrow.everBack = true;
+  escrow.durable = null;
+  escrow.finished = false;
+  escrow.memoryKept = true;
+  escrow.forgot = false;
+  escrow.state = initialState({ ...escrow.state.config, joins: true });
 }
 
 /** What of a host outlives its agent, in its memory and on its disk. */

@@ -28,8 +28,10 @@ export interface Ending {
 export function mustBeLive(cluster: Ending): boolean {
   const { source, target, escrow } = cluster.hosts;
   const st = cluster.network.canTalk("source", "target");
-  const se = cluster.network.canTalk("source", "escrow");
-  const te = cluster.network.canTalk("target", "escrow");
+  // One that was not let in is nobody.
+  const there = escrow.state.letIn;
+  const se = there && cluster.network.canTalk("source", "escrow");
+  const te = there && cluster.network.canTalk("target", "escrow");
   const promisedBy = (host: SeenHost): Descriptor =>
     host.agentUp ? host.state.promised : (host.durable?.descriptor ?? GENESIS);
   // Before switchover the VM lives and dies with the source.

@@ -47,9 +47,15 @@ export class Network {
     for (const key of cutKeys(pair, direction)) this.#cut[key] = (this.#cut[key] ?? 1) - 1;
   }
 
-  /** Is the direction from one host to another alive? */
+  /** Is the direction from one host to another alive, and are they for each other who they say they are? */
   pathOk(from: Role, to: Role): boolean {
-    return this.#cut[linkIndex(from, to)] === 0;
+    return this.#cut[linkIndex(from, to)] === 0 && this.#answers(from, to);
+  }
+
+  #answers(from: Role, to: Role): boolean {
+    if (from !== "escrow" && to !== "escrow") return true;
+    const { hosts } = this.#cluster;
+    return hosts[from === "escrow" ? to : from].state.escrow === hosts.escrow.key;
   }
 
   canTalk(a: Role, b: Role): boolean {

@@ -1,9 +1,13 @@
 import { describe, expect, it } from "vitest";
 import {
+  BASE_IS_BACK_WHEN_GIVEN_UP,
   CLAIMING_HOST_DIES_BEFORE_THE_SECOND_VOTE,
   ESCROW_LOSES_BASE,
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
   ESCROW_LOSES_BASE_HOST_DIES,
+  ESCROW_REPLACED,
+  ESCROW_REPLACED_AND_RESTARTED,
+  ESCROW_REPLACED_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
   LOST_WITH_ITS_LOG_OUTPUT_HELD,
   OFFERS_ARE_HEARD_LATE,
@@ -12,6 +16,7 @@ import {
   PROTECTED_MIGRATES,
   PROTECTED_MIGRATES_FOR_GOOD,
   PROTECTED_QEMU_DIES,
+  RESTORED_AGENT_RESTARTS,
   SOURCE_DIES_BEFORE_IT_LETS_GO,
   SOURCE_DIES_WHEN_IT_LETS_GO,
   SOURCE_DIES_WHILE_AHEAD,
@@ -63,6 +68,21 @@ describe("protection beside a migration, under simulated faults", () => {
       path: /source:unprotected source:protected target:claim target:final/,
     },
     {
+      what: "another escrow comes in the place of one that is gone",
+      directed: ESCROW_REPLACED,
+      path: /^source:protected source:unprotected source:protected $/,
+    },
+    {
+      what: "another escrow has come, and then its host dies",
+      directed: ESCROW_REPLACED_HOST_DIES,
+      path: /source:unprotected source:protected target:claim target:final/,
+    },
+    {
+      what: "agents restart while another escrow comes",
+      directed: ESCROW_REPLACED_AND_RESTARTED,
+      path: /^source:protected source:unprotected .*source:protected /,
+    },
+    {
       what: "it was only frozen, and the escrow loses the base that it is claimed from",
       directed: ESCROW_LOSES_BASE_DURING_A_CLAIM,
       path: /^source:protected target:claim source:(protected|unprotected)/,
@@ -107,6 +127,16 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "the target dies as it loads",
       directed: TARGET_DIES_AS_IT_LOADS,
       path: /^source:protected target:protected .*source:claim source:final/,
+    },
+    {
+      what: "it was restored, and its agent comes up again before it is protected there",
+      directed: RESTORED_AGENT_RESTARTS,
+      path: /^(source:protected )+target:/,
+    },
+    {
+      what: "the escrow has a base after all that its owner has given up for lost",
+      directed: BASE_IS_BACK_WHEN_GIVEN_UP,
+      path: /^target:protected /,
     },
   ])("has the VM run when $what", ({ directed, path }) => {
     for (let seed = 0; seed < DIRECTED; seed += 1) {

@@ -102,7 +102,7 @@ export class ProtectionWatch {
     if (schedule.protect === undefined ? target.state.allPages : !target.state.protect) return false;
     // Pages that nobody has: the guest waits, and there is nothing to lay a log over.
     if (schedule.protect !== undefined && !isWhole(target.state) && !cluster.vm.somebodyHasBase(target)) return false;
-    if (!network.canTalk(target.role, "escrow")) return false;
+    if (!network.canTalk(target.role, "escrow") || !escrow.state.letIn) return false;
     let latest: Descriptor = escrow.state.promised;
     for (const { state } of [other, target]) {
       if (state.promised.generation > latest.generation) latest = state.promised;

@@ -35,6 +35,8 @@ export type Fault = { readonly when: When } & (
   | { readonly kind: "kill-host"; readonly role: Role }
   /** Memory is lost, the disk is kept. */
   | { readonly kind: "reboot-host"; readonly role: Role; readonly for_ms: number }
+  /** The escrow's host is gone for good, and so much later another escrow is there, which an operator names. */
+  | { readonly kind: "replace-escrow"; readonly for_ms: number }
   | { readonly kind: "freeze-host"; readonly role: Role; readonly for_ms: number }
   | { readonly kind: "kill-qemu"; readonly role: "source" | "target" }
   /** The agent gets no processor, again and again for up to `late_ms`: what happens to it is handled late. */
@@ -172,12 +174,12 @@ export function protectedScheduleOf(seed: number): Schedule {
   const always = when === "after" || random.chance(0.5);
   const protect: ProtectPlan = { when, always, unprotected: random.chance(0.8) ? "go" : "hold" };
   const faults = when === "alone" && random.chance(0.8) ? schedule.faults.map(mirrored) : schedule.faults;
-  return {
-    ...schedule,
-    pageRate: random.pick([12, 25, 50]),
-    protect,
-    faults: faults.map((fault) => later(fault, random)),
-  };
+  const shaped = { ...schedule, pageRate: random.pick([12, 25, 50]), protect };
+  const all = faults.map((fault) => later(fault, random));
+  // Drawn last, so that the others are what they were before there was this one.
+  if (random.chance(0.08))
+    all.push({ kind: "replace-escrow", for_ms: random.int(50, 900), when: { at_ms: random.int(800, 4_000) } });
+  return { ...shaped, faults: all };
 }
 
 /** The same, of a VM that is protected, and migrates when it is. */

@@ -17,6 +17,14 @@ const NONCE_BYTES = 32;
 const MIGRATION_BYTES = 16;
 const ROLES: readonly Role[] = ["source", "target", "escrow"];
 
+/**
+ * The secret of the connections with an escrow that came in another one's place: whoever had that place before knows the
+ * migration's secret too, and not this one's key.
+ */
+export function secretWith(secret: Buffer, key: string): Buffer {
+  return createHmac("sha256", secret).update(`ferryman txsync escrow ${key}`).digest();
+}
+
 /** Who made the connection, and who took it. */
 export type Side = "initiator" | "acceptor";
 
@@ -26,7 +34,8 @@ export interface HandshakeOptions {
   readonly side: Side;
   /** Whom we expect, where that is known: whoever connects knows, whoever accepts learns. */
   readonly peer?: Role;
-  readonly secret: Buffer;
+  /** What whoever says to have that role has to know. */
+  readonly secretOf: (peer: Role) => Buffer;
   /** 16 bytes that name the migration; an agent of another one is refused at once. */
   readonly migration: Buffer;
   /** For tests. */
@@ -52,7 +61,6 @@ export class Handshake {
   #done = false;
 
   constructor(options: HandshakeOptions) {
-    if (options.secret.length !== SECRET_BYTES) throw new RangeError(`a secret has ${SECRET_BYTES} bytes`);
     if (options.migration.length !== MIGRATION_BYTES)
       throw new RangeError(`a migration's name has ${MIGRATION_BYTES} bytes`);
     this.#options = options;
@@ -92,6 +100,13 @@ export class Handshake {
     };
   }
 
+  get #secret(): Buffer {
+    if (this.#peer === null) throw new WireError("nobody has said who speaks", 0);
+    const secret = this.#options.secretOf(this.#peer.role);
+    if (secret.length !== SECRET_BYTES) throw new RangeError(`a secret has ${SECRET_BYTES} bytes`);
+    return secret;
+  }
+
   #ours(): Party {
     const { role, side } = this.#options;
     return { role, side, nonce: this.#nonce };
@@ -117,12 +132,12 @@ export class Handshake {
   }
 
   #proof(from: Party, to: Party): Buffer {
-    const hmac = createHmac("sha256", this.#options.secret).update("ferryman txsync auth 2");
+    const hmac = createHmac("sha256", this.#secret).update("ferryman txsync auth 2");
     return hmac.update(this.#context(from, to)).digest();
   }
 
   #key(from: Party, to: Party): Buffer {
     const info = this.#context(from, to);
-    return Buffer.from(hkdfSync("sha256", this.#options.secret, "ferryman txsync key 2", info, 32));
+    return Buffer.from(hkdfSync("sha256", this.#secret, "ferryman txsync key 2", info, 32));
   }
 }

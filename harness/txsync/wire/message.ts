@@ -50,6 +50,7 @@ const status = z.strictObject({
     "lost",
     "watching",
   ]),
+  escrow: z.string().max(64).nullable(),
 });
 const refusal = z.enum([
   "promised-higher",

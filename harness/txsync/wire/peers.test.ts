@@ -81,6 +81,7 @@ class Agent {
     return {
       start: () => peers.start(),
       notHeard: (peer: Role) => peers.notHeard(peer),
+      answerEscrow: (key: string) => peers.answerEscrow(key),
       send: (to: Role, message: Message, body: readonly Uint8Array[] = []) =>
         peers.send(to, body.length > 0 ? "bulk" : "words", message, body),
       sendLong: (to: Role, message: Message, body: readonly Uint8Array[], onMoves: () => void) =>
@@ -252,6 +253,27 @@ describe("peers", () => {
     await Promise.all([source.peers.start(), escrow.peers.start()]);
     await until("a refusal", () => source.log.some((line) => /escrow answers where target should be/.test(line)));
     expect([source.peers.send("target", CANCEL), escrow.nothing]).toEqual([false, true]);
+  });
+
+  it("end with whoever was the escrow when another one is, and go on with the others", async () => {
+    const [a, b, c] = [await freePort(), await freePort(), await freePort()];
+    const source = new Agent("source", a, { target: b, escrow: c });
+    const target = new Agent("target", b, { source: a });
+    const before = new Agent("escrow", c, { source: a });
+    await Promise.all([source, target, before].map(({ peers }) => peers.start()));
+    await source.reaches("target");
+    await source.reaches("escrow");
+    await before.reaches("source");
+    source.peers.answerEscrow("another");
+    expect(source.peers.send("escrow", CANCEL)).toBe(false);
+    await until("the one before to be refused", () => !before.peers.send("source", CANCEL));
+    await until("a refusal", () => source.log.some((line) => /does not know the secret/.test(line)));
+    const heard = source.messages.length;
+    expect(source.peers.send("target", CANCEL)).toBe(true);
+    before.peers.answerEscrow("another");
+    await source.reaches("escrow");
+    await before.reaches("source");
+    await source.heard(heard + 1);
   });
 
   it("close connections that bring garbage, or nothing, and go on for those who are welcome", async () => {

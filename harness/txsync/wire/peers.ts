@@ -4,7 +4,7 @@ import type { Message, Role } from "../core/index.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { channelHello, readChannel } from "./channel.ts";
 import { FrameDecoder, FrameEncoder } from "./frame.ts";
-import { Handshake } from "./handshake.ts";
+import { Handshake, SECRET_BYTES, secretWith } from "./handshake.ts";
 import { LogLimit } from "./log-limit.ts";
 import { decodeMessage, encodeMessage } from "./message.ts";
 import { readInto } from "./read-into.ts";
@@ -59,6 +59,9 @@ export class Peers<Channel extends string> {
   readonly #refusals = new LogLimit(REFUSALS);
   readonly #accepted = new Set<Socket>();
   readonly #read_into = Buffer.allocUnsafeSlow(READ_BYTES);
+  /** The escrow's key, where it is not the first one that has this place. */
+  #escrow: string | null = null;
+  readonly #secretOf: (peer: Role) => Buffer;
   /**
    * For what is long: payloads that came are in buffers of it, and may be given back by whoever took them; what is to be
    * sent may be, and is given back when it was.
@@ -68,9 +71,25 @@ export class Peers<Channel extends string> {
   constructor(options: PeersOptions<Channel>) {
     this.#options = options;
     this.#channels = Object.keys(options.channels) as Channel[];
+    if (options.secret.length !== SECRET_BYTES) throw new RangeError(`a secret has ${SECRET_BYTES} bytes`);
+    this.#secretOf = (peer) => {
+      const withEscrow = peer === "escrow" || options.role === "escrow";
+      return withEscrow && this.#escrow !== null ? secretWith(options.secret, this.#escrow) : options.secret;
+    };
+    const secretOf = this.#secretOf;
     for (const peer of Object.keys(options.peers) as Role[]) {
-      for (const channel of this.#channels) this.#lines.set(`${peer}:${channel}`, new Line(options, peer, channel));
+      for (const channel of this.#channels)
+        this.#lines.set(`${peer}:${channel}`, new Line({ ...options, secretOf }, peer, channel));
     }
+  }
+
+  /** From now on the escrow is who has this key, and nobody else: connections with whoever was it before end. */
+  answerEscrow(key: string): void {
+    if (key === this.#escrow) return;
+    this.#escrow = key;
+    const all = this.#options.role === "escrow";
+    for (const [key, socket] of this.#incoming) if (all || key.startsWith("escrow:")) socket.destroy();
+    for (const [key, line] of this.#lines) if (all || key.startsWith("escrow:")) line.end();
   }
 
   async start(): Promise<void> {
@@ -151,7 +170,7 @@ export class Peers<Channel extends string> {
     this.#accepted.add(socket);
     socket.setNoDelay(true);
     const encoder = new FrameEncoder();
-    const handshake = new Handshake({ ...this.#options, side: "acceptor" });
+    const handshake = new Handshake({ ...this.#options, secretOf: this.#secretOf, side: "acceptor" });
     let peer: Role | undefined;
     let channel: Channel | undefined;
     let reading = false;
@@ -211,7 +230,9 @@ export class Peers<Channel extends string> {
   }
 }
 
-type LineOptions = Pick<PeersOptions<string>, "role" | "secret" | "migration" | "peers" | "patience_ms" | "onLog">;
+type LineOptions = Pick<PeersOptions<string>, "role" | "migration" | "peers" | "patience_ms" | "onLog"> & {
+  readonly secretOf: (peer: Role) => Buffer;
+};
 
 /** One connection to one peer, made again whenever it is gone. */
 class Line {
@@ -272,6 +293,12 @@ class Line {
         socket.once("close", done);
       });
     }
+  }
+
+  /** It is made again when it has ended. */
+  end(): void {
+    this.#encoder = undefined;
+    this.#socket?.destroy();
   }
 
   renew(): void {

@@ -230,7 +230,7 @@ describe("frames", () => {
 });
 
 describe("handshake", () => {
-  const secret = Buffer.alloc(32, 1);
+  const secretOf = (): Buffer => Buffer.alloc(32, 1);
   const migration = Buffer.alloc(16, 2);
 
   type Who = Omit<HandshakeOptions, "side"> & Partial<Pick<HandshakeOptions, "side">>;
@@ -254,22 +254,22 @@ describe("handshake", () => {
   }
 
   it("gives both sides the same keys, one for each direction, new every time", () => {
-    const one = meet({ role: "source", secret, migration }, { role: "escrow", secret, migration });
+    const one = meet({ role: "source", secretOf, migration }, { role: "escrow", secretOf, migration });
     expect(one[0].sendKey).toEqual(one[1].receiveKey);
     expect(one[0].receiveKey).toEqual(one[1].sendKey);
     expect(one[0].sendKey).not.toEqual(one[0].receiveKey);
     expect(one.map(({ peer }) => peer)).toEqual(["escrow", "source"]);
-    const other = meet({ role: "source", secret, migration }, { role: "escrow", secret, migration });
+    const other = meet({ role: "source", secretOf, migration }, { role: "escrow", secretOf, migration });
     expect(other[0].sendKey).not.toEqual(one[0].sendKey);
   });
 
   it("refuses who does not know the secret, who is of another migration, who is not who was expected, and itself", () => {
-    const good: Who = { role: "source", secret, migration };
-    expect(() => meet(good, { role: "escrow", secret: Buffer.alloc(32, 9), migration })).toThrow(
+    const good: Who = { role: "source", secretOf, migration };
+    expect(() => meet(good, { role: "escrow", secretOf: () => Buffer.alloc(32, 9), migration })).toThrow(
       /does not know the secret/,
     );
-    expect(() => meet(good, { role: "escrow", secret, migration: Buffer.alloc(16, 9) })).toThrow(/another migration/);
-    expect(() => meet({ ...good, peer: "target" }, { role: "escrow", secret, migration })).toThrow(
+    expect(() => meet(good, { role: "escrow", secretOf, migration: Buffer.alloc(16, 9) })).toThrow(/another migration/);
+    expect(() => meet({ ...good, peer: "target" }, { role: "escrow", secretOf, migration })).toThrow(
       /where target should be/,
     );
     expect(() => meet(good, good)).toThrow(/wrong role/);
@@ -278,20 +278,20 @@ describe("handshake", () => {
   it("refuses to be joined with another that was made as well, or taken as well", () => {
     for (const side of ["initiator", "acceptor"] as const) {
       const [source, target] = [
-        { role: "source", side, secret, migration },
-        { role: "target", side, secret, migration },
+        { role: "source", side, secretOf, migration },
+        { role: "target", side, secretOf, migration },
       ] as const;
       expect(() => meet(source, target)).toThrow(/does not know the secret/);
     }
   });
 
   it("refuses a proof that is reflected or of an earlier meeting", () => {
-    const left = new Handshake({ role: "source", side: "initiator", secret, migration });
-    const right = new Handshake({ role: "escrow", side: "acceptor", secret, migration });
+    const left = new Handshake({ role: "source", side: "initiator", secretOf, migration });
+    const right = new Handshake({ role: "escrow", side: "acceptor", secretOf, migration });
     const own = left.receive({ type: "hello", payload: right.hello() });
     if (!("auth" in own)) throw new Error("auth expected");
     expect(() => left.receive({ type: "auth", payload: own.auth })).toThrow(/does not know/);
-    const earlier = new Handshake({ role: "escrow", side: "acceptor", secret, migration }).receive({
+    const earlier = new Handshake({ role: "escrow", side: "acceptor", secretOf, migration }).receive({
       type: "hello",
       payload: left.hello(),
     });
