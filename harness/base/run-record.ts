@@ -62,7 +62,12 @@ export interface RunTimings {
   readonly check_ms?: number;
   readonly detect_ms?: number;
   readonly recover_ms?: number;
+  /** The longest that the guest may have stood still; by QEMU's own stamps; and that nobody looked at it. */
   readonly downtime_ms?: number;
+  readonly stopped_max_ms?: number;
+  readonly unseen_max_ms?: number;
+  /** How late the harness itself heard of a look, at worst. */
+  readonly heard_late_max_ms?: number;
   readonly lost_steps?: number;
   readonly transactions?: number;
   readonly pause_p50_ms?: number;

@@ -63,6 +63,7 @@ export interface RunOptions extends ConfigurationOptions {
   readonly memory: number;
   readonly writeRate?: number;
   readonly workingSet?: number;
+  readonly chatter?: number;
   readonly seed?: number;
   readonly repeat: number;
   readonly jobs: number;
@@ -73,6 +74,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly protect?: TxsyncSettings["protect"];
   readonly protectBefore?: boolean;
   readonly unprotected?: TxsyncSettings["unprotected"];
+  /** KiB. */
+  readonly heldOutput?: number;
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
   /** Seconds. */
@@ -155,6 +158,11 @@ export function declareRun(command: Command): Command {
       within(LIMITS.working_set_mib),
     )
     .option(
+      "--chatter <lines/s>",
+      "it says so many lines of about 100 bytes on its console in a second (integrity guest); default none",
+      within(LIMITS.chatter_lines_per_s),
+    )
+    .option(
       "--seed <number>",
       `seed of the guest's memory, ${rangeOf(LIMITS.seed)}; default is a new one each run`,
       within(LIMITS.seed),
@@ -199,6 +207,11 @@ export function declareRun(command: Command): Command {
       "--unprotected <what>",
       "txsync: while the escrow is not heard the VM goes on, which is said (go), or its output waits (hold); default go",
       oneOf<TxsyncSettings["unprotected"]>("go", "hold"),
+    )
+    .option(
+      "--held-output <KiB>",
+      "txsync: with so much output waiting for its commit the VM stands still; default 32768",
+      within(LIMITS.held_output_kib),
     )
     .option(
       "--ahead <percent>",
@@ -593,10 +606,11 @@ export function jsonLine(record: RunRecord, folder: string): object {
 }
 
 /** What was said on the command line of the guest's own work. */
-function workOf({ writeRate, workingSet }: RunOptions): GuestWork {
+function workOf({ writeRate, workingSet, chatter }: RunOptions): GuestWork {
   return {
     ...(writeRate === undefined ? {} : { write_rate_pages_per_s: writeRate }),
     ...(workingSet === undefined ? {} : { working_set_bytes: workingSet * 1024 ** 2 }),
+    ...(chatter === undefined ? {} : { chatter_lines_per_s: chatter }),
   };
 }
 
@@ -608,17 +622,28 @@ export function settingsOf({
   protect,
   protectBefore,
   unprotected,
+  heldOutput,
   switchoverBy,
   ahead,
   find,
 }: Pick<
   RunOptions,
-  "lease" | "epoch" | "durability" | "protect" | "protectBefore" | "unprotected" | "switchoverBy" | "ahead" | "find"
+  | "lease"
+  | "epoch"
+  | "durability"
+  | "protect"
+  | "protectBefore"
+  | "unprotected"
+  | "heldOutput"
+  | "switchoverBy"
+  | "ahead"
+  | "find"
 >): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
+    ...(heldOutput === undefined ? {} : { output_held_bytes: heldOutput * 1024 }),
     ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
     ...(protect === undefined ? {} : { protect }),
     ...(protectBefore === undefined ? {} : { protect_before: protectBefore }),

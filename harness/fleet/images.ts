@@ -3,7 +3,7 @@ import { messageOf, UserError } from "../base/errors.ts";
 import { agentBundle } from "./images/agent.ts";
 import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
 import { copyDebianDisk, debianGuestTag, diskMakerRecipe, makeDebianGuest } from "./images/debian-guest.ts";
-import { IMAGE_LABEL, IMAGE_LABEL_VALUE, inspectImage, type Making, pullImage } from "./images/docker.ts";
+import { inspectImage, type Making, pullImage } from "./images/docker.ts";
 import { type HostParts, hostTag, LIBVIRT_VERSION_LABEL, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
 import { libvirtTag, makeLibvirt, recipeWithLibvirt } from "./images/libvirt.ts";
 import { lockBuilding } from "./images/lock.ts";
@@ -209,38 +209,6 @@ export async function imageState(docker: Docker, qemu: string): Promise<ImageSta
   const has = await look(recipe?.what ?? "QEMU image", base, recipe ? mend : `docker pull ${qemu}, or build it`);
   if (has || recipe) await look("host", hostTag(await hostParts(docker, qemu, false)), mend);
   return states;
-}
-
-/** Removes every image that Ferryman made, dangling ones of its builds too; returns how many. What runs keeps its image. */
-export async function removeImages(docker: Docker, say: (line: string) => void = () => undefined): Promise<number> {
-  let removed = 0;
-  for (;;) {
-    const filters = { label: [`${IMAGE_LABEL}=${IMAGE_LABEL_VALUE}`] };
-    const images = await docker.listImages({ all: true, filters });
-    const borrowed = await inspectImage(docker, toxiproxyTag());
-    const names = [...images.flatMap((image) => usableTags(image)), ...(borrowed ? [toxiproxyTag()] : [])];
-    let gone = 0;
-    const reasons: string[] = [];
-    for (const name of new Set(names)) {
-      try {
-        await docker.getImage(name).remove();
-        gone++;
-      } catch (error) {
-        if ((error as { statusCode?: number }).statusCode !== 404) reasons.push(messageOf(error));
-      }
-    }
-    removed += gone;
-    // An image goes only after those that were built on it: so again, as long as something went.
-    if (gone === 0) {
-      for (const reason of reasons) say(`an image stays: ${reason}`);
-      return removed;
-    }
-  }
-}
-
-function usableTags(image: Docker.ImageInfo): string[] {
-  const tags = (image.RepoTags ?? []).filter((tag) => !tag.startsWith("<none>"));
-  return tags.length > 0 ? tags : [image.Id];
 }
 
 /** The quick way: everything there already. */

@@ -127,6 +127,17 @@ describe("a run's configuration", () => {
     expect(managerOf(request({}))).toBe("qmp");
   });
 
+  it("has agents where a fault strikes one at its files or its clock", () => {
+    const at = { on: "pages", percent: 30 } as const;
+    const step = { fault: { fault: "clock-step", host: "target", clock: "monotonic", by_ms: 3_000 }, at } as const;
+    const error = { fault: { fault: "io-error", host: "escrow", what: "memory" }, at } as const;
+    for (const plan of [step, error]) {
+      const scenario = { ...noFault, faults: [plan] };
+      expect(() => checkConfiguration(request({}, { scenario }))).toThrow(/strikes an agent, and stock QEMU has none/);
+      expect(() => checkConfiguration(request({}, { scenario, recovery: "txsync" }))).not.toThrow();
+    }
+  });
+
   it("has libvirt where a fault breaks what only libvirt has", () => {
     const kill = {
       fault: { fault: "kill-manager", host: "target", part: "daemon" },

@@ -9,7 +9,7 @@ import {
 } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
-import { whereOf } from "../faults/index.ts";
+import { troublesAgent, whereOf } from "../faults/index.ts";
 import { parseVersion } from "../qemu/versions.ts";
 import { hasImages } from "./custom/image-disks.ts";
 import { checkImage, checkReadable } from "./custom/image-file.ts";
@@ -123,6 +123,11 @@ export function checkConfiguration(
   if (has_disks && recovery === "txsync" && before)
     throw new UserError(
       `${scenario.id} cannot be had with --disk: a VM that is protected before (--protect-before) does not migrate with disks yet.`,
+    );
+  const troubled = scenario.faults.find(({ fault }) => troublesAgent(fault));
+  if (troubled !== undefined && recovery === "stock")
+    throw new UserError(
+      `The fault ${troubled.fault.fault} (${whereOf(troubled.fault)}) strikes an agent, and stock QEMU has none: run it with --recovery txsync.`,
     );
   if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
   else checkWithoutLibvirt(request.scenario);

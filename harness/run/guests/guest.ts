@@ -31,6 +31,15 @@ export interface Workload {
   stop(): Promise<void>;
 }
 
+/** Where in its memory a guest says how far it is, for whoever looks often and asks nobody. */
+export interface GuestClock {
+  readonly offset_bytes: number;
+  /** 2048 at most. */
+  readonly bytes: number;
+  /** Undefined where they say nothing, or not yet. `ran_ms`: by the guest's own clock, which stands while it does. */
+  read(bytes: Buffer): { readonly step: number; readonly ran_ms: number } | undefined;
+}
+
 /** A guest as a run deals with it: how it boots, how one sees that it goes on, and what it knows of itself. */
 export interface GuestUnderTest extends GuestView {
   readonly files: GuestFiles;
@@ -38,6 +47,8 @@ export interface GuestUnderTest extends GuestView {
   readonly state?: string | undefined;
   /** An instance that shows no progress for so long stands still. Every run takes this time, so it is not generous. */
   readonly still_after_ms: number;
+  /** Absent: `steps` is asked instead. */
+  readonly clock?: GuestClock;
   onConsole(host: HostRole, line: string): void;
   /** Resolves when the guest works, and rejects when it does not within its time. */
   booted(vm: StartedVm): Promise<void>;

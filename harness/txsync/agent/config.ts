@@ -62,6 +62,16 @@ export const agentConfigSchema = z.strictObject({
   /** What becomes of output while the escrow is not heard: it leaves, and that is said, or it is held back. */
   unprotected: z.enum(["go", "hold"]),
   /**
+   * So much of the VM's output waits here at most, nearly: with more it stands still until half of that has gone; absent:
+   * 32 MiB.
+   */
+  output_held_bytes: z.exactOptional(
+    z
+      .int()
+      .min(4096)
+      .max(64 * 2 ** 20),
+  ),
+  /**
    * Who has the VM change hosts: the source's QEMU by a migration of its own, or the agents, which copy its memory to the
    * target while it runs and make the package themselves; its QEMU then never migrates, and can always go on.
    */
