@@ -1,6 +1,7 @@
 import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
+import { clocksStep } from "./double/clocks-step.ts";
 import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
 import { escrowReplacedThenAgentsRestarted } from "./double/escrow-replaced-then-agents-restarted.ts";
 import { generationChangesDuringTake } from "./double/generation-changes-during-take.ts";
@@ -14,23 +15,29 @@ import { sourceHostKilledWhileAheadThenEscrowAgentRestarted } from "./double/sou
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
+import { escrowCutOutputHeld } from "./escrow/escrow-cut-output-held.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
 import { escrowReplaced } from "./escrow/escrow-replaced.ts";
+import { escrowStorageFails } from "./escrow/escrow-storage-fails.ts";
 import { FINDINGS } from "./findings/index.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
 import { escrowLinkBlinks } from "./network/escrow-link-blinks.ts";
 import { escrowLinkDiesInRecords } from "./network/escrow-link-dies-in-records.ts";
+import { fourVcpusWait } from "./network/four-vcpus-wait.ts";
 import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
+import { linkResetTellsOne } from "./network/link-reset-tells-one.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
+import { storageKilledAndBack } from "./network/storage-killed-and-back.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
+import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
 import { protectedForLong } from "./source/protected-for-long.ts";
@@ -40,6 +47,7 @@ import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
 import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restarted-before-package.ts";
 import { sourceCutOff } from "./source/source-cut-off.ts";
+import { sourceDiskFull } from "./source/source-disk-full.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
 import { sourceHostKilledBeforeSwitchover } from "./source/source-host-killed-before-switchover.ts";
@@ -50,6 +58,7 @@ import { sourceQemuKilled } from "./source/source-qemu-killed.ts";
 import { unprotectedHostKilledBeforeSwitchover } from "./source/unprotected-host-killed-before-switchover.ts";
 import { unprotectedHostKilledWhileAhead } from "./source/unprotected-host-killed-while-ahead.ts";
 import { targetAgentKilled } from "./target/target-agent-killed.ts";
+import { targetAgentKilledWithWritesOpen } from "./target/target-agent-killed-with-writes-open.ts";
 import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
@@ -57,6 +66,7 @@ import { targetHostKilled } from "./target/target-host-killed.ts";
 import { targetHostKilledAfterHandoff } from "./target/target-host-killed-after-handoff.ts";
 import { targetHostKilledCompared } from "./target/target-host-killed-compared.ts";
 import { targetHostKilledConnected } from "./target/target-host-killed-connected.ts";
+import { targetHostKilledWatched } from "./target/target-host-killed-watched.ts";
 import { targetKilledBeforeSwitchover } from "./target/target-killed-before-switchover.ts";
 import { targetQemuFrozen } from "./target/target-qemu-frozen.ts";
 import { targetQemuKilled } from "./target/target-qemu-killed.ts";
@@ -69,6 +79,7 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilled,
   sourceHostKilledTooEarly,
   sourceFrozen,
+  sourceDiskFull,
   sourceKilledBeforeSwitchover,
   protectedHostKilled,
   sourceHostKilledBeforeSwitchover,
@@ -82,6 +93,7 @@ export const SCENARIOS: readonly Scenario[] = [
   targetHostKilled,
   targetHostKilledCompared,
   targetHostKilledConnected,
+  targetHostKilledWatched,
   targetHostKilledAfterHandoff,
   targetFrozen,
   targetKilledBeforeSwitchover,
@@ -94,6 +106,9 @@ export const SCENARIOS: readonly Scenario[] = [
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,
+  storageLinkCutForGood,
+  storageKilledAndBack,
+  fourVcpusWait,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,
@@ -101,13 +116,17 @@ export const SCENARIOS: readonly Scenario[] = [
   targetAgentRestarted,
   escrowAgentRestarted,
   targetAgentKilled,
+  targetAgentKilledWithWritesOpen,
   escrowKilled,
   escrowMemoryFull,
+  escrowStorageFails,
   escrowHostKilled,
   escrowReplaced,
   escrowCutOff,
+  escrowCutOutputHeld,
   sourceCutOff,
   linkCutOneWay,
+  linkResetTellsOne,
   targetCutOffLongThenHealed,
   cutBetweenPackageAndRunning,
   cutDuringHandoff,
@@ -123,6 +142,7 @@ export const SCENARIOS: readonly Scenario[] = [
   restoredThenSourceAgentRestarted,
   recoveredThenRebooted,
   recoveredThenMigratedAgain,
+  clocksStep,
 ];
 
 /** Those, and what QEMU and libvirt are known to do wrong. */

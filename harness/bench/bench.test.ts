@@ -55,6 +55,7 @@ async function run(suite: typeof runSuite, signal: AbortSignal): Promise<readonl
       scenario: (id) => ({ ...noFault, id }),
       accel: { accel: "tcg", why: "asked for" },
       folder,
+      vm: "memory",
       onStarted: () => undefined,
       onSample: () => undefined,
       say: () => undefined,

@@ -1,15 +1,18 @@
 import { rm } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { join, relative } from "node:path";
+import type { Configuration as RunConfiguration } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
+import { type NetworkFindings, seen } from "../checks/network-history.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
+import { readEvidence } from "../run/evidence-file.ts";
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { Estimate } from "./estimate.ts";
 import { measure } from "./measure.ts";
-import { type Planned, VARIANTS } from "./plan.ts";
+import { type Planned, VARIANTS, type VmKind } from "./plan.ts";
 import type { Sample } from "./result.ts";
 
 export interface BenchRuns {
@@ -18,6 +21,7 @@ export interface BenchRuns {
   readonly plan: readonly Planned[];
   readonly scenario: (id: string) => Scenario;
   readonly accel: AccelChoice;
+  readonly vm: VmKind;
   /** Who has the VM change hosts under txsync. */
   readonly by: "agent" | "qemu";
   /** The bench's folder: samples name their runs relative to it. */
@@ -43,7 +47,7 @@ export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSui
     const began_ms = performance.now();
     const [finished] = await suite(
       environment,
-      [requestOf(planned, what.scenario(planned.scenario), what, (event) => events.push(event))],
+      [requestOf(planned, what, (event) => events.push(event))],
       1,
       () => undefined,
     );
@@ -63,7 +67,7 @@ export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSui
       run: relative(folder, finished.folder),
       took_ms,
       load_before,
-      ...measure(record, events),
+      ...measure(record, events, await networkOf(finished.folder, what.vm)),
     };
     samples.push(sample);
     onSample(sample, index + 1, estimate.left_ms(plan.slice(index + 1)));
@@ -71,24 +75,40 @@ export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSui
   return samples;
 }
 
+/** What a client outside saw of the VM by its card. @throws UserError where the run wrote no evidence */
+async function networkOf(folder: string, vm: VmKind): Promise<NetworkFindings | undefined> {
+  if (vm === "memory") return undefined;
+  const { evidence } = await readEvidence(folder);
+  const found = seen.of(evidence);
+  return found.state === "got" ? found.value : undefined;
+}
+
+/** Of the guest that a bench of this kind measures. */
+export function guestOf(vm: VmKind): "integrity" | "linux" {
+  return vm === "whole" ? "linux" : "integrity";
+}
+
+/** What a whole VM has. */
+export const WHOLE_VM: RunConfiguration = { vcpus: 2, net: "virtio", disks: ["raw", "ext4"] };
+
 function requestOf(
-  { recovery, variant, memory_mib, write_rate_pages_per_s, seed }: Planned,
-  scenario: Scenario,
-  { accel: { accel, why }, by }: Pick<BenchRuns, "accel" | "by">,
+  { scenario, recovery, variant, memory_mib, write_rate_pages_per_s, seed }: Planned,
+  { vm, accel: { accel, why }, by, scenario: scenarioOf }: Pick<BenchRuns, "vm" | "accel" | "by" | "scenario">,
   onEvent: (event: TimelineEvent) => void,
 ): RunRequest {
   const over: Partial<RunRequest> = variant === undefined ? {} : VARIANTS[variant];
   return {
     ...over,
     ...(recovery === "txsync" ? { txsync: { switchover_by: by, ...over.txsync } } : {}),
-    scenario,
+    scenario: scenarioOf(scenario),
     recovery,
-    guest: "integrity",
+    guest: guestOf(vm),
     accel,
     accel_why: why,
     seed,
     memory_bytes: memory_mib * 1024 ** 2,
-    work: { write_rate_pages_per_s },
+    work: { write_rate_pages_per_s, ...(vm === "whole" ? { disk_pace_ms: 0 } : {}) },
+    ...(vm === "whole" ? { configuration: { ...over.configuration, ...WHOLE_VM } } : {}),
     keep: false,
     onEvent,
   };

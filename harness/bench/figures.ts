@@ -64,12 +64,15 @@ function ratiosBetween(txsync: readonly Sample[], stock: readonly Sample[]): Rat
         ),
       ),
     );
-  const [total, wire_bytes, steps_per_s] = [of("total_ms"), of("wire_bytes"), of("steps_per_s")];
-  return {
-    ...(total === undefined ? {} : { total }),
-    ...(wire_bytes === undefined ? {} : { wire_bytes }),
-    ...(steps_per_s === undefined ? {} : { steps_per_s }),
+  const ratios: { readonly [Name in keyof Ratios]-?: Spread | undefined } = {
+    total: of("total_ms"),
+    wire_bytes: of("wire_bytes"),
+    steps_per_s: of("steps_per_s"),
+    disk_records_per_s: of("disk_records_per_s"),
+    net_p50_ms: of("net_p50_ms"),
+    net_p99_ms: of("net_p99_ms"),
   };
+  return Object.fromEntries(Object.entries(ratios).filter(([, spread]) => spread !== undefined));
 }
 
 function pooledOf(samples: readonly Sample[]): Pooled | undefined {

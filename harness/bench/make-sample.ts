@@ -36,6 +36,7 @@ export function makeBench(configurations: readonly Configuration[], samples: rea
     accel: "tcg",
     accel_why: "asked for",
     guest: "integrity",
+    vm: [],
     switchover_by: "agent",
     cap_bytes_per_s: 64 * 1024 ** 2,
     versions: { node: "v24.0.0" },

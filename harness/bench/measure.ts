@@ -1,5 +1,6 @@
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
+import type { NetworkFindings } from "../checks/network-history.ts";
 import { quantileOf } from "./spread.ts";
 
 /** How long the guest stood still for one transaction, and the parts of it. */
@@ -23,6 +24,11 @@ export interface Measures {
   /** Of the guest on the target, while it is being carried over. */
   readonly steps_per_s?: number;
   readonly downtime_ms?: number;
+  /** Records of a page that it writes to its disks on the target, each read back before it is written over. */
+  readonly disk_records_per_s?: number;
+  /** How long a client outside waited for the guest's answer by its network card, asked while the guest was carried over. */
+  readonly net_p50_ms?: number;
+  readonly net_p99_ms?: number;
   readonly transactions?: number;
   readonly pause_p50_ms?: number;
   readonly pause_p99_ms?: number;
@@ -63,8 +69,12 @@ export interface Measured {
   readonly output_waits_ms: readonly number[];
 }
 
-/** What a run's record and timeline tell; a function of them, so that it can be made again from what a bench kept. */
-export function measure(record: RunRecord, events: readonly TimelineEvent[]): Measured {
+/** What a run's record, timeline and evidence tell; a function of them, so that it can be made again from what a bench kept. */
+export function measure(
+  record: RunRecord,
+  events: readonly TimelineEvent[],
+  network?: Pick<NetworkFindings, "operations">,
+): Measured {
   const kept = protectedTime(events);
   const during = kept === undefined ? events : within(events, kept);
   const pauses = during.flatMap((event) => (event.kind === "tx.taken" ? [pauseOf(event)] : []));
@@ -78,6 +88,8 @@ export function measure(record: RunRecord, events: readonly TimelineEvent[]): Me
     wire_bytes: usage.wire_bytes,
     steps_per_s: stepsPerSecond(events),
     downtime_ms: timings.downtime_ms,
+    disk_records_per_s: diskRecordsPerSecond(events),
+    ...percentiles("net", answersWhileCarried(record, events, network)),
     transactions: timings.transactions,
     ...percentiles(
       "pause",
@@ -239,6 +251,46 @@ function rateOn(host: "source" | "target", events: readonly TimelineEvent[]): nu
   const [first, last] = [looks[0], looks.at(-1)];
   if (first === undefined || last === undefined || last.at_ms - first.at_ms < RATE_OVER_MS) return undefined;
   return round(((last.step - first.step) / (last.at_ms - first.at_ms)) * 1000, 1);
+}
+
+/** The guest is on the target from here on, and until then it is being carried over. */
+function carried(events: readonly TimelineEvent[]): { readonly from_ms: number; readonly to_ms: number } | undefined {
+  const from = events.find((event) => event.kind === "migration.step" && event.step === "target-running");
+  const to = events.find(({ kind }) => kind === "handoff" || kind === "run.settled");
+  return from === undefined ? undefined : { from_ms: from.at_ms, to_ms: to?.at_ms ?? Number.POSITIVE_INFINITY };
+}
+
+/** As the Linux guest tells twice a second on its console (fixtures/guests/linux/README.md). */
+const STEP_LINE = /FERRYMAN-LINUX step .*\bdisk=(\d+)/;
+
+function diskRecordsPerSecond(events: readonly TimelineEvent[]): number | undefined {
+  const while_ms = carried(events);
+  if (while_ms === undefined) return undefined;
+  const told = events.flatMap((event) => {
+    if (event.kind !== "guest.log" || event.host !== "target") return [];
+    if (event.at_ms < while_ms.from_ms || event.at_ms > while_ms.to_ms) return [];
+    const [, records] = STEP_LINE.exec(event.line) ?? [];
+    return records === undefined ? [] : [{ at_ms: event.at_ms, records: Number(records) }];
+  });
+  const [first, last] = [told[0], told.at(-1)];
+  if (first === undefined || last === undefined || last.at_ms - first.at_ms < RATE_OVER_MS) return undefined;
+  if (last.records === 0) return undefined;
+  return round(((last.records - first.records) / (last.at_ms - first.at_ms)) * 1000, 1);
+}
+
+function answersWhileCarried(
+  { started_at }: Pick<RunRecord, "started_at">,
+  events: readonly TimelineEvent[],
+  network: Pick<NetworkFindings, "operations"> | undefined,
+): readonly number[] {
+  const while_ms = carried(events);
+  if (while_ms === undefined || network === undefined) return [];
+  // The client has the machine's clock; the timeline begins when the run does.
+  const began_ms = Date.parse(started_at);
+  return network.operations.flatMap(([, asked_ms, answered_ms]) => {
+    const at_ms = asked_ms - began_ms;
+    return answered_ms < 0 || at_ms < while_ms.from_ms || at_ms > while_ms.to_ms ? [] : [answered_ms - asked_ms];
+  });
 }
 
 function round(value: number, digits: number): number {

@@ -8,6 +8,13 @@ export interface Configuration {
   readonly write_rate_pages_per_s: number;
 }
 
+/**
+ * What VM is measured: the small one that is all memory, or one as people have it, with an operating system, two vCPUs, a
+ * network card and two disks, to which it writes as fast as they take it.
+ */
+export const VM_KINDS = ["memory", "whole"] as const;
+export type VmKind = (typeof VM_KINDS)[number];
+
 /** What is run at each configuration. */
 export interface Part {
   readonly scenario: string;

@@ -36,6 +36,9 @@ export interface Ratios {
   readonly total?: Spread;
   readonly wire_bytes?: Spread;
   readonly steps_per_s?: Spread;
+  readonly disk_records_per_s?: Spread;
+  readonly net_p50_ms?: Spread;
+  readonly net_p99_ms?: Spread;
 }
 
 /** Percentiles of all pauses of all runs together, and how many there were. */
@@ -74,7 +77,9 @@ export interface BenchResult {
   readonly qemu_version: string;
   readonly accel: Accel;
   readonly accel_why: string;
-  readonly guest: "integrity";
+  readonly guest: "integrity" | "linux";
+  /** What its VM has beside memory and one vCPU, for people; empty: nothing. */
+  readonly vm: readonly string[];
   /** Who has the VM change hosts under txsync; stock switches over after one pass beside agents, else at once. */
   readonly switchover_by: "agent" | "qemu";
   /** Background transfer is bound to so much, stock and txsync alike. */

@@ -6,12 +6,22 @@ import { writeBench } from "../../reports/bench/write.ts";
 import { writeSuite } from "../../reports/suite.ts";
 import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
+import { configurationTexts } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
-import { benchRuns } from "../bench/bench.ts";
+import { benchRuns, guestOf, WHOLE_VM } from "../bench/bench.ts";
 import { roughly } from "../bench/estimate.ts";
 import { figuresOf, notesOf, RUNS_NEEDED } from "../bench/figures.ts";
 import { machineNow, notQuiet } from "../bench/machine.ts";
-import { configurationsOf, type Planned, partsOf, planOf, TOPICS, type Topic } from "../bench/plan.ts";
+import {
+  configurationsOf,
+  type Planned,
+  partsOf,
+  planOf,
+  TOPICS,
+  type Topic,
+  VM_KINDS,
+  type VmKind,
+} from "../bench/plan.ts";
 import { BENCH_VERSION, type BenchResult, type Sample } from "../bench/result.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import { checkWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
@@ -34,12 +44,15 @@ interface BenchOptions {
   readonly switchoverBy: TxsyncSettings["switchover_by"];
   readonly only?: readonly Topic[];
   readonly seed?: number;
+  readonly vm: VmKind;
   readonly json?: boolean;
 }
 
 const FULL = { memory: [128, 1024, 4096], writeRate: [1_000, 20_000, 100_000], repeat: RUNS_NEEDED, only: TOPICS };
 /** What two minutes hold. */
 const QUICK = { memory: [128], writeRate: [1_000], repeat: 2, only: ["migration", "recovery"] as const };
+/** Of a VM with disks and a card: memory that a Linux guest works in, and what it writes to it by itself. */
+const WHOLE = { ...QUICK, memory: [512], repeat: RUNS_NEEDED };
 const RATE = { least: 0, most: WRITE_RATE_MAX };
 
 export function registerBench(program: Command): void {
@@ -47,6 +60,12 @@ export function registerBench(program: Command): void {
     .command("bench")
     .description(
       "measure recovery, and what protection costs against stock, by size of the guest and by how much it writes",
+    )
+    .option(
+      "--vm <kind>",
+      "memory: the bare-metal guest, all memory; whole: Linux with two vCPUs, a network card and two disks, to which it writes as fast as it can",
+      oneOf(...VM_KINDS),
+      "memory",
     )
     .option("--quick", "about two minutes: one small guest, two runs of each; too few for figures")
     .option(
@@ -90,7 +109,10 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
   const machine = machineNow();
   const loud = notQuiet(machine);
   if (loud !== undefined) say(`*** ${loud}`);
-  const chosen = options.quick ? QUICK : FULL;
+  const { vm } = options;
+  const guest = guestOf(vm);
+  const full = vm === "whole" ? WHOLE : FULL;
+  const chosen = options.quick ? { ...QUICK, ...(vm === "whole" ? { memory: WHOLE.memory } : {}) } : full;
   const [memories, rates, repeat] = [
     options.memory ?? chosen.memory,
     options.writeRate ?? chosen.writeRate,
@@ -98,16 +120,19 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
   ];
   checkMemory(Math.max(...memories) * 1024 ** 2, 1);
   for (const memory of memories)
-    for (const rate of rates) checkWork("integrity", memory * 1024 ** 2, { write_rate_pages_per_s: rate });
+    for (const rate of rates) checkWork(guest, memory * 1024 ** 2, { write_rate_pages_per_s: rate });
   const started_at = new Date();
   const seed = options.seed ?? randomInt(2 ** 32);
   const configurations = configurationsOf(memories, rates);
   const parts = partsOf(options.only ?? chosen.only, options.switchoverBy);
   const plan = planOf(configurations, repeat, seed, parts);
   const folder = join(RUNS_FOLDER, `bench-${stamp(started_at)}-${randomBytes(2).toString("hex")}`);
-  const environment = { ...(await prepareRuns(options.qemu, signal)), runs_folder: join(folder, "runs") };
-  const accel = await accelFor(environment, "integrity", options.accel);
-  say(`QEMU ${environment.qemu_version}, integrity guest, ${accel.accel}: ${accel.why}`);
+  const environment = {
+    ...(await prepareRuns(options.qemu, signal, { storage: vm === "whole" })),
+    runs_folder: join(folder, "runs"),
+  };
+  const accel = await accelFor(environment, guest, options.accel);
+  say(`QEMU ${environment.qemu_version}, ${guest} guest, ${accel.accel}: ${accel.why}`);
   say(
     `${plan.length} runs: ${configurations.length} configurations, ${parts.length} kinds of run of each, ${repeat} times, in turns`,
   );
@@ -119,6 +144,7 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     plan,
     scenario,
     accel,
+    vm,
     by: options.switchoverBy,
     folder,
     onStarted: (run, nth, left_ms) => {
@@ -151,7 +177,8 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
     qemu_version: environment.qemu_version,
     accel: accel.accel,
     accel_why: accel.why,
-    guest: "integrity",
+    guest,
+    vm: vm === "whole" ? configurationTexts(WHOLE_VM) : [],
     switchover_by: options.switchoverBy,
     cap_bytes_per_s: PURE_POSTCOPY.bandwidth_bytes_per_s,
     versions: environment.versions,
@@ -219,8 +246,9 @@ function sampleLine(sample: Sample, nth: number, of: number, left_ms: number): s
 
 /** The command that measures the same again, seed included. */
 function commandOf(options: BenchOptions, seed: number): string {
-  const { quick, memory, writeRate, repeat, qemu, accel, switchoverBy, only } = options;
+  const { vm, quick, memory, writeRate, repeat, qemu, accel, switchoverBy, only } = options;
   const words = ["npx tsx harness/cli.ts bench"];
+  if (vm !== "memory") words.push(`--vm ${vm}`);
   if (quick) words.push("--quick");
   if (memory !== undefined) words.push(`--memory ${memory.join(",")}`);
   if (writeRate !== undefined) words.push(`--write-rate ${writeRate.join(",")}`);

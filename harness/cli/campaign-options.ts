@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
+import type { Manager } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { GuestKind, Recovery } from "../base/run-record.ts";
 import type { QemuPair, Setting } from "../explore/job.ts";
@@ -48,6 +49,9 @@ export async function settingsAsked(
   laboratory: Laboratory,
   asked: {
     readonly recoveries: readonly Recovery[];
+    /** Under stock, each in settings of its own; absent: the usual one. */
+    readonly managers?: readonly Manager[] | undefined;
+    readonly manager_patience_ms?: number | undefined;
     readonly qemus: readonly QemuPair[];
     readonly guests: readonly GuestKind[];
     readonly accels: readonly AccelAsked[];
@@ -55,14 +59,26 @@ export async function settingsAsked(
     readonly txsync: Partial<TxsyncSettings>;
   },
 ): Promise<readonly Setting[]> {
+  const { managers, manager_patience_ms: patience_ms } = asked;
+  if ((managers ?? patience_ms) !== undefined && !asked.recoveries.includes("stock"))
+    throw new UserError("A manager drives a stock migration: --manager goes with --recovery stock, or both.");
+  const by: readonly (Manager | undefined)[] = managers ?? [undefined];
   const settings: Setting[] = [];
   for (const recovery of asked.recoveries)
     for (const qemus of asked.qemus)
       for (const guest of asked.guests)
         for (const accel of asked.accels) {
           const choice = await laboratory.accel(qemus, guest, accel);
-          const txsync = recovery === "txsync" ? asked.txsync : {};
-          settings.push({ recovery, qemus, guest, accel: choice.accel, memory_mib: asked.memory_mib, txsync });
+          const usual = { recovery, qemus, guest, accel: choice.accel, memory_mib: asked.memory_mib };
+          if (recovery === "txsync") settings.push({ ...usual, txsync: asked.txsync });
+          else
+            for (const manager of by)
+              settings.push({
+                ...usual,
+                txsync: {},
+                ...(manager === undefined ? {} : { manager }),
+                ...(patience_ms === undefined ? {} : { manager_patience_ms: patience_ms }),
+              });
         }
   if (settings.length === 0) throw new UserError("Nothing is asked for: name at least one of each.");
   return settings;

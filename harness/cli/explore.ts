@@ -2,6 +2,7 @@ import { createHash, randomBytes, randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
+import type { Configuration } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
@@ -21,6 +22,7 @@ import { makeProgress } from "../run/progress.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { addCampaignOptions, type CampaignOptions, settingsAsked, shardFor } from "./campaign-options.ts";
 import { writeCampaignSuite } from "./campaign-run.ts";
+import { addManagerOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
 import { FAULT_NAMES, printFault } from "./fault-grammar.ts";
 import { interruptible } from "./interrupt.ts";
 import { Laboratory, namedBy } from "./laboratory.ts";
@@ -31,7 +33,7 @@ import { jsonLine, qemuPairs, type RecoveryAsked, recoveriesOf } from "./run.ts"
 import { saveScenario } from "./scenario-file.ts";
 import { stamp } from "./stamp.ts";
 
-interface ExploreOptions extends CampaignOptions {
+interface ExploreOptions extends CampaignOptions, Pick<ConfigurationOptions, "manager" | "managerPatience"> {
   readonly recovery: RecoveryAsked;
   readonly pairs?: readonly QemuPair[];
   readonly seeds?: number;
@@ -62,7 +64,9 @@ export function registerExplore(program: Command): void {
     .option("--json", "one JSON object a run on standard output, and nothing else there")
     .option("--steps <globs>", "only these steps, by commas (list --steps)", (text) => text.split(","))
     .option("--faults <globs>", "only these faults, by commas, such as kill-*", (text) => text.split(","));
-  addCampaignOptions(command).action((options: ExploreOptions) => interruptible((signal) => explore(options, signal)));
+  addManagerOptions(addCampaignOptions(command)).action((options: ExploreOptions) =>
+    interruptible((signal) => explore(options, signal)),
+  );
 }
 
 async function explore(options: ExploreOptions, signal: AbortSignal): Promise<void> {
@@ -82,6 +86,8 @@ async function explore(options: ExploreOptions, signal: AbortSignal): Promise<vo
   const laboratory = new Laboratory(folder, signal);
   const settings = await settingsAsked(laboratory, {
     recoveries: recoveriesOf(options.recovery),
+    managers: options.manager,
+    manager_patience_ms: configurationFrom(options).manager_patience_ms,
     qemus: options.pairs ?? [{ source: DEFAULT_QEMU, target: DEFAULT_QEMU }],
     guests: options.guests ?? ["integrity"],
     accels: options.accels ?? ["tcg"],
@@ -297,14 +303,17 @@ async function eventsIn(folder: string): Promise<readonly TimelineEvent[]> {
 
 function wellSaid({ job, failed, runs }: Shrunk, came: Came, why: string): Scenario {
   const title = `${came.verdict} in ${failed} of ${runs} runs: ${why.split("\n")[0] ?? ""}`;
-  const { qemus, txsync, recovery } = job;
+  const { qemus, txsync, recovery, manager, manager_patience_ms } = job;
+  const configuration: Configuration = {
+    ...(qemus.source === qemus.target ? {} : { source_qemu: qemus.source, target_qemu: qemus.target }),
+    ...(manager === undefined ? {} : { manager }),
+    ...(manager_patience_ms === undefined ? {} : { manager_patience_ms }),
+  };
   return {
     ...job.scenario,
     title,
     ...(recovery === "txsync" && Object.keys(txsync).length > 0 ? { txsync } : {}),
-    ...(qemus.source === qemus.target
-      ? {}
-      : { configuration: { source_qemu: qemus.source, target_qemu: qemus.target } }),
+    ...(Object.keys(configuration).length === 0 ? {} : { configuration }),
   };
 }
 

@@ -35,7 +35,15 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
   bandwidth: spec("bandwidth", { link, bytes_per_s: count }, way),
   "byte-limit": spec("byte-limit", { link, bytes: count }, way),
   "cpu-pressure": spec("cpu-pressure", { host, processes: fc.integer({ min: 1, max: 64 }) }),
-  "cut-reset": spec("cut-reset", { link }, one),
+  "clock-step": fc.oneof(
+    spec("clock-step", { host, clock: fc.constant("monotonic"), by_ms: fc.integer({ min: 1, max: 86_400_000 }) }),
+    spec(
+      "clock-step",
+      { host, clock: fc.constant("wall"), by_ms: fc.integer({ min: 1, max: 86_400_000 }) },
+      { back: fc.constant(true) },
+    ),
+  ),
+  "cut-reset": spec("cut-reset", { link }, { ...one, direction: fc.constantFrom("forward", "backward") }),
   "cut-silent": spec("cut-silent", { link, direction }, one),
   "deny-writes": spec("deny-writes", { host, what: fc.constantFrom("promises", "memory") }),
   "detach-host": spec("detach-host", { host }),
@@ -45,6 +53,14 @@ const FAULTS_ANY: { readonly [Name in FaultSpec["fault"]]: fc.Arbitrary<FaultSpe
   ),
   "freeze-host": spec("freeze-host", { host }),
   "freeze-process": spec("freeze-process", { host, process }),
+  "io-error": fc.oneof(
+    spec(
+      "io-error",
+      { host, what: fc.constantFrom("promises", "memory") },
+      { calls: fc.constantFrom("writes", "reads", "all"), error: fc.constant("eio") },
+    ),
+    spec("io-error", { host, what: fc.constantFrom("promises", "memory"), error: fc.constant("full") }),
+  ),
   "kill-host": spec("kill-host", { host }),
   "kill-manager": spec("kill-manager", {
     host: fc.constantFrom("source", "target"),
@@ -113,6 +129,11 @@ describe("a fault as it is typed", () => {
     'qmp:target,migrate-recover,oob,arguments={"uri":"tcp:0.0.0.0:1"}@step=postcopy-paused+10ms',
     "fill:escrow,disk,bytes=8MiB@fault=0+1.5s..heal=healed=1",
     "slice:source-escrow,size=500,pause=300us@bytes=1MiB",
+    "cut-reset:source-target,backward@pages=30%..heal=1s",
+    "io-error:escrow,memory@transactions=3..heal=1s",
+    "io-error:target,promises,full@pages=30%",
+    "clock-step:target,monotonic,by=3s@pages=30%",
+    "clock-step:escrow,wall,by=30s,back@pages=30%..heal=2s",
     "freeze-process:target,qemu@requests=100..heal=fault=2+1s",
   ])("reads and prints %s", (text) => {
     expect(printFault(parseFault(text, 0), 0)).toBe(text.replace("1.5s", "1500ms"));
@@ -126,7 +147,11 @@ describe("a fault as it is typed", () => {
   it.each<[string, number, RegExp]>([
     ["melt:target@pages=30%", 0, /a fault is one of bandwidth, /],
     ["packet-loss:source-target@pages=30%", 0, /packets are neither lost nor damaged here: Toxiproxy/],
-    ["clock-step:escrow@pages=30%", 0, /a host's clock cannot be stepped/],
+    ["clock-step:escrow@pages=30%", 17, /which of the agent's clocks is needed/],
+    ["clock-step:escrow,monotonic,by=3s,back@pages=30%", 11, /never goes back/],
+    ["io-error:escrow,memory,reads,full@pages=30%", 9, /can be read/],
+    ["full-disk:escrow@pages=30%", 0, /has an agent's disk full/],
+    ["cut-reset:source-target,both@pages=30%", 24, /no part of it/],
     ["kill-host@pages=30%", 9, /":" is needed, and where: kill-host:source\|target\|escrow/],
     ["kill-host:tarhet@pages=30%", 10, /a host is needed: kill-host:source\|target\|escrow/],
     ["kill-host:target", 16, /"@" is needed, and when it strikes/],

@@ -82,13 +82,25 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
   bandwidth: [LINK, DIRECTION, CONNECTION, value("bytes_per_s", "rate", "bytes per second", BYTES)],
   "byte-limit": [LINK, DIRECTION, CONNECTION, value("bytes", "bytes", "after how many bytes it dies", BYTES)],
   "cpu-pressure": [HOST, value("processes", "processes", "how many", COUNT, { means: 1 })],
-  "cut-reset": [LINK, CONNECTION],
+  "clock-step": [
+    HOST,
+    word("clock", "which of the agent's clocks", ["monotonic", "wall"]),
+    value("by_ms", "by", "by how much", DURATION),
+    flag("back", "back"),
+  ],
+  "cut-reset": [LINK, word("direction", "which end alone is told", ["forward", "backward"], "left-out"), CONNECTION],
   "cut-silent": [LINK, { ...DIRECTION, absent: { means: "both" } }, CONNECTION],
   "deny-writes": [HOST, word("what", "what of the agent's files", ["promises", "memory"])],
   "detach-host": [HOST],
   fill: [HOST, word("what", "what is filled", ["shm", "disk"]), value("bytes", "bytes", "how much", BYTES, "left-out")],
   "freeze-host": [HOST],
   "freeze-process": [HOST, PROCESS],
+  "io-error": [
+    HOST,
+    word("what", "what of the agent's files", ["promises", "memory"]),
+    word("calls", "which calls fail", ["writes", "reads", "all"], "left-out"),
+    word("error", "what they fail with", ["eio", "full"], "left-out"),
+  ],
   "kill-host": [HOST],
   "kill-manager": [VM_HOST, word("part", "what of it", ["daemon", "client"])],
   "kill-process": [HOST, PROCESS, flag("stays_away", "stays-away")],
@@ -130,7 +142,7 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
 export const FAULT_NAMES = Object.keys(FAULTS) as readonly FaultSpec["fault"][];
 
 const NO_PACKETS =
-  "packets are neither lost nor damaged here: Toxiproxy carries bytes of connections and has no such toxic, and a host has no right to use tc; cut-silent, latency and slice are what TCP makes of loss";
+  "packets are neither lost nor damaged here: Toxiproxy carries bytes of connections and has no such toxic, a host has no right to use tc, and not every kernel has netem; cut-silent, latency and slice are what TCP makes of loss, and what is damaged TCP throws away";
 
 /** What people ask for and nobody here can do, and why. */
 const CANNOT_BE: Readonly<Record<string, string>> = {
@@ -139,8 +151,8 @@ const CANNOT_BE: Readonly<Record<string, string>> = {
   corrupt: NO_PACKETS,
   corruption: NO_PACKETS,
   duplicate: NO_PACKETS,
-  "clock-step":
-    "a host's clock cannot be stepped: that takes a time namespace, and CAP_SYS_ADMIN; to an agent freeze-process for 3 s is a step of 3 s",
+  "full-disk": "io-error:<host>,promises,full has an agent's disk full; fill:<host>,shm leaves no room on /dev/shm",
+  eio: "it is io-error:<host>,promises or io-error:<host>,memory",
 };
 
 /**

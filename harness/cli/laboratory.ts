@@ -1,3 +1,4 @@
+import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import type { Job, QemuPair } from "../explore/job.ts";
@@ -26,11 +27,12 @@ export class Laboratory {
     return this.#signal;
   }
 
-  environment({ source, target }: QemuPair): Promise<RunEnvironment> {
-    const key = `${source}:${target}`;
+  environment({ source, target }: QemuPair, manager?: Manager): Promise<RunEnvironment> {
+    const libvirt = isLibvirt(manager);
+    const key = `${source}:${target} ${libvirt}`;
     let found = this.#environments.get(key);
     if (found === undefined) {
-      found = prepareRuns(source, this.#signal, { target_qemu: target, commandOf }).then((environment) => ({
+      found = prepareRuns(source, this.#signal, { target_qemu: target, libvirt, commandOf }).then((environment) => ({
         ...environment,
         runs_folder: this.#folder,
       }));
@@ -50,14 +52,19 @@ export class Laboratory {
   }
 
   async run(job: Job, onEvent?: RunRequest["onEvent"]): Promise<FinishedRun> {
-    const environment = await this.environment(job.qemus);
+    const environment = await this.environment(job.qemus, job.manager);
     return await runScenario(environment, { ...requestOf(job), ...(onEvent === undefined ? {} : { onEvent }) });
   }
 }
 
 export function requestOf(job: Job): RunRequest {
-  const { scenario, recovery, guest, accel, seed, memory_mib, qemus, txsync, key } = job;
+  const { scenario, recovery, guest, accel, seed, memory_mib, qemus, txsync, key, manager, manager_patience_ms } = job;
   const { source, target } = qemus;
+  const configuration: Configuration = {
+    ...(source === target ? {} : { source_qemu: source, target_qemu: target }),
+    ...(manager === undefined ? {} : { manager }),
+    ...(manager_patience_ms === undefined ? {} : { manager_patience_ms }),
+  };
   return {
     scenario,
     named: namedBy(job),
@@ -67,7 +74,7 @@ export function requestOf(job: Job): RunRequest {
     accel_why: "the campaign asked for it",
     seed,
     memory_bytes: memory_mib * 1024 ** 2,
-    ...(source === target ? {} : { configuration: { source_qemu: source, target_qemu: target } }),
+    ...(Object.keys(configuration).length === 0 ? {} : { configuration }),
     keep: false,
     ...(Object.keys(txsync).length === 0 ? {} : { txsync }),
     job: key,

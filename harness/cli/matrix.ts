@@ -15,6 +15,7 @@ import { checkMemory, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { textTable } from "../run/table.ts";
 import { type CampaignOptions, settingsAsked, shardFor } from "./campaign-options.ts";
 import { runJobs, writeCampaignSuite } from "./campaign-run.ts";
+import { configurationFrom, configurationWords } from "./configuration.ts";
 import { Laboratory } from "./laboratory.ts";
 import { markLatest } from "./latest.ts";
 import { matrixText, type Placed } from "./matrix-text.ts";
@@ -61,6 +62,7 @@ export async function runMatrix(
   options: RunOptions & MatrixOptions & { readonly dryRun?: boolean },
   signal: AbortSignal,
 ): Promise<void> {
+  refuseConfiguration(options);
   const shard = shardFor(options);
   const resumed = options.resume === undefined ? undefined : await resumeCampaign(options.resume);
   const folder =
@@ -128,6 +130,22 @@ export async function runMatrix(
   process.exitCode = done.length === jobs.length && done.every(({ as_expected }) => as_expected) ? 0 : 1;
 }
 
+/** What the model, which says what ought to come out, knows nothing of. @throws UserError */
+function refuseConfiguration(options: RunOptions): void {
+  const {
+    source_qemu: _s,
+    target_qemu: _t,
+    manager: _m,
+    manager_patience_ms: _p,
+    ...others
+  } = configurationFrom(options);
+  const [option] = configurationWords(others);
+  if (option !== undefined)
+    throw new UserError(
+      `${option} cannot be had with --matrix: what ought to come of it is not modelled. Of how a migration is set up it takes --pairs, --source-qemu, --target-qemu, --manager and --manager-patience.`,
+    );
+}
+
 async function matrixJobs(
   laboratory: Laboratory,
   options: RunOptions & MatrixOptions,
@@ -135,6 +153,8 @@ async function matrixJobs(
 ): Promise<readonly Job[]> {
   const settings = await settingsAsked(laboratory, {
     recoveries: recoveriesOf(options.recovery),
+    managers: options.manager,
+    manager_patience_ms: configurationFrom(options).manager_patience_ms,
     qemus: options.pairs ?? [
       { source: options.sourceQemu ?? options.qemu, target: options.targetQemu ?? options.qemu },
     ],
@@ -144,7 +164,7 @@ async function matrixJobs(
     txsync: settingsOf(options),
   });
   const jobs = settings.flatMap((setting) => {
-    const all = cellsOf(setting.recovery, options);
+    const all = cellsOf(setting.recovery, options, setting.manager);
     const cells = options.matrixSlice === undefined ? all : sliceOf(all, options.matrixSlice);
     const world = worldOf(setting);
     return cells.flatMap((cell) =>
@@ -160,8 +180,9 @@ async function matrixJobs(
 
 /** A matrix is of guests of ours: it has no scenario that could bring another. */
 function kindNamed(name: string): GuestKind {
-  const found = GUEST_KINDS.find((kind) => kind === name);
-  if (found === undefined) throw new UserError(`There is no guest "${name}": ${GUEST_KINDS.join(" or ")}.`);
+  const ours = GUEST_KINDS.filter((kind) => kind !== "custom");
+  const found = ours.find((kind) => kind === name);
+  if (found === undefined) throw new UserError(`A matrix is of ${ours.join(" and ")}, not of the guest "${name}".`);
   return found;
 }
 

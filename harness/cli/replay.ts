@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { Command } from "commander";
 import * as z from "zod";
 import { UserError } from "../base/errors.ts";
+import type { RunRecord } from "../base/run-record.ts";
 import { VERDICTS } from "../base/timeline.ts";
 import { splitWords } from "../base/words.ts";
 import { say } from "../run/prepare.ts";
+import { addManagerOptions, type ConfigurationOptions } from "./configuration.ts";
 import { interruptible } from "./interrupt.ts";
 import { LIMITS } from "./limits.ts";
 import { within } from "./options.ts";
@@ -19,26 +21,33 @@ const RECORD = z.looseObject({
   command: z.string(),
   versions: z.record(z.string(), z.string()),
   qemu_version: z.string(),
+  manager: z.exactOptional(z.string()),
 });
 type Replayed = z.infer<typeof RECORD>;
 
 /** `replay <run>`: exactly that again: scenario, seed, settings, QEMUs. */
 export function registerReplay(program: Command): void {
-  program
+  const command = program
     .command("replay")
     .description("run a run again as it was, and say how often it comes out like that; exit code 0: each time")
     .argument("<run>", "a run's folder")
     .option("--repeat <times>", "how often", within(LIMITS.repeat), 1)
     .option("--jobs <number>", "how many at a time", within(LIMITS.jobs), 1)
-    .option("--json", "one JSON object a run on standard output, and nothing else there")
-    .action((folder: string, options: { repeat: number; jobs: number; json?: true }) =>
-      interruptible((signal) => replay(folder, options, signal)),
-    );
+    .option("--json", "one JSON object a run on standard output, and nothing else there");
+  addManagerOptions(command).action((folder: string, options: ReplayOptions) =>
+    interruptible((signal) => replay(folder, options, signal)),
+  );
+}
+
+interface ReplayOptions extends Pick<ConfigurationOptions, "manager" | "managerPatience"> {
+  readonly repeat: number;
+  readonly jobs: number;
+  readonly json?: true;
 }
 
 async function replay(
   folder: string,
-  { repeat, jobs, json }: { readonly repeat: number; readonly jobs: number; readonly json?: true },
+  { repeat, jobs, json, manager, managerPatience }: ReplayOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const was = recordIn(folder);
@@ -46,14 +55,21 @@ async function replay(
   const said = declareRun(new Command())
     .exitOverride()
     .parse([...words.slice(words.indexOf("run") + 1)], { from: "user" });
-  const options: RunFlags = { ...said.opts<RunFlags>(), repeat, jobs, ...(json === undefined ? {} : { json }) };
+  const options: RunFlags = {
+    ...said.opts<RunFlags>(),
+    repeat,
+    jobs,
+    ...(json === undefined ? {} : { json }),
+    ...(manager === undefined ? {} : { manager }),
+    ...(managerPatience === undefined ? {} : { managerPatience }),
+  };
   say(`again, ${repeat} times: ${was.command}`);
   say(`it was ${was.verdict}: ${was.why.split("\n")[0]}`);
   const chosen = await chosenOf(said.args, options);
   const records = await runScenarios(chosen, options, signal);
   const [first] = records;
   if (first === undefined) return;
-  const differences = differencesOf(was, first);
+  const differences = [...differencesOf(was, first), ...records.flatMap((is) => managerOtherThan(was, is))];
   for (const line of differences) say(`not as it was: ${line}`);
   if (differences.length === 0) say("QEMU, Ferryman, Node, engine, kernel and images are what they were");
   const alike = records.filter(
@@ -80,6 +96,11 @@ function recordIn(folder: string): Replayed {
   if (parsed.data.command.startsWith("("))
     throw new UserError(`${folder} was asked for by a program, and there is no command that runs it again.`);
   return parsed.data;
+}
+
+/** What drives it, where that is another one than it was. */
+function managerOtherThan({ manager: was }: Replayed, { manager: is, verdict }: RunRecord): readonly string[] {
+  return was === is || is === undefined ? [] : [`its manager is ${is} (${verdict}), and was ${was ?? "none"}`];
 }
 
 /** What is another version now than it was, each in a few words. */

@@ -56,6 +56,25 @@ describe.each(RECOVERIES)("the matrix under %s", (recovery) => {
   });
 });
 
+it.each(["libvirt", "libvirt:resume"] as const)("under %s its daemons and their link are struck too", (manager) => {
+  const cells = cellsOf("stock", {}, manager);
+  const world = { ...USUAL_WORLD, recovery: "stock" as const, manager };
+  for (const cell of cells) checkScenario(scenarioOf(cell, world), "drawn");
+  const names = new Set(cells.map(({ deed }) => deed.name));
+  expect(names.size).toBe(repertoire("stock", manager).length);
+  expect([...names]).toEqual(
+    expect.arrayContaining(["kill-daemon-target-1s", "kill-client-source", "cut-silent-libvirt"]),
+  );
+  expect(repertoire("stock").some(({ name }) => names.has(name) && name.includes("libvirt"))).toBe(false);
+});
+
+it("whoever resumes nothing comes to no recovery", () => {
+  for (const manager of ["none", "libvirt"] as const)
+    expect(reachableSteps("stock", manager)).not.toContain("recovering");
+  for (const manager of ["qmp", "libvirt:resume"] as const)
+    expect(reachableSteps("stock", manager)).toContain("recovering");
+});
+
 it("a job has the same key and the same seed on whatever machine it is made", () => {
   const setting = {
     recovery: "txsync" as const,

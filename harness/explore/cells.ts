@@ -1,3 +1,4 @@
+import type { Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { HostRole } from "../base/timeline.ts";
 import { whereOf } from "../faults/index.ts";
@@ -24,13 +25,17 @@ export interface CellFilter {
 }
 
 /** Every fault at every step at which it can happen, in the order of the steps, then of the repertoire. */
-export function cellsOf(recovery: Recovery, { steps, faults }: CellFilter = {}): readonly MatrixCell[] {
+export function cellsOf(
+  recovery: Recovery,
+  { steps, faults }: CellFilter = {},
+  manager?: Manager,
+): readonly MatrixCell[] {
   const wanted = (name: string, globs: readonly string[] | undefined): boolean =>
     globs === undefined || globs.some((glob) => globOf(glob).test(name));
-  return reachableSteps(recovery)
+  return reachableSteps(recovery, manager)
     .filter((step) => wanted(step, steps))
     .flatMap((step) =>
-      repertoire(recovery)
+      repertoire(recovery, manager)
         .filter(({ name }) => wanted(name, faults))
         .flatMap((deed) => cellOf(step, deed, recovery) ?? []),
     );

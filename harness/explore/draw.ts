@@ -55,11 +55,15 @@ function drawSettings(random: Random): Partial<TxsyncSettings> {
   };
 }
 
-function drawPlans(random: Random, { recovery }: Setting, { steps, faults }: CellFilter): readonly FaultPlan[] {
+function drawPlans(
+  random: Random,
+  { recovery, manager }: Setting,
+  { steps, faults }: CellFilter,
+): readonly FaultPlan[] {
   const wanted = (name: string, globs: readonly string[] | undefined): boolean =>
     globs === undefined || globs.some((glob) => globOf(glob).test(name));
-  const known = reachableSteps(recovery).filter((step) => wanted(step, steps));
-  const deeds = repertoire(recovery).filter(({ name }) => wanted(name, faults));
+  const known = reachableSteps(recovery, manager).filter((step) => wanted(step, steps));
+  const deeds = repertoire(recovery, manager).filter(({ name }) => wanted(name, faults));
   const count = random.pick([1, 2, 2, 2, 3, 3]);
   const step = random.pick(known);
   const way = wayTo(step, recovery);

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Manager } from "../base/configuration.ts";
 import type { Accel, GuestKind, Recovery } from "../base/run-record.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
@@ -13,6 +14,9 @@ export interface QemuPair {
 /** What a job is run with, besides its scenario. */
 export interface Setting {
   readonly recovery: Recovery;
+  /** What drives the migration under stock; absent: `qmp`, and under txsync, where agents do. */
+  readonly manager?: Manager;
+  readonly manager_patience_ms?: number;
   readonly guest: GuestKind;
   readonly accel: Accel;
   readonly qemus: QemuPair;
@@ -28,8 +32,9 @@ export interface Job extends Setting {
   readonly seed: number;
 }
 
-export function settingText({ recovery, guest, accel, qemus, memory_mib }: Setting): string {
-  return `${recovery} ${guest} ${accel} ${pairText(qemus)} ${memory_mib}`;
+export function settingText({ recovery, manager, guest, accel, qemus, memory_mib }: Setting): string {
+  const by = manager === undefined ? "" : ` ${manager}`;
+  return `${recovery}${by} ${guest} ${accel} ${pairText(qemus)} ${memory_mib}`;
 }
 
 export function pairText({ source, target }: QemuPair): string {
@@ -48,11 +53,12 @@ export function seedOf(campaign_seed: number, key: string): number {
 }
 
 /** What the model has to know of a setting. */
-export function worldOf({ recovery, accel, qemus, memory_mib, txsync }: Setting): ModelWorld {
+export function worldOf({ recovery, manager, accel, qemus, memory_mib, txsync }: Setting): ModelWorld {
   const { lease_ms, base_ahead, switchover_by, protect, unprotected } = settingsFor(memory_mib * 1024 ** 2, {}, txsync);
   const version = (name: string): number | undefined => (/^\d+\.\d+$/.test(name) ? Number(name) : undefined);
   return {
     recovery,
+    ...(manager === undefined ? {} : { manager }),
     accel,
     qemus: [version(qemus.source), version(qemus.target)],
     lease_ms,

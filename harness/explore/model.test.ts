@@ -113,6 +113,37 @@ describe("it allows no more than has to be", () => {
   });
 });
 
+describe("what becomes of a paused post-copy hangs on who manages it", () => {
+  const cut = (fault: "cut-reset" | "cut-silent", after_ms?: number): FaultPlan => ({
+    fault:
+      fault === "cut-reset" ? { fault, link: "source-target" } : { fault, link: "source-target", direction: "both" },
+    at: AT_30,
+    ...(after_ms === undefined ? {} : { heal: { on: "fault", index: 0, after_ms } }),
+  });
+  const old: ModelWorld = { ...STOCK, qemus: [7.2, 7.2] };
+
+  it.each<readonly [string, ModelWorld, FaultPlan, readonly string[]]>([
+    ["qmp resumes what was reset", { ...STOCK, manager: "qmp" }, cut("cut-reset", 1_000), ["intact"]],
+    ["none does not", { ...STOCK, manager: "none" }, cut("cut-reset", 1_000), ["lost"]],
+    ["libvirt does not", { ...STOCK, manager: "libvirt" }, cut("cut-reset", 1_000), ["lost"]],
+    ["an operator of libvirt 11.3 cannot", { ...STOCK, manager: "libvirt:resume" }, cut("cut-reset", 1_000), ["lost"]],
+    ["of 9.0 can", { ...old, manager: "libvirt:resume" }, cut("cut-reset", 1_000), ["intact", "lost"]],
+    ["silence that ends nobody has to resume", { ...STOCK, manager: "libvirt" }, cut("cut-silent", 1_000), ["intact"]],
+    ["silence that does not end", { ...STOCK, manager: "libvirt" }, cut("cut-silent"), ["lost"]],
+  ])("%s", (_, world, plan, found) => {
+    expect(verdicts([plan], world)).toEqual(found);
+  });
+
+  it("a daemon that dies in post-copy takes no VM with it; before, the migration may be given up with the VM", () => {
+    const kills = (at: Trigger): FaultPlan => ({
+      fault: { fault: "kill-manager", host: "target", part: "daemon" },
+      at,
+    });
+    expect(verdicts([kills(AT_30)], { ...STOCK, manager: "libvirt" })).toEqual(["intact"]);
+    expect(verdicts([kills({ on: "step", step: "setup" })], { ...STOCK, manager: "libvirt" })).toContain("lost");
+  });
+});
+
 it("knows that a later trigger does not come in an earlier phase", () => {
   fc.assert(
     fc.property(anyFault, ({ at }) => {

@@ -1,3 +1,4 @@
+import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Accel, Recovery } from "../base/run-record.ts";
 import type { HostRole, LinkName, Verdict } from "../base/timeline.ts";
 import { type FaultSpec, isOwnFault } from "../faults/index.ts";
@@ -25,6 +26,8 @@ type Presence = "up" | "away" | "gone";
 /** What the run's settings have to do with it. */
 export interface ModelWorld {
   readonly recovery: Recovery;
+  /** What drives a stock migration; absent: `qmp`. */
+  readonly manager?: Manager;
   readonly accel: Accel;
   /** Major and minor of source's and target's QEMU, as 10.0; undefined for an image that is not known. */
   readonly qemus: readonly (number | undefined)[];
@@ -66,6 +69,8 @@ const LATE_MS = 300;
 /** The manager of stock QEMU gives recovery up after 4 s; a link has to be back well before. */
 const STOCK_HEALED_MS = 2_500;
 const FIRST_GOOD_RECOVERY = 8;
+/** libvirt 11.3, which goes with these, loses the target's daemon when it is asked to resume. */
+const LIBVIRT_CANNOT_RESUME = 10;
 
 /** Every verdict that may come of a schedule. @param plans one to three faults; what no trigger brings never strikes */
 export function allowedOf(plans: readonly FaultPlan[], world: ModelWorld): Allowed {
@@ -414,8 +419,12 @@ function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly Stat
       return [state, linkCut(state, fault.link, "away")];
     case "cpu-pressure":
       return [state, { ...state, agents: { source: "away", target: "away", escrow: "away" } }];
+    case "clock-step":
+      // By a wrong clock a lease may run out that has not: that costs time.
+      return [state, { ...state, agents: set(state.agents, fault.host, "away") }];
     case "fill":
     case "deny-writes":
+    case "io-error":
       return [
         { ...state, agents: set(state.agents, fault.host, how) },
         // Its memory lies where there is no room.
@@ -483,13 +492,18 @@ function allowedOfStock(plans: readonly FaultPlan[], world: ModelWorld): Allowed
   const may = (verdict: Verdict, why: string): void => {
     if (!outcomes.has(verdict)) outcomes.set(verdict, why);
   };
-  const effects = plans.map((plan) => stockEffects(plan, plans, world));
+  const { manager = "qmp" } = world;
+  const effects = plans.map((plan) =>
+    isOfManager(plan.fault) ? managerEffects(plan, plans, world) : stockEffects(plan, plans, world),
+  );
   // The VM is as badly off as the worst of them makes it; where one may be harmless all have to be.
   if (effects.every((each) => each.has("intact"))) may("intact", "nothing of it ends a migration");
   for (const each of effects)
     for (const [effect, why] of each) if (effect !== "intact" && effect !== "paused") may(effect, why);
   if (plans.length > 1 && effects.some((each) => each.has("paused")))
     may("lost", "a second break during the recovery may be more than the manager's patience");
+  if (isLibvirt(manager) && plans.length > 1 && plans.some(({ fault }) => isOfManager(fault)))
+    may("lost", "what is broken while libvirt is broken too is nobody's to mend");
   const newest = Math.max(...world.qemus.map((version) => version ?? 99));
   if (newest >= 11 && world.accel === "tcg") may("corrupt", "QEMU 11.1 loses dirty pages under TCG by itself");
   return allowed(outcomes);
@@ -516,7 +530,8 @@ function stockEffects(
       if (phase === "before" || phase === "package") {
         effects.set("intact", "the source goes on, or the link came back");
         effects.set("lost", "the device state was on its way");
-      } else if (phase === "after" || cut.back) effects.set("intact", "the link came back, and the manager resumed");
+      } else if (phase === "after") effects.set("intact", "the link was not needed any more");
+      if (phase === "postcopy") for (const [effect, why] of resumed(cut, world)) effects.set(effect, why);
       if (phase === "postcopy" && !cut.back) effects.set("lost", "the link did not come back in time");
       if (phase === "postcopy" && cut.back && plans.length > 1) effects.set("paused", "");
       const oldest = Math.min(...world.qemus.map((version) => version ?? 99));
@@ -528,6 +543,46 @@ function stockEffects(
   if (last && world.qemus.some((version) => version === undefined || version >= 10))
     for (const verdict of ["lost", "rollback", "corrupt", "split-brain"] as const)
       effects.set(verdict, "cut after the last page, the source of QEMU 10 gives up and runs again beside the target");
+  return effects;
+}
+
+interface Cut {
+  /** The link comes back in time. */
+  readonly back: boolean;
+  /** QEMU is told of it, and pauses; not: nothing comes, and nobody says why. */
+  readonly told: boolean | undefined;
+}
+
+/** What the manager makes of a stream that was broken in post-copy and can come back. */
+function resumed({ back, told }: Cut, world: ModelWorld): ReadonlyMap<Verdict, string> {
+  const { manager = "qmp", qemus } = world;
+  const outcomes = new Map<Verdict, string>();
+  if (!back) return outcomes;
+  if (manager === "qmp") return outcomes.set("intact", "the link came back, and the manager resumed");
+  // Nobody pauses what went silent: the connections go on when the link carries again.
+  if (told !== true) outcomes.set("intact", "it went silent for a while, and went on by itself");
+  if (told === false) return outcomes;
+  if (manager !== "libvirt:resume") return outcomes.set("lost", "nobody resumes a paused post-copy");
+  const target = qemus.at(-1) ?? LIBVIRT_CANNOT_RESUME;
+  if (target >= LIBVIRT_CANNOT_RESUME) return outcomes.set("lost", "libvirt 11.3 cannot resume a post-copy");
+  return outcomes.set("intact", "the link came back, and the operator resumed");
+}
+
+/** Whether it strikes what manages the VM, and not the VM or its stream. */
+function isOfManager(fault: FaultPlan["fault"]): boolean {
+  return !isOwnFault(fault) && (fault.fault === "kill-manager" || ("link" in fault && fault.link === "libvirt"));
+}
+
+/** In post-copy the stream goes on without them; before, a migration that loses them may be given up, or lost on its way. */
+function managerEffects(
+  plan: FaultPlan,
+  plans: readonly FaultPlan[],
+  world: ModelWorld,
+): ReadonlyMap<Verdict | "paused", string> {
+  const effects = new Map<Verdict | "paused", string>([["intact", "QEMU's stream does not go through them"]]);
+  const { from } = windowOf(plan.at, plans, world, plans.length === 1);
+  if (from === "before" || from === "package")
+    effects.set("lost", "libvirt gives a migration up that it loses sight of before switchover, whoever has the VM");
   return effects;
 }
 
@@ -547,18 +602,20 @@ function deadOf(fault: FaultSpec, forGood: boolean): HostRole | undefined {
 }
 
 /** Whether it breaks the stream of a migration, and whether that comes back in time. */
-function cutOf(fault: FaultSpec, plan: FaultPlan): { readonly back: boolean } | undefined {
+function cutOf(fault: FaultSpec, plan: FaultPlan): Cut | undefined {
   const back = plan.heal !== undefined && durationOf(plan) <= STOCK_HEALED_MS;
   switch (fault.fault) {
     case "cut-reset":
+      return fault.link === "source-target" ? { back, told: true } : undefined;
     case "cut-silent":
+      return fault.link === "source-target" ? { back, told: false } : undefined;
     case "byte-limit":
-      return fault.link === "source-target" ? { back: fault.fault === "byte-limit" ? false : back } : undefined;
+      return fault.link === "source-target" ? { back: false, told: true } : undefined;
     case "detach-host":
-      return fault.host === "escrow" ? undefined : { back };
+      return fault.host === "escrow" ? undefined : { back, told: undefined };
     case "freeze-host":
     case "freeze-process":
-      return fault.host === "escrow" ? undefined : { back };
+      return fault.host === "escrow" ? undefined : { back, told: false };
     default:
       return undefined;
   }

@@ -1,3 +1,4 @@
+import type { Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { STEP_NAMES, type StepName, stepOf } from "../run/steps.ts";
@@ -74,10 +75,14 @@ const BROUGHT: { readonly [R in Recovery]: { readonly [Step in StepName]?: Fault
 /** Steps that votes, leases and the like come to in every migration too: they count from the first fault on. */
 const COUNTS_SINCE = new Set<string>(["vote", "restore", "takeover"]);
 
-/** The way to a step; undefined where it does not come under this recovery, or nobody knows one. */
-export function wayTo(step: StepName, recovery: Recovery): Way | undefined {
+/** Who resumes nothing by itself. */
+const NEVER_RESUME: readonly (Manager | undefined)[] = ["none", "libvirt"];
+
+/** The way to a step; undefined where it does not come under this recovery and manager, or nobody knows one. */
+export function wayTo(step: StepName, recovery: Recovery, manager?: Manager): Way | undefined {
   const { under, part } = stepOf(step);
   if (under !== "both" && under !== recovery) return undefined;
+  if (step === "recovering" && NEVER_RESUME.includes(manager)) return undefined;
   const brought = BROUGHT[recovery];
   if (!(step in brought)) return { before: [], at: at(step) };
   const first = brought[step];
@@ -86,6 +91,6 @@ export function wayTo(step: StepName, recovery: Recovery): Way | undefined {
 }
 
 /** The steps that a run under this recovery can be brought to. */
-export function reachableSteps(recovery: Recovery): readonly StepName[] {
-  return STEP_NAMES.filter((step) => wayTo(step, recovery) !== undefined);
+export function reachableSteps(recovery: Recovery, manager?: Manager): readonly StepName[] {
+  return STEP_NAMES.filter((step) => wayTo(step, recovery, manager) !== undefined);
 }

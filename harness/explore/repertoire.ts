@@ -1,3 +1,4 @@
+import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
 import { HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
@@ -28,12 +29,15 @@ const TXSYNC: readonly Deed[] = [
       lasts_ms: 3_000,
     },
     { name: `freeze-agent-${host}`, fault: { fault: "freeze-process", host, process: "agent" }, lasts_ms: 1_500 },
+    { name: `clock-on-${host}`, fault: { fault: "clock-step", host, clock: "monotonic", by_ms: 3_000 } },
+    { name: `disk-full-${host}`, fault: { fault: "io-error", host, what: "promises", error: "full" }, lasts_ms: 2_000 },
     { name: `deny-promises-${host}`, fault: { fault: "deny-writes", host, what: "promises" }, lasts_ms: 2_000 },
   ]),
   ...VM_HOSTS.flatMap((host): Deed[] => [
     { name: `kill-qemu-${host}`, fault: { fault: "kill-process", host, process: "qemu" } },
     { name: `freeze-qemu-${host}`, fault: { fault: "freeze-process", host, process: "qemu" }, lasts_ms: 1_500 },
   ]),
+  { name: "io-error-escrow", fault: { fault: "io-error", host: "escrow", what: "memory" }, lasts_ms: 2_000 },
   { name: "fill-shm-escrow", fault: { fault: "fill", host: "escrow", what: "shm" }, lasts_ms: 2_000 },
   { name: "pressure-escrow", fault: { fault: "cpu-pressure", host: "escrow", processes: 1 }, lasts_ms: 2_000 },
   ...HOST_LINK_NAMES.flatMap(linkDeeds),
@@ -43,6 +47,11 @@ function linkDeeds(link: LinkName): Deed[] {
   return [
     { name: `cut-reset-${link}`, fault: { fault: "cut-reset", link } },
     { name: `cut-reset-${link}-1s`, fault: { fault: "cut-reset", link }, lasts_ms: 1_000 },
+    {
+      name: `cut-reset-backward-${link}-1s`,
+      fault: { fault: "cut-reset", link, direction: "backward" },
+      lasts_ms: 1_000,
+    },
     { name: `cut-silent-${link}`, fault: { fault: "cut-silent", link, direction: "both" } },
     { name: `cut-silent-${link}-2s`, fault: { fault: "cut-silent", link, direction: "both" }, lasts_ms: 2_000 },
     { name: `cut-forward-${link}`, fault: { fault: "cut-silent", link, direction: "forward" } },
@@ -61,12 +70,33 @@ function linkDeeds(link: LinkName): Deed[] {
 /** Without agents and an escrow. */
 const STOCK: readonly Deed[] = TXSYNC.filter(({ fault }) => {
   if ("process" in fault && fault.process === "agent") return false;
-  if (fault.fault === "deny-writes") return false;
+  if (fault.fault === "deny-writes" || fault.fault === "io-error" || fault.fault === "clock-step") return false;
   if ("link" in fault) return fault.link === "source-target";
   return !("host" in fault) || fault.host !== "escrow";
 });
 
-/** What can strike a run under this recovery. */
-export function repertoire(recovery: Recovery): readonly Deed[] {
-  return recovery === "stock" ? STOCK : TXSYNC;
+/** What only libvirt has: daemons, a client that waits, and the link over which the daemons hear each other. */
+const LIBVIRT: readonly Deed[] = [
+  ...VM_HOSTS.map(
+    (host): Deed => ({
+      name: `kill-daemon-${host}-1s`,
+      fault: { fault: "kill-manager", host, part: "daemon" },
+      lasts_ms: 1_000,
+    }),
+  ),
+  { name: "kill-client-source", fault: { fault: "kill-manager", host: "source", part: "client" } },
+  { name: "cut-reset-libvirt-1s", fault: { fault: "cut-reset", link: "libvirt" }, lasts_ms: 1_000 },
+  { name: "cut-silent-libvirt", fault: { fault: "cut-silent", link: "libvirt", direction: "both" } },
+  {
+    name: "cut-silent-libvirt-2s",
+    fault: { fault: "cut-silent", link: "libvirt", direction: "both" },
+    lasts_ms: 2_000,
+  },
+];
+const STOCK_LIBVIRT: readonly Deed[] = [...STOCK, ...LIBVIRT];
+
+/** What can strike a run under this recovery, and where that is stock with this manager. */
+export function repertoire(recovery: Recovery, manager?: Manager): readonly Deed[] {
+  if (recovery === "txsync") return TXSYNC;
+  return isLibvirt(manager) ? STOCK_LIBVIRT : STOCK;
 }

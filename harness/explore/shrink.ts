@@ -95,8 +95,8 @@ export function triesFor(rate: number, { tries_min, tries_max }: ShrinkLimits): 
   return Math.min(tries_max, Math.max(tries_min, Math.ceil(Math.log(MISSED) / Math.log(1 - rate))));
 }
 
-function sketch({ scenario, txsync, qemus, guest, memory_mib }: Job): string {
-  return JSON.stringify([scenario.faults, txsync, qemus, guest, memory_mib]);
+function sketch({ scenario, manager, txsync, qemus, guest, memory_mib }: Job): string {
+  return JSON.stringify([scenario.faults, manager, txsync, qemus, guest, memory_mib]);
 }
 
 interface Smaller {
@@ -127,6 +127,8 @@ export function smallerThan(job: Job): readonly Smaller[] {
         job: expectingByModel({ ...job, qemus: { source: qemus[side], target: qemus[side] } }),
         what: `with the ${side}'s QEMU on both sides`,
       });
+  if (job.manager !== undefined && job.manager !== "qmp" && !faults.some(({ fault }) => needsLibvirt(fault)))
+    found.push({ job: expectingByModel({ ...job, manager: "qmp" }), what: "with the manager qmp" });
   if (guest !== "integrity") found.push({ job: { ...job, guest: "integrity" }, what: "with the integrity guest" });
   for (const [index, plan] of faults.entries()) {
     for (const { at, what } of simplerMoments(plan.at))
@@ -138,6 +140,11 @@ export function smallerThan(job: Job): readonly Smaller[] {
     }
   }
   return found;
+}
+
+/** Without libvirt there is nothing that it could strike. */
+function needsLibvirt(fault: FaultPlan["fault"]): boolean {
+  return fault.fault === "kill-manager" || ("link" in fault && fault.link === "libvirt");
 }
 
 function simplerMoments(at: Trigger): readonly { readonly at: Trigger; readonly what: string }[] {

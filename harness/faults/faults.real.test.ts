@@ -108,6 +108,43 @@ describe("faults", () => {
     });
   });
 
+  it.each(["forward", "backward"] as const)(
+    "cut-reset, %s: that end is told, the other hears nothing until the link heals, and only it",
+    async (direction) => {
+      // Opened from either end: the link is the same.
+      const there = await connect(source, target);
+      const back = await connect(target, source);
+      const other = await connect(source, escrow);
+      const heal = await strike({ fault: "cut-reset", link: "source-target", direction });
+      const ends = [
+        { first: { peer: source, id: there.near }, second: { peer: target, id: there.far } },
+        { first: { peer: source, id: back.far }, second: { peer: target, id: back.near } },
+      ] as const;
+      for (const { first, second } of ends) {
+        const [told, untold] = direction === "forward" ? [second, first] : [first, second];
+        // It learns of it by what would come to it.
+        await untold.peer.call("send", { id: untold.id, bytes: 10 });
+        await told.peer.until(told.id, "the end of the connection", ({ ended, closed }) => ended || closed);
+        await aWhile();
+        expect(await untold.peer.state(untold.id)).toMatchObject({
+          received: 0,
+          ended: false,
+          closed: false,
+          error: null,
+        });
+      }
+      await carry(source, other.near, escrow, other.far, 10_000);
+      await heal();
+      for (const { first, second } of ends) {
+        const { peer, id } = direction === "forward" ? first : second;
+        await peer.until(id, "the end of the connection", ({ ended, closed }) => ended || closed);
+      }
+      const again = await connect(source, target);
+      await carry(source, again.near, target, again.far, 10_000);
+      await carry(target, again.far, source, again.near, 10_000);
+    },
+  );
+
   describe("cut-silent", () => {
     it.each(["both", "forward", "backward"] as const)(
       "%s: stops that and nothing else, tells nobody, and afterwards all is there, in order, on the same connection",

@@ -1,5 +1,6 @@
 import { type Bandwidth, bandwidth } from "./bandwidth.ts";
 import { type ByteLimit, byteLimit } from "./byte-limit.ts";
+import { type ClockStep, clockStep } from "./clock-step.ts";
 import { type CpuPressure, cpuPressure } from "./cpu-pressure.ts";
 import { type CutReset, cutReset } from "./cut-reset.ts";
 import { type CutSilent, cutSilent } from "./cut-silent.ts";
@@ -9,6 +10,7 @@ import type { Fault, FaultContext, Heal, OwnFault } from "./fault.ts";
 import { type Fill, fill } from "./fill.ts";
 import { type FreezeHost, freezeHost } from "./freeze-host.ts";
 import { type FreezeProcess, freezeProcess } from "./freeze-process.ts";
+import { type IoError, ioError } from "./io-error.ts";
 import { type KillHost, killHost } from "./kill-host.ts";
 import { type KillManager, killManager } from "./kill-manager.ts";
 import { type KillProcess, killProcess } from "./kill-process.ts";
@@ -24,6 +26,7 @@ export type { FaultContext, Heal, ManagerProcesses, OwnFault, ProcessName, Stora
 export type FaultSpec =
   | Bandwidth
   | ByteLimit
+  | ClockStep
   | CpuPressure
   | CutReset
   | CutSilent
@@ -32,6 +35,7 @@ export type FaultSpec =
   | Fill
   | FreezeHost
   | FreezeProcess
+  | IoError
   | KillHost
   | KillManager
   | KillProcess
@@ -45,6 +49,7 @@ export type FaultSpec =
 export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<FaultSpec, { fault: Name }>> } = {
   bandwidth,
   "byte-limit": byteLimit,
+  "clock-step": clockStep,
   "cpu-pressure": cpuPressure,
   "cut-reset": cutReset,
   "cut-silent": cutSilent,
@@ -53,6 +58,7 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
   fill,
   "freeze-host": freezeHost,
   "freeze-process": freezeProcess,
+  "io-error": ioError,
   "kill-host": killHost,
   "kill-manager": killManager,
   "kill-process": killProcess,
@@ -65,6 +71,11 @@ export const FAULTS: { readonly [Name in FaultSpec["fault"]]: Fault<Extract<Faul
 
 /** One of ours as data, or an object of somebody else's. */
 export type AnyFault = FaultSpec | OwnFault;
+
+/** Whether the host's agent has to be started with what makes its files fail and its clocks step. */
+export function troublesAgent(fault: AnyFault): fault is IoError | ClockStep {
+  return !isOwnFault(fault) && (fault.fault === "io-error" || fault.fault === "clock-step");
+}
 
 export function isOwnFault(fault: AnyFault): fault is OwnFault {
   return "inject" in fault;

@@ -4,6 +4,9 @@ export const AGENT_FILES = {
   program: "/opt/ferryman/agent/agent.mjs",
   pagescan: "/opt/ferryman/bin/pagescan",
   shim: "/opt/ferryman/bin/libferryman-uffd.so",
+  /** Preloaded where files of the agent's are to fail, or its clocks to step (trouble.ts), and its orders. */
+  trouble: "/opt/ferryman/bin/libferryman-trouble.so",
+  orders: "/dev/shm/agent-trouble",
   config: "/run/ferryman/agent.json",
   /** While it is there, an agent that ended is not started again. */
   hold: "/run/ferryman/agent-hold",

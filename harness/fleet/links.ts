@@ -32,6 +32,8 @@ export type Undo = () => Promise<void>;
 /** What can be broken: a link, or one connection of it. */
 export interface Breakable {
   readonly cutWithReset: () => Promise<Undo>;
+  /** Nothing comes through, and only the end to which `direction` leads is told. */
+  readonly cutTellingOne: (direction: "forward" | "backward") => Promise<Undo>;
   readonly cutSilently: (direction: LinkDirection) => Promise<Undo>;
   readonly shape: (shape: LinkShape, direction?: LinkDirection) => Promise<Undo>;
 }
@@ -133,6 +135,26 @@ export class Link implements Breakable {
   }
 
   /**
+   * The end to which `direction` leads sees its connections end as in `cutWithReset`; the other one hears nothing any more.
+   * What it is told by is a limit of no bytes: with the next byte that would come to it Toxiproxy closes its socket
+   * (toxics/limit_data.go), so whoever is told is one that something is sent to. That end's own end is held back from the
+   * other, as in `cutSilently`, and comes to it with the healing. A connection that is opened meanwhile is accepted, and silent.
+   */
+  async cutTellingOne(direction: "forward" | "backward"): Promise<Undo> {
+    const detail = "one end is told, the other hears nothing";
+    return this.#do({ direction, state: "reset", detail }, async (doing) => {
+      const silent = { ...doing, direction: direction === "forward" ? "backward" : "forward" } as const;
+      await this.#add(silent, { type: "latency", attributes: { latency: FOREVER_MS, jitter: 0 } }, (toxic) =>
+        this.#update(toxic, { latency: 0, jitter: 0 }),
+      );
+      await this.#add(silent, { type: "slow_close", attributes: { delay: FOREVER_MS } }, (toxic) =>
+        this.#update(toxic, { delay: 0 }),
+      );
+      await this.#add(doing, { type: "limit_data", attributes: { bytes: 0 } }, (toxic) => toxic.remove());
+    });
+  }
+
+  /**
    * Nothing comes through any more, and nobody is told: no FIN, no RST. What is under way waits, as it does in a
    * sender's retransmission queue, and arrives after healing. (Toxiproxy's `timeout` toxic would drop it and leave a
    * hole in the stream, which no network does; so this is a latency without end, and behind it a slow close without
@@ -181,7 +203,7 @@ export class Link implements Breakable {
       // before it lets go (nobody reads its output), and then takes no change any more, and Toxiproxy with it
       // (toxics/toxic.go, InterruptToxic): so the one that the data meets last is changed while nothing has reached it.
       for (const { remedies } of undone) for (const remedy of remedies.toReversed()) await remedy();
-      if (this.#in_force.some(({ state }) => state === "reset")) return;
+      if (this.#in_force.some(({ state, direction }) => state === "reset" && direction === "both")) return;
       await Promise.all(this.#proxies.map(({ proxy }) => this.#enable(proxy, true)));
     })();
     await this.#bounded(`link ${this.name} to heal`, undoing);

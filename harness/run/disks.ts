@@ -1,4 +1,4 @@
-import type { Configuration, DiskKind } from "../base/configuration.ts";
+import { type Configuration, type DiskKind, STORAGE_PATIENCE_MS_DEFAULT } from "../base/configuration.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
 import { pause, waitFor, within } from "../base/wait.ts";
@@ -12,6 +12,8 @@ import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import type { HostProcess } from "../fleet/process.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
+import { diskDevices } from "../qemu/disk-devices.ts";
+import { imageNames } from "./custom/image-disks.ts";
 import type { RunRequest } from "./request.ts";
 
 /** In the storage host's memory: what its disk would do to a run is the machine's matter, not the run's. */
@@ -22,8 +24,6 @@ const START_MS = 15_000;
 const LOOK_MS = 30_000;
 const LOOK_AGAIN_MS = 500;
 const ARRIVES_MS = 5_000;
-/** The storage may be away for so long and the guest only waits. After that QEMU stops the VM, and it can go on later. */
-const RECONNECT_S = 60;
 
 /** Room on the storage host for the images and what is taken out of them, bytes. */
 export function storageShmBytes(disks: readonly DiskKind[]): number {
@@ -31,14 +31,16 @@ export function storageShmBytes(disks: readonly DiskKind[]): number {
 }
 
 /** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
-export function diskArgs({ disks = [] }: Configuration, role: HostRole): readonly string[] {
+export function diskArgs(configuration: Configuration, role: HostRole): readonly string[] {
+  const { disks = [], disk_bus = "blk", storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
   const { host, port } = storageAddress(role);
-  return disks.flatMap((_, number) => [
-    "-blockdev",
-    `driver=nbd,node-name=disk${number},server.type=inet,server.host=${host},server.port=${port},export=disk${number},cache.direct=on,reconnect-delay=${RECONNECT_S}`,
-    "-device",
-    `virtio-blk-pci,drive=disk${number},werror=stop,rerror=stop`,
-  ]);
+  const names = [...disks.map((_, number) => `disk${number}`), ...imageNames(configuration)];
+  return diskDevices(
+    names,
+    disk_bus,
+    (name) =>
+      `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${storage_patience_ms / 1_000}`,
+  );
 }
 
 /** The disks of a run's VM, where they are stored. */

@@ -8,7 +8,7 @@ import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
 import { agentConfigSchema } from "../txsync/agent/config.ts";
 import { GUEST_KINDS } from "./guests/index.ts";
-import { type GuestWork, WRITE_RATE_MAX } from "./guests/work.ts";
+import { CHATTER_MAX, type GuestWork, STORM_MAX, WRITE_RATE_MAX } from "./guests/work.ts";
 import type { Scenario, Trigger } from "./scenario.ts";
 import { STEP_NAMES, stepOf } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
@@ -29,6 +29,9 @@ export const LINK_NAMES = [
   "escrow-storage",
   "libvirt",
 ] as const satisfies readonly LinkName[];
+
+/** A day: what is put right by hand is wrong by less. */
+const CLOCK_STEP_MS_MAX = 86_400_000;
 
 const host = z.enum(HOST_ROLES);
 const vm_host = z.enum(["source", "target"]);
@@ -53,7 +56,13 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("bandwidth", { ...oneWay, bytes_per_s: some }),
   fault("byte-limit", { ...oneWay, bytes: count }),
   fault("cpu-pressure", { ...onHost, processes: z.int().min(1).max(64) }),
-  fault("cut-reset", onLink),
+  fault("clock-step", {
+    ...onHost,
+    clock: z.enum(["monotonic", "wall"]),
+    by_ms: z.int().min(1).max(CLOCK_STEP_MS_MAX),
+    back: z.exactOptional(z.literal(true)),
+  }).refine(({ clock, back }) => clock === "wall" || back === undefined, "a monotonic clock never goes back"),
+  fault("cut-reset", { ...onLink, direction: z.exactOptional(z.enum(["forward", "backward"])) }),
   fault("cut-silent", { ...onLink, direction }),
   fault("deny-writes", { ...onHost, what: z.enum(["promises", "memory"]) }),
   fault("detach-host", onHost),
@@ -63,6 +72,12 @@ export const faultSchema = z.discriminatedUnion("fault", [
   ),
   fault("freeze-host", onHost),
   fault("freeze-process", onProcess),
+  fault("io-error", {
+    ...onHost,
+    what: z.enum(["promises", "memory"]),
+    calls: z.exactOptional(z.enum(["writes", "reads", "all"])),
+    error: z.exactOptional(z.enum(["eio", "full"])),
+  }).refine(({ calls = "writes", error }) => error !== "full" || calls === "writes", "a disk that is full can be read"),
   fault("kill-host", onHost),
   fault("kill-process", { ...onProcess, stays_away: z.exactOptional(z.literal(true)) }),
   fault("kill-storage", { what: z.literal("server") }),
@@ -160,7 +175,11 @@ const since = z.templateLiteral([z.number(), ".", z.number()]);
 export const workSchema = z.strictObject({
   write_rate_pages_per_s: z.exactOptional(z.int().min(0).max(WRITE_RATE_MAX)),
   working_set_bytes: z.exactOptional(count),
-}) satisfies z.ZodType<GuestWork>;
+  chatter_lines_per_s: z.exactOptional(z.int().min(0).max(CHATTER_MAX)),
+  storm_datagrams_per_s: z.exactOptional(z.int().min(0).max(STORM_MAX)),
+  disk_pace_ms: z.exactOptional(z.int().min(0).max(1_000)),
+  watchdogs: z.exactOptional(z.boolean()),
+} satisfies { readonly [Name in keyof Required<GuestWork>]: z.ZodType });
 
 /** What an agent is told has the agent's own ranges. */
 const told = agentConfigSchema.pick({
@@ -173,6 +192,7 @@ const told = agentConfigSchema.pick({
   memory_ahead: true,
   protect: true,
   unprotected: true,
+  output_held_bytes: true,
   base_ahead: true,
   base_ahead_ms: true,
   find: true,
@@ -242,6 +262,7 @@ const SCENARIO_FIELDS = {
   protect: z.exactOptional(z.literal("alone")),
   work: z.exactOptional(workSchema),
   txsync: z.exactOptional(txsyncSchema),
+  client: z.exactOptional(z.looseObject({ name: z.string().min(1), start: functionSchema })),
   configuration: z.exactOptional(configurationSchema),
 } satisfies { readonly [Field in keyof Required<Scenario>]: z.ZodType };
 

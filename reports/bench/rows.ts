@@ -55,10 +55,14 @@ function runsOf({ as_expected, runs }: Group): string {
 
 /** All figures of a bench as tables. */
 export function tablesOf({ figures }: Pick<BenchResult, "figures">): readonly BenchTable[] {
+  const devices = figures.some(({ stock, txsync }) =>
+    [stock, txsync].some(({ spreads }) => spreads.disk_records_per_s !== undefined || spreads.net_p50_ms !== undefined),
+  );
   return [
     recoveryTable(figures),
     pauseTable(figures),
     againstStockTable(figures),
+    ...(devices ? [devicesTable(figures)] : []),
     agentsTable(figures),
     protectedTable(figures),
   ];
@@ -212,6 +216,28 @@ function againstStockTable(figures: readonly ConfigurationFigures[]): BenchTable
   };
 }
 
+function devicesTable(figures: readonly ConfigurationFigures[]): BenchTable {
+  const measures = ["disk_records_per_s", "net_p50_ms", "net_p99_ms"] as const;
+  return {
+    title: "Disks and network",
+    hint: "While the guest is carried over. Disks: records of 4 KiB a second, one at a time on each disk, those of the file system with fsync. Network: how long a client outside waits for an answer; under txsync that is held back until its transaction is committed. A ratio is that of two runs of one turn.",
+    heading: [
+      ...PLACE,
+      "as expected",
+      ...["disk records/s", "answer p50, ms", "answer p99, ms"].flatMap((what) => [what, "stock", "ratio"]),
+    ],
+    rows: figures.map((at) => [
+      ...placeOf(at),
+      `${runsOf(at.txsync)}, ${runsOf(at.stock)}`,
+      ...measures.flatMap((measure) => [
+        spreadCell(at.txsync.spreads[measure]),
+        spreadCell(at.stock.spreads[measure]),
+        spreadCell(at.ratios[measure], times),
+      ]),
+    ]),
+  };
+}
+
 function agentsTable(figures: readonly ConfigurationFigures[]): BenchTable {
   return {
     title: "Agents and output",
@@ -250,7 +276,7 @@ export function aboutLines(result: BenchResult): readonly string[] {
   const load = machine.load_before.map((value) => value.toFixed(2)).join(", ");
   return [
     `switchover by ${result.switchover_by}; stock beside it ${result.switchover_by === "agent" ? "makes one pass of pre-copy before it switches over" : "switches over at once"}`,
-    `QEMU ${result.qemu_version}, ${result.guest} guest, ${result.accel} (${result.accel_why}), seed ${result.seed}, cap ${formatBytes(result.cap_bytes_per_s)}/s`,
+    `QEMU ${result.qemu_version}, ${[`${result.guest} guest`, ...result.vm].join(", ")}, ${result.accel} (${result.accel_why}), seed ${result.seed}, cap ${formatBytes(result.cap_bytes_per_s)}/s`,
     `${machine.processors} processors (${machine.processor}), ${formatBytes(machine.memory_bytes)}, kernel ${machine.kernel}, load before ${load}${machine.quiet ? "" : ": NOT QUIET"}`,
     `${samples.length} of ${planned} runs, ${repeat} of each, in turns; a cell is the median, and in brackets the least and the greatest`,
   ];

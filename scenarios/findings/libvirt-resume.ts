@@ -15,7 +15,7 @@ export const libvirtResume: Scenario = {
     },
   ],
   configuration: { manager: "libvirt:resume" },
-  expect: { stock: "intact" },
+  expect: { stock: "intact", txsync: "intact" },
   expect_on: [
     {
       under: "stock",

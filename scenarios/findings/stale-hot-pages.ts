@@ -8,7 +8,7 @@ export const staleHotPages: Scenario = {
   guests: ["integrity"],
   migration: PURE_POSTCOPY,
   faults: [],
-  expect: { stock: "intact" },
+  expect: { stock: "intact", txsync: "intact" },
   expect_on: [
     {
       under: "stock",

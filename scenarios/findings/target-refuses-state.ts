@@ -9,7 +9,7 @@ export const targetRefusesState: Scenario = {
   migration: PURE_POSTCOPY,
   faults: [],
   configuration: { source_qemu_args: ["-device", "virtio-rng-pci"] },
-  expect: { stock: "lost" },
+  expect: { stock: "lost", txsync: "intact" },
   expect_on: [
     {
       under: "stock",

@@ -9,7 +9,7 @@ export const virtioTo11: Scenario = {
   migration: PURE_POSTCOPY,
   faults: [],
   configuration: { source_qemu: "10.0", target_qemu: "11.1", qemu_args: ["-device", "virtio-rng-pci"] },
-  expect: { stock: "intact" },
+  expect: { stock: "intact", txsync: "intact" },
   expect_on: [
     {
       under: "stock",

@@ -3,6 +3,7 @@ import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
 export const networkStorm: Scenario = {
   id: "network-storm",
   group: "network",
+  tags: ["large"],
   title:
     "a flood of datagrams in both directions while the VM is carried over, and the target's host loses power in it",
   guests: ["linux"],

@@ -33,6 +33,15 @@ describe("linuxCommandLine", () => {
     expect(linuxCommandLine({ ...settings, disks: [] })).not.toContain("ferryman.disks");
   });
 
+  it("has the kernel's watchdogs on where they are asked for, and off else", () => {
+    const settings = { pattern_bytes: MIB, seed: 1 };
+    expect(linuxCommandLine(settings)).toContain(" nowatchdog ");
+    const watched = linuxCommandLine({ ...settings, watchdogs: true });
+    expect(watched).not.toContain("nowatchdog ");
+    expect(watched).not.toContain("stall_suppress");
+    expect(watched).toContain(" softlockup_panic=1 ");
+  });
+
   it("refuses what the guest would refuse, or read otherwise", () => {
     const good = { pattern_bytes: 32 * MIB, seed: 1 };
     for (const bad of [
@@ -46,6 +55,7 @@ describe("linuxCommandLine", () => {
       { working_set_bytes: 0 },
       { working_set_bytes: MIB + 1 },
       { working_set_bytes: 33 * MIB },
+      { disk_pace_ms: -1 },
       { workers: 0 },
       { workers: 9 },
       { extra: ["two words"] },

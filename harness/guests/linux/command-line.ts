@@ -15,6 +15,10 @@ export interface LinuxGuestSettings {
   readonly workers?: number;
   /** Whether there is a network card, and a service behind it. */
   readonly network?: boolean;
+  /** Between two records of a raw disk, a quarter of what lies between those of an ext4 one; 0: as fast as they go; default 5. */
+  readonly disk_pace_ms?: number;
+  /** Whether the kernel panics where a processor or a task stands still for some seconds. */
+  readonly watchdogs?: boolean;
   /** What is done with /dev/vda, /dev/vdb and so on: `raw` or `ext4`. */
   readonly disks?: readonly string[];
   /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
@@ -24,7 +28,6 @@ export interface LinuxGuestSettings {
 /**
  * Kernel parameters that do not depend on the settings.
  * - `quiet` is for the boot alone; the guest's init raises the console level. `oops=panic panic=0`: damage is loud and stays.
- * - `nowatchdog`, RCU stall messages off: a vCPU that waits for a page of a broken link is no fault of the guest's.
  * - `tsc=reliable`: a pause must not make the kernel change its clock.
  * - `clearcpuid=cx16`: under TCG of QEMU 7.2 about one boot in ten panicked, with pointer bits in EFLAGS (NT set, so iret
  *   faults) after the slab allocator's cmpxchg16b; without the instruction 80 of 80 boots came up.
@@ -35,8 +38,6 @@ const FIXED_PARAMETERS: readonly string[] = [
   "quiet",
   "panic=0",
   "oops=panic",
-  "nowatchdog",
-  "rcupdate.rcu_cpu_stall_suppress=1",
   "tsc=reliable",
   "clearcpuid=cx16",
   "no_timer_check",
@@ -47,6 +48,23 @@ const FIXED_PARAMETERS: readonly string[] = [
   "selinux=0",
   "random.trust_cpu=on",
   "8250.nr_uarts=2",
+];
+
+/** A vCPU that waits for a page of a broken link is no fault of the guest's. */
+const NO_WATCHDOGS: readonly string[] = ["nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1"];
+
+/**
+ * A processor that has done nothing else for 10 s (twice the threshold), one that RCU has waited for as long, a task that
+ * has not run for 20 s: each is a panic. There are no NMIs under TCG.
+ */
+const WATCHDOGS: readonly string[] = [
+  "watchdog_thresh=5",
+  "nmi_watchdog=0",
+  "softlockup_panic=1",
+  "rcupdate.rcu_cpu_stall_timeout=10",
+  "sysctl.kernel.panic_on_rcu_stall=1",
+  "sysctl.kernel.hung_task_timeout_secs=20",
+  "sysctl.kernel.hung_task_panic=1",
 ];
 
 /** The least guest memory with which the kernel, its initramfs and some pattern come up, bytes. */
@@ -80,6 +98,8 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     working_set_bytes,
     workers = 2,
     network = false,
+    watchdogs = false,
+    disk_pace_ms,
     disks = [],
     extra = [],
   } = settings;
@@ -90,6 +110,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
   inRange("seed", seed, 0, Number.MAX_SAFE_INTEGER);
   inRange("rate, pages per second", rate_pages_per_s, 0, 10_000_000);
   if (working_set_bytes !== undefined) inRange("working set, MiB", working_set_bytes / MIB, 1, pattern_bytes / MIB);
+  if (disk_pace_ms !== undefined) inRange("disk pace, ms", disk_pace_ms, 0, 1_000);
   inRange("workers", workers, 1, 8);
   for (const parameter of extra) {
     if (!/^[\x21-\x7e]+$/.test(parameter) || parameter.includes("ferryman.")) {
@@ -99,12 +120,14 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
   const line = [
     ...extra,
     ...FIXED_PARAMETERS,
+    ...(watchdogs ? WATCHDOGS : NO_WATCHDOGS),
     `ferryman.mem=${pattern_bytes / MIB}`,
     `ferryman.seed=${seed}`,
     `ferryman.rate=${rate_pages_per_s}`,
     ...(working_set_bytes === undefined ? [] : [`ferryman.set=${working_set_bytes / MIB}`]),
     `ferryman.workers=${workers}`,
     ...(network ? ["ferryman.net=1"] : []),
+    ...(disk_pace_ms === undefined ? [] : [`ferryman.pace=${disk_pace_ms}`]),
     ...(disks.length === 0 ? [] : [`ferryman.disks=${disks.join(",")}`]),
   ].join(" ");
   // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.

@@ -49,7 +49,7 @@ export class LinuxGuest implements GuestUnderTest {
       ...(disks.length > 0 ? (["disks"] as const) : []),
     ];
     checkWork("linux", memory_bytes, work);
-    const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes } = work;
+    const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes, watchdogs = false, disk_pace_ms } = work;
     this.files = {
       kernel: "/opt/ferryman/guests/linux/vmlinux",
       initrd: "/opt/ferryman/guests/linux/initramfs",
@@ -59,6 +59,8 @@ export class LinuxGuest implements GuestUnderTest {
         workers: Math.min(WORKERS_MAX, Math.max(WORKERS_MIN, vcpus)),
         rate_pages_per_s: rate,
         network,
+        watchdogs,
+        ...(disk_pace_ms === undefined ? {} : { disk_pace_ms }),
         ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
         disks,
       }),

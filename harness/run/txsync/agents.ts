@@ -8,7 +8,9 @@ import type { StartedFleet } from "../../fleet/fleet.ts";
 import { bulkAddress, linkAddress, storageAddress } from "../../fleet/links.ts";
 import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
+import { makeOrders, TROUBLED } from "../../fleet/trouble.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
+import type { DiskBus } from "../../qemu/disk-devices.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";
@@ -24,10 +26,10 @@ const KILLED = "137";
 /**
  * What runs the agent on a host: starts it again whenever it ends, as an init would, and tells its pid.
  */
-const SUPERVISOR = `
+const supervisor = (before: string): string => `
 while :; do
   while [ -e ${AGENT_FILES.hold} ]; do sleep 0.05; done
-  ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
+  ${before} ${AGENT_FILES.node} ${AGENT_FILES.program} ${AGENT_FILES.config} &
   echo "agent-pid $!"
   wait $!
   echo "agent-ended $?"
@@ -57,6 +59,11 @@ export class Agents implements AsyncDisposable {
       readonly qemu_binary: string;
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
+      readonly disk_bus?: DiskBus;
+      /** For so long it is waited for. */
+      readonly storage_patience_ms: number;
+      /** Hosts on which the agent's files are to be able to fail, and its clocks to step. */
+      readonly troubled?: readonly HostRole[];
       readonly emit: Emit;
       readonly log: (role: HostRole) => LogSink;
       readonly onEvent: (role: HostRole, event: TimelineEventBody) => void;
@@ -88,14 +95,17 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const disks = { names: [...what.disks], storage: storageAddress(role) };
+        const { storage_patience_ms: patience_ms, disk_bus: bus = "blk" } = what;
+        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms, bus };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         agents.#configs.set(role, config);
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));
-        const supervisor = await host.spawn(["/bin/sh", "-c", SUPERVISOR]);
-        agents.#supervisors.set(role, supervisor);
+        const troubled = what.troubled?.includes(role) === true;
+        if (troubled) await makeOrders(host);
+        const supervising = await host.spawn(["/bin/sh", "-c", supervisor(troubled ? TROUBLED : "")]);
+        agents.#supervisors.set(role, supervising);
         const log = what.log(role);
-        supervisor.onLine((line, output) => {
+        supervising.onLine((line, output) => {
           const pid = output === "stdout" ? /^agent-pid (\d+)$/.exec(line) : null;
           if (pid !== null) agents.#pids.set(role, Number(pid[1]));
           const ended = /^agent-ended (\d+)$/.exec(line)?.[1];

@@ -89,6 +89,7 @@ describe("who is on the fabric", () => {
         settings: DEFAULT_TXSYNC,
         turn: 1,
         disks: [],
+        storage_patience_ms: 60_000,
         token: TOKEN,
         qemu_binary: "qemu-system-x86_64",
         emit: () => undefined,

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { STORAGE_PATIENCE_MS_DEFAULT } from "../../base/configuration.ts";
 import { messageOf } from "../../base/errors.ts";
 import { LineCutter } from "../../base/lines.ts";
 import type { HostRole, TimelineEventBody } from "../../base/timeline.ts";
@@ -6,10 +7,10 @@ import { waitFor } from "../../base/wait.ts";
 import type { AfterwardsFindings } from "../../checks/afterwards.ts";
 import type { Evidence } from "../../checks/evidence.ts";
 import type { OutputFindings } from "../../checks/output.ts";
-import type { FaultContext } from "../../faults/index.ts";
+import { type FaultContext, troublesAgent } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
-import { planOf } from "../configure.ts";
+import { configurationOf, planOf } from "../configure.ts";
 import type { Workload } from "../guests/guest.ts";
 import type { Cable } from "../net/network.ts";
 import { vmMachineOf } from "../plain-vm.ts";
@@ -79,14 +80,18 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, fleet, disks, logs, timeline } = this.#context;
+    const { environment, fleet, disks, images, logs, timeline, request } = this.#context;
+    const troubled = request.scenario.faults.flatMap(({ fault }) => (troublesAgent(fault) ? [fault.host] : []));
     return this.#stack.use(
       await Agents.start(fleet, {
         settings: this.#settings,
         turn,
         token: this.#token,
         qemu_binary: environment.qemu_binary,
-        disks: disks?.names ?? [],
+        disks: [...(disks?.names ?? []), ...(images?.names ?? [])],
+        disk_bus: configurationOf(request).disk_bus ?? "blk",
+        storage_patience_ms: configurationOf(request).storage_patience_ms ?? STORAGE_PATIENCE_MS_DEFAULT,
+        troubled,
         emit: timeline.emit,
         log: logs.of,
         onEvent: (role, event) => this.#heard(role, event),

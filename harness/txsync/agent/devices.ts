@@ -41,6 +41,7 @@ export function makeDevices(shell: Pick<Shell, "config" | "state" | "machine" | 
       const { vm } = shell.slot;
       return shell.state().vm === "running" && vm !== undefined && !TAKES_NOTHING_IN.includes(vm.migration);
     },
+    say: (line) => log(shell, line),
   });
   const disks = makeDisks(shell);
   return { outputs: [...lines, card], parts: disks === undefined ? [] : [disks], card, disks };
@@ -51,14 +52,20 @@ function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | u
   // The escrow has no VM.
   if (config.disks === undefined || config.role === "escrow") return undefined;
   const folder = disksFolder(config);
-  const { names, storage } = config.disks;
+  const { names, storage, patience_ms } = config.disks;
   return new DiskPart({
     folder,
     disks: names,
-    start: () => startDaemon(config, { folder, disks: names, storage }),
+    start: () => startDaemon(config, { folder, disks: names, storage, patience_ms }),
     // One that stands by may be the one that is to run; of all others none may do anything any more.
     lowestQemu: () => shell.slot.number + (shell.slot.vm?.started_as === "standby" ? 0 : 1),
     say: (line) => log(shell, line),
+    onStorage: (state) =>
+      shell.emit({
+        kind: "run.note",
+        text:
+          state === "away" ? "the storage of the VM's disks does not answer: the guest waits" : "the storage is back",
+      }),
   });
 }
 

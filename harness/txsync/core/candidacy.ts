@@ -102,8 +102,9 @@ function open(s: Draft, out: Action[], d: Descriptor, from: Role | null, log: Lo
   switch (d.mode) {
     case "protected":
       beginGeneration(s, out, log);
-      // Opened without one it gets one (`keepBased`); nothing is taken before.
-      if (s.base !== "following" && (s.base !== "none" || !s.protect)) s.base = "held";
+      // Opened without one it gets one (`keepBased`); nothing is taken before. One that the escrow has not taken is none.
+      if (s.base === "copying" && !s.baseCovered && s.config.rules.refusedBaseComesAgain) s.base = "none";
+      else if (s.base !== "following" && (s.base !== "none" || !s.protect)) s.base = "held";
       s.baseMissing_ms = null;
       if (s.ranFree) {
         // What was restored and is protected now is restored again, if need be; nothing of it is still to come.

@@ -68,7 +68,7 @@ function wishOfProtected(s: AgentState): Wish | null {
   // What went out meanwhile is in no record before the next one; and relative to a new base there is none yet.
   if (free || s.base === "copying") {
     const based = s.base !== "none" && (s.base === "held" || s.baseCovered) && somebodyHasBase(s);
-    if (e && based) return ask("protected", nextGeneration(s), ["escrow"]);
+    if (e && (based || isOfferRefused(s))) return ask("protected", nextGeneration(s), ["escrow"]);
     if (free) return null;
   }
   if ((s.base !== "held" && s.base !== "following") || isHollow(s) || followsNoMore(s)) {
@@ -91,13 +91,35 @@ function wishOfProtected(s: AgentState): Wish | null {
  */
 export function isHollow(s: AgentState): boolean {
   if (s.base !== "held" || s.baseMissing_ms === null || !hears(s, "escrow") || somebodyHasBase(s)) return false;
-  return s.now_ms - s.baseMissing_ms > s.config.lease_ms && s.config.rules.hollowIsNoProtection;
+  return hasSaidSince(s, s.baseMissing_ms) && s.config.rules.hollowIsNoProtection;
+}
+
+/**
+ * The escrow has said the same for a lease, and still says so: the question that it answered last was asked a lease after
+ * it was first heard to. An agent that was busy knows nothing by an old word.
+ */
+export function hasSaidSince(s: AgentState, since_ms: number): boolean {
+  return s.heardEscrow_ms - since_ms > s.config.lease_ms;
+}
+
+/** Of leases, after which an owner thinks that its base is refused, and not merely on its way. */
+const OFFER_LEASES = 2;
+
+/**
+ * The escrow keeps the base that it has, which was whole after all, and takes no other one: as far as it knows a
+ * protection rests on it. But nothing is relative to it any more. In a generation from which on alone records count
+ * nothing rests on it, and it takes what it is offered.
+ */
+function isOfferRefused(s: AgentState): boolean {
+  const { base, offerUnheard_ms: since_ms, config } = s;
+  if (base !== "copying" || since_ms === null || !isOwner(s) || !config.rules.refusedBaseComesAgain) return false;
+  return s.heardEscrow_ms - since_ms > OFFER_LEASES * config.lease_ms;
 }
 
 /** The escrow is heard, and does not have what the VM left its first host with: no record will ever be relative to that. */
 export function followsNoMore(s: AgentState): boolean {
   if (s.base !== "following" || s.cannotFollow_ms === null || !hears(s, "escrow")) return false;
-  return s.now_ms - s.cannotFollow_ms > s.config.lease_ms;
+  return hasSaidSince(s, s.cannotFollow_ms);
 }
 
 function wishOfTarget(s: AgentState): Wish | null {

@@ -64,6 +64,10 @@ export interface Rules {
   readonly claimNeedsBase: boolean;
   /** An escrow that comes up again knows from its log that the generation which it has promised was opened. */
   readonly logTellsOpened: boolean;
+  /** A restored VM that runs lacks nothing, as its agent knows after a restart too. */
+  readonly restoredStaysWhole: boolean;
+  /** An owner that holds its output back, and whose new base the escrow does not take, has its log declared void. */
+  readonly refusedBaseComesAgain: boolean;
   /** Another escrow comes in the place of one that is gone while the VM is unprotected, and votes when both others say so. */
   readonly replacedWhileUnprotected: boolean;
 }
@@ -101,5 +105,7 @@ export const ALL_RULES: Rules = {
   restoresWhileWaiting: true,
   claimNeedsBase: true,
   logTellsOpened: true,
+  restoredStaysWhole: true,
+  refusedBaseComesAgain: true,
   replacedWhileUnprotected: true,
 };

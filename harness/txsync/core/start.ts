@@ -61,6 +61,7 @@ export function initialState(config: Config): AgentState {
     protect: false,
     base: "none",
     baseMissing_ms: null,
+    offerUnheard_ms: null,
     ticking: config.role === "target",
     hasBase: config.role === "source",
     hasPackage: false,
@@ -143,7 +144,7 @@ export function startedState(config: Config, event: Started): AgentState {
     leftAt: memory?.leftAt ?? null,
     hasBase: role !== "target" && (memory?.hasBase ?? (role === "source" && durable === null)),
     hasPackage: memory?.hasPackage ?? false,
-    allPages: memory?.allPages ?? false,
+    allPages: isAllHere(config, memory, vm),
     restored: memory?.restored ?? null,
     // A VM that stands ready has put out what its transaction contains, and nothing since.
     gate: { produced, released: acked, acked, committed: vm === "ready" ? produced : acked },
@@ -164,6 +165,16 @@ function hasRunFree(config: Config, promised: Descriptor, memory: HostMemory | n
   if (vm === "ready" || !isFinalOf(promised, config.role)) return false;
   if (memory === null) return true;
   return config.rules.restoreWhatNeverRan ? memory.ranFree || (vm === "running" && memory.everFree) : memory.everFree;
+}
+
+/**
+ * Every page of the VM that runs here is here. One that was restored here and is known to have run lacks none, whatever
+ * generation it has got since: in its own, which was `final`, that is what `ranFree` says.
+ */
+function isAllHere(config: Config, memory: HostMemory | null, vm: VmState): boolean {
+  if (memory === null) return false;
+  const restored = config.role === "target" && vm === "running" && memory.ranFree;
+  return memory.allPages || (restored && config.rules.restoredStaysWhole);
 }
 
 /** Records that were answered for, or may have been, are not there any more. */

@@ -141,6 +141,8 @@ export interface AgentState {
   readonly base: BaseState;
   /** Since when the escrow, which is heard, has said that it has no complete base; `null` while it has. */
   readonly baseMissing_ms: number | null;
+  /** Since when the escrow, which is heard, has said that it has a whole base, while ours is still to be copied. */
+  readonly offerUnheard_ms: number | null;
   /** Source: the epoch timer goes round; the target's always does. */
   readonly ticking: boolean;
   readonly hasBase: boolean;

@@ -1,7 +1,7 @@
 import type { Action } from "./action.ts";
 import { assertState } from "./assert.ts";
 import { adoptOpened, promiseCame, pursue, selfPromised, workAsOwner } from "./candidacy.ts";
-import { pageRoute } from "./decide.ts";
+import { hasSaidSince, pageRoute } from "./decide.ts";
 import { escrowReplaced, followEscrow, letInByBoth } from "./escrow.ts";
 import type { AgentEvent } from "./event.ts";
 import { edgeHas, openGate } from "./gate.ts";
@@ -317,16 +317,22 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
     if (s.protect || s.leaving !== null) {
       const alone = s.joined.length === 0 && s.now_ms - s.attempt > JOIN_LEASES * s.config.lease_ms;
-      if (alone || leavesInVain(s)) cancel(s, out);
+      if (alone || leavesInVain(s) || leavesForNobody(s)) cancel(s, out);
       else if (s.joined.length === 0) joinProtected(s, out);
     } else if (s.joined.length < 2) join(s, out);
     // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
+    else if (leavesForNobody(s)) cancel(s, out);
     else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
   }
+}
+
+/** The target's QEMU waited when it joined, and says that it is gone: what was begun can only be given up. */
+function leavesForNobody(s: Draft): boolean {
+  return s.joined.includes("target") && s.peerTarget?.vm === "gone";
 }
 
 /** For a target to say that it waits for a protected VM: a matter of one answer. */
@@ -497,7 +503,9 @@ function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
   if (from === "escrow") {
     noteLog(s, out, status.log);
-    s.baseMissing_ms = s.peerEscrow?.baseComplete === true ? null : (s.baseMissing_ms ?? s.now_ms);
+    const whole = s.peerEscrow?.baseComplete === true;
+    s.baseMissing_ms = whole ? null : (s.baseMissing_ms ?? s.now_ms);
+    s.offerUnheard_ms = whole && s.base === "copying" && !s.baseCovered ? (s.offerUnheard_ms ?? s.now_ms) : null;
     noteFollows(s);
     if (s.protect && s.vm === "running") openGate(s, out);
   }
@@ -644,9 +652,10 @@ function giveClaimUp(s: Draft): void {
 }
 
 /** An escrow whose agent came up again says for a moment that it has none. */
-function baseIsGone({ hasBase, baseMissing_ms, now_ms, config }: Draft): boolean {
+function baseIsGone(s: Draft): boolean {
+  const { hasBase, baseMissing_ms, config } = s;
   if (hasBase || baseMissing_ms === null || !config.rules.claimNeedsBase) return false;
-  return now_ms - baseMissing_ms > config.lease_ms;
+  return hasSaidSince(s, baseMissing_ms);
 }
 
 /** Somebody else got this number, or we said something outdated: the next attempt is a new one. */

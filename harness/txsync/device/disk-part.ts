@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { TransactionNumber } from "../core/index.ts";
-import { DaemonClient, type DaemonStatus, decodePiece, Segment } from "../disk/index.ts";
+import { DaemonClient, type DaemonStatus, daemonIsThere, decodePiece, Segment } from "../disk/index.ts";
 import type { PartPiece } from "../log/index.ts";
 import type { PieceSource } from "./piece-source.ts";
 import type { StatePart } from "./state-part.ts";
@@ -30,6 +30,8 @@ export interface DiskPartOptions {
   /** QEMUs with a lower number have nothing to do with the disks any more. */
   readonly lowestQemu: () => number;
   readonly say: (line: string) => void;
+  /** The storage does not answer any more, or does again: seen with every transaction. */
+  readonly onStorage?: (state: "away" | "there") => void;
 }
 
 /**
@@ -41,6 +43,7 @@ export class DiskPart implements StatePart {
   readonly #options: DiskPartOptions;
   #client: Promise<DaemonClient> | undefined;
   #applied = 0;
+  #storage: DaemonStatus["storage"] = "there";
   /** That is to own the VM which is made again. */
   #generation = 0;
   #said = "";
@@ -119,7 +122,9 @@ export class DiskPart implements StatePart {
       try {
         if (wanted.kind === "owned")
           await this.#ask({ do: "own", generation: wanted.generation, through: wanted.through });
-        if (wanted.kind === "nobody" && this.#client !== undefined) await this.#ask({ do: "disown" });
+        // One that an earlier life of the agent talked to has the disks all the same; for this alone none is started.
+        if (wanted.kind === "nobody" && (this.#client !== undefined || (await daemonIsThere(this.#options.folder))))
+          await this.#ask({ do: "disown" });
         this.#has = JSON.stringify(wanted);
       } catch (error) {
         this.#say(error);
@@ -133,6 +138,8 @@ export class DiskPart implements StatePart {
     const client = await this.#connected();
     const status = await client.ask(words);
     this.#applied = status.applied;
+    if (status.storage !== this.#storage) this.#options.onStorage?.(status.storage);
+    this.#storage = status.storage;
     return status;
   }
 

@@ -197,8 +197,8 @@ export interface RemoteOptions {
   readonly connect: (connection: number) => Promise<NbdClient>;
   /** Between two tries. @throws the signal's reason */
   readonly pause: (signal: AbortSignal) => Promise<void>;
-  /** So many tries in a row come to nothing, and what waits fails. */
-  readonly tries_max: number;
+  /** For so long it is tried in vain, and what waits fails. */
+  readonly patience_ms: number;
   /** The storage is away, or back. */
   readonly onState: (state: "away" | "back", why: string) => void;
 }
@@ -276,8 +276,9 @@ export class RemoteBackend implements Backend {
   }
 
   async #again(): Promise<NbdClient> {
-    const { connect, pause, tries_max, onState } = this.#options;
+    const { connect, pause, patience_ms, onState } = this.#options;
     this.#client = undefined;
+    const began_ms = performance.now();
     onState("away", "the connection ended");
     for (let tries = 1; ; tries++) {
       try {
@@ -292,8 +293,8 @@ export class RemoteBackend implements Backend {
       } catch (error) {
         this.#closing.signal.throwIfAborted();
         if (error instanceof NbdRequestError) throw error;
-        if (tries >= tries_max)
-          throw new NothingMovesError("the storage", `it did not answer ${tries} times in a row`, [String(error)]);
+        if (performance.now() - began_ms > patience_ms)
+          throw new NothingMovesError("the storage", `it has not answered for ${patience_ms} ms`, [String(error)]);
       }
       await pause(this.#closing.signal);
     }

@@ -7,6 +7,8 @@ export const daemonConfigSchema = z.strictObject({
   /** Exports at the storage host, and here. */
   disks: z.array(z.string().regex(/^[a-z0-9-]+$/)).min(1),
   storage: z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) }),
+  /** A storage that does not answer for so long: the guest's I/O fails, and QEMU stops it. */
+  patience_ms: z.int().min(1),
 });
 export type DaemonConfig = z.infer<typeof daemonConfigSchema>;
 

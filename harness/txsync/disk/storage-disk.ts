@@ -7,13 +7,13 @@ import { stamped } from "./stamp.ts";
 export interface StorageOptions {
   readonly host: string;
   readonly port: number;
+  /** For so long it may be away, and what is asked of it waits. */
+  readonly patience_ms: number;
   readonly onState: (state: "away" | "back", why: string) => void;
 }
 
 const ANSWER_MS = 5_000;
 const AGAIN_MS = 100;
-/** About a quarter of an hour without an answer; a guest only waits, and QEMU stops it then. */
-const TRIES_MAX = 1_000;
 
 /**
  * A disk at the storage host. Whoever only reads is let in by anybody; who writes shows the generation of the VM that it
@@ -115,13 +115,13 @@ export class StorageDisk implements Backend {
 }
 
 async function remote(options: StorageOptions, nameOf: () => string): Promise<RemoteBackend> {
-  const { host, port, onState } = options;
+  const { host, port, patience_ms, onState } = options;
   return await RemoteBackend.open({
     connect: async () => await NbdClient.open(await dial({ host, port }, ANSWER_MS), nameOf(), ANSWER_MS),
     pause: async (signal) => {
       await delay(AGAIN_MS, undefined, { signal });
     },
-    tries_max: TRIES_MAX,
+    patience_ms,
     onState,
   });
 }

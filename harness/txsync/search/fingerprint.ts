@@ -39,6 +39,7 @@ const AGES: Readonly<Record<string, number>> = {
   heardTarget_ms: 2,
   heardEscrow_ms: 2,
   baseMissing_ms: 2,
+  offerUnheard_ms: 3,
   cannotFollow_ms: 2,
   since_ms: 4,
   moved_ms: 4,

@@ -25,6 +25,8 @@ export const NOT_HERE: Readonly<Record<string, string>> = {
   restoresWhileWaiting: "of a VM that is protected before it migrates, which is not searched",
   claimNeedsBase: "of a VM that is protected without a migration, which is not searched",
   logTellsOpened: "of a VM that is protected without a migration, which is not searched",
+  restoredStaysWhole: "of a VM that is protected when it was restored, which is not searched",
+  refusedBaseComesAgain: "of output that is held back while the escrow is silent, which is not searched",
   replacedWhileUnprotected: "of another escrow that comes in the place of one that is gone, which is not searched",
 };
 

@@ -12,6 +12,7 @@ import { endAgent, heardRunning, logState, memoryOf, snapshotOf } from "../sim/h
 import { apply, PageTable, sameMemory } from "../sim/memory.ts";
 import { isSabotaged } from "../sim/model.ts";
 import { Violation } from "../sim/oracle.ts";
+import { mayLetOut, mayPromise, mayStand } from "../sim/sealed.ts";
 import { type Body, foldOf, foldWith, keyOf } from "../sim/storage.ts";
 import { saysTheSame } from "./fingerprint.ts";
 import { BEAT_MS, canTalk, PAGES, type Pending, pathOk, type SearchHost, type World } from "./world.ts";
@@ -58,6 +59,7 @@ function stepOf(world: World, { role, body }: Happening, beats: number, todo: Ha
     if (host.life !== life || !host.agentUp) return;
     act(world, host, action, todo);
   }
+  mayStand(host);
 }
 
 function act(world: World, host: SearchHost, action: Action, todo: Happening[]): void {
@@ -83,6 +85,7 @@ function act(world: World, host: SearchHost, action: Action, todo: Happening[]):
       return;
     }
     case "persistPromise":
+      mayPromise(host, action.durable);
       host.writing = action.durable;
       begin({ kind: "persist", held: false, role });
       return;
@@ -114,6 +117,7 @@ function act(world: World, host: SearchHost, action: Action, todo: Happening[]):
       begin({ kind: "store", held: false, role: "escrow", header: action.header });
       return;
     case "releaseOutput": {
+      mayLetOut(host, action);
       if (host.vm !== null) host.frames = host.vm.frames;
       oracleOf(world).released(role, action, host.state, host.frames, host.vm?.restoredMark ?? null);
       begin({

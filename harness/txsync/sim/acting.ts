@@ -3,6 +3,7 @@ import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import { isSabotaged } from "./model.ts";
 import { Violation } from "./oracle.ts";
+import { mayLetOut, mayPromise } from "./sealed.ts";
 import { keyOf, storeRecord, writePromise } from "./storage.ts";
 
 /** The shell of a simulated agent: does what its core wants done. */
@@ -18,6 +19,7 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       cluster.later(host, action.delay_ms / host.clockRate, { kind: "timer", timer: action.timer });
       return;
     case "persistPromise":
+      mayPromise(host, action.durable);
       writePromise(cluster, host, action.durable);
       return;
     case "startMigration":
@@ -43,6 +45,7 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       storeRecord(cluster, host, action.header);
       return;
     case "releaseOutput":
+      mayLetOut(host, action);
       vm.release(host, action);
       return;
     case "startRestore":

@@ -440,6 +440,37 @@ export const TARGET_DIES_AS_IT_LOADS: Directed = {
 };
 
 /**
+ * The VM is claimed for the target, whose link to the source is cut for good, while its host stands still; its agent there
+ * comes up again between its own promise to protect what it has restored and the escrow's.
+ */
+export const RESTORED_AGENT_RESTARTS: Directed = {
+  ...BEFORE,
+  pageRate: 25,
+  durability: "host",
+  protect: { when: "before", always: true, unprotected: "go" },
+  faults: [
+    cut("source-target", null, afterStep("startPageServer", "source", 1, 8)),
+    { kind: "freeze-host", role: "source", for_ms: 666, when: afterStep("storeRecord", "escrow", 2, 8) },
+    { kind: "fsync-error", role: "target", for_ms: 641, when: afterStep("persistPromise", "source", 2, 3) },
+  ],
+};
+
+/**
+ * Output is held back where there is no escrow. That has lost its copy of the base, and gets it again from the VM's first
+ * host, which the owner does not hear: about when the owner, which is busy, has given it up for lost.
+ */
+export const BASE_IS_BACK_WHEN_GIVEN_UP: Directed = {
+  ...CALM,
+  pageRate: 7,
+  protect: { when: "after", always: true, unprotected: "hold" },
+  faults: [
+    cut("source-target", null, { at_ms: 1_700 }),
+    { kind: "reboot-host", role: "escrow", for_ms: 200, when: { at_ms: 2_300 } },
+    { kind: "busy", role: "target", for_ms: 400, late_ms: 400, when: { at_ms: 3_000 } },
+  ],
+};
+
+/**
  * A transaction is being taken, slowly, when the target's generation ends: it is dropped, and another with its number is
  * taken behind it.
  */

@@ -1,6 +1,7 @@
 import { ALL_RULES, type Rules } from "../core/index.ts";
 import {
   ASKED_WHILE_STORING,
+  BASE_IS_BACK_WHEN_GIVEN_UP,
   CLOCK_BEGINS_AGAIN,
   DIES_BEFORE_THE_FIRST_RECORD,
   DIES_UNHEARD,
@@ -26,6 +27,7 @@ import {
   PROTECTED_MIGRATES,
   RECORD_COMES_LATE,
   RECORD_LOST,
+  RESTORED_AGENT_RESTARTS,
   RUNS_UNHEARD,
   SLOW_LINK,
   SOURCE_DIES_AT_SWITCHOVER,
@@ -179,6 +181,16 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "logTellsOpened",
     what: "an escrow that comes up again tells nobody of the generation that its log is of",
     directed: ONLY_THE_LOG_TELLS,
+  },
+  {
+    rule: "restoredStaysWhole",
+    what: "an agent that comes up again forgets that the VM which was restored here is whole",
+    directed: RESTORED_AGENT_RESTARTS,
+  },
+  {
+    rule: "refusedBaseComesAgain",
+    what: "an owner that holds its output back offers for ever a base that the escrow refuses",
+    directed: BASE_IS_BACK_WHEN_GIVEN_UP,
   },
   {
     rule: "replacedWhileUnprotected",

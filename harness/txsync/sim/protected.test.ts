@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  BASE_IS_BACK_WHEN_GIVEN_UP,
   CLAIMING_HOST_DIES_BEFORE_THE_SECOND_VOTE,
   ESCROW_LOSES_BASE,
   ESCROW_LOSES_BASE_DURING_A_CLAIM,
@@ -15,6 +16,7 @@ import {
   PROTECTED_MIGRATES,
   PROTECTED_MIGRATES_FOR_GOOD,
   PROTECTED_QEMU_DIES,
+  RESTORED_AGENT_RESTARTS,
   SOURCE_DIES_BEFORE_IT_LETS_GO,
   SOURCE_DIES_WHEN_IT_LETS_GO,
   SOURCE_DIES_WHILE_AHEAD,
@@ -125,6 +127,16 @@ describe("protection beside a migration, under simulated faults", () => {
       what: "the target dies as it loads",
       directed: TARGET_DIES_AS_IT_LOADS,
       path: /^source:protected target:protected .*source:claim source:final/,
+    },
+    {
+      what: "it was restored, and its agent comes up again before it is protected there",
+      directed: RESTORED_AGENT_RESTARTS,
+      path: /^(source:protected )+target:/,
+    },
+    {
+      what: "the escrow has a base after all that its owner has given up for lost",
+      directed: BASE_IS_BACK_WHEN_GIVEN_UP,
+      path: /^target:protected /,
     },
   ])("has the VM run when $what", ({ directed, path }) => {
     for (let seed = 0; seed < DIRECTED; seed += 1) {

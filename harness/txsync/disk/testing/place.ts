@@ -35,7 +35,7 @@ export async function place() {
   const host = async (name: string) => {
     const folder = join(root.path, name);
     const daemon = await DiskDaemon.start(
-      { folder, disks: ["disk0"], storage: { host: "127.0.0.1", port } },
+      { folder, disks: ["disk0"], storage: { host: "127.0.0.1", port }, patience_ms: 60_000 },
       () => undefined,
     );
     stack.defer(() => daemon[Symbol.asyncDispose]());

@@ -1,0 +1,29 @@
+import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
+
+/** Shorter than a lease: nobody takes the VM, and a `stop` has to wait for vCPUs none of which can go on. */
+const CUT_MS = 350;
+
+export const fourVcpusWait: Scenario = {
+  id: "four-vcpus-wait",
+  group: "network",
+  tags: ["large"],
+  title:
+    "four vCPUs wait for pages that nobody can bring: the target is cut off, silently, and is back before anybody acts",
+  guests: ["linux"],
+  configuration: { vcpus: 4 },
+  work: { write_rate_pages_per_s: 20_000 },
+  migration: PURE_POSTCOPY,
+  faults: [
+    {
+      fault: { fault: "cut-silent", link: "source-target", direction: "both" },
+      at: { on: "pages", percent: 30 },
+      heal: { on: "fault", index: 0, after_ms: CUT_MS },
+    },
+    {
+      fault: { fault: "cut-silent", link: "target-escrow", direction: "both" },
+      at: { on: "fault", index: 0 },
+      heal: { on: "fault", index: 0, after_ms: CUT_MS },
+    },
+  ],
+  expect: { stock: "intact", txsync: "intact" },
+};
