@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
@@ -313,7 +313,10 @@ export class SourceStore {
       return;
     }
     if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
-    for (const run of runs) {
+    for (const [index, run] of runs.entries()) {
+      // What somebody waits for is answered in between.
+      if (channel === "bulk" && index > 0) await turn();
+      if (this.#pages === undefined || this.#base?.base !== base) return;
       const { pages: whole, give } = readRun(this.#pages, run, peers.buffers);
       if (whole.length === 0) continue;
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
