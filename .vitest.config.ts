@@ -14,6 +14,8 @@ export default defineConfig({
           name: "unit",
           include: ["{harness,scenarios,reports,fixtures}/**/*.test.ts"],
           exclude: ["**/*.real.test.ts", "**/*.large.test.ts", "**/node_modules/**"],
+          // Else one processor is left free, of two.
+          maxWorkers: "100%",
           testTimeout: 60_000,
         },
       },

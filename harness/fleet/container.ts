@@ -1,13 +1,9 @@
 import type Docker from "dockerode";
-import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from "testcontainers";
+import type { StartedTestContainer } from "testcontainers";
 import { waitFor, within } from "../base/wait.ts";
 import { runLabels } from "./labels.ts";
 import { isNotFound } from "./networks.ts";
-import { PUBLISHED_ON } from "./ports.ts";
 import type { ContainerRights } from "./rights.ts";
-
-// The reaper's image cannot be counted on without a registry; leftovers are found by label instead (clean.ts).
-process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
 
 export interface ContainerSpec {
   readonly image: string;
@@ -29,39 +25,10 @@ export interface ContainerSpec {
   readonly tmpfs?: Record<string, string>;
 }
 
-/** A testcontainers container with what its interface does not offer: devices, and ports on loopback only. */
-class FerrymanContainer extends GenericContainer {
-  readonly #devices: readonly string[];
-  /** Id of the container once the engine has made it, whether or not it then starts. */
-  created: string | undefined;
-
-  constructor(image: string, devices: readonly string[]) {
-    super(image);
-    this.#devices = devices;
-  }
-
-  protected override async beforeContainerCreated(): Promise<void> {
-    this.hostConfig.Devices = this.#devices.map((path) => ({
-      PathOnHost: path,
-      PathInContainer: path,
-      CgroupPermissions: "rwm",
-    }));
-    const bindings = (this.hostConfig.PortBindings ?? {}) as Record<string, { HostIp?: string; HostPort: string }[]>;
-    for (const binding of Object.values(bindings).flat()) binding.HostIp = PUBLISHED_ON;
-    // The engine's own name server, which knows the aliases, asks this one for all else, from inside the container,
-    // where nobody answers: else it would ask the machine's name servers, in part from outside the container's network.
-    this.hostConfig.Dns = ["127.0.0.1"];
-    // The name of a host that is off the fabric has no answer: Toxiproxy takes no connection while it waits for one.
-    this.hostConfig.DnsOptions = ["timeout:1", "attempts:2"];
-  }
-
-  protected override async containerCreated(id: string): Promise<void> {
-    this.created = id;
-  }
-}
-
 /** Starts a container and waits until it says that it is ready. One that does not start is taken away again. */
 export async function startContainer(spec: ContainerSpec): Promise<StartedTestContainer> {
+  // Only now: it takes half a second to load, and most commands start no container.
+  const { FerrymanContainer, getContainerRuntimeClient, Wait } = await import("./ferryman-container.ts");
   const container = new FerrymanContainer(spec.image, spec.devices ?? [])
     .withName(spec.name)
     .withLabels(runLabels(spec.run, spec.owner))

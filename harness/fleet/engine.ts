@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import Docker from "dockerode";
+import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
 import { waitFor, within } from "../base/wait.ts";
 import { canInstall, installPackages } from "./images/apt.ts";
@@ -24,7 +24,7 @@ export interface EngineOptions {
 
 /** The container engine that answers: at DOCKER_HOST, or on the usual sockets. Changes nothing; undefined: none does. */
 export async function findEngine(): Promise<Docker | undefined> {
-  for (const docker of candidates()) {
+  for (const docker of await candidates()) {
     if ((await answerOf(docker)) === "yes") return docker;
   }
   return undefined;
@@ -40,7 +40,7 @@ export async function ensureEngine(options: EngineOptions): Promise<Docker> {
   if (found) return found;
   const host = process.env["DOCKER_HOST"];
   if (host) throw new UserError(`no container engine answers at DOCKER_HOST=${host}: start it, or unset DOCKER_HOST`);
-  const complaint = (await Promise.all(candidates().map(answerOf))).find((answer) => /EACCES/.test(answer));
+  const complaint = (await Promise.all((await candidates()).map(answerOf))).find((answer) => /EACCES/.test(answer));
   if (complaint) {
     throw new UserError(
       'the container engine runs, but this user may not talk to it. Run:\n  sudo usermod -aG docker "$USER"\nthen log in again',
@@ -110,7 +110,9 @@ async function answered(timeout_ms: number): Promise<Docker | undefined> {
   return waitFor({ what: "the engine", timeout_ms, interval_ms: 100 }, findEngine).catch(() => undefined);
 }
 
-function candidates(): Docker[] {
+async function candidates(): Promise<readonly Docker[]> {
+  // Only now: it takes a quarter of a second to load, and whoever is refused for what was typed needs none of it.
+  const { default: Docker } = await import("dockerode");
   if (process.env["DOCKER_HOST"]) return [new Docker()];
   const sockets = ["/var/run/docker.sock"];
   const runtime = process.env["XDG_RUNTIME_DIR"];

@@ -40,4 +40,7 @@ export const escrowLinkBlinks: Scenario = {
     { fault: { fault: "kill-host", host: "target" }, at: { on: "healed", index: 4, after_ms: 2_500 } },
   ],
   expect: { txsync: "intact" },
+  // Not in every `npm test`: 10 s of silences, in which no other VM is
+  // carried. `npm run test:large` plays it at 1 GiB too, where it bites harder.
+  tags: ["large"],
 };

@@ -45,8 +45,6 @@ const LOOK_EVERY_MS = 20;
 const TRIES = 3;
 /** For an agent to say how it is: one line, whatever the guest's size. */
 const ANSWER_MS = 400;
-/** A target whose agent says that it reaches nobody who has its pages: when every fault is over, a matter of leases. */
-const NO_PAGES_MS = 8_000;
 /** Time for the source's agent to begin with what it was asked for: one message. */
 const BEGIN_MS = 2_000;
 /** How often it is looked how much the hosts have in memory. */
@@ -125,7 +123,8 @@ export class TxsyncMigration {
       }
       if (somebodyHas(this.last)) seen_ms = now_ms;
       if (!waitsForPages(this.last) || !faultsOver()) pages_ms = now_ms;
-      if (now_ms - pages_ms > NO_PAGES_MS)
+      // When every fault is over, who serves pages is a matter of leases too.
+      if (now_ms - pages_ms > nobodyAfter_ms(lease_ms))
         return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
       const there = protect === "first" && isProtectedAtSource(this.last);
       const stays = there && this.last.source?.phase === "idle";

@@ -75,6 +75,15 @@ describe("a protected VM that migrates", () => {
     expect(trio.of("target", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
   });
 
+  it("goes on where it is, protected, when the target's QEMU is gone while memory goes ahead", () => {
+    const trio = asked();
+    trio.event("target", { kind: "qemuGone" });
+    trio.beat(2);
+    expect(trio.of("source", "cancelMigration")).toHaveLength(1);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", leaving: null });
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
+  });
+
   it("goes on where it is when its last transaction there is not stored", () => {
     const trio = asked();
     trio.shells.stores = "hold";

@@ -26,6 +26,18 @@ describe("the core", () => {
     expect(trio.of("escrow", "finish")).toHaveLength(1);
   });
 
+  it("gives a migration up at once when the target's QEMU, which waited for it, is gone", () => {
+    const trio = new Trio();
+    trio.beat(1);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(2);
+    expect(trio.of("source", "startMigration")).toHaveLength(1);
+    trio.event("target", { kind: "qemuGone" });
+    trio.beat(2);
+    expect(trio.of("source", "cancelMigration")).toHaveLength(1);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", migrating: false });
+  });
+
   it("lets a source that never hears the target again know from the escrow that it is not needed any more", () => {
     const trio = new Trio().switchOver();
     trio.beat(2);

@@ -317,16 +317,22 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
     if (s.protect || s.leaving !== null) {
       const alone = s.joined.length === 0 && s.now_ms - s.attempt > JOIN_LEASES * s.config.lease_ms;
-      if (alone || leavesInVain(s)) cancel(s, out);
+      if (alone || leavesInVain(s) || leavesForNobody(s)) cancel(s, out);
       else if (s.joined.length === 0) joinProtected(s, out);
     } else if (s.joined.length < 2) join(s, out);
     // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
+    else if (leavesForNobody(s)) cancel(s, out);
     else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
   }
+}
+
+/** The target's QEMU waited when it joined, and says that it is gone: what was begun can only be given up. */
+function leavesForNobody(s: Draft): boolean {
+  return s.joined.includes("target") && s.peerTarget?.vm === "gone";
 }
 
 /** For a target to say that it waits for a protected VM: a matter of one answer. */
