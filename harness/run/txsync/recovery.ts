@@ -80,7 +80,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, fleet, disks, logs, timeline, request } = this.#context;
+    const { environment, fleet, disks, images, logs, timeline, request } = this.#context;
     const troubled = request.scenario.faults.flatMap(({ fault }) => (troublesAgent(fault) ? [fault.host] : []));
     return this.#stack.use(
       await Agents.start(fleet, {
@@ -88,7 +88,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
         turn,
         token: this.#token,
         qemu_binary: environment.qemu_binary,
-        disks: disks?.names ?? [],
+        disks: [...(disks?.names ?? []), ...(images?.names ?? [])],
+        disk_bus: configurationOf(request).disk_bus ?? "blk",
         storage_patience_ms: configurationOf(request).storage_patience_ms ?? STORAGE_PATIENCE_MS_DEFAULT,
         troubled,
         emit: timeline.emit,

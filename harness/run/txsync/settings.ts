@@ -17,6 +17,8 @@ export interface TxsyncSettings {
   readonly protect: "until-handoff" | "always";
   /** What becomes of output while the escrow is not heard. */
   readonly unprotected: "go" | "hold";
+  /** So much of the VM's output waits for its commit, and the VM stands still. */
+  readonly output_held_bytes: number;
   /** Share of the guest's memory that the escrow has before switchover, 0 to 1, and how long that may take. */
   readonly base_ahead: number;
   readonly base_ahead_ms: number;
@@ -34,6 +36,7 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   protect_before: false,
   protect: "until-handoff",
   unprotected: "go",
+  output_held_bytes: 32 * 1024 ** 2,
   base_ahead: 0.75,
   base_ahead_ms: 10_000,
   find: "auto",
