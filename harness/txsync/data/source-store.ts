@@ -334,7 +334,10 @@ export class SourceStore {
       return;
     }
     if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
-    for (const run of runs) {
+    for (const [index, run] of runs.entries()) {
+      // What somebody waits for is answered in between.
+      if (channel === "bulk" && index > 0) await turn();
+      if (this.#pages === undefined || this.#base?.base !== base) return;
       const { pages: whole, give } = readRun(this.#pages, run, peers.buffers);
       if (whole.length === 0) continue;
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });
