@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { frameNumber, initialState, mayReplaceEscrow } from "./index.ts";
+import { frameNumber, initialState, mayReplaceEscrow, step } from "./index.ts";
 import { Trio } from "./testing/trio.ts";
 
 const KEY = "5a".repeat(16);
@@ -77,8 +77,9 @@ describe("another escrow in the place of one that is gone", () => {
     const trio = unprotected();
     const { source } = trio.states;
     expect(mayReplaceEscrow(source)).toBe(true);
-    const writing = { durable: { descriptor: source.promised, opened: true }, then: { kind: "nothing" } } as const;
-    expect(mayReplaceEscrow({ ...source, persisting: writing })).toBe(false);
+    const { state } = step(source, { kind: "escrowReplaced", key: KEY, now_ms: trio.now_ms });
+    expect(state.persisting).not.toBeNull();
+    expect(mayReplaceEscrow(state)).toBe(false);
   });
 
   it("is known again by agents that come up again, before they speak", () => {
