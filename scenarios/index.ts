@@ -15,6 +15,7 @@ import { sourceHostKilledWhileAheadThenEscrowAgentRestarted } from "./double/sou
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
+import { escrowCutOutputHeld } from "./escrow/escrow-cut-output-held.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
@@ -122,6 +123,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowHostKilled,
   escrowReplaced,
   escrowCutOff,
+  escrowCutOutputHeld,
   sourceCutOff,
   linkCutOneWay,
   linkResetTellsOne,

@@ -19,6 +19,16 @@ function partIn(folder: string): DiskPart {
 }
 
 describe("the disks as a part of a transaction", () => {
+  it("are let go of by an agent that has come up again beside them and has no VM", async () => {
+    await using there = await place();
+    const { folder, words } = await there.host("target");
+    await words.ask({ do: "own", generation: 1, through: true });
+    partIn(folder).follow({ kind: "nobody" });
+    await waitFor({ what: "the disks to be let go of", timeout_ms: ANSWER_MS }, async () =>
+      (await words.ask({ do: "status" })).through ? undefined : true,
+    );
+  });
+
   it("are made again on another host from their pieces, and only from those that are needed", async () => {
     await using there = await place();
     const target = await there.host("target");
