@@ -16,7 +16,8 @@ export function underText({ recovery, manager }: { readonly recovery: Recovery; 
 }
 
 export type Accel = "tcg" | "kvm";
-export type GuestKind = "integrity" | "linux";
+/** `custom`: what the user says boots, of which nothing is known but what probes tell. */
+export type GuestKind = "integrity" | "linux" | "custom";
 /** Those of other people have names of their own. */
 export type GuestName = GuestKind | (string & {});
 

@@ -2,6 +2,7 @@ import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
 import { agentBundle } from "./images/agent.ts";
 import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
+import { copyDebianDisk, debianGuestTag, diskMakerRecipe, makeDebianGuest } from "./images/debian-guest.ts";
 import { inspectImage, type Making, pullImage } from "./images/docker.ts";
 import { type HostParts, hostTag, LIBVIRT_VERSION_LABEL, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
 import { libvirtTag, makeLibvirt, recipeWithLibvirt } from "./images/libvirt.ts";
@@ -109,8 +110,14 @@ export async function libvirtThere(docker: Docker, qemu: string): Promise<boolea
  * Makes sure that the image of the host that exports disks is there; hosts' images have to be.
  * @throws UserError when it cannot be had.
  */
-export async function ensureStorageImage(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">): Promise<string> {
-  const parts = { tools: toolsTag(), agent: await agentBundle() };
+export async function ensureStorageImage(
+  docker: Docker,
+  options: Omit<EnsureImagesOptions, "qemu"> & {
+    /** Disks are images of the user's; default no. */
+    readonly images?: boolean;
+  },
+): Promise<string> {
+  const parts = { tools: toolsTag(), agent: await agentBundle(), images: options.images ?? false };
   const tag = storageTag(parts);
   if (await inspectImage(docker, tag)) return tag;
   using signals = endOnSignals(options.signal);
@@ -124,11 +131,51 @@ export async function ensureStorageImage(docker: Docker, options: Omit<EnsureIma
   };
   using _lock = await lockBuilding(say, signals.signal);
   if (await inspectImage(docker, tag)) return tag;
-  const recipe = storageRecipe();
+  const recipe = storageRecipe(parts);
   if (!(await inspectImage(docker, debianTag(recipe)))) await makeDebian(making, recipe);
   await makeStorage(making, parts);
   say("image storage built");
   return tag;
+}
+
+/**
+ * Makes sure that the image with the disk of the Debian guest is there. Only ever made when it is asked for: it takes
+ * minutes.
+ * @throws UserError when it cannot be had.
+ */
+async function ensureDebianGuest(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">): Promise<string> {
+  const tag = debianGuestTag();
+  if (await inspectImage(docker, tag)) return tag;
+  using signals = endOnSignals(options.signal);
+  const { say, mayInstall = true, progress } = options;
+  const making: Making = {
+    docker,
+    say,
+    signal: signals.signal,
+    mayInstall,
+    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
+  };
+  const recipe = diskMakerRecipe();
+  if (!(await inspectImage(docker, debianTag(recipe)))) {
+    using _lock = await lockBuilding(say, signals.signal);
+    if (!(await inspectImage(docker, debianTag(recipe)))) await makeDebian(making, recipe);
+  }
+  // Without the lock: whoever needs another image does not wait for minutes.
+  await makeDebianGuest(making);
+  say("image debian-guest built");
+  return tag;
+}
+
+/**
+ * Puts the disk of the Debian guest where somebody wants it, making it first where it is not there.
+ * @throws UserError where it cannot be had, or written
+ */
+export async function writeDebianDisk(
+  docker: Docker,
+  path: string,
+  options: Omit<EnsureImagesOptions, "qemu">,
+): Promise<void> {
+  await copyDebianDisk(docker, await ensureDebianGuest(docker, options), path);
 }
 
 /** An image that has a QEMU in its PATH, the host's or that which it is made of; nothing is built or pulled. */

@@ -49,6 +49,26 @@ describe("a run's configuration", () => {
     expect(extraArgsOf({}, "source")).toEqual([]);
   });
 
+  it.each<[Configuration, RegExp]>([
+    [{}, /nothing to boot: give it --disk <image>, or --kernel/],
+    [{ append: "quiet", images: [{ path: "/a", format: "raw" }] }, /--append go with --kernel/],
+    [{ kernel: "/a" }, /Nothing tells whether the custom guest lives/],
+    [{ kernel: "/a", probes: [{ tcp: 22 }] }, /probe tcp=22 reaches the guest by a network card/],
+    [{ kernel: "/none", probes: [{ console: "up" }] }, /\/none cannot be read/],
+    [{ disks: ["ext4"], kernel: "/a" }, /give the custom guest an image file/],
+  ])("a guest of the user's with %j is refused before anything starts", (configuration, why) => {
+    const asked = request(configuration, { guest: "custom" });
+    expect(() => checkConfiguration(asked)).toThrow(UserError);
+    expect(() => checkConfiguration(asked)).toThrow(why);
+  });
+
+  it("refuses what is for a guest of the user's with another", () => {
+    const asked = request({ probes: [{ console: "up" }] });
+    expect(() => checkConfiguration(asked)).toThrow(
+      "--probe is for a guest of yours: say --guest custom, not integrity.",
+    );
+  });
+
   it.each<[Configuration, string]>([
     [{ capabilities: { "postcopy-ram": false } }, "--switchover"],
     [{ capabilities: { events: false } }, "events"],

@@ -262,6 +262,7 @@ const SCENARIO_FIELDS = {
   protect: z.exactOptional(z.literal("alone")),
   work: z.exactOptional(workSchema),
   txsync: z.exactOptional(txsyncSchema),
+  client: z.exactOptional(z.looseObject({ name: z.string().min(1), start: functionSchema })),
   configuration: z.exactOptional(configurationSchema),
 } satisfies { readonly [Field in keyof Required<Scenario>]: z.ZodType };
 

@@ -3,13 +3,15 @@ import type { HostRole } from "../../base/timeline.ts";
 import type { GuestView } from "../../checks/view.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import type { ClientRunner } from "../custom/client-runner.ts";
+import type { Reach } from "../net/reach.ts";
 import type { GuestSettings } from "./integrity.ts";
 
-/** What QEMU is given to boot. */
+/** What QEMU is given to boot; without a kernel its firmware looks for it on the disks. */
 export interface GuestFiles {
-  readonly kernel: string;
+  readonly kernel?: string;
   readonly initrd?: string;
-  readonly append: string;
+  readonly append?: string;
 }
 
 /** Where a client finds the VM. */
@@ -41,6 +43,8 @@ export interface GuestClock {
 /** A guest as a run deals with it: how it boots, how one sees that it goes on, and what it knows of itself. */
 export interface GuestUnderTest extends GuestView {
   readonly files: GuestFiles;
+  /** A file on the source with the state of the VM as it had booted. */
+  readonly state?: string | undefined;
   /** An instance that shows no progress for so long stands still. Every run takes this time, so it is not generous. */
   readonly still_after_ms: number;
   /** Absent: `steps` is asked instead. */
@@ -48,6 +52,12 @@ export interface GuestUnderTest extends GuestView {
   onConsole(host: HostRole, line: string): void;
   /** Resolves when the guest works, and rejects when it does not within its time. */
   booted(vm: StartedVm): Promise<void>;
+  /** Told once, when the run's network is there: how it is reached by its card; undefined: it has none. */
+  onNetwork?(reach: Reach | undefined): void;
+  /** A client of the user's that is at work in it. */
+  readonly client?: ClientRunner | undefined;
+  /** The run is over: nobody asks it anything any more. */
+  end?(): void;
   workload(): Workload;
   /** Resets the machine, and waits until the guest works again. */
   reboot(vm: StartedVm): Promise<void>;

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { DiskKind } from "../../base/configuration.ts";
+import type { Configuration, DiskKind } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
@@ -17,6 +17,7 @@ import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests
 import { unacknowledged } from "../../guests/integrity/ledger-history.ts";
 import { decodeStatusPage, STATUS_ADDRESS, STATUS_BYTES, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
+import type { HistoryClient } from "../custom/history-client.ts";
 import { LOOKING, type Looking } from "../looking.ts";
 import { FIRST_NOT_ZERO } from "./first-not-zero.ts";
 import type { GuestClock, GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
@@ -34,6 +35,10 @@ export interface GuestSettings {
   readonly vcpus?: number;
   /** Whether it has a network card; the Linux guest answers clients by it. */
   readonly network?: boolean;
+  /** What a custom guest boots, and what tells that it lives. */
+  readonly configuration?: Configuration;
+  /** A client of the user's. */
+  readonly client?: HistoryClient;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }

@@ -48,6 +48,11 @@ function largestSet(guest: GuestKind, memory_bytes: number): number {
 export function checkWork(guest: GuestKind | object, memory_bytes: number, work: GuestWork): void {
   // One of somebody else's knows by itself what it can.
   if (typeof guest === "object") return;
+  if (guest === "custom") {
+    if (Object.keys(work).length > 0)
+      throw new UserError("How much a custom guest works is its own matter: leave --write-rate and --working-set out.");
+    return;
+  }
   const most = Math.floor(largestSet(guest, memory_bytes) / MIB);
   const { write_rate_pages_per_s: rate, working_set_bytes: set, storm_datagrams_per_s: storm = 0 } = work;
   const { chatter_lines_per_s: chatter } = work;

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { DISK_BUSES } from "../../qemu/disk-devices.ts";
 import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
@@ -33,11 +34,17 @@ export const agentConfigSchema = z.strictObject({
   /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */
   memory_folder: z.string(),
   /**
-   * The VM's disks: names of exports, where the storage host is reached, and for how long one that does not answer is waited
-   * for; absent: it has none.
+   * The VM's disks: names of exports, where the storage host is reached, for how long one that does not answer is waited
+   * for, and what they are for the guest; absent: it has none.
    */
   disks: z.exactOptional(
-    z.strictObject({ names: z.array(z.string()).min(1), storage: address, patience_ms: z.int().min(1) }),
+    z.strictObject({
+      names: z.array(z.string()).min(1),
+      storage: address,
+      patience_ms: z.int().min(1),
+      /** Default: blk. */
+      bus: z.exactOptional(z.enum(DISK_BUSES)),
+    }),
   ),
   /** The file that is the guest's RAM while it runs here. */
   ram_path: z.string(),
