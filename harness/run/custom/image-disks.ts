@@ -1,4 +1,5 @@
 import { createWriteStream } from "node:fs";
+import { resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Configuration, DiskImage } from "../../base/configuration.ts";
 import type { Recovery } from "../../base/run-record.ts";
@@ -46,8 +47,8 @@ export function imageNames({ images = [], cloud_init }: Configuration): readonly
 export function seenFiles({ images = [], cloud_init, snapshot }: Configuration): readonly SeenFile[] {
   return [
     ...(snapshot === undefined ? [] : overlayFiles(snapshot, images.length)),
-    ...images.map(({ path }, number) => ({ local: path, path: `${IMAGES}/${number}` })),
-    ...(cloud_init === undefined ? [] : [{ local: cloud_init, path: USER_DATA }]),
+    ...images.map(({ path }, number) => ({ local: resolve(path), path: `${IMAGES}/${number}` })),
+    ...(cloud_init === undefined ? [] : [{ local: resolve(cloud_init), path: USER_DATA }]),
   ];
 }
 
