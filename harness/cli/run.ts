@@ -191,7 +191,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--switchover-by <who>",
-      "txsync: qemu migrates by itself (default), or agents copy its memory ahead to the target and make the package",
+      "txsync: qemu migrates by itself (default), or agents copy memory ahead to the target and make the package",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
     )
     .option(

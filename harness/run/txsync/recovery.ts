@@ -23,7 +23,7 @@ import { Agents } from "./agents.ts";
 import { Edge } from "./edge.ts";
 import { keepEscrowLog } from "./escrow-log.ts";
 import { TxsyncMigration } from "./migration.ts";
-import { settingsFor, type TxsyncSettings } from "./settings.ts";
+import { goesAhead, settingsFor, type TxsyncSettings } from "./settings.ts";
 
 /** For a guest that has all its memory to do a step: it takes no longer for a large one. */
 const STEP_MS = 5_000;
@@ -45,8 +45,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     const { request, fleet, logs, timeline, vms } = context;
     this.#context = context;
     const { memory_bytes, scenario } = request;
-    // A fault that strikes when a share of the pages has arrived is meant for post-copy: they have to arrive there.
-    const memory_ahead = !scenario.faults.some(({ at }) => at.on === "pages");
+    const before = request.txsync?.protect_before ?? scenario.txsync?.protect_before ?? false;
+    const memory_ahead = goesAhead(scenario.faults, before);
     this.#settings = settingsFor(memory_bytes, { memory_ahead, ...scenario.txsync }, request.txsync);
     this.#edge = this.#stack.use(new Edge((role) => fleet.host(role), this.#token));
     this.#vms = new AgentVms({ fleet, edge: this.#edge, emit: timeline.emit, log: logs.of, vms });

@@ -1,4 +1,5 @@
 import { UserError } from "../../base/errors.ts";
+import type { FaultPlan } from "../scenario.ts";
 
 /** What may be set of the recovery under test. Times in ms. */
 export interface TxsyncSettings {
@@ -41,6 +42,18 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   base_ahead_ms: 10_000,
   find: "auto",
 };
+
+/** What strikes at these is over, or has to be, before there is a post-copy. */
+const BEFORE_SWITCHOVER: readonly string[] = ["setup", "precopy"];
+
+/**
+ * Whether memory goes to the target before switchover. Post-copy is over in a moment then: a fault that is meant for it would
+ * have nothing to strike. A VM that is protected before is another matter: what strikes at its switchover is what it is for.
+ */
+export function goesAhead(faults: readonly Pick<FaultPlan, "at">[], protect_before: boolean): boolean {
+  if (protect_before) return !faults.some(({ at }) => at.on === "pages");
+  return faults.every(({ at }) => at.on === "step" && BEFORE_SWITCHOVER.includes(at.step));
+}
 
 /** Copying ahead is given up where it is slower than this: it waits for a share of the memory, whatever its size. */
 const AHEAD_BYTES_PER_S = 32 * 1024 ** 2;

@@ -271,9 +271,10 @@ export class SourceSide {
     await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true, follows });
   }
 
-  #sayRounds({ rounds, sent_pages, sent_bytes, left_pages }: Rounds, began_ms: number): void {
+  #sayRounds(what: Rounds, began_ms: number): void {
+    const { rounds, sent_pages, sent_bytes, left_pages, rate_ms, connection_ms, lost_ms } = what;
     const took_ms = Math.round(performance.now() - began_ms);
-    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms; ${left_pages} left`;
+    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms (${rate_ms} for the rate's sake, ${connection_ms} for the connection, ${lost_ms} of the rate not used); ${left_pages} left`;
     this.#shell.emit({ kind: "run.note", text });
   }
 
