@@ -26,6 +26,12 @@ export {
 } from "./library/ferryman.ts";
 export { MATCHERS } from "./library/matchers.ts";
 export type {
+  ClientFound,
+  HistoryClient,
+  HistoryClientInRun,
+  Operation,
+} from "./run/custom/history-client.ts";
+export type {
   GuestUnderTest,
   LocalFile,
   OwnGuest,
@@ -36,4 +42,5 @@ export type {
 export type { Guest } from "./run/guests/index.ts";
 export { type GuestSettings, IntegrityGuest } from "./run/guests/integrity.ts";
 export { LinuxGuest } from "./run/guests/linux.ts";
+export type { Reach } from "./run/net/reach.ts";
 export { type FaultPlan, type MigrationPlan, PURE_POSTCOPY, type Scenario, type Trigger } from "./run/scenario.ts";

@@ -22,6 +22,7 @@ const lane = z.union([
 const verdict = z.enum(VERDICTS);
 const checkVerdict = z.union([z.boolean(), z.literal("unknown")]);
 const count = z.number().nonnegative();
+const optionalMs = z.exactOptional(count);
 const recovery = z.enum(["stock", "txsync"]);
 
 /** Every line has these two: milliseconds since the run began, with fractions, and where on the report it belongs. */
@@ -98,13 +99,23 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     index: z.exactOptional(z.number()),
     error: z.exactOptional(z.string()),
   }),
-  event("guest.progress", { host: hostRole, cpu: count, step: count, outside: z.exactOptional(z.boolean()) }),
+  event("guest.progress", {
+    host: hostRole,
+    cpu: count,
+    step: count,
+    outside: z.exactOptional(z.boolean()),
+    looked_ms: optionalMs,
+    unseen_ms: optionalMs,
+    ran_ms: optionalMs,
+  }),
   event("guest.log", { host: hostRole, line: z.string() }),
   said("tx.taken"),
   said("tx.sending"),
   said("tx.stored"),
   said("tx.committed"),
   said("gate.released"),
+  said("gate.full"),
+  said("gate.room"),
   said("lease.lost"),
   said("lease.regained"),
   said("vote.asked"),
@@ -134,8 +145,6 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("check.result", { check: z.string(), verdict: checkVerdict, summary: z.string() }),
   event("log", { stream: z.enum(["qemu", "agent", "libvirt"]), line: z.string() }),
 ]);
-
-const optionalMs = z.exactOptional(count);
 
 export const runRecordSchema = z.looseObject({
   version: z.literal(RUN_RECORD_VERSION),
@@ -188,6 +197,9 @@ export const runRecordSchema = z.looseObject({
     detect_ms: optionalMs,
     recover_ms: optionalMs,
     downtime_ms: optionalMs,
+    stopped_max_ms: optionalMs,
+    unseen_max_ms: optionalMs,
+    heard_late_max_ms: optionalMs,
     lost_steps: optionalMs,
     transactions: optionalMs,
     pause_p50_ms: optionalMs,

@@ -17,6 +17,7 @@ const WITH_DISKS: Readonly<Record<Recovery, readonly string[]>> = {
     "target-qemu-killed",
     "source-host-killed",
     "escrow-killed",
+    "recovered-then-rebooted",
     "target-agent-killed-with-writes-open",
     ...STORAGE,
   ],

@@ -1,6 +1,7 @@
 import type { Scenario } from "../harness/run/scenario.ts";
 import { noFault } from "./controls/no-fault.ts";
 import { stillAudit } from "./controls/still-audit.ts";
+import { clocksStep } from "./double/clocks-step.ts";
 import { escrowAgentRestartedDuringRestore } from "./double/escrow-agent-restarted-during-restore.ts";
 import { escrowReplacedThenAgentsRestarted } from "./double/escrow-replaced-then-agents-restarted.ts";
 import { generationChangesDuringTake } from "./double/generation-changes-during-take.ts";
@@ -14,10 +15,12 @@ import { sourceHostKilledWhileAheadThenEscrowAgentRestarted } from "./double/sou
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
+import { escrowCutOutputHeld } from "./escrow/escrow-cut-output-held.ts";
 import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
 import { escrowReplaced } from "./escrow/escrow-replaced.ts";
+import { escrowStorageFails } from "./escrow/escrow-storage-fails.ts";
 import { FINDINGS } from "./findings/index.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
 import { cutDuringHandoff } from "./network/cut-during-handoff.ts";
@@ -28,6 +31,7 @@ import { linkCutForGood } from "./network/link-cut-for-good.ts";
 import { linkCutHealed } from "./network/link-cut-healed.ts";
 import { linkCutOneWay } from "./network/link-cut-one-way.ts";
 import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
+import { linkResetTellsOne } from "./network/link-reset-tells-one.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
@@ -43,6 +47,7 @@ import { sourceAgentRestarted } from "./source/source-agent-restarted.ts";
 import { sourceAgentRestartedAtSwitchover } from "./source/source-agent-restarted-at-switchover.ts";
 import { sourceAgentRestartedBeforePackage } from "./source/source-agent-restarted-before-package.ts";
 import { sourceCutOff } from "./source/source-cut-off.ts";
+import { sourceDiskFull } from "./source/source-disk-full.ts";
 import { sourceFrozen } from "./source/source-frozen.ts";
 import { sourceHostKilled } from "./source/source-host-killed.ts";
 import { sourceHostKilledBeforeSwitchover } from "./source/source-host-killed-before-switchover.ts";
@@ -74,6 +79,7 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilled,
   sourceHostKilledTooEarly,
   sourceFrozen,
+  sourceDiskFull,
   sourceKilledBeforeSwitchover,
   protectedHostKilled,
   sourceHostKilledBeforeSwitchover,
@@ -113,11 +119,14 @@ export const SCENARIOS: readonly Scenario[] = [
   targetAgentKilledWithWritesOpen,
   escrowKilled,
   escrowMemoryFull,
+  escrowStorageFails,
   escrowHostKilled,
   escrowReplaced,
   escrowCutOff,
+  escrowCutOutputHeld,
   sourceCutOff,
   linkCutOneWay,
+  linkResetTellsOne,
   targetCutOffLongThenHealed,
   cutBetweenPackageAndRunning,
   cutDuringHandoff,
@@ -133,6 +142,7 @@ export const SCENARIOS: readonly Scenario[] = [
   restoredThenSourceAgentRestarted,
   recoveredThenRebooted,
   recoveredThenMigratedAgain,
+  clocksStep,
 ];
 
 /** Those, and what QEMU and libvirt are known to do wrong. */

@@ -46,6 +46,8 @@ export const AGENT_EVENT_FIELDS = {
   "tx.stored": { ...transaction, bytes: count },
   "tx.committed": { ...transaction, latency_ms: count },
   "gate.released": { ...transaction, bytes: count, waited_ms: count },
+  "gate.full": { generation: count, bytes: count },
+  "gate.room": { generation: count, bytes: count, most_bytes: count, stood_ms: count },
   "restore.started": transaction,
   "restore.made": transaction,
   "restore.verified": { ...transaction, pages: count, digest: z.string() },

@@ -46,6 +46,44 @@ export function isLibvirt(manager: Manager | undefined): manager is "libvirt" | 
   return manager?.startsWith("libvirt") === true;
 }
 
+export const IMAGE_FORMATS = ["raw", "qcow2"] as const;
+export type ImageFormat = (typeof IMAGE_FORMATS)[number];
+/** An image file of the user's on this machine, as a disk of the VM. Nothing is ever written to it. */
+const imageSchema = z.strictObject({ path: z.string().min(1), format: z.enum(IMAGE_FORMATS) }).readonly();
+export type DiskImage = z.infer<typeof imageSchema>;
+
+export const PROBES_MAX = 8;
+const port = z.int().min(1).max(65_535);
+const pattern = z
+  .string()
+  .min(1)
+  .refine((text) => {
+    try {
+      new RegExp(text);
+      return true;
+    } catch {
+      return false;
+    }
+  }, "no regular expression");
+/**
+ * How one sees that a guest of which nothing is known lives: a line of its console (a number in a group of the pattern is
+ * a counter), an answer to a command on its second serial line, a TCP port that is open, an HTTP server that answers.
+ */
+const probeSchema = z.union([
+  z.strictObject({ console: pattern }),
+  z.strictObject({ serial: z.string().min(1), answer: pattern }),
+  z.strictObject({ tcp: port }),
+  z.strictObject({ http: port, path: z.string().startsWith("/") }),
+]);
+export type Probe = Readonly<z.infer<typeof probeSchema>>;
+
+/** As the command line takes it. */
+export function probeText(probe: Probe): string {
+  if ("console" in probe) return `console=${probe.console}`;
+  if ("serial" in probe) return `serial=${probe.serial} => ${probe.answer}`;
+  return "tcp" in probe ? `tcp=${probe.tcp}` : `http=${probe.http}${probe.path}`;
+}
+
 /** The fields of a configuration; what is absent is as it is by itself. */
 export const CONFIGURATION_FIELDS = {
   /** Migration capabilities beside `postcopy-ram`, on both sides, in every migration of the run. */
@@ -69,6 +107,18 @@ export const CONFIGURATION_FIELDS = {
   ram: z.exactOptional(z.enum(RAM_KINDS)),
   /** Disks of the VM, in their order, and what the guest does with each. A host of their own exports them. */
   disks: z.exactOptional(z.array(z.enum(DISK_KINDS)).min(1).max(DISKS_MAX).readonly()),
+  /** Of a custom guest. Its disks, in their order; what it boots from, where that is not the first of them: files here. */
+  images: z.exactOptional(z.array(imageSchema).min(1).max(DISKS_MAX).readonly()),
+  /** What its disks are for the guest; absent: virtio-blk. */
+  disk_bus: z.exactOptional(z.enum(["blk", "scsi"])),
+  kernel: z.exactOptional(z.string().min(1)),
+  initrd: z.exactOptional(z.string().min(1)),
+  append: z.exactOptional(z.string().min(1)),
+  /** A file of user data for cloud-init, which the guest finds on a disk of its own behind the others (NoCloud). */
+  cloud_init: z.exactOptional(z.string().min(1)),
+  /** A folder with a booted VM to start from; it is made where it is not there. */
+  snapshot: z.exactOptional(z.string().min(1)),
+  probes: z.exactOptional(z.array(probeSchema).min(1).max(PROBES_MAX).readonly()),
   /** For so long a storage that does not answer is waited for; then the guest's I/O fails, and QEMU stops the VM. Whole seconds. */
   storage_patience_ms: z.exactOptional(z.int().min(1_000).max(STORAGE_PATIENCE_MS_MAX).multipleOf(1_000)),
   /** Over the scenario's own bound for what is pushed in the background. */
@@ -105,6 +155,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
   const { source_qemu, target_qemu, qemu_args, source_qemu_args, target_qemu_args } = configuration;
   const { vcpus, machine, cpu, net, ram, disks, transport, tls, manager_patience_ms, storage_patience_ms } =
     configuration;
+  const { images = [], kernel, initrd, append, cloud_init, snapshot, probes = [], disk_bus } = configuration;
   const said = (what: string, value: string | number | undefined): string[] =>
     value === undefined ? [] : [`${what} ${value}`];
   return [
@@ -121,6 +172,14 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("network card", net),
     ...said("RAM", ram),
     ...said("disks", disks?.join(", ")),
+    ...images.map(({ path, format }) => `disk ${path} (${format})`),
+    ...said("disks by virtio", disk_bus),
+    ...said("kernel", kernel),
+    ...said("initrd", initrd),
+    ...said("append", append),
+    ...said("cloud-init", cloud_init),
+    ...said("from the snapshot", snapshot),
+    ...probes.map((probe) => `probe ${probeText(probe)}`),
     ...(storage_patience_ms === undefined ? [] : [`their storage is waited for ${storage_patience_ms} ms`]),
     ...(bandwidth_bytes_per_s === undefined ? [] : [`at most ${bandwidth_bytes_per_s / 1024 ** 2} MiB/s`]),
     ...said("switchover", switchover === undefined ? undefined : switchoverText(switchover)),

@@ -16,7 +16,8 @@ export function underText({ recovery, manager }: { readonly recovery: Recovery; 
 }
 
 export type Accel = "tcg" | "kvm";
-export type GuestKind = "integrity" | "linux";
+/** `custom`: what the user says boots, of which nothing is known but what probes tell. */
+export type GuestKind = "integrity" | "linux" | "custom";
 /** Those of other people have names of their own. */
 export type GuestName = GuestKind | (string & {});
 
@@ -61,7 +62,12 @@ export interface RunTimings {
   readonly check_ms?: number;
   readonly detect_ms?: number;
   readonly recover_ms?: number;
+  /** The longest that the guest may have stood still; by QEMU's own stamps; and that nobody looked at it. */
   readonly downtime_ms?: number;
+  readonly stopped_max_ms?: number;
+  readonly unseen_max_ms?: number;
+  /** How late the harness itself heard of a look, at worst. */
+  readonly heard_late_max_ms?: number;
   readonly lost_steps?: number;
   readonly transactions?: number;
   readonly pause_p50_ms?: number;

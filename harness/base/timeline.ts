@@ -2,7 +2,6 @@
  * The timeline of a run: one ordered list of events, written to `timeline.ndjson` as the run goes. Every check,
  * report and replay is a function of it, so whatever a reader needs to know has to stand here.
  */
-export const TIMELINE_VERSION = 1;
 
 export type HostRole = "source" | "target" | "escrow";
 export const HOST_ROLES: readonly HostRole[] = ["source", "target", "escrow"];
@@ -135,6 +134,12 @@ export type TimelineEventBody =
       readonly cpu: number;
       readonly step: number;
       readonly outside?: boolean;
+      /** When it was looked, on the run's clock: `at_ms` is when the harness heard of it. */
+      readonly looked_ms?: number;
+      /** For how long before that nobody had looked at a VM that runs. */
+      readonly unseen_ms?: number;
+      /** How long the guest has run, by its own clock. */
+      readonly ran_ms?: number;
     }
   | { readonly kind: "guest.log"; readonly host: HostRole; readonly line: string }
   /** Transactions. `n` is the transaction number, `generation` the VM's incarnation. */
@@ -165,6 +170,16 @@ export type TimelineEventBody =
       readonly n: number;
       readonly bytes: number;
       readonly waited_ms: number;
+    }
+  /** So much of the VM's output waits that it stands still until half of it has gone. */
+  | { readonly kind: "gate.full"; readonly generation: number; readonly bytes: number }
+  /** It runs again: what waits now, the most that waited, and how long it stood. */
+  | {
+      readonly kind: "gate.room";
+      readonly generation: number;
+      readonly bytes: number;
+      readonly most_bytes: number;
+      readonly stood_ms: number;
     }
   | { readonly kind: "lease.lost"; readonly peer: HostRole; readonly silent_ms: number }
   | { readonly kind: "lease.regained"; readonly peer: HostRole }

@@ -8,9 +8,20 @@ export const EVIDENCE_VERSION = 1;
 
 /**
  * What a guest can be asked for. `memory`: every byte of it can be told from outside; `ledger`: it keeps one for clients;
- * `network`: it answers a client by its network card; `disks`: what it has written to them can be told from outside.
+ * `network`: it answers a client by its network card; `disks`: what it has written to them can be told from outside;
+ * `probes`: the user has said how one sees that it is well; `client`: a client of the user's is at work in it; `images`: it
+ * is at work on disks of the user's until the end, of which only format and file systems can be told.
  */
-export const GUEST_ABILITIES = ["memory", "ledger", "self-check", "network", "disks"] as const;
+export const GUEST_ABILITIES = [
+  "memory",
+  "ledger",
+  "self-check",
+  "network",
+  "disks",
+  "probes",
+  "client",
+  "images",
+] as const;
 export type GuestAbility = (typeof GUEST_ABILITIES)[number];
 
 const host = z.enum(HOST_ROLES);

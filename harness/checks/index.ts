@@ -2,8 +2,10 @@ import { afterwards } from "./afterwards.ts";
 import { agreement } from "./agreement.ts";
 import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
+import { clientHistory } from "./client-history.ts";
 import { diskHistory } from "./disk-history.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
+import { diskImages } from "./images.ts";
 import { ledger } from "./ledger.ts";
 import { limits } from "./limits.ts";
 import { memoryModel } from "./memory-model.ts";
@@ -14,6 +16,7 @@ import { nothingLeft } from "./nothing-left.ts";
 import { nothingWaits } from "./nothing-waits.ts";
 import { output } from "./output.ts";
 import { outputComplete } from "./output-complete.ts";
+import { probes } from "./probes.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
 import { struck } from "./struck.ts";
@@ -28,9 +31,12 @@ export const CHECKS: readonly Check[] = [
   singleInstance,
   memoryModel,
   guestSelfCheck,
+  probes,
   diskHistory,
+  diskImages,
   ledger,
   networkHistory,
+  clientHistory,
   neverBack,
   output,
   outputComplete,

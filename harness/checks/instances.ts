@@ -114,7 +114,7 @@ export function instancesOf(events: readonly TimelineEvent[]): readonly Instance
       if (event.event === "RESUME") begin(one, stampOf(event));
       if (event.event === "STOP") close(one, stampOf(event), "stopped");
     } else if (event.kind === "guest.progress" && event.outside !== true) {
-      looked(of(event.host, undefined), event);
+      looked(of(event.host, undefined), { at_ms: event.looked_ms ?? event.at_ms, step: event.step });
     } else if (event.kind === "qemu.exited") {
       close(latest.get(host), event.at_ms, "gone");
     } else if (event.kind === "host.gone") {

@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { CheckResult } from "../base/run-record.ts";
 import { type Check, judged } from "./check.ts";
 import { finding } from "./finding.ts";
 
@@ -68,6 +69,20 @@ export function readHistory({ operations, broken, strays }: NetworkFindings): Ne
   for (const stray of strays) wrong.push(`an answer came that nobody had asked for: ${stray}`);
   const connections = new Set(operations.map(([, , , , connection]) => connection)).size;
   return { wrong, answered, unanswered, connections, longest_ms };
+}
+
+const figuresSchema = z.object({
+  answered: z.number(),
+  unanswered: z.number(),
+  connections: z.number(),
+  /** ms */
+  longest_ms: z.number(),
+});
+
+/** What a run's record says of it; undefined where no client talked to its VM. */
+export function networkFigures(checks: readonly CheckResult[]): z.infer<typeof figuresSchema> | undefined {
+  const found = checks.find(({ check }) => check === networkHistory.name);
+  return figuresSchema.safeParse(found?.evidence).data;
 }
 
 const SHOWN = 8;

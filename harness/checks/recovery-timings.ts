@@ -1,8 +1,10 @@
 import { quantileSorted } from "d3-array";
 import type { RunTimings } from "../base/run-record.ts";
 import type { HostRole, TimelineEvent } from "../base/timeline.ts";
+import type { Stillness } from "./stillness.ts";
 
-type Timings = Omit<RunTimings, "total_ms" | "fleet_ms" | "boot_ms" | "migration_ms" | "check_ms" | "downtime_ms">;
+type NotOurs = "total_ms" | "fleet_ms" | "boot_ms" | "migration_ms" | "check_ms" | keyof Stillness;
+type Timings = Omit<RunTimings, NotOurs>;
 
 /** Faults that only make a link or a disk worse: nothing dies of them. */
 const SHAPING: readonly string[] = [

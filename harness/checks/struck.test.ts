@@ -41,6 +41,9 @@ describe("faults that did not strike", () => {
 
   it("do not make a verdict better that is worse", () => {
     const { scenario, events, evidence } = makeCase({ faults: FAULTS, evidence: { progress: [stands] } });
-    expect(judge(scenario, events, evidence).verdict).toBe("lost");
+    const { verdict, why } = judge(scenario, events, evidence);
+    expect(verdict).toBe("lost");
+    // That not all of it struck is said all the same.
+    expect(why).toContain("fault 0 (kill-host, target) never struck");
   });
 });

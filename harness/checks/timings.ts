@@ -1,6 +1,7 @@
 import type { RunTimings } from "../base/run-record.ts";
 import type { RunPhase, TimelineEvent } from "../base/timeline.ts";
 import { recoveryTimings } from "./recovery-timings.ts";
+import { stillnessOf } from "./stillness.ts";
 
 const PHASES = {
   fleet_ms: "fleet",
@@ -24,35 +25,10 @@ export function timingsOf(events: readonly TimelineEvent[], arrived: boolean): R
       0,
     );
   const phases = Object.entries(PHASES).map(([name, phase]) => [name, Math.round(spent(phase))]);
-  const downtime_ms = arrived ? stillnessMs(events) : undefined;
   return {
     total_ms: Math.round(end_ms),
     ...Object.fromEntries(phases),
-    ...(downtime_ms === undefined ? {} : { downtime_ms }),
+    ...(arrived ? stillnessOf(events) : {}),
     ...recoveryTimings(events),
   };
-}
-
-/**
- * The longest time in which the guest was not seen to get further, anywhere, while it was carried over, to 50 ms or so;
- * undefined where nobody looked that long.
- */
-function stillnessMs(events: readonly TimelineEvent[]): number | undefined {
-  let carrying: boolean | undefined;
-  let furthest = -1;
-  let moved_ms: number | undefined;
-  let longest_ms = 0;
-  for (const event of events) {
-    if (event.kind === "run.phase") {
-      if (carrying === true) return Math.round(longest_ms);
-      carrying = event.phase === "migrate";
-    }
-    // What the guest tells the world comes later than it happened, and counts each processor for itself.
-    if (carrying !== true || event.kind !== "guest.progress" || event.outside === true || event.step <= furthest)
-      continue;
-    if (moved_ms !== undefined) longest_ms = Math.max(longest_ms, event.at_ms - moved_ms);
-    furthest = event.step;
-    moved_ms = event.at_ms;
-  }
-  return undefined;
 }

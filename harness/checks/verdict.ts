@@ -57,11 +57,12 @@ export function judge(
   const unbelievable = firstFalse("unbelievable");
   if (unbelievable) return said("unknown", unbelievable.summary);
   if (evidence.error !== undefined) return said("unknown", `the harness failed: ${evidence.error.split("\n")[0]}`);
+  const unproved = firstFalse("unproved");
   for (const verdict of WORST_FIRST) {
     const failed = firstFalse(verdict);
-    if (failed) return said(verdict, failed.summary);
+    // What is lost is lost; but whoever reads it has to know that not all that was to break did.
+    if (failed) return said(verdict, unproved ? `${failed.summary} (${unproved.summary})` : failed.summary);
   }
-  const unproved = firstFalse("unproved");
   if (unproved) return said("unknown", unproved.summary);
   const ofVm = results.filter((one) => !besides.includes(one)).map(({ result }) => result);
   const unknown = ofVm.find(({ verdict }) => verdict === "unknown");

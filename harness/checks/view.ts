@@ -3,15 +3,18 @@ import type { HostRole } from "../base/timeline.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import type { AfterwardsFindings } from "./afterwards.ts";
+import type { ClientFindings } from "./client-history.ts";
 import type { DiskFindings } from "./disk-history.ts";
 import type { GuestAbility } from "./evidence.ts";
 import type { GuestFindings } from "./guest-self-check.ts";
+import type { ImageFindings } from "./images.ts";
 import type { LedgerFindings } from "./ledger.ts";
 import type { MemoryFindings } from "./memory-model.ts";
 import type { MigrateAgainFindings } from "./migrate-again.ts";
 import type { NetworkFindings } from "./network-history.ts";
 import type { LeftoverFindings } from "./nothing-left.ts";
 import type { OutputFindings } from "./output.ts";
+import type { ProbeFindings } from "./probes.ts";
 import type { StillFindings } from "./still-audit.ts";
 
 /** What the guest says of its disks when it lets go of them. */
@@ -32,6 +35,8 @@ export interface GuestView {
   /** Stops its work on the disks, for good: how many records each has, and errors; undefined where it has no disks. */
   disks(vm: StartedVm): Promise<DisksTold | undefined>;
   selfCheck(vm: StartedVm): Promise<GuestFindings | undefined>;
+  /** Waits until everything that tells that the guest is well has told so once more; absent: nobody said what that is. */
+  probes?(vm: StartedVm): Promise<ProbeFindings>;
   /** What the ledger holds at the end; call it after `memory`, which finds it. */
   ledger(): Promise<LedgerFindings | undefined>;
 }
@@ -47,10 +52,14 @@ export interface View {
   readonly vm: StartedVm | undefined;
   /** The VM's disks as their host has them, once the guest has let go of them. */
   readonly storage?: (told: DisksTold) => Promise<DiskFindings>;
+  /** Images of the user's, where they are stored; every VM is stopped for it, for good. Absent: there are none. */
+  readonly images?: () => Promise<ImageFindings>;
+  /** What a client of the user's makes of the VM; absent: there is none. */
+  readonly client?: () => Promise<ClientFindings>;
   /** What has come out of the VM so far; absent where nobody stands at an edge. */
   readonly edge?: () => OutputFindings;
   /** What a client outside has seen of its network card; absent: it has none. */
-  readonly network?: () => NetworkFindings;
+  readonly network?: () => NetworkFindings | undefined;
   /** Does with the VM what the scenario asks for. */
   readonly afterwards: (vm: StartedVm) => Promise<AfterwardsFindings | undefined>;
   readonly migrateAgain: (vm: StartedVm) => Promise<MigrateAgainFindings>;

@@ -1,13 +1,21 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import {
+  CONFIGURATION_FIELDS,
   type Configuration,
   DISK_KINDS,
   DISKS_MAX,
+  type DiskImage,
   type DiskKind,
+  IMAGE_FORMATS,
   MACHINES,
   MANAGERS,
   type Manager,
   NETS,
+  PROBES_MAX,
+  type Probe,
+  probeText,
   QAPI_NAME,
   RAM_KINDS,
   SWITCHOVER_AFTER_MS_MAX,
@@ -17,6 +25,8 @@ import {
 } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoteWord, splitWords } from "../base/words.ts";
+import { DISK_BUSES, type DiskBus } from "../qemu/disk-devices.ts";
+import { formatOf } from "../run/custom/image-file.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
 
@@ -34,7 +44,14 @@ export interface ConfigurationOptions {
   readonly cpu?: string;
   readonly net?: (typeof NETS)[number];
   readonly ram?: (typeof RAM_KINDS)[number];
-  readonly disk?: readonly DiskKind[];
+  readonly disk?: readonly DiskAsked[];
+  readonly diskBus?: DiskBus;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly append?: string;
+  readonly cloudInit?: string;
+  readonly snapshot?: string;
+  readonly probe?: readonly Probe[];
   /** MiB a second. */
   readonly bandwidth?: number;
   readonly switchover?: Switchover;
@@ -96,9 +113,28 @@ function addMachineOptions(command: Command): Command {
     )
     .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))
     .option(
-      "--disk <kind>",
-      `a disk, and what the Linux guest does with it, may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(", ")}`,
+      "--disk <kind|file[,format=…]>",
+      `a disk, may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(" or ")}, what the Linux guest does with it; or an image of yours (${IMAGE_FORMATS.join(", ")}) for --guest custom, to which nothing is written`,
       disk,
+    )
+    .option(
+      "--disk-bus <kind>",
+      "--guest custom: its disks are virtio-blk (blk, default) or virtio-scsi (scsi)",
+      oneOf(...DISK_BUSES),
+    )
+    .option("--kernel <file>", "--guest custom: the kernel that it boots, where not from its first disk", localFile)
+    .option("--initrd <file>", "--guest custom: beside --kernel", localFile)
+    .option("--append <words>", "--guest custom: command line of --kernel, in quotes")
+    .option("--cloud-init <file>", "--guest custom: user data, on a disk of its own (NoCloud)", localFile)
+    .option(
+      "--snapshot <folder>",
+      "--guest custom: every run starts from the VM as it had booted once, which is kept there; made where it is not there yet",
+      (text: string) => resolve(text),
+    )
+    .option(
+      "--probe <what>",
+      `--guest custom: how one sees that it lives, may be given again: ${PROBE_FORMS.join(", ")}`,
+      probe,
     )
     .option(
       "--bandwidth <MiB/s>",
@@ -130,7 +166,14 @@ export function configurationFrom(options: ConfigurationOptions): Configuration 
     cpu: options.cpu,
     net: options.net,
     ram: options.ram,
-    disks: options.disk,
+    ...disksFrom(options.disk),
+    disk_bus: options.diskBus,
+    kernel: options.kernel,
+    initrd: options.initrd,
+    append: options.append,
+    cloud_init: options.cloudInit,
+    snapshot: options.snapshot,
+    probes: options.probe,
     bandwidth_bytes_per_s: bandwidth === undefined ? undefined : bandwidth * 1024 ** 2,
     switchover: options.switchover,
     transport: options.transport,
@@ -162,6 +205,14 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("net", configuration.net),
     ...option("ram", configuration.ram),
     ...(configuration.disks ?? []).flatMap((kind) => option("disk", kind)),
+    ...(configuration.images ?? []).flatMap(({ path, format }) => option("disk", `${path},format=${format}`)),
+    ...option("disk-bus", configuration.disk_bus),
+    ...option("kernel", configuration.kernel),
+    ...option("initrd", configuration.initrd),
+    ...option("append", configuration.append),
+    ...option("cloud-init", configuration.cloud_init),
+    ...option("snapshot", configuration.snapshot),
+    ...(configuration.probes ?? []).flatMap((each) => option("probe", probeText(each))),
     ...option("bandwidth", bandwidth === undefined ? undefined : bandwidth / 1024 ** 2),
     ...option("switchover", switchover === undefined ? undefined : switchoverText(switchover)),
     ...option("transport", configuration.transport),
@@ -216,11 +267,57 @@ function qemuArgs(text: string): readonly string[] {
   throw new InvalidArgumentError("It is words, in quotes, such as '-device virtio-net-pci'.");
 }
 
-function disk(text: string, before: readonly DiskKind[] = []): readonly DiskKind[] {
-  const kind = DISK_KINDS.find((each) => each === text);
-  if (kind === undefined) throw new InvalidArgumentError(`It is ${DISK_KINDS.join(" or ")}.`);
+/** One of the Linux guest's, or an image. */
+type DiskAsked = DiskKind | DiskImage;
+
+/** A word that is no kind is a file. */
+function disk(text: string, before: readonly DiskAsked[] = []): readonly DiskAsked[] {
   if (before.length === DISKS_MAX) throw new InvalidArgumentError(`There are ${DISKS_MAX} disks at most.`);
-  return [...before, kind];
+  const kind = DISK_KINDS.find((each) => each === text);
+  if (kind !== undefined) return [...before, kind];
+  const [, file = "", said] = /^(.*?)(?:,format=([^,]*))?$/.exec(text) ?? [];
+  const format = IMAGE_FORMATS.find((each) => each === said);
+  if (said !== undefined && format === undefined)
+    throw new InvalidArgumentError(`A format is ${IMAGE_FORMATS.join(" or ")}.`);
+  if (!existsSync(file))
+    throw new InvalidArgumentError(`It is ${DISK_KINDS.join(" or ")}, or an image of yours: there is no file ${file}.`);
+  const path = resolve(file);
+  return [...before, { path, format: format ?? formatOf(path) }];
+}
+
+/** As it stands in a record, so that the same command means the same from any folder. */
+function localFile(text: string): string {
+  if (!existsSync(text)) throw new InvalidArgumentError(`There is no file ${text}.`);
+  return resolve(text);
+}
+
+function disksFrom(asked: readonly DiskAsked[] = []): Pick<Configuration, "disks" | "images"> {
+  const disks = asked.filter((each) => typeof each === "string");
+  const images = asked.filter((each) => typeof each === "object");
+  return { ...(disks.length === 0 ? {} : { disks }), ...(images.length === 0 ? {} : { images }) };
+}
+
+const PROBE_FORMS = [
+  "console=<pattern>",
+  "'serial=<command> => <pattern>'",
+  "tcp=<port>",
+  "http=<port>/<path>",
+] as const;
+
+function probe(text: string, before: readonly Probe[] = []): readonly Probe[] {
+  if (before.length === PROBES_MAX) throw new InvalidArgumentError(`There are ${PROBES_MAX} probes at most.`);
+  const [, kind = "", rest = ""] = /^([a-z]+)=(.*)$/s.exec(text) ?? [];
+  const [, command = "", answer = ""] = /^(.*?)\s*=>\s*(.*)$/s.exec(rest) ?? [];
+  const [, number = "", path = ""] = /^(\d+)(\/.*)?$/s.exec(rest) ?? [];
+  const made: Record<string, unknown> = {
+    console: { console: rest },
+    serial: { serial: command, answer },
+    tcp: path === "" ? { tcp: Number(number) } : undefined,
+    http: { http: Number(number), path: path === "" ? "/" : path },
+  };
+  const parsed = CONFIGURATION_FIELDS.probes.safeParse([made[kind]]);
+  if (!parsed.success) throw new InvalidArgumentError(`It is ${PROBE_FORMS.join(", ")}.`);
+  return [...before, ...(parsed.data ?? [])];
 }
 
 function cpuModel(text: string): string {

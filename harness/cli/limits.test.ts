@@ -31,9 +31,11 @@ describe("the numbers of the command line", () => {
     ["--jobs", LIMITS.jobs],
     ["--lease", LIMITS.lease_ms],
     ["--epoch", LIMITS.epoch_ms],
+    ["--held-output", LIMITS.held_output_kib],
     ["--ahead", LIMITS.ahead_percent],
     ["--patience", LIMITS.patience_s],
     ["--working-set", LIMITS.working_set_mib],
+    ["--chatter", LIMITS.chatter_lines_per_s],
     ["--smp", LIMITS.vcpus],
     ["--bandwidth", LIMITS.bandwidth_mib_per_s],
   ] as const;
@@ -53,7 +55,9 @@ describe("the numbers of the command line", () => {
     for (const lease of [LIMITS.lease_ms.least, LIMITS.lease_ms.most]) {
       for (const epoch of [LIMITS.epoch_ms.least, LIMITS.epoch_ms.most]) {
         for (const ahead of [LIMITS.ahead_percent.least, LIMITS.ahead_percent.most]) {
-          const { protect_before: _, ...settings } = { ...DEFAULT_TXSYNC, ...settingsOf({ lease, epoch, ahead }) };
+          const heldOutput = ahead === 0 ? LIMITS.held_output_kib.least : LIMITS.held_output_kib.most;
+          const asked = settingsOf({ lease, epoch, ahead, heldOutput });
+          const { protect_before: _, ...settings } = { ...DEFAULT_TXSYNC, ...asked };
           const rest = { role: "source", secret: "0".repeat(64), migration: "0".repeat(32), peers: {} };
           const folders = { state_folder: "", memory_folder: "", ram_path: "", qemu: "", pagescan: "", shim: null };
           const control = { ...address, token: "0".repeat(64) };

@@ -1,4 +1,5 @@
 import { MANAGER_PATIENCE_MS_MAX, VCPUS_MAX } from "../base/configuration.ts";
+import { CHATTER_MAX } from "../run/guests/work.ts";
 
 /** What a number on the command line may be. Whoever is outside is told so before anything starts. */
 export interface Limits {
@@ -12,6 +13,7 @@ export const LIMITS = {
   memory_mib: { least: 32, most: 1024 * 1024 },
   /** How much a guest with so much memory can rewrite is looked at when that is known. */
   working_set_mib: { least: 1, most: 1024 * 1024 },
+  chatter_lines_per_s: { least: 0, most: CHATTER_MAX },
   /** The guests take a seed of 32 bits. */
   seed: { least: 0, most: 2 ** 32 - 1 },
   repeat: { least: 1, most: 100_000 },
@@ -20,6 +22,7 @@ export const LIMITS = {
   bandwidth_mib_per_s: { least: 1, most: 1024 * 1024 },
   lease_ms: { least: 50, most: 60_000 },
   epoch_ms: { least: 10, most: 5_000 },
+  held_output_kib: { least: 4, most: 64 * 1024 },
   ahead_percent: { least: 0, most: 100 },
   /** Emulated KVM says nothing for 6 s while its firmware boots. */
   patience_s: { least: 10, most: 3_600 },

@@ -180,8 +180,9 @@ async function matrixJobs(
 
 /** A matrix is of guests of ours: it has no scenario that could bring another. */
 function kindNamed(name: string): GuestKind {
-  const found = GUEST_KINDS.find((kind) => kind === name);
-  if (found === undefined) throw new UserError(`There is no guest "${name}": ${GUEST_KINDS.join(" or ")}.`);
+  const ours = GUEST_KINDS.filter((kind) => kind !== "custom");
+  const found = ours.find((kind) => kind === name);
+  if (found === undefined) throw new UserError(`A matrix is of ${ours.join(" and ")}, not of the guest "${name}".`);
   return found;
 }
 

@@ -12,6 +12,8 @@ import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
+import { hasImages } from "../run/custom/image-disks.ts";
+import { ensureSnapshot } from "../run/custom/snapshot.ts";
 import { expectedOf, notFor } from "../run/expectation.ts";
 import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
@@ -23,6 +25,7 @@ import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts"
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
+import { Turns } from "../run/turn.ts";
 import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
@@ -60,6 +63,7 @@ export interface RunOptions extends ConfigurationOptions {
   readonly memory: number;
   readonly writeRate?: number;
   readonly workingSet?: number;
+  readonly chatter?: number;
   readonly seed?: number;
   readonly repeat: number;
   readonly jobs: number;
@@ -70,6 +74,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly protect?: TxsyncSettings["protect"];
   readonly protectBefore?: boolean;
   readonly unprotected?: TxsyncSettings["unprotected"];
+  /** KiB. */
+  readonly heldOutput?: number;
   readonly ahead?: number;
   readonly find?: TxsyncSettings["find"];
   /** Seconds. */
@@ -78,6 +84,8 @@ export interface RunOptions extends ConfigurationOptions {
   readonly json?: boolean;
   /** Ends with the first run that is not as expected; `repeat` of 1 stands for as often as there is time. */
   readonly untilFail?: boolean;
+  /** Of runs that are set up side by side VMs are carried one after the other. */
+  readonly oneAtATime?: boolean;
 }
 
 /** What `run` has besides: what is run. */
@@ -134,7 +142,10 @@ export function declareRun(command: Command): Command {
       "QEMUs side by side, instead of --qemu: 7.2,10.0 (the same on both sides), 7.2:10.0 (source and target), commas between, or all (every two of ours)",
       qemuPairs,
     )
-    .option("--guest <kind>", "integrity, linux, or one that the scenario brings; default is the scenario's first")
+    .option(
+      "--guest <kind>",
+      "integrity, linux, custom (a VM of yours: --disk, --kernel, --probe), or one that the scenario brings; default is the scenario's first",
+    )
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
@@ -145,6 +156,11 @@ export function declareRun(command: Command): Command {
       "--working-set <MiB>",
       "it rewrites pages in so much of its memory; default is all of it",
       within(LIMITS.working_set_mib),
+    )
+    .option(
+      "--chatter <lines/s>",
+      "it says so many lines of about 100 bytes on its console in a second (integrity guest); default none",
+      within(LIMITS.chatter_lines_per_s),
     )
     .option(
       "--seed <number>",
@@ -175,7 +191,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--switchover-by <who>",
-      "txsync: qemu migrates by itself (default), or agents copy its memory ahead to the target and make the package",
+      "txsync: qemu migrates by itself (default), or agents copy memory ahead to the target and make the package",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
     )
     .option(
@@ -191,6 +207,11 @@ export function declareRun(command: Command): Command {
       "--unprotected <what>",
       "txsync: while the escrow is not heard the VM goes on, which is said (go), or its output waits (hold); default go",
       oneOf<TxsyncSettings["unprotected"]>("go", "hold"),
+    )
+    .option(
+      "--held-output <KiB>",
+      "txsync: with so much output waiting for its commit the VM stands still; default 32768",
+      within(LIMITS.held_output_kib),
     )
     .option(
       "--ahead <percent>",
@@ -448,13 +469,15 @@ export async function runScenarios(
     });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
+  const images = cases.some((each) => hasImages(configurationOf(each)));
   const environments = new Map<string, RunEnvironment>();
+  const one_at_a_time: Pick<RunEnvironment, "turns"> = options.oneAtATime === true ? { turns: new Turns() } : {};
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);
     if (environments.has(key)) continue;
-    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, commandOf };
-    environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder });
+    const how = { target_qemu: pair.target, libvirt: isLibvirt(manager), storage, images, commandOf };
+    environments.set(key, { ...(await prepareRuns(pair.source, signal, how)), runs_folder: folder, ...one_at_a_time });
   }
   const [environment] = environments.values();
   if (environment === undefined) throw new UserError("Nothing of this can be run.");
@@ -505,6 +528,7 @@ export async function runScenarios(
   const firsts = requests.filter((_, n) => n % repeat === 0);
   for (const [hosts, asked] of Map.groupBy(firsts, (request) => environmentOf.get(request) ?? environment))
     await checkConfigured(hosts, asked);
+  for (const request of firsts) await ensureSnapshot(environmentOf.get(request) ?? environment, request, say);
   // Until one fails: each in its turn, or the first would be run alone for ever.
   const turns = cases.flatMap((_, one) => Array.from({ length: repeat }, (__, turn) => ({ turn, one })));
   const order = options.untilFail === true ? turns.toSorted((a, b) => a.turn - b.turn) : turns;
@@ -582,10 +606,11 @@ export function jsonLine(record: RunRecord, folder: string): object {
 }
 
 /** What was said on the command line of the guest's own work. */
-function workOf({ writeRate, workingSet }: RunOptions): GuestWork {
+function workOf({ writeRate, workingSet, chatter }: RunOptions): GuestWork {
   return {
     ...(writeRate === undefined ? {} : { write_rate_pages_per_s: writeRate }),
     ...(workingSet === undefined ? {} : { working_set_bytes: workingSet * 1024 ** 2 }),
+    ...(chatter === undefined ? {} : { chatter_lines_per_s: chatter }),
   };
 }
 
@@ -597,17 +622,28 @@ export function settingsOf({
   protect,
   protectBefore,
   unprotected,
+  heldOutput,
   switchoverBy,
   ahead,
   find,
 }: Pick<
   RunOptions,
-  "lease" | "epoch" | "durability" | "protect" | "protectBefore" | "unprotected" | "switchoverBy" | "ahead" | "find"
+  | "lease"
+  | "epoch"
+  | "durability"
+  | "protect"
+  | "protectBefore"
+  | "unprotected"
+  | "heldOutput"
+  | "switchoverBy"
+  | "ahead"
+  | "find"
 >): Partial<TxsyncSettings> {
   return {
     ...(lease === undefined ? {} : { lease_ms: lease, heartbeat_ms: heartbeatOf(lease) }),
     ...(epoch === undefined ? {} : { epoch_ms: epoch }),
     ...(durability === undefined ? {} : { durability }),
+    ...(heldOutput === undefined ? {} : { output_held_bytes: heldOutput * 1024 }),
     ...(switchoverBy === undefined ? {} : { switchover_by: switchoverBy }),
     ...(protect === undefined ? {} : { protect }),
     ...(protectBefore === undefined ? {} : { protect_before: protectBefore }),
@@ -625,6 +661,8 @@ function heartbeatOf(lease_ms: number): number {
 function guestOf(scenario: Scenario, { guest }: RunOptions): Guest {
   const [first = "integrity"] = scenario.guests;
   if (guest === undefined) return first;
+  // Of one of the user's no scenario knows whether it is for it.
+  if (guest === "custom") return guest;
   const found = scenario.guests.find((one) => guestName(one) === guest);
   if (found === undefined) {
     const names = scenario.guests.map(guestName).join(", ");

@@ -1,4 +1,3 @@
-import { createReadStream } from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
 import { messageOf, UserError } from "../base/errors.ts";
 import { PAGE_BYTES } from "../base/page.ts";
@@ -145,9 +144,4 @@ async function apply(
   }
   await flush();
   return pages;
-}
-
-/** The restored RAM as a stream, for a look at it. */
-export function readRam(path: string): AsyncIterable<Buffer> {
-  return createReadStream(path, { highWaterMark: COPY_BYTES });
 }

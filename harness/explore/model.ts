@@ -107,11 +107,9 @@ export function windowOf(
 function momentOf(trigger: Trigger, plans: readonly FaultPlan[], world: ModelWorld, depth: number): Window {
   switch (trigger.on) {
     case "pages": {
-      // By the agents what has arrived ahead counts too.
-      const from = world.switchover_by === "agent" ? "before" : "postcopy";
-      const base =
-        world.switchover_by === "qemu" && world.base_ahead >= 0.75 && trigger.percent >= BASE_ELSEWHERE_PERCENT;
-      return { from, to: trigger.percent >= LATE_PERCENT ? "after" : "postcopy", base };
+      // Nothing goes ahead to the target where something waits for pages that come (run/txsync/settings.ts, goesAhead).
+      const base = world.base_ahead >= 0.75 && trigger.percent >= BASE_ELSEWHERE_PERCENT;
+      return { from: "postcopy", to: trigger.percent >= LATE_PERCENT ? "after" : "postcopy", base };
     }
     case "requests":
       return { from: "postcopy", to: "after" };

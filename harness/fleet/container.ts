@@ -23,6 +23,14 @@ export interface ContainerSpec {
   /** The container's own name for itself, which it has on its first network only. */
   readonly hostname?: string;
   readonly tmpfs?: Record<string, string>;
+  /** Files of this machine that the container sees, and cannot change. */
+  readonly read_only?: readonly SeenFile[];
+}
+
+/** A file of this machine, and where a container sees it. */
+export interface SeenFile {
+  readonly local: string;
+  readonly path: string;
 }
 
 /** Starts a container and waits until it says that it is ready. One that does not start is taken away again. */
@@ -45,6 +53,8 @@ export async function startContainer(spec: ContainerSpec): Promise<StartedTestCo
   if (spec.rights.security_options.length > 0) container.withSecurityOpt(...spec.rights.security_options);
   if (spec.hostname !== undefined) container.withHostname(spec.hostname);
   if (spec.tmpfs) container.withTmpFs(spec.tmpfs);
+  if (spec.read_only)
+    container.withBindMounts(spec.read_only.map(({ local, path }) => ({ source: local, target: path, mode: "ro" })));
   try {
     return await within({ what: `the engine to start ${spec.name}`, timeout_ms: START_TIMEOUT_MS }, container.start());
   } catch (error) {

@@ -2,7 +2,7 @@ import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
 import { type Emit, HOST_ROLES, type HostRole, type LinkName, STORAGE } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
-import { removeContainer, startContainer } from "./container.ts";
+import { removeContainer, type SeenFile, startContainer } from "./container.ts";
 import { connectTo, StartedHost } from "./host.ts";
 import { type LibvirtWay, openLibvirtLink, openLibvirtWay } from "./libvirt-links.ts";
 import { LINKS_ALIAS, type Link, openLinks, openStorageLinks, openWay, type Way } from "./links.ts";
@@ -21,7 +21,14 @@ export interface FleetSpec {
   readonly host_images?: Readonly<Partial<Record<HostRole, string>>>;
   readonly toxiproxy_image: string;
   /** A fourth host, for the VM's disks. */
-  readonly storage?: { readonly image: string; readonly shm_bytes: number };
+  readonly storage?: {
+    readonly image: string;
+    readonly shm_bytes: number;
+    /** Files of this machine that it sees. */
+    readonly read_only?: readonly SeenFile[];
+  };
+  /** Files of this machine that the source sees. */
+  readonly source_files?: readonly SeenFile[];
   /** Room on each host's /dev/shm. */
   readonly shm_bytes: number;
   readonly devices: readonly string[];
@@ -80,6 +87,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         management: networks.management,
         fabric: networks.fabric,
         shm_bytes: spec.storage.shm_bytes,
+        ...(spec.storage.read_only === undefined ? {} : { read_only: spec.storage.read_only }),
         devices: [],
         emit: spec.emit,
       });
@@ -96,6 +104,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
         fabric: networks.fabric,
         shm_bytes: spec.shm_bytes,
         devices: spec.devices,
+        ...(role === "source" && spec.source_files !== undefined ? { read_only: spec.source_files } : {}),
         ...(spec.libvirt === true ? { rights: LIBVIRT_HOST_RIGHTS } : {}),
         emit: spec.emit,
       });

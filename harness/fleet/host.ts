@@ -5,7 +5,7 @@ import type { StartedTestContainer } from "testcontainers";
 import { messageOf } from "../base/errors.ts";
 import type { Emit, FleetHost, HostRole } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
-import { removeContainer, startContainer } from "./container.ts";
+import { removeContainer, type SeenFile, startContainer } from "./container.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
 import { ENGINE_MS } from "./engine.ts";
 import { MANAGEMENT_NAME, MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
@@ -23,6 +23,7 @@ export interface HostSpec<Role extends FleetHost> {
   readonly shm_bytes: number;
   /** Devices passed on, such as /dev/kvm. */
   readonly devices: readonly string[];
+  readonly read_only?: readonly SeenFile[];
   /** Default: HOST_RIGHTS. */
   readonly rights?: ContainerRights;
   readonly emit: Emit;
@@ -74,6 +75,7 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
       shm_bytes: spec.shm_bytes,
       devices: spec.devices,
       rights: spec.rights ?? HOST_RIGHTS,
+      ...(spec.read_only === undefined ? {} : { read_only: spec.read_only }),
     });
     const container = docker.getContainer(started.getId());
     try {

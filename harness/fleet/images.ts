@@ -2,7 +2,8 @@ import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
 import { agentBundle } from "./images/agent.ts";
 import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
-import { IMAGE_LABEL, IMAGE_LABEL_VALUE, inspectImage, type Making, pullImage } from "./images/docker.ts";
+import { copyDebianDisk, debianGuestTag, diskMakerRecipe, makeDebianGuest } from "./images/debian-guest.ts";
+import { inspectImage, type Making, pullImage } from "./images/docker.ts";
 import { type HostParts, hostTag, LIBVIRT_VERSION_LABEL, makeHost, QEMU_VERSION_LABEL } from "./images/host.ts";
 import { libvirtTag, makeLibvirt, recipeWithLibvirt } from "./images/libvirt.ts";
 import { lockBuilding } from "./images/lock.ts";
@@ -109,8 +110,14 @@ export async function libvirtThere(docker: Docker, qemu: string): Promise<boolea
  * Makes sure that the image of the host that exports disks is there; hosts' images have to be.
  * @throws UserError when it cannot be had.
  */
-export async function ensureStorageImage(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">): Promise<string> {
-  const parts = { tools: toolsTag(), agent: await agentBundle() };
+export async function ensureStorageImage(
+  docker: Docker,
+  options: Omit<EnsureImagesOptions, "qemu"> & {
+    /** Disks are images of the user's; default no. */
+    readonly images?: boolean;
+  },
+): Promise<string> {
+  const parts = { tools: toolsTag(), agent: await agentBundle(), images: options.images ?? false };
   const tag = storageTag(parts);
   if (await inspectImage(docker, tag)) return tag;
   using signals = endOnSignals(options.signal);
@@ -124,11 +131,51 @@ export async function ensureStorageImage(docker: Docker, options: Omit<EnsureIma
   };
   using _lock = await lockBuilding(say, signals.signal);
   if (await inspectImage(docker, tag)) return tag;
-  const recipe = storageRecipe();
+  const recipe = storageRecipe(parts);
   if (!(await inspectImage(docker, debianTag(recipe)))) await makeDebian(making, recipe);
   await makeStorage(making, parts);
   say("image storage built");
   return tag;
+}
+
+/**
+ * Makes sure that the image with the disk of the Debian guest is there. Only ever made when it is asked for: it takes
+ * minutes.
+ * @throws UserError when it cannot be had.
+ */
+async function ensureDebianGuest(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">): Promise<string> {
+  const tag = debianGuestTag();
+  if (await inspectImage(docker, tag)) return tag;
+  using signals = endOnSignals(options.signal);
+  const { say, mayInstall = true, progress } = options;
+  const making: Making = {
+    docker,
+    say,
+    signal: signals.signal,
+    mayInstall,
+    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
+  };
+  const recipe = diskMakerRecipe();
+  if (!(await inspectImage(docker, debianTag(recipe)))) {
+    using _lock = await lockBuilding(say, signals.signal);
+    if (!(await inspectImage(docker, debianTag(recipe)))) await makeDebian(making, recipe);
+  }
+  // Without the lock: whoever needs another image does not wait for minutes.
+  await makeDebianGuest(making);
+  say("image debian-guest built");
+  return tag;
+}
+
+/**
+ * Puts the disk of the Debian guest where somebody wants it, making it first where it is not there.
+ * @throws UserError where it cannot be had, or written
+ */
+export async function writeDebianDisk(
+  docker: Docker,
+  path: string,
+  options: Omit<EnsureImagesOptions, "qemu">,
+): Promise<void> {
+  await copyDebianDisk(docker, await ensureDebianGuest(docker, options), path);
 }
 
 /** An image that has a QEMU in its PATH, the host's or that which it is made of; nothing is built or pulled. */
@@ -162,38 +209,6 @@ export async function imageState(docker: Docker, qemu: string): Promise<ImageSta
   const has = await look(recipe?.what ?? "QEMU image", base, recipe ? mend : `docker pull ${qemu}, or build it`);
   if (has || recipe) await look("host", hostTag(await hostParts(docker, qemu, false)), mend);
   return states;
-}
-
-/** Removes every image that Ferryman made, dangling ones of its builds too; returns how many. What runs keeps its image. */
-export async function removeImages(docker: Docker, say: (line: string) => void = () => undefined): Promise<number> {
-  let removed = 0;
-  for (;;) {
-    const filters = { label: [`${IMAGE_LABEL}=${IMAGE_LABEL_VALUE}`] };
-    const images = await docker.listImages({ all: true, filters });
-    const borrowed = await inspectImage(docker, toxiproxyTag());
-    const names = [...images.flatMap((image) => usableTags(image)), ...(borrowed ? [toxiproxyTag()] : [])];
-    let gone = 0;
-    const reasons: string[] = [];
-    for (const name of new Set(names)) {
-      try {
-        await docker.getImage(name).remove();
-        gone++;
-      } catch (error) {
-        if ((error as { statusCode?: number }).statusCode !== 404) reasons.push(messageOf(error));
-      }
-    }
-    removed += gone;
-    // An image goes only after those that were built on it: so again, as long as something went.
-    if (gone === 0) {
-      for (const reason of reasons) say(`an image stays: ${reason}`);
-      return removed;
-    }
-  }
-}
-
-function usableTags(image: Docker.ImageInfo): string[] {
-  const tags = (image.RepoTags ?? []).filter((tag) => !tag.startsWith("<none>"));
-  return tags.length > 0 ? tags : [image.Id];
 }
 
 /** The quick way: everything there already. */

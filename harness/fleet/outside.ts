@@ -3,17 +3,22 @@ import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
 import { UserError } from "../base/errors.ts";
 import { waitFor, within } from "../base/wait.ts";
+import { AGENT_FILES } from "./agent-files.ts";
 import { removeContainer, startContainer } from "./container.ts";
+import { NEIGHBOUR_PROGRAM } from "./neighbour.ts";
 import { PORTS, PUBLISHED_ON } from "./ports.ts";
 import { HostProcess } from "./process.ts";
 import { OUTSIDE_RIGHTS } from "./rights.ts";
 
 /** Its tap, and the network that it shares with the guest (fixtures/guests/linux/src/net.c). */
 const TAP = "fm0";
-const ADDRESS = "10.77.0.1/24";
+const OWN = { address: "10.77.0.1", prefix: 24, mask: "255.255.255.0" } as const;
+const GUEST_ADDRESS = "10.77.0.2";
 /** So that a guest's neighbour is the same in every run. */
 const TAP_MAC = "02:00:0a:4d:00:01";
 const SET_UP_MS = 10_000;
+/** For a guest that is there to take a connection, or to refuse it. */
+const DIAL_MS = 2_000;
 
 export interface OutsideSpec {
   readonly run: string;
@@ -47,7 +52,7 @@ export class Outside implements AsyncDisposable {
       run,
       owner,
       network: management,
-      ports: [PORTS.wall],
+      ports: [PORTS.wall, PORTS.dial],
       entrypoint: ["/opt/ferryman/bin/tini", "--"],
       command: [
         "/bin/sh",
@@ -62,7 +67,7 @@ export class Outside implements AsyncDisposable {
     try {
       const commands = [
         `ip link set dev ${TAP} address ${TAP_MAC}`,
-        `ip addr add ${ADDRESS} dev ${TAP}`,
+        `ip addr add ${OWN.address}/${OWN.prefix} dev ${TAP}`,
         `ip link set dev ${TAP} up`,
       ];
       const setting_up = await outside.spawn(["/bin/sh", "-c", commands.join(" && ")]);
@@ -87,6 +92,49 @@ export class Outside implements AsyncDisposable {
         socket.once("connect", () => resolve(socket)).once("error", () => resolve(undefined));
       });
     });
+  }
+
+  /** From now on the guest gets its address by DHCP, and can be dialled. @throws Error where that does not come up */
+  async serveGuests(): Promise<void> {
+    // Who has no address yet is answered by broadcast, which has to go out by the tap.
+    const script = `ip route add 255.255.255.255 dev ${TAP} && exec ${AGENT_FILES.node} -e "$1" "$(hostname -i | cut -d' ' -f1)" ${PORTS.dial} ${OWN.address} ${GUEST_ADDRESS} ${OWN.mask}`;
+    const neighbour = await this.spawn(["/bin/sh", "-c", script, "sh", NEIGHBOUR_PROGRAM]);
+    let up = false;
+    neighbour.onLine((line) => {
+      up ||= line === "up";
+    });
+    const what = "the outside to serve the guest";
+    await waitFor({ what, timeout_ms: SET_UP_MS, lastLines: () => neighbour.lastLines() }, () => {
+      if (neighbour.gone) throw new UserError(`${what} ended: ${neighbour.lastLines().join(" | ")}`);
+      return up || undefined;
+    });
+  }
+
+  /** A connection to a TCP port of the guest, as from any program outside. @throws Error where the guest does not take it */
+  async dial(port: number, timeout_ms = DIAL_MS): Promise<Socket> {
+    const socket = createConnection({
+      host: PUBLISHED_ON,
+      port: this.#started.getMappedPort(PORTS.dial),
+      noDelay: true,
+    });
+    socket.on("error", () => undefined);
+    const taken = new Promise<void>((resolve, reject) => {
+      socket.once("connect", () => socket.write(`${GUEST_ADDRESS} ${port}\n`));
+      socket.once("close", () => reject(new Error(`port ${port} of the guest does not take a connection`)));
+      // Nobody speaks before it is taken, so this comes first.
+      socket.on("readable", function look() {
+        if (socket.read(3) === null) return;
+        socket.off("readable", look);
+        resolve();
+      });
+    });
+    try {
+      await within({ what: `port ${port} of the guest to take a connection`, timeout_ms }, taken);
+      return socket;
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
   }
 
   /** Starts a program outside; its output comes as it is written. */

@@ -29,6 +29,8 @@ export const PORTS = {
   agent: 4570,
   /** The cable's end of the world outside (outside.ts). */
   wall: 4580,
+  /** Where the world outside takes connections to the guest (neighbour.ts). */
+  dial: 4585,
 } as const;
 
 export const MANAGEMENT_PORTS: readonly number[] = [

@@ -2,7 +2,7 @@ import type { Duplex } from "node:stream";
 import { UserError } from "../base/errors.ts";
 import type { Emit } from "../base/timeline.ts";
 import { waitFor } from "../base/wait.ts";
-import { type MachineSpec, qemuArgv } from "../qemu/command-line.ts";
+import { type MachineSpec, qemuArgv, stateUri } from "../qemu/command-line.ts";
 import { QmpClient } from "../qemu/qmp.ts";
 import type { StartedHost } from "./host.ts";
 import { MANAGEMENT_NAME, PORTS } from "./ports.ts";
@@ -23,9 +23,12 @@ export interface VmMachine {
   /** Further arguments of QEMU. */
   readonly extra: readonly string[];
   readonly memory_bytes: number;
-  readonly kernel: string;
+  /** What it boots; absent: what its firmware finds on its disks. */
+  readonly kernel?: string;
   readonly initrd?: string;
-  readonly append: string;
+  readonly append?: string;
+  /** A file on the host with the state of a VM that has booted: it goes on from there instead. */
+  readonly state?: string;
 }
 
 export interface VmSpec extends VmMachine {
@@ -229,9 +232,9 @@ export function machineSpecOf(name: string, spec: VmMachine): Omit<MachineSpec, 
     ram: spec.ram,
     ...(spec.cpu === undefined ? {} : { cpu: spec.cpu }),
     smp: spec.vcpus,
-    kernel: spec.kernel,
+    ...(spec.kernel === undefined ? {} : { kernel: spec.kernel }),
     ...(spec.initrd === undefined ? {} : { initrd: spec.initrd }),
-    append: spec.append,
+    ...(spec.append === undefined ? {} : { append: spec.append }),
     extra: spec.extra,
   };
 }
@@ -246,7 +249,7 @@ function machineOf(host: StartedHost, spec: VmSpec): MachineSpec {
       { id: "com2", endpoint: listen(PORTS.com2) },
     ],
     ...(spec.card === undefined ? {} : { card: { ...spec.card, listen: listen(PORTS.card) } }),
-    ...(spec.incoming ? { incoming: "defer" } : {}),
+    ...(spec.incoming ? { incoming: "defer" } : spec.state === undefined ? {} : { incoming: stateUri(spec.state) }),
     paused: spec.paused,
   };
 }

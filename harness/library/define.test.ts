@@ -52,7 +52,7 @@ describe("a scenario of one's own", () => {
       [{ txsync: { lease_ms: 1 } }, /txsync\.lease_ms/],
       [{ work: { write_rate_pages_per_s: -1 } }, /work\.write_rate_pages_per_s/],
       [{ configuration: { vcpus: 0 } }, /configuration\.vcpus/],
-      [{ guests: ["dog"] }, /guests\.0.*there is no guest dog: integrity, linux, or an object/],
+      [{ guests: ["dog"] }, /guests\.0.*there is no guest dog: integrity, linux, custom, or an object/],
       [{ guests: [{ kind: "mine" }] }, /guests\.0\.start.*a function is needed/],
       [{ guests: [{ kind: "linux", start: () => ({}) }] }, /guests\.0\.kind.*one of ours/],
       [

@@ -10,6 +10,7 @@ import { CHECKS } from "../checks/index.ts";
 import { DEFAULT_QEMU } from "../fleet/images.ts";
 import type { AccelAsked, AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
+import { ensureSnapshot } from "../run/custom/snapshot.ts";
 import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork } from "../run/guests/work.ts";
 import { accelFor, checkMemory, prepareRuns } from "../run/prepare.ts";
@@ -168,6 +169,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       refuseOtherQemus(configurationOf(request), { source_qemu: qemu, target_qemu });
       const own = await environmentOf(managerOf(request));
       if (Object.keys(configurationOf(request)).length > 0) await checkConfigured(own, [request]);
+      await ensureSnapshot(own, request, () => undefined);
       const run = runScenario(own, request);
       going.add(run);
       try {

@@ -17,6 +17,7 @@ describe("options", () => {
   it("are taken as they ought to be", () => {
     expect(refused(ferrymanSchema, {})).toBe("");
     expect(refused(ferrymanSchema, { qemu: "10.0", runs: "./runs", accel: "tcg", memory_mib: 64 })).toBe("");
+    expect(refused(playSchema, { recovery: "stock", manager: "libvirt:resume" })).toBe("");
     const own = { kind: "mine", start: () => ({}) };
     expect(refused(playSchema, { recovery: "stock", guest: own, checks: CHECKS, txsync: { lease_ms: 500 } })).toBe("");
   });
@@ -27,6 +28,7 @@ describe("options", () => {
       [ferrymanSchema, { qmeu: "10.0" }, /^here: .*qmeu/],
       [ferrymanSchema, { memory_mib: 1 }, /^here: memory_mib: /],
       [playSchema, { recovery: "hope" }, /^here: recovery: /],
+      [playSchema, { manager: "kubevirt" }, /^here: manager: /],
       [playSchema, { seed: -1 }, /^here: seed: /],
       [playSchema, { txsync: { epoch_ms: "fast" } }, /^here: txsync\.epoch_ms: /],
       [playSchema, { guest: "dog" }, /^here: guest: there is no guest dog/],

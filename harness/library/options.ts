@@ -1,14 +1,16 @@
 import * as z from "zod";
-import { configurationSchema } from "../base/configuration.ts";
+import { configurationSchema, MANAGERS } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import { FALSE_MEANS } from "../checks/check.ts";
 import { STAGES } from "../checks/finding.ts";
 import { functionSchema, guestSchema, txsyncSchema, workSchema } from "../run/scenario-schema.ts";
+import type { FerrymanOptions, PlayOptions } from "./ferryman.ts";
 
 /** What of the options that somebody hands in can be wrong. */
 
-const MEMORY_MIB_MAX = 1024 * 1024;
-const memory_mib = z.int().min(16).max(MEMORY_MIB_MAX);
+/** As on the command line. */
+const MEMORY_MIB = { least: 32, most: 1024 * 1024 } as const;
+const memory_mib = z.int().min(MEMORY_MIB.least).max(MEMORY_MIB.most);
 
 const findingSchema = z.looseObject({
   name: z.string().min(1),
@@ -32,6 +34,9 @@ const checksSchema = z.array(checkSchema).superRefine((checks, context) => {
       context.addIssue({ code: "custom", path: [at, "name"], message: `another check is called ${name} already` });
 });
 
+/** Every option there is: one that is new is missed here by the compiler, one that is not there is refused. */
+type Fields<Options> = { readonly [Name in keyof Required<Options>]: z.ZodType };
+
 export const ferrymanSchema = z.strictObject({
   qemu: z.string().min(1).optional(),
   target_qemu: z.string().min(1).optional(),
@@ -39,10 +44,11 @@ export const ferrymanSchema = z.strictObject({
   accel: z.enum(["auto", "kvm", "tcg"]).optional(),
   memory_mib: memory_mib.optional(),
   one_at_a_time: z.boolean().optional(),
-});
+} satisfies Fields<FerrymanOptions>);
 
 export const playSchema = z.strictObject({
   recovery: z.enum(["stock", "txsync"]).optional(),
+  manager: z.enum(MANAGERS).optional(),
   guest: guestSchema.optional(),
   accel: z.enum(["auto", "kvm", "tcg"]).optional(),
   memory_mib: memory_mib.optional(),
@@ -57,7 +63,7 @@ export const playSchema = z.strictObject({
   configuration: configurationSchema.optional(),
   patience_ms: z.int().min(1).optional(),
   onEvent: functionSchema.optional(),
-});
+} satisfies Fields<PlayOptions>);
 
 /** @throws UserError that names the first place in what was handed in that is wrong, and what is wrong there */
 export function refuseBad(schema: z.ZodType, value: unknown, where: string): void {

@@ -38,10 +38,11 @@ export interface MachineSpec {
   readonly cpu?: string;
   /** vCPUs, default 1. */
   readonly smp?: number;
-  readonly kernel: string;
+  /** What it boots; absent: the firmware looks for it on the disks. */
+  readonly kernel?: string;
   readonly initrd?: string;
   /** The kernel's command line. */
-  readonly append: string;
+  readonly append?: string;
   /** Monitors. Keep one for out-of-band commands alone. */
   readonly qmp: readonly (Endpoint | { readonly pipe: string })[];
   /** COM1, COM2, ... in this order. */
@@ -101,6 +102,11 @@ export function migrationUri(endpoint: Endpoint): string {
   return `tcp:${host}:${endpoint.port}`;
 }
 
+/** Where the state of a VM that was saved into a file comes from, as `-incoming` takes it in every version. */
+export function stateUri(path: string): string {
+  return `exec:cat ${path}`;
+}
+
 function checkSpec(spec: MachineSpec): void {
   const smp = spec.smp ?? 1;
   if (!Number.isSafeInteger(spec.memory_bytes) || spec.memory_bytes < 1 << 20 || spec.memory_bytes % 4096 !== 0) {
@@ -139,9 +145,9 @@ export function qemuArgv(spec: MachineSpec): string[] {
   argv.push("-machine", `${spec.machine},memory-backend=${RAM_BLOCK}`);
   argv.push("-object", ramBackend(spec));
   argv.push("-m", `size=${spec.memory_bytes}B`, "-smp", String(spec.smp ?? 1));
-  argv.push("-kernel", spec.kernel);
+  if (spec.kernel !== undefined) argv.push("-kernel", spec.kernel);
   if (spec.initrd !== undefined) argv.push("-initrd", spec.initrd);
-  argv.push("-append", spec.append);
+  if (spec.append !== undefined) argv.push("-append", spec.append);
   spec.qmp.forEach((endpoint, index) => {
     argv.push("-chardev", chardevArgs(`qmp${index}`, endpoint), "-mon", `chardev=qmp${index},mode=control`);
   });

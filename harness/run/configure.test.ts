@@ -49,6 +49,26 @@ describe("a run's configuration", () => {
     expect(extraArgsOf({}, "source")).toEqual([]);
   });
 
+  it.each<[Configuration, RegExp]>([
+    [{}, /nothing to boot: give it --disk <image>, or --kernel/],
+    [{ append: "quiet", images: [{ path: "/a", format: "raw" }] }, /--append go with --kernel/],
+    [{ kernel: "/a" }, /Nothing tells whether the custom guest lives/],
+    [{ kernel: "/a", probes: [{ tcp: 22 }] }, /probe tcp=22 reaches the guest by a network card/],
+    [{ kernel: "/none", probes: [{ console: "up" }] }, /\/none cannot be read/],
+    [{ disks: ["ext4"], kernel: "/a" }, /give the custom guest an image file/],
+  ])("a guest of the user's with %j is refused before anything starts", (configuration, why) => {
+    const asked = request(configuration, { guest: "custom" });
+    expect(() => checkConfiguration(asked)).toThrow(UserError);
+    expect(() => checkConfiguration(asked)).toThrow(why);
+  });
+
+  it("refuses what is for a guest of the user's with another", () => {
+    const asked = request({ probes: [{ console: "up" }] });
+    expect(() => checkConfiguration(asked)).toThrow(
+      "--probe is for a guest of yours: say --guest custom, not integrity.",
+    );
+  });
+
   it.each<[Configuration, string]>([
     [{ capabilities: { "postcopy-ram": false } }, "--switchover"],
     [{ capabilities: { events: false } }, "events"],
@@ -105,6 +125,17 @@ describe("a run's configuration", () => {
     expect(managerOf(request({}, { scenario }))).toBe("libvirt");
     expect(managerOf(request({ manager: "none" }, { scenario }))).toBe("none");
     expect(managerOf(request({}))).toBe("qmp");
+  });
+
+  it("has agents where a fault strikes one at its files or its clock", () => {
+    const at = { on: "pages", percent: 30 } as const;
+    const step = { fault: { fault: "clock-step", host: "target", clock: "monotonic", by_ms: 3_000 }, at } as const;
+    const error = { fault: { fault: "io-error", host: "escrow", what: "memory" }, at } as const;
+    for (const plan of [step, error]) {
+      const scenario = { ...noFault, faults: [plan] };
+      expect(() => checkConfiguration(request({}, { scenario }))).toThrow(/strikes an agent, and stock QEMU has none/);
+      expect(() => checkConfiguration(request({}, { scenario, recovery: "txsync" }))).not.toThrow();
+    }
   });
 
   it("has libvirt where a fault breaks what only libvirt has", () => {

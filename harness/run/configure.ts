@@ -3,13 +3,17 @@ import {
   isLibvirt,
   type Manager,
   mergeConfigurations,
+  probeText,
   type Switchover,
   switchoverText,
 } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
-import { whereOf } from "../faults/index.ts";
+import { troublesAgent, whereOf } from "../faults/index.ts";
 import { parseVersion } from "../qemu/versions.ts";
+import { hasImages } from "./custom/image-disks.ts";
+import { checkImage, checkReadable } from "./custom/image-file.ts";
+import { type Guest, guestName } from "./guests/index.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { MigrationPlan } from "./scenario.ts";
 
@@ -86,7 +90,14 @@ export function checkConfiguration(
   const configuration = configurationOf(request);
   const { capabilities = {}, parameters = {}, machine, net, ram, disks } = configuration;
   if (disks !== undefined && guest !== "linux")
-    throw new UserError(`The ${guest} guest does nothing with disks: take --guest linux with --disk.`);
+    throw new UserError(
+      guest === "custom"
+        ? `A disk ${disks[0]} is for what the Linux guest does with it: give the custom guest an image file with --disk.`
+        : `The ${guest} guest does nothing with disks: take --guest linux with --disk.`,
+    );
+  if (guest === "custom") checkCustom(request, configuration);
+  else refuseCustoms(configuration, guest);
+  const has_disks = disks !== undefined || hasImages(configuration);
   for (const name of Object.keys(capabilities)) {
     const why = CAPABILITIES_OF_OPTIONS[name];
     if (why !== undefined) throw new UserError(`The capability ${name} cannot be set: ${why}.`);
@@ -99,19 +110,24 @@ export function checkConfiguration(
     throw new UserError(
       `The integrity guest on the machine pc has less than ${PC_MEMORY_MAX / 1024 ** 2} MiB of memory: ask for less with --memory.`,
     );
-  if (net !== undefined && guest !== "linux")
+  if (net !== undefined && guest !== "linux" && guest !== "custom")
     throw new UserError(`The ${guest} guest has no driver for a network card: ask for --guest linux with --net.`);
   if (ram === "hugetlbfs" && memory_bytes % (2 * 1024 ** 2) !== 0)
     throw new UserError("With --ram hugetlbfs the guest's memory is a multiple of 2 MiB.");
   const manager = managerOf(request);
-  if (disks !== undefined && scenario.afterwards === "migrate-protected")
+  if (has_disks && scenario.afterwards === "migrate-protected")
     throw new UserError(
       `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
     );
   const before = scenario.protect !== "alone" && (txsync?.protect_before ?? scenario.txsync?.protect_before ?? false);
-  if (disks !== undefined && recovery === "txsync" && before)
+  if (has_disks && recovery === "txsync" && before)
     throw new UserError(
       `${scenario.id} cannot be had with --disk: a VM that is protected before (--protect-before) does not migrate with disks yet.`,
+    );
+  const troubled = scenario.faults.find(({ fault }) => troublesAgent(fault));
+  if (troubled !== undefined && recovery === "stock")
+    throw new UserError(
+      `The fault ${troubled.fault.fault} (${whereOf(troubled.fault)}) strikes an agent, and stock QEMU has none: run it with --recovery txsync.`,
     );
   if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
   else checkWithoutLibvirt(request.scenario);
@@ -119,9 +135,47 @@ export function checkConfiguration(
     checkUnderTxsync(configuration, planOf(request).switchover, recovery, request.configuration);
 }
 
+/** What is for a guest of the user's is refused with any other, never left out. */
+function refuseCustoms(configuration: Configuration, guest: Guest): void {
+  const { images, disk_bus, kernel, initrd, append, cloud_init, snapshot, probes } = configuration;
+  const said = {
+    "--disk-bus": disk_bus,
+    "--disk <file>": images,
+    "--kernel": kernel,
+    "--initrd": initrd,
+    "--append": append,
+  };
+  const all = { ...said, "--cloud-init": cloud_init, "--snapshot": snapshot, "--probe": probes };
+  const found = Object.entries(all).find(([, value]) => value !== undefined);
+  if (found !== undefined)
+    throw new UserError(`${found[0]} is for a guest of yours: say --guest custom, not ${guestName(guest)}.`);
+}
+
+/** @throws UserError where nothing boots, nothing could tell that it lives, or a file is not what it has to be */
+function checkCustom(
+  { scenario }: Pick<RunRequest, "scenario">,
+  { images = [], kernel, initrd, append, cloud_init, probes = [], net }: Configuration,
+): void {
+  if (kernel === undefined && images.length === 0)
+    throw new UserError("The custom guest has nothing to boot: give it --disk <image>, or --kernel.");
+  if (kernel === undefined && (initrd !== undefined || append !== undefined))
+    throw new UserError("--initrd and --append go with --kernel: what boots from a disk has its own.");
+  if (probes.length === 0 && scenario.client === undefined)
+    throw new UserError(
+      "Nothing tells whether the custom guest lives: give it a --probe (console=<pattern>, 'serial=<command> => <pattern>', tcp=<port>, http=<port>/<path>), or a scenario file with a client.",
+    );
+  const by_network = probes.find((probe) => "tcp" in probe || "http" in probe);
+  if (net === undefined && (by_network !== undefined || scenario.client !== undefined))
+    throw new UserError(
+      `${by_network === undefined ? "A client" : `The probe ${probeText(by_network)}`} reaches the guest by a network card: ask for one with --net virtio.`,
+    );
+  for (const image of images) checkImage(image);
+  for (const file of [kernel, initrd, cloud_init]) if (file !== undefined) checkReadable(file);
+}
+
 /** libvirt has its own mind about QEMU's arguments and capabilities: what it is not told here is refused, never left out. */
 function checkUnderLibvirt(
-  { scenario }: Pick<RunRequest, "scenario">,
+  { scenario, guest }: Pick<RunRequest, "scenario" | "guest">,
   configuration: Configuration,
   manager: Manager,
 ): void {
@@ -140,6 +194,7 @@ function checkUnderLibvirt(
   if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
   if (of_source !== undefined || of_target !== undefined)
     refuse("Arguments of one side's QEMU alone", "the target's QEMU is started as libvirt on the source describes it");
+  if (guest === "custom") refuse("--guest custom", "its domain has neither disks nor a network card yet");
   if (scenario.migration.hold_target === true)
     refuse(`The scenario ${scenario.id}`, "libvirt does not hold the target of a post-copy migration still");
   if (scenario.faults.some(({ fault }) => "connection" in fault && fault.connection !== undefined))

@@ -12,6 +12,8 @@ import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import type { HostProcess } from "../fleet/process.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
+import { diskDevices } from "../qemu/disk-devices.ts";
+import { imageNames } from "./custom/image-disks.ts";
 import type { RunRequest } from "./request.ts";
 
 /** In the storage host's memory: what its disk would do to a run is the machine's matter, not the run's. */
@@ -30,14 +32,15 @@ export function storageShmBytes(disks: readonly DiskKind[]): number {
 
 /** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
 export function diskArgs(configuration: Configuration, role: HostRole): readonly string[] {
-  const { disks = [], storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
+  const { disks = [], disk_bus = "blk", storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
   const { host, port } = storageAddress(role);
-  return disks.flatMap((_, number) => [
-    "-blockdev",
-    `driver=nbd,node-name=disk${number},server.type=inet,server.host=${host},server.port=${port},export=disk${number},cache.direct=on,reconnect-delay=${storage_patience_ms / 1_000}`,
-    "-device",
-    `virtio-blk-pci,drive=disk${number},werror=stop,rerror=stop`,
-  ]);
+  const names = [...disks.map((_, number) => `disk${number}`), ...imageNames(configuration)];
+  return diskDevices(
+    names,
+    disk_bus,
+    (name) =>
+      `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${storage_patience_ms / 1_000}`,
+  );
 }
 
 /** The disks of a run's VM, where they are stored. */

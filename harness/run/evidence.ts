@@ -65,7 +65,7 @@ export async function gatherEvidence(
   if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };
   await recovery.unprotect?.();
   await clients.stop();
-  await network?.stop(owner !== "none");
+  await Promise.all([network?.stop(owner !== "none"), guest.client?.stop(owner !== "none")]);
   await recovery.count(owner);
   // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
   const found = owner === "none" ? movers(draft)[0] : owner;
@@ -87,7 +87,8 @@ function viewOf(
   vm: StartedVm | undefined,
   network: Network | undefined,
 ): View {
-  const { guest, vms, request, fleet, disks, looking } = context;
+  const { guest, vms, request, fleet, disks, images, looking } = context;
+  const { client } = guest;
   const { accel } = request;
   return {
     guest,
@@ -96,6 +97,8 @@ function viewOf(
     vms,
     vm,
     ...(disks === undefined ? {} : { storage: (told: DisksTold) => disks.look(told) }),
+    ...(client === undefined ? {} : { client: () => client.look() }),
+    ...(images === undefined ? {} : { images: () => images.look(vms) }),
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
     ...(network === undefined ? {} : { network: () => network.findings }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),

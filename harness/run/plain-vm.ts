@@ -15,6 +15,7 @@ export function vmMachineOf(
   const { vcpus = 1, cpu, ram = "file" } = configuration;
   return {
     ...guest.files,
+    ...(role === "source" && guest.state !== undefined ? { state: guest.state } : {}),
     accel: request.accel,
     memory_bytes: request.memory_bytes,
     machine: machineTypeOf(environment, configuration),

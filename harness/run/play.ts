@@ -1,11 +1,13 @@
-import { type DiskKind, isLibvirt } from "../base/configuration.ts";
-import { HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
+import { type Configuration, type DiskKind, isLibvirt } from "../base/configuration.ts";
+import { type FleetHost, HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { pause } from "../base/wait.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { configurationOf, managerOf } from "./configure.ts";
+import { hasImages, IMAGES_SHM_BYTES, ImageDisks, seenFiles } from "./custom/image-disks.ts";
+import { stateFiles } from "./custom/snapshot-files.ts";
 import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { makeGuest } from "./guests/index.ts";
@@ -23,11 +25,15 @@ import type { Timeline } from "./timeline.ts";
 import { UsageSampler } from "./usage.ts";
 
 async function storageOf(
-  { docker, signal, storage_image }: RunEnvironment,
+  { docker, signal, storage_image, images_image }: RunEnvironment,
   kinds: readonly DiskKind[],
+  configuration: Configuration,
 ): Promise<NonNullable<FleetSpec["storage"]>> {
-  const image = storage_image ?? (await ensureStorageImage(docker, { say: () => undefined, signal }));
-  return { image, shm_bytes: storageShmBytes(kinds) };
+  const images = hasImages(configuration);
+  const known = images ? images_image : storage_image;
+  const image = known ?? (await ensureStorageImage(docker, { say: () => undefined, signal, images }));
+  if (!images) return { image, shm_bytes: storageShmBytes(kinds) };
+  return { image, shm_bytes: IMAGES_SHM_BYTES, read_only: seenFiles(configuration) };
 }
 
 /** One run while it goes on: from nothing to evidence. */
@@ -58,7 +64,9 @@ export class Play {
   async run(): Promise<EvidenceDraft> {
     const [environment, request] = [this.#environment, this.#request];
     const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
-    const { disks: kinds = [] } = configurationOf(request);
+    const configuration = configurationOf(request);
+    const { disks: kinds = [] } = configuration;
+    const with_images = hasImages(configuration);
     const guest = makeGuest(request.guest, {
       seed: request.seed,
       memory_bytes: request.memory_bytes,
@@ -68,6 +76,8 @@ export class Play {
       disks: kinds,
       vcpus: configurationOf(request).vcpus ?? 1,
       network: configurationOf(request).net !== undefined,
+      configuration,
+      ...(request.scenario.client === undefined ? {} : { client: request.scenario.client }),
       looking,
     });
     await using stack = new AsyncDisposableStack();
@@ -78,8 +88,9 @@ export class Play {
       host_image: environment.host_image,
       host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
-      ...(kinds.length === 0 ? {} : { storage: await storageOf(environment, kinds) }),
+      ...(kinds.length === 0 && !with_images ? {} : { storage: await storageOf(environment, kinds, configuration) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
+      ...(configuration.snapshot === undefined ? {} : { source_files: stateFiles(configuration.snapshot) }),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
       libvirt: isLibvirt(managerOf(request)),
       outside: configurationOf(request).net !== undefined,
@@ -106,9 +117,9 @@ export class Play {
     stack.defer(() => environment.signal.removeEventListener("abort", interrupt));
     environment.signal.throwIfAborted();
     const timeline = this.#timeline;
-    const disks = await StoredDisks.make(fleet, kinds, request, (host, line) =>
-      timeline.emit(host, { kind: "run.note", text: line }),
-    );
+    const note = (host: FleetHost, line: string): void => timeline.emit(host, { kind: "run.note", text: line });
+    const disks = kinds.length === 0 ? undefined : await StoredDisks.make(fleet, kinds, request, note);
+    const images = with_images ? await ImageDisks.make(fleet, configuration, request.recovery, note) : undefined;
     try {
       return await this.#carry({
         environment,
@@ -116,6 +127,7 @@ export class Play {
         folder: this.#folder,
         fleet,
         ...(disks === undefined ? {} : { disks }),
+        ...(images === undefined ? {} : { images }),
         guest,
         timeline,
         looking,
@@ -144,7 +156,11 @@ export class Play {
     await guest.put?.(fleet);
     const recovery = stack.use(RECOVERIES[request.recovery](context));
     const started = await recovery.start();
-    const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable()));
+    // A guest that wants to be reached has no client of ours.
+    const client = guest.can.includes("network");
+    const network = fleet.outside && stack.use(await Network.start(fleet.outside, recovery.cable(), { client }));
+    stack.defer(() => guest.end?.());
+    guest.onNetwork?.(network?.reach);
     await guest.booted(started);
     this.#enter("work");
     const clients = guest.workload();

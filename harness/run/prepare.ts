@@ -64,7 +64,7 @@ export async function prepareImages(
 
 /**
  * Everything that runs of one command share.
- * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too; `storage`: some run has disks;
+ * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too; `storage`: some run has disks; `images`: some has images of the user's;
  *   `commandOf`: the grammar of who asks
  */
 export async function prepareRuns(
@@ -74,6 +74,7 @@ export async function prepareRuns(
     readonly target_qemu?: string;
     readonly libvirt?: boolean;
     readonly storage?: boolean;
+    readonly images?: boolean;
     readonly commandOf?: RunEnvironment["commandOf"];
   } = {},
 ): Promise<RunEnvironment> {
@@ -81,11 +82,13 @@ export async function prepareRuns(
     target_qemu = qemu,
     libvirt = false,
     storage = false,
+    images = false,
     commandOf = () => "(no command: a program asked for it)",
   } = options;
   const { docker, host_image, toxiproxy_image, qemu_version, libvirt_version } = await prepareImages(qemu, { libvirt });
   const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu, { libvirt });
   const storage_image = storage ? await ensureStorageImage(docker, { say, signal }) : undefined;
+  const images_image = images ? await ensureStorageImage(docker, { say, signal, images }) : undefined;
   const userfaultfd = await probeUserfaultfd(docker, host_image);
   if (!userfaultfd.ok) {
     throw new UserError(
@@ -98,6 +101,7 @@ export async function prepareRuns(
     host_image,
     toxiproxy_image,
     ...(storage_image === undefined ? {} : { storage_image }),
+    ...(images_image === undefined ? {} : { images_image }),
     qemu,
     qemu_version,
     qemu_binary: "qemu-system-x86_64",
@@ -115,6 +119,7 @@ export async function prepareRuns(
       ...(target?.libvirt_version === undefined ? {} : { target_libvirt: target.libvirt_version }),
       toxiproxy_image,
       ...(storage_image === undefined ? {} : { storage_image }),
+      ...(images_image === undefined ? {} : { images_image }),
     },
     runs_folder: RUNS_FOLDER,
     commandOf,

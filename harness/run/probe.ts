@@ -30,6 +30,14 @@ const NOT_PROBED: readonly string[] = [
   "manager",
   "manager_patience_ms",
   "disks",
+  "images",
+  "disk_bus",
+  "kernel",
+  "initrd",
+  "append",
+  "cloud_init",
+  "snapshot",
+  "probes",
   "storage_patience_ms",
 ];
 
@@ -66,7 +74,8 @@ interface Probe {
 function probeOf(environment: RunEnvironment, request: RunRequest, side: "source" | "target"): Probe {
   const configuration = configurationOf(request);
   // What it boots is not looked at, and that of somebody else may not be on the host yet.
-  const guest = makeGuest(typeof request.guest === "string" ? request.guest : "integrity", {
+  const ours = typeof request.guest === "string" && request.guest !== "custom";
+  const guest = makeGuest(ours ? request.guest : "integrity", {
     seed: request.seed,
     memory_bytes: request.memory_bytes,
     accel: request.accel,

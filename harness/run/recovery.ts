@@ -6,6 +6,7 @@ import type { OutputFindings } from "../checks/output.ts";
 import type { FaultContext } from "../faults/index.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedVm } from "../fleet/vm.ts";
+import type { ImageDisks } from "./custom/image-disks.ts";
 import type { StoredDisks } from "./disks.ts";
 import type { GuestUnderTest, Workload } from "./guests/guest.ts";
 import type { HostLogs } from "./host-logs.ts";
@@ -24,6 +25,8 @@ export interface RunContext {
   readonly fleet: StartedFleet;
   /** The VM's disks, where it has any. */
   readonly disks?: StoredDisks;
+  /** Those of a custom guest. */
+  readonly images?: ImageDisks;
   readonly guest: GuestUnderTest;
   readonly timeline: Timeline;
   readonly looking: Looking;

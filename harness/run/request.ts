@@ -23,6 +23,8 @@ export interface RunEnvironment extends QemuOfHosts {
   readonly toxiproxy_image: string;
   /** Of the host that exports disks, where some run has disks. */
   readonly storage_image?: string;
+  /** The same where disks are images of the user's. */
+  readonly images_image?: string;
   /** The QEMU of target and escrow, where it is not the source's. */
   readonly target?: QemuOfHosts;
   readonly qemu_binary: string;

@@ -8,7 +8,7 @@ import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
 import { agentConfigSchema } from "../txsync/agent/config.ts";
 import { GUEST_KINDS } from "./guests/index.ts";
-import { type GuestWork, STORM_MAX, WRITE_RATE_MAX } from "./guests/work.ts";
+import { CHATTER_MAX, type GuestWork, STORM_MAX, WRITE_RATE_MAX } from "./guests/work.ts";
 import type { Scenario, Trigger } from "./scenario.ts";
 import { STEP_NAMES, stepOf } from "./steps.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
@@ -175,6 +175,7 @@ const since = z.templateLiteral([z.number(), ".", z.number()]);
 export const workSchema = z.strictObject({
   write_rate_pages_per_s: z.exactOptional(z.int().min(0).max(WRITE_RATE_MAX)),
   working_set_bytes: z.exactOptional(count),
+  chatter_lines_per_s: z.exactOptional(z.int().min(0).max(CHATTER_MAX)),
   storm_datagrams_per_s: z.exactOptional(z.int().min(0).max(STORM_MAX)),
   disk_pace_ms: z.exactOptional(z.int().min(0).max(1_000)),
   watchdogs: z.exactOptional(z.boolean()),
@@ -191,6 +192,7 @@ const told = agentConfigSchema.pick({
   memory_ahead: true,
   protect: true,
   unprotected: true,
+  output_held_bytes: true,
   base_ahead: true,
   base_ahead_ms: true,
   find: true,
@@ -260,6 +262,7 @@ const SCENARIO_FIELDS = {
   protect: z.exactOptional(z.literal("alone")),
   work: z.exactOptional(workSchema),
   txsync: z.exactOptional(txsyncSchema),
+  client: z.exactOptional(z.looseObject({ name: z.string().min(1), start: functionSchema })),
   configuration: z.exactOptional(configurationSchema),
 } satisfies { readonly [Field in keyof Required<Scenario>]: z.ZodType };
 

@@ -2,6 +2,7 @@ import type { Configuration, Switchover } from "../base/configuration.ts";
 import type { MatrixPlace, Recovery } from "../base/run-record.ts";
 import type { HostRole, Verdict } from "../base/timeline.ts";
 import type { AnyFault } from "../faults/index.ts";
+import type { HistoryClient } from "./custom/history-client.ts";
 import type { AllowedToo, ExpectedOn, Limit, VersionRange } from "./expectation.ts";
 import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
@@ -96,6 +97,8 @@ export interface Scenario {
   readonly work?: GuestWork;
   /** Settings of txsync that this scenario needs; the others are the defaults. */
   readonly txsync?: Partial<TxsyncSettings>;
+  /** A client of the user's that is at work in a custom guest, by its network card, and has a history. */
+  readonly client?: HistoryClient;
   /** How its QEMUs and their migration are set up, where that is not as in any other scenario. */
   readonly configuration?: Configuration;
 }

@@ -36,6 +36,8 @@ const MOMENTS: readonly (readonly [StepName, Lane, TimelineEventBody])[] = [
   ["record-stored", "escrow", { kind: "tx.stored", ...tx, bytes: 1 }],
   ["transaction-committed", "target", { kind: "tx.committed", ...tx, latency_ms: 1 }],
   ["output-released", "target", { kind: "gate.released", ...tx, bytes: 1, waited_ms: 1 }],
+  ["output-full", "target", { kind: "gate.full", generation: 1, bytes: 1 }],
+  ["output-room", "target", { kind: "gate.room", generation: 1, bytes: 1, most_bytes: 2, stood_ms: 3 }],
   ["protection-on", "target", { kind: "protection", state: "on", why: "" }],
   ["protection-off", "target", { kind: "protection", state: "off", why: "" }],
   ["lease-lost", "source", { kind: "lease.lost", peer: "target", silent_ms: 500 }],

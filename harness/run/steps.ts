@@ -64,6 +64,8 @@ export const STEPS = {
     ...agents("protection", "gate.released", "output of a generation is let out (none before the migration counts)"),
     is: (event) => event.kind === "gate.released" && event.generation > 0,
   },
+  "output-full": agents("protection", "gate.full", "so much output waits that the VM stands still"),
+  "output-room": agents("protection", "gate.room", "half of it has left, and the VM runs again"),
   "protection-on": {
     ...agents("protection", "protection", "the first record of a generation is committed"),
     is: (event) => event.kind === "protection" && event.state === "on",

@@ -163,6 +163,13 @@ export const CORE_SEEDS: readonly Seed[] = [
     "gate: { produced, released: produced, acked,",
   ),
   seed(
+    "lost-at-switchover",
+    "the target takes for let out what the source had only put out",
+    "step.ts",
+    "s.gate = { produced: mark, released: acked, acked, committed: mark };",
+    "s.gate = { produced: mark, released: mark, acked, committed: mark };",
+  ),
+  seed(
     "lost-at-restore",
     "who restores takes what its transaction contains for let out",
     "step.ts",

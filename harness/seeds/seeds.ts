@@ -1,9 +1,15 @@
 import { CORE_SEEDS } from "./core-seeds.ts";
+import { EYE_SEEDS } from "./eye-seeds.ts";
 import { PART_SEEDS } from "./part-seeds.ts";
 import type { Seed } from "./seed.ts";
+import { WORLD_SEEDS } from "./world-seeds.ts";
 
-/** Every bug that is put into a build of the system, to see who finds it. */
-export const SEEDS: readonly Seed[] = [...CORE_SEEDS, ...PART_SEEDS];
+/** Bugs by where they are: in the core, in other parts, in disks and network, in the checks' own eyes. */
+export const KINDS = { core: CORE_SEEDS, parts: PART_SEEDS, world: WORLD_SEEDS, eyes: EYE_SEEDS } as const;
+export type Kind = keyof typeof KINDS;
+
+/** Every bug that is put into a build, to see who finds it. */
+export const SEEDS: readonly Seed[] = Object.values(KINDS).flat();
 
 export function seedOf(name: string): Seed {
   const found = SEEDS.find((seed) => seed.name === name);

@@ -70,6 +70,10 @@ export function describe(event: ReportEvent): string {
       return `transaction ${event.n} committed after ${formatMs(event.latency_ms)}`;
     case "gate.released":
       return `output of transaction ${event.n} let out: ${formatBytes(event.bytes)}, waited ${formatMs(event.waited_ms)}`;
+    case "gate.full":
+      return `${formatBytes(event.bytes)} of output wait: the VM stands still`;
+    case "gate.room":
+      return `the VM, which stood still for its output, runs again after ${formatMs(event.stood_ms)}: ${formatBytes(event.bytes)} wait, ${formatBytes(event.most_bytes)} at most did`;
     case "lease.lost":
       return `lease of ${event.peer} lost, silent for ${formatMs(event.silent_ms)}`;
     case "lease.regained":
@@ -168,6 +172,10 @@ export function shortLabel(event: ReportEvent): string {
       return "committed";
     case "gate.released":
       return "let out";
+    case "gate.full":
+      return "stands still";
+    case "gate.room":
+      return "runs again";
     case "lease.lost":
       return `${event.peer} silent`;
     case "lease.regained":

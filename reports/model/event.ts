@@ -24,9 +24,6 @@ export interface FileLine {
 
 export type ReportEvent = TimelineEvent | UnreadEvent | FileLine;
 
-/** One kind of event, with its own fields. */
-export type EventOf<Kind extends ReportEvent["kind"]> = Extract<ReportEvent, { readonly kind: Kind }>;
-
 const SAMPLES: readonly ReportEvent["kind"][] = ["guest.progress", "migration.progress", "agent.vitals", "host.usage"];
 
 /** Samples are drawn as plots, not as marks on a lane. */

@@ -304,6 +304,12 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
     case "gate.released":
       mark(lane("tx", "Transactions"), "up", "good");
       return;
+    case "gate.full":
+      mark(lane("tx", "Transactions"), "triangle", "warn");
+      return;
+    case "gate.room":
+      mark(lane("tx", "Transactions"), "ring", "good");
+      return;
     case "handoff":
       mark(lane("tx", "Transactions"), "diamond", "good");
       return;

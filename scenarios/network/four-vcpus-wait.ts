@@ -1,7 +1,7 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
 
 /** Shorter than a lease: nobody takes the VM, and a `stop` has to wait for vCPUs none of which can go on. */
-const CUT_MS = 350;
+const CUT_MS = 200;
 
 export const fourVcpusWait: Scenario = {
   id: "four-vcpus-wait",
@@ -22,7 +22,7 @@ export const fourVcpusWait: Scenario = {
     {
       fault: { fault: "cut-silent", link: "target-escrow", direction: "both" },
       at: { on: "fault", index: 0 },
-      heal: { on: "fault", index: 0, after_ms: CUT_MS },
+      heal: { on: "fault", index: 1, after_ms: CUT_MS },
     },
   ],
   expect: { stock: "intact", txsync: "intact" },

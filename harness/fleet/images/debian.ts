@@ -114,7 +114,8 @@ async function fromOfficial(making: Making, recipe: DebianRecipe): Promise<void>
   });
 }
 
-async function needMmdebstrap(making: Making, recipe: DebianRecipe): Promise<void> {
+/** @throws UserError where mmdebstrap is neither there nor may be installed */
+export async function needMmdebstrap(making: Making, recipe: DebianRecipe): Promise<void> {
   const packages = ["mmdebstrap", "debian-archive-keyring"];
   if (hasProgram("mmdebstrap")) return;
   if (!canInstall(making.mayInstall)) {
@@ -206,7 +207,7 @@ async function importTar(making: Making, recipe: DebianRecipe, tar: Readable): P
 }
 
 /** The Debian mirror that this machine's own apt uses; undefined where there is none, as on Ubuntu. */
-async function machineMirror(): Promise<string | undefined> {
+export async function machineMirror(): Promise<string | undefined> {
   const format = "$(ORIGIN)|$(LABEL)|$(SITE)";
   const answer = await promisify(execFile)("apt-get", [
     "indextargets",

@@ -5,12 +5,16 @@ import { type DebianRecipe, debianTag } from "./debian.ts";
 import { buildImage, type Making, temporaryFolder } from "./docker.ts";
 import { FIXTURES, imageFixture } from "./paths.ts";
 
-/** The image of the host that exports disks. */
-export function storageRecipe(): DebianRecipe {
+/**
+ * The base of the host that exports disks.
+ * @param kind `images`: disks are images of the user's too
+ */
+export function storageRecipe({ images }: { readonly images: boolean }): DebianRecipe {
+  const packages = packageList(imageFixture("storage.packages"));
   return {
-    what: "base-storage",
+    what: images ? "base-storage-images" : "base-storage",
     suite: "trixie",
-    packages: packageList(imageFixture("storage.packages")),
+    packages: images ? [...packages, ...packageList(imageFixture("images.packages"))] : packages,
     backported: [],
   };
 }
@@ -18,10 +22,11 @@ export function storageRecipe(): DebianRecipe {
 export interface StorageParts {
   readonly tools: string;
   readonly agent: string | undefined;
+  readonly images: boolean;
 }
 
-export function storageTag({ tools, agent }: StorageParts): string {
-  const recipe = debianTag(storageRecipe());
+export function storageTag({ tools, agent, images }: StorageParts): string {
+  const recipe = debianTag(storageRecipe({ images }));
   return `ferryman/storage:${contentHash([recipe, tools, imageFixture("host.Dockerfile"), agent ?? "no agent"])}`;
 }
 
@@ -36,7 +41,7 @@ export async function makeStorage(making: Making, parts: StorageParts): Promise<
     tag: storageTag(parts),
     context: folder.path,
     args: {
-      BASE: debianTag(storageRecipe()),
+      BASE: debianTag(storageRecipe(parts)),
       TOOLS: parts.tools,
       IMAGE_PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     },

@@ -11,6 +11,8 @@ const CRC_AT = 0x3c;
 const CPU_AT = 0x100;
 const CPU_BYTES = 0x40;
 const CPU_MAX = 16;
+/** What of the page says anything; the rest is zeros. */
+export const STATUS_BYTES = CPU_AT + CPU_MAX * CPU_BYTES;
 const FILLS: readonly Fill[] = ["none", "head", "full"];
 
 /** One virtual processor. `step_begun` is `step_done`, or one more while the page of that step is being rewritten. */

@@ -3,13 +3,15 @@ import type { HostRole } from "../../base/timeline.ts";
 import type { GuestView } from "../../checks/view.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import type { ClientRunner } from "../custom/client-runner.ts";
+import type { Reach } from "../net/reach.ts";
 import type { GuestSettings } from "./integrity.ts";
 
-/** What QEMU is given to boot. */
+/** What QEMU is given to boot; without a kernel its firmware looks for it on the disks. */
 export interface GuestFiles {
-  readonly kernel: string;
+  readonly kernel?: string;
   readonly initrd?: string;
-  readonly append: string;
+  readonly append?: string;
 }
 
 /** Where a client finds the VM. */
@@ -29,14 +31,33 @@ export interface Workload {
   stop(): Promise<void>;
 }
 
+/** Where in its memory a guest says how far it is, for whoever looks often and asks nobody. */
+export interface GuestClock {
+  readonly offset_bytes: number;
+  /** 2048 at most. */
+  readonly bytes: number;
+  /** Undefined where they say nothing, or not yet. `ran_ms`: by the guest's own clock, which stands while it does. */
+  read(bytes: Buffer): { readonly step: number; readonly ran_ms: number } | undefined;
+}
+
 /** A guest as a run deals with it: how it boots, how one sees that it goes on, and what it knows of itself. */
 export interface GuestUnderTest extends GuestView {
   readonly files: GuestFiles;
+  /** A file on the source with the state of the VM as it had booted. */
+  readonly state?: string | undefined;
   /** An instance that shows no progress for so long stands still. Every run takes this time, so it is not generous. */
   readonly still_after_ms: number;
+  /** Absent: `steps` is asked instead. */
+  readonly clock?: GuestClock;
   onConsole(host: HostRole, line: string): void;
   /** Resolves when the guest works, and rejects when it does not within its time. */
   booted(vm: StartedVm): Promise<void>;
+  /** Told once, when the run's network is there: how it is reached by its card; undefined: it has none. */
+  onNetwork?(reach: Reach | undefined): void;
+  /** A client of the user's that is at work in it. */
+  readonly client?: ClientRunner | undefined;
+  /** The run is over: nobody asks it anything any more. */
+  end?(): void;
   workload(): Workload;
   /** Resets the machine, and waits until the guest works again. */
   reboot(vm: StartedVm): Promise<void>;

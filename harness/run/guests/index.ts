@@ -1,4 +1,5 @@
 import type { GuestKind } from "../../base/run-record.ts";
+import { CustomGuest } from "../custom/custom-guest.ts";
 import type { GuestUnderTest, OwnGuest } from "./guest.ts";
 import { type GuestSettings, IntegrityGuest } from "./integrity.ts";
 import { LinuxGuest } from "./linux.ts";
@@ -10,6 +11,7 @@ export type Guest = GuestKind | OwnGuest;
 const GUESTS: { readonly [Kind in GuestKind]: (settings: GuestSettings) => GuestUnderTest } = {
   integrity: (settings) => new IntegrityGuest(settings),
   linux: (settings) => new LinuxGuest(settings),
+  custom: (settings) => new CustomGuest(settings),
 };
 export const GUEST_KINDS = Object.keys(GUESTS) as readonly GuestKind[];
 

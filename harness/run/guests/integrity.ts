@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { DiskKind } from "../../base/configuration.ts";
+import type { Configuration, DiskKind } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
@@ -15,11 +15,12 @@ import type { StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
 import { unacknowledged } from "../../guests/integrity/ledger-history.ts";
-import { decodeStatusPage, STATUS_ADDRESS, type StatusPage } from "../../guests/integrity/status-page.ts";
+import { decodeStatusPage, STATUS_ADDRESS, STATUS_BYTES, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
+import type { HistoryClient } from "../custom/history-client.ts";
 import { LOOKING, type Looking } from "../looking.ts";
 import { FIRST_NOT_ZERO } from "./first-not-zero.ts";
-import type { GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
+import type { GuestClock, GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 import { checkWork, type GuestWork } from "./work.ts";
 
 export interface GuestSettings {
@@ -34,6 +35,10 @@ export interface GuestSettings {
   readonly vcpus?: number;
   /** Whether it has a network card; the Linux guest answers clients by it. */
   readonly network?: boolean;
+  /** What a custom guest boots, and what tells that it lives. */
+  readonly configuration?: Configuration;
+  /** A client of the user's. */
+  readonly client?: HistoryClient;
   /** How whoever waits for the guest waits. */
   readonly looking?: Looking;
 }
@@ -63,6 +68,10 @@ const CLIENT_ID = 1;
 /** A whole line that tells how far a processor is; of one that was torn in two the number may be torn too. */
 const STEP_LINE = /^step cpu=(\d+) n=(\d+) errors=\d+ ledger=\d+ ms=\d+\r?$/;
 
+function stepsOf({ cpus }: StatusPage): number {
+  return cpus.reduce((sum, cpu) => sum + cpu.step_done, 0);
+}
+
 /** Asks the guest until it answers. */
 function greet(client: LedgerClient): Promise<HelloAnswer> {
   return waitFor({ what: "the guest to answer on its second serial line", timeout_ms: ANSWERS_MS }, async () => {
@@ -82,6 +91,21 @@ export class IntegrityGuest implements GuestUnderTest {
   /** Hundreds of steps, even where each takes milliseconds. */
   readonly still_after_ms = 500;
   readonly files: GuestFiles;
+  readonly clock: GuestClock = {
+    offset_bytes: STATUS_ADDRESS,
+    bytes: STATUS_BYTES,
+    read: (bytes) => {
+      if (bytes.every((byte) => byte === 0)) return undefined;
+      try {
+        const page = decodeStatusPage(Buffer.concat([bytes, Buffer.alloc(PAGE_BYTES - bytes.length)]));
+        return { step: stepsOf(page), ran_ms: page.uptime_ms };
+      } catch (error) {
+        // It is being written, or is none: the next look may tell.
+        if (error instanceof UserError) return undefined;
+        throw error;
+      }
+    },
+  };
   readonly #emit: Emit;
   /** The line that ended its boot, well or not. */
   #boot: string | undefined;
@@ -94,12 +118,13 @@ export class IntegrityGuest implements GuestUnderTest {
 
   constructor({ seed, memory_bytes, accel, emit, work = {}, looking = LOOKING }: GuestSettings) {
     checkWork("integrity", memory_bytes, work);
-    const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes: set } = work;
+    const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes: set, chatter_lines_per_s: chatter } = work;
+    const [within, talk] = [set && ` set=${set / 1024 ** 2}`, chatter && ` chatter=${chatter}`];
     const fill = accel === "kvm" ? "head" : "full";
     this.files = {
       kernel: "/opt/ferryman/guests/integrity/integrity.elf",
       // Filling every word of every page takes minutes where each instruction is emulated; three words of each do there.
-      append: `seed=${seed} rate=${rate}${set === undefined ? "" : ` set=${set / 1024 ** 2}`} fill=${fill}`,
+      append: `seed=${seed} rate=${rate}${within || ""}${talk || ""} fill=${fill}`,
     };
     this.#emit = emit;
     this.#looking = looking;
@@ -131,7 +156,8 @@ export class IntegrityGuest implements GuestUnderTest {
   }
 
   async steps(vm: StartedVm): Promise<number | undefined> {
-    return (await this.#status(vm))?.cpus.reduce((sum, cpu) => sum + cpu.step_done, 0);
+    const page = await this.#status(vm);
+    return page === undefined ? undefined : stepsOf(page);
   }
 
   async #status(vm: StartedVm): Promise<StatusPage | undefined> {

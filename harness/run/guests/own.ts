@@ -20,6 +20,9 @@ export function adopted(guest: OwnGuest, settings: GuestSettings): GuestUnderTes
     "self-check": own.selfCheck,
     network: undefined,
     disks: undefined,
+    probes: undefined,
+    client: undefined,
+    images: undefined,
   };
   return {
     kind: guest.kind,

@@ -19,6 +19,10 @@ describe("the guests' work", () => {
       expect(() => checkWork("integrity", 128 * MIB, work)).toThrow(why);
     }
     checkWork("integrity", 128 * MIB, { write_rate_pages_per_s: 0, working_set_bytes: 120 * MIB });
+    expect(() => checkWork("integrity", 128 * MIB, { chatter_lines_per_s: 1_001 })).toThrow(
+      /0 to 1000 lines per second/,
+    );
+    expect(() => checkWork("linux", 128 * MIB, { chatter_lines_per_s: 1 })).toThrow(/leave --chatter away/);
     // A rate of 0 would be a Linux guest that does nothing.
     expect(() => checkWork("linux", 128 * MIB, { write_rate_pages_per_s: 0 })).toThrow(
       /linux guest's write rate is 1 to/,

@@ -5,6 +5,7 @@ import type { Outside } from "../../fleet/outside.ts";
 import { EthernetCutter, encodeEthernet } from "../../txsync/device/ethernet-frames.ts";
 import type { Looking } from "../looking.ts";
 import { NetworkClient } from "./client.ts";
+import type { Reach } from "./reach.ts";
 import { Storm } from "./storm.ts";
 
 /** The VM's end of the cable, wherever the VM is. */
@@ -22,12 +23,25 @@ const WAITING_BYTES_MAX = 16 * 2 ** 20;
 export class Network implements Disposable {
   readonly #wall: Socket;
   readonly #outside: Outside;
-  readonly #client: NetworkClient;
+  readonly #client: NetworkClient | undefined;
   #storm: Storm | undefined;
   #from_vm = 0;
   #to_vm = 0;
+  #from: HostRole = "source";
+  /** How anybody outside reaches the VM; where there is a client of ours nobody else does. */
+  readonly reach: Reach | undefined;
 
-  private constructor(outside: Outside, wall: Socket, cable: Cable, client: NetworkClient) {
+  private constructor(outside: Outside, wall: Socket, cable: Cable, client: NetworkClient | undefined) {
+    const from = (): HostRole => this.#from;
+    this.reach =
+      client === undefined
+        ? {
+            dial: (port, timeout_ms) => outside.dial(port, timeout_ms),
+            get from() {
+              return from();
+            },
+          }
+        : undefined;
     this.#outside = outside;
     this.#wall = wall;
     this.#client = client;
@@ -39,19 +53,22 @@ export class Network implements Disposable {
       }
     });
     wall.on("error", () => wall.destroy());
-    cable.onFrame((frame) => {
+    cable.onFrame((frame, host) => {
       this.#from_vm += 1;
+      this.#from = host;
       if (!wall.destroyed && wall.writableLength < WAITING_BYTES_MAX) wall.write(encodeEthernet(frame));
     });
   }
 
-  static async start(outside: Outside, cable: Cable): Promise<Network> {
+  /** @param client of the Linux guest's service; without, the guest gets its address by DHCP, and is dialled */
+  static async start(outside: Outside, cable: Cable, { client }: { readonly client: boolean }): Promise<Network> {
     const wall = await outside.plugIn();
-    return new Network(outside, wall, cable, await NetworkClient.start(outside));
+    if (!client) await outside.serveGuests();
+    return new Network(outside, wall, cable, client ? await NetworkClient.start(outside) : undefined);
   }
 
   async warmedUp(looking: Looking): Promise<void> {
-    await this.#client.warmedUp(looking);
+    await this.#client?.warmedUp(looking);
   }
 
   /** From now on, until it is stopped, so many datagrams a second come to the guest; 0: none. */
@@ -62,10 +79,12 @@ export class Network implements Disposable {
   /** @param served whether somebody has the VM, who could still answer */
   async stop(served: boolean): Promise<void> {
     await this.#storm?.end();
-    await this.#client.stop(served);
+    await this.#client?.stop(served);
   }
 
-  get findings(): NetworkFindings {
+  /** Of the client of ours; undefined where there is none. */
+  get findings(): NetworkFindings | undefined {
+    if (this.#client === undefined) return undefined;
     const { operations, broken, strays } = this.#client;
     const storm = this.#storm?.counted;
     const frames = { from_vm: this.#from_vm, to_vm: this.#to_vm };
@@ -74,7 +93,7 @@ export class Network implements Disposable {
 
   [Symbol.dispose](): void {
     this.#wall.destroy();
-    this.#client[Symbol.dispose]();
+    this.#client?.[Symbol.dispose]();
     this.#storm?.[Symbol.dispose]();
   }
 }

@@ -37,6 +37,8 @@ const OF_VM_HOSTS = [
   said("tx.sending"),
   said("tx.committed"),
   said("gate.released"),
+  said("gate.full"),
+  said("gate.room"),
   said("restore.started"),
   said("restore.made"),
   said("restore.verified"),

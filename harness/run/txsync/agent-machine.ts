@@ -4,9 +4,10 @@ import type { Machine } from "../../txsync/agent/machine.ts";
 
 /** The VM as the agents are told of it, with monitors for the harness beside the agent's own. */
 export function agentMachine(what: {
-  readonly kernel: string;
+  readonly kernel?: string;
   readonly initrd?: string;
-  readonly append: string;
+  readonly append?: string;
+  readonly state?: string;
   readonly accel: "tcg" | "kvm";
   readonly machine: string;
   readonly vcpus: number;

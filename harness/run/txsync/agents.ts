@@ -10,6 +10,7 @@ import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import { makeOrders, TROUBLED } from "../../fleet/trouble.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
+import type { DiskBus } from "../../qemu/disk-devices.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";
@@ -58,6 +59,7 @@ export class Agents implements AsyncDisposable {
       readonly qemu_binary: string;
       /** Names of the VM's disks, as the storage host exports them. */
       readonly disks: readonly string[];
+      readonly disk_bus?: DiskBus;
       /** For so long it is waited for. */
       readonly storage_patience_ms: number;
       /** Hosts on which the agent's files are to be able to fail, and its clocks to step. */
@@ -93,8 +95,8 @@ export class Agents implements AsyncDisposable {
         const peers = Object.fromEntries(
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
-        const { storage_patience_ms: patience_ms } = what;
-        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms };
+        const { storage_patience_ms: patience_ms, disk_bus: bus = "blk" } = what;
+        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms, bus };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         agents.#configs.set(role, config);
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));

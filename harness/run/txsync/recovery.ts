@@ -23,7 +23,7 @@ import { Agents } from "./agents.ts";
 import { Edge } from "./edge.ts";
 import { keepEscrowLog } from "./escrow-log.ts";
 import { TxsyncMigration } from "./migration.ts";
-import { settingsFor, type TxsyncSettings } from "./settings.ts";
+import { goesAhead, settingsFor, type TxsyncSettings } from "./settings.ts";
 
 /** For a guest that has all its memory to do a step: it takes no longer for a large one. */
 const STEP_MS = 5_000;
@@ -45,8 +45,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     const { request, fleet, logs, timeline, vms } = context;
     this.#context = context;
     const { memory_bytes, scenario } = request;
-    // A fault that strikes when a share of the pages has arrived is meant for post-copy: they have to arrive there.
-    const memory_ahead = !scenario.faults.some(({ at }) => at.on === "pages");
+    const before = request.txsync?.protect_before ?? scenario.txsync?.protect_before ?? false;
+    const memory_ahead = goesAhead(scenario.faults, before);
     this.#settings = settingsFor(memory_bytes, { memory_ahead, ...scenario.txsync }, request.txsync);
     this.#edge = this.#stack.use(new Edge((role) => fleet.host(role), this.#token));
     this.#vms = new AgentVms({ fleet, edge: this.#edge, emit: timeline.emit, log: logs.of, vms });
@@ -80,7 +80,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, fleet, disks, logs, timeline, request } = this.#context;
+    const { environment, fleet, disks, images, logs, timeline, request } = this.#context;
     const troubled = request.scenario.faults.flatMap(({ fault }) => (troublesAgent(fault) ? [fault.host] : []));
     return this.#stack.use(
       await Agents.start(fleet, {
@@ -88,7 +88,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
         turn,
         token: this.#token,
         qemu_binary: environment.qemu_binary,
-        disks: disks?.names ?? [],
+        disks: [...(disks?.names ?? []), ...(images?.names ?? [])],
+        disk_bus: configurationOf(request).disk_bus ?? "blk",
         storage_patience_ms: configurationOf(request).storage_patience_ms ?? STORAGE_PATIENCE_MS_DEFAULT,
         troubled,
         emit: timeline.emit,
@@ -263,9 +264,15 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #memory(vm: StartedVm): Promise<AfterwardsFindings["memory"]> {
-    const memory = await this.#context.guest.memory(vm);
-    if (memory === undefined) throw new Error("this guest's memory cannot be looked at");
-    return memory;
+    const { guest } = this.#context;
+    const memory = await guest.memory(vm);
+    if (memory !== undefined) return memory;
+    // What cannot be looked at from outside looks at itself.
+    const checked = await guest.selfCheck(vm);
+    if (checked === undefined)
+      throw new Error("this guest's memory cannot be looked at, and it does not look by itself");
+    const { pages_checked, bad_count, errors } = checked;
+    return { step: (await guest.steps(vm)) ?? 0, pages_checked, bad_count: bad_count + errors, bad: [] };
   }
 
   async release(): Promise<void> {

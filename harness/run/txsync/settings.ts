@@ -1,4 +1,5 @@
 import { UserError } from "../../base/errors.ts";
+import type { FaultPlan } from "../scenario.ts";
 
 /** What may be set of the recovery under test. Times in ms. */
 export interface TxsyncSettings {
@@ -17,6 +18,8 @@ export interface TxsyncSettings {
   readonly protect: "until-handoff" | "always";
   /** What becomes of output while the escrow is not heard. */
   readonly unprotected: "go" | "hold";
+  /** So much of the VM's output waits for its commit, and the VM stands still. */
+  readonly output_held_bytes: number;
   /** Share of the guest's memory that the escrow has before switchover, 0 to 1, and how long that may take. */
   readonly base_ahead: number;
   readonly base_ahead_ms: number;
@@ -34,10 +37,23 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   protect_before: false,
   protect: "until-handoff",
   unprotected: "go",
+  output_held_bytes: 32 * 1024 ** 2,
   base_ahead: 0.75,
   base_ahead_ms: 10_000,
   find: "auto",
 };
+
+/** What strikes at these is over, or has to be, before there is a post-copy. */
+const BEFORE_SWITCHOVER: readonly string[] = ["setup", "precopy"];
+
+/**
+ * Whether memory goes to the target before switchover. Post-copy is over in a moment then: a fault that is meant for it would
+ * have nothing to strike. A VM that is protected before is another matter: what strikes at its switchover is what it is for.
+ */
+export function goesAhead(faults: readonly Pick<FaultPlan, "at">[], protect_before: boolean): boolean {
+  if (protect_before) return !faults.some(({ at }) => at.on === "pages");
+  return faults.every(({ at }) => at.on === "step" && BEFORE_SWITCHOVER.includes(at.step));
+}
 
 /** Copying ahead is given up where it is slower than this: it waits for a share of the memory, whatever its size. */
 const AHEAD_BYTES_PER_S = 32 * 1024 ** 2;

@@ -172,7 +172,10 @@ export class Agent implements Shell {
         await this.#up.promise;
         return await management.answer(request);
       },
-      onEdge: (upTo) => this.dispatch({ kind: "edgeConnected", upTo: upTo as never }),
+      onEdge: (upTo) => {
+        this.output.acked(Math.min(upTo, this.output.produced));
+        this.dispatch({ kind: "edgeConnected", upTo: upTo as never });
+      },
       onAck: (upTo) => {
         this.output.acked(Math.min(upTo, this.output.produced));
         this.dispatch({ kind: "edgeAcked", upTo: upTo as never });
@@ -279,6 +282,7 @@ export class Agent implements Shell {
     }
     for (const action of actions) this.#do(action);
     this.#disks?.follow(ownershipOf(state));
+    this.#taker.held.afterStep();
     this.#inbound.afterStep();
     const came = state.vm === "running" && before.vm !== "running" && state.opened.generation > 0;
     // A VM that is only to be looked at is left as it came.

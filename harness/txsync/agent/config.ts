@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { DISK_BUSES } from "../../qemu/disk-devices.ts";
 import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
@@ -33,11 +34,17 @@ export const agentConfigSchema = z.strictObject({
   /** On a tmpfs: the guest's memory, and what a restarted agent of the same host has to find again. */
   memory_folder: z.string(),
   /**
-   * The VM's disks: names of exports, where the storage host is reached, and for how long one that does not answer is waited
-   * for; absent: it has none.
+   * The VM's disks: names of exports, where the storage host is reached, for how long one that does not answer is waited
+   * for, and what they are for the guest; absent: it has none.
    */
   disks: z.exactOptional(
-    z.strictObject({ names: z.array(z.string()).min(1), storage: address, patience_ms: z.int().min(1) }),
+    z.strictObject({
+      names: z.array(z.string()).min(1),
+      storage: address,
+      patience_ms: z.int().min(1),
+      /** Default: blk. */
+      bus: z.exactOptional(z.enum(DISK_BUSES)),
+    }),
   ),
   /** The file that is the guest's RAM while it runs here. */
   ram_path: z.string(),
@@ -54,6 +61,16 @@ export const agentConfigSchema = z.strictObject({
   protect: z.enum(["until-handoff", "always"]),
   /** What becomes of output while the escrow is not heard: it leaves, and that is said, or it is held back. */
   unprotected: z.enum(["go", "hold"]),
+  /**
+   * So much of the VM's output waits here at most, nearly: with more it stands still until half of that has gone; absent:
+   * 32 MiB.
+   */
+  output_held_bytes: z.exactOptional(
+    z
+      .int()
+      .min(4096)
+      .max(64 * 2 ** 20),
+  ),
   /**
    * Who has the VM change hosts: the source's QEMU by a migration of its own, or the agents, which copy its memory to the
    * target while it runs and make the package themselves; its QEMU then never migrates, and can always go on.

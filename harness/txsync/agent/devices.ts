@@ -41,6 +41,7 @@ export function makeDevices(shell: Pick<Shell, "config" | "state" | "machine" | 
       const { vm } = shell.slot;
       return shell.state().vm === "running" && vm !== undefined && !TAKES_NOTHING_IN.includes(vm.migration);
     },
+    say: (line) => log(shell, line),
   });
   const disks = makeDisks(shell);
   return { outputs: [...lines, card], parts: disks === undefined ? [] : [disks], card, disks };

@@ -11,9 +11,12 @@ export const machineSchema = z.strictObject({
   cpu: z.exactOptional(z.string()),
   memory_bytes: z.int().min(1 << 20),
   smp: z.int().min(1),
-  kernel: z.string(),
-  initrd: z.string().optional(),
-  append: z.string(),
+  /** What it boots; absent: what its firmware finds on its disks. */
+  kernel: z.exactOptional(z.string()),
+  initrd: z.exactOptional(z.string()),
+  append: z.exactOptional(z.string()),
+  /** A file on the host that it is to boot on, with the state of the VM as it had booted: it goes on from there. */
+  state: z.exactOptional(z.string()),
   /** Its network card; absent: it has none. */
   card: z.exactOptional(z.strictObject({ model: z.string(), mac: z.string() })),
   /** Monitors beside the agent's own, for whoever manages the host. */

@@ -45,7 +45,8 @@ const say = (line: string): void => void process.stderr.write(`${line}\n`);
 /** Where one is at work already this one ends: it may not touch what that one keeps. */
 async function serveDisks(text: string, helper: string): Promise<void> {
   const config = daemonConfigSchema.parse(JSON.parse(text));
-  if (await daemonIsThere(config.folder)) return;
+  // Two that are started in one moment would both find nobody.
+  if ((await DiskDaemon.alone(config.folder)) === undefined || (await daemonIsThere(config.folder))) return;
   process.on("SIGTERM", () => process.exit(0));
   await DiskDaemon.start(config, say);
   await disksGoFirst(helper);

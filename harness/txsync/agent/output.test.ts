@@ -14,6 +14,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { frameNumber } from "../core/index.ts";
+import type { OutputSink, OutputSource } from "../device/output-source.ts";
 import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
 import type { OutputFrame } from "../log/index.ts";
 import { OutputStore } from "./output.ts";
@@ -75,6 +76,46 @@ function expectAll(place: Place, frames: readonly OutputFrame[], first = 1): voi
 }
 
 describe("the output store", () => {
+  it("says how much waits: what was taken does not, nor what a network may lose once it was let out", () => {
+    const place = new Place();
+    let sink: OutputSink | undefined;
+    const card: OutputSource = {
+      channel: 2,
+      name: "card",
+      may_lose: true,
+      follow: (_folder, _end, to) => {
+        sink = to;
+      },
+      unfollow: () => undefined,
+      endIn: () => 0,
+      look: () => undefined,
+    };
+    const store = new OutputStore(place.folder, [...sourcesOf(), card], () => undefined);
+    store.follow(place.folder);
+    place.put(0, Buffer.alloc(100));
+    store.look();
+    sink?.put(Buffer.alloc(10), 0);
+    sink?.put(Buffer.alloc(1), 0);
+    expect(store.waiting_bytes).toBe(111);
+    store.released(2);
+    expect(store.waiting_bytes).toBe(101);
+    store.acked(1);
+    expect(store.waiting_bytes).toBe(1);
+    // Taken by an edge that had it from elsewhere, before the gate let it go here.
+    store.acked(3);
+    store.released(3);
+    expect(store.waiting_bytes).toBe(0);
+    store.reset(7, 5, [{ number: frameNumber(6), channel: 0, bytes: Buffer.alloc(5) }]);
+    expect(store.waiting_bytes).toBe(5);
+    store.acked(7);
+    expect(store.waiting_bytes).toBe(0);
+    store.unfollow();
+    // What was taken is known again when whoever took it comes back.
+    const again = new OutputStore(place.folder, sourcesOf(), () => undefined);
+    again.acked(7);
+    expect(again.waiting_bytes).toBe(0);
+  });
+
   it("numbers what is put out, tells of it by itself, and loses nothing", async () => {
     const place = new Place();
     const store = place.open();

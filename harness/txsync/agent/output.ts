@@ -39,6 +39,10 @@ export class OutputStore {
   #soon: NodeJS.Timeout | undefined;
   readonly #timer: NodeJS.Timeout;
   #kept_bytes = 0;
+  #released = 0;
+  #waiting_bytes = 0;
+  /** Channels whose frames need not be kept for somebody who does not take them. */
+  readonly #may_lose: ReadonlySet<number>;
   #much_bytes = MUCH_BYTES;
   readonly #onMuch: (kept_bytes: number) => void;
 
@@ -54,11 +58,13 @@ export class OutputStore {
   ) {
     this.#onMuch = onMuch;
     this.#sources = sources;
+    this.#may_lose = new Set(sources.filter(({ may_lose }) => may_lose === true).map(({ channel }) => channel));
     this.#path = join(folder, "frames");
     this.#onOutput = onOutput;
     this.#load();
     this.#told = this.#produced;
     this.#kept_bytes = this.#sum();
+    this.#waiting_bytes = this.#kept_bytes;
     this.#log = openSync(this.#path, "a");
     // What was cut off at the end must not stand before what comes next.
     this.#rewrite();
@@ -69,6 +75,23 @@ export class OutputStore {
   /** The last frame that there is. */
   get produced(): FrameNumber {
     return this.#produced as FrameNumber;
+  }
+
+  /**
+   * How much of the VM's output waits here, and would only be more: behind the gate, all of it; let out, and taken by
+   * nobody, that of lines which lose nothing.
+   */
+  get waiting_bytes(): number {
+    return this.#waiting_bytes;
+  }
+
+  /** The gate has let these go: it is not what they wait for any more. */
+  released(upTo: number): void {
+    for (let number = this.#released + 1; number <= upTo; number += 1) {
+      const frame = this.#frames.get(number);
+      if (frame !== undefined && this.#may_lose.has(frame.channel)) this.#waiting_bytes -= frame.bytes.length;
+    }
+    this.#released = Math.max(this.#released, upTo);
   }
 
   /** How long the frame has been waiting here; 0 for one that came from elsewhere. */
@@ -90,11 +113,16 @@ export class OutputStore {
   /** The receiving edge has everything up to here: it need not be kept. */
   acked(upTo: number): void {
     for (let number = this.#acked + 1; number <= upTo; number += 1) {
-      this.#kept_bytes -= this.#frames.get(number)?.bytes.length ?? 0;
+      const frame = this.#frames.get(number);
+      const bytes = frame?.bytes.length ?? 0;
+      this.#kept_bytes -= bytes;
+      if (frame !== undefined && (number > this.#released || !this.#may_lose.has(frame.channel)))
+        this.#waiting_bytes -= bytes;
       this.#frames.delete(number);
       this.#born_ms.delete(number);
     }
     this.#acked = Math.max(this.#acked, upTo);
+    this.#released = Math.max(this.#released, upTo);
     if (this.#kept_bytes < MUCH_BYTES / 2) this.#much_bytes = MUCH_BYTES;
     if (this.#log_bytes > LOG_BYTES_MAX) this.#rewrite();
   }
@@ -105,8 +133,10 @@ export class OutputStore {
     this.#frames = new Map(frames.map((frame) => [frame.number, frame]));
     this.#born_ms.clear();
     this.#kept_bytes = this.#sum();
+    this.#waiting_bytes = this.#kept_bytes;
     this.#produced = mark;
     this.#acked = acked;
+    this.#released = acked;
     this.#told = mark;
     this.#ends = new Map();
     this.#rewrite();
@@ -204,6 +234,7 @@ export class OutputStore {
 
   #keep(bytes: number): void {
     this.#kept_bytes += bytes;
+    this.#waiting_bytes += bytes;
     if (this.#kept_bytes < this.#much_bytes) return;
     this.#much_bytes *= 2;
     this.#onMuch(this.#kept_bytes);

@@ -72,6 +72,7 @@ export function performing(with_: Performers): Performing {
     releaseOutput: ({ generation, from, to }) => {
       const frames = shell.output.frames(from, to);
       control.letOut(generation, frames);
+      shell.output.released(to);
       const bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, 0);
       const waited_ms = Math.max(0, ...frames.map(({ number }) => shell.output.age_ms(number)));
       shell.emit({ kind: "gate.released", generation, n: to, bytes, waited_ms });

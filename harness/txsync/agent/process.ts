@@ -73,8 +73,11 @@ export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): vo
 /** What others do not use of theirs may be used, so that is enough for bursts; several runs fit beside each other on two processors. */
 const CONTROL_BUDGET: Budget = { runtime_us: 15_000, period_us: 100_000 };
 const MAIN_LOOP_BUDGET: Budget = { runtime_us: 5_000, period_us: 100_000 };
-/** QEMU reads and answers its monitors in a thread of their own, twice for each word (QEMU: monitor/monitor.c). */
-const MONITOR_THREAD = "mon_iothread";
+/**
+ * QEMU reads and answers its monitors in a thread of their own, twice for each word (QEMU: monitor/monitor.c; iothread.c,
+ * iothread_init, names it "IO" and what it is for). The kernel keeps 15 characters.
+ */
+const MONITOR_THREAD = "IO mon_iothread";
 const MONITOR_BUDGET: Budget = { runtime_us: 2_000, period_us: 100_000 };
 /** A `stop` waits for a flush of every disk, and for each of them twice where it is followed by a state. */
 const DISKS_BUDGET: Budget = { runtime_us: 10_000, period_us: 100_000 };

@@ -10,6 +10,7 @@ import { beginning, MADE_RAM_SECTION_ID, packageOf } from "../../qemu/stream/mad
 import type { FrameNumber } from "../core/index.ts";
 import {
   basePath,
+  type DataCalls,
   type Finished,
   forgetPackage,
   type KeptPackage,
@@ -120,7 +121,7 @@ export class SourceSide {
    * @returns whether it could begin
    */
   async #migrateByAgent(): Promise<boolean> {
-    const { slot, dispatch, emit, config, data, state, output } = this.#shell;
+    const { slot, dispatch, emit, data, state, output } = this.#shell;
     const vm = slot.vm;
     if (vm === undefined) return true;
     const { attempt } = state();
@@ -131,23 +132,9 @@ export class SourceSide {
     try {
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
       const began_ms = performance.now();
-      this.#ahead = true;
-      const ahead = await data
-        .ask("pushAhead", {
-          pid: vm.pid,
-          blocks,
-          folder: vm.folder,
-          shim_status_path: vm.shim_status_path,
-          machine,
-          bytes_per_s: this.#bytes_per_s,
-          memory: config.memory_ahead,
-          share: config.base_ahead,
-          most_ms: config.base_ahead_ms,
-          by_records: false,
-        })
-        .finally(() => {
-          this.#ahead = false;
-        });
+      const ahead = await this.#pushAhead(vm, { blocks, machine, by_records: false }).finally(() => {
+        this.#ahead = false;
+      });
       if (!ahead.tracked) {
         emit({ kind: "run.note", text: `QEMU itself switches over: its pages cannot be tracked (${ahead.why})` });
         return false;
@@ -183,7 +170,7 @@ export class SourceSide {
    * which the core asks for when this is done, is the switchover.
    */
   async #leaveProtected(): Promise<void> {
-    const { slot, dispatch, data, config, state } = this.#shell;
+    const { slot, dispatch, data, state } = this.#shell;
     const vm = slot.vm;
     if (vm === undefined) return;
     const { attempt } = state();
@@ -191,19 +178,7 @@ export class SourceSide {
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
       this.#leaving = { blocks, machine };
       const began_ms = performance.now();
-      this.#ahead = true;
-      const ahead = await data.ask("pushAhead", {
-        pid: vm.pid,
-        blocks,
-        folder: vm.folder,
-        shim_status_path: vm.shim_status_path,
-        machine,
-        bytes_per_s: this.#bytes_per_s,
-        memory: config.memory_ahead,
-        share: config.base_ahead,
-        most_ms: config.base_ahead_ms,
-        by_records: true,
-      });
+      const ahead = await this.#pushAhead(vm, { blocks, machine, by_records: true });
       if (!ahead.tracked) throw new Error(ahead.why);
       this.#sayRounds(ahead, began_ms);
       const wanted = state().phase === "precopy" && state().attempt === attempt;
@@ -215,6 +190,25 @@ export class SourceSide {
       await data.ask("giveUpAhead", {}).catch((why: unknown) => log(this.#shell, messageOf(why)));
       if (state().attempt === attempt) dispatch({ kind: "migrationFailed" });
     }
+  }
+
+  /** @returns when as much of the memory is there as can be while the guest runs, or nobody can say what changes */
+  #pushAhead(
+    vm: VmProcess,
+    what: Pick<Parameters<DataCalls["pushAhead"]>[0], "blocks" | "machine" | "by_records">,
+  ): Promise<ReturnType<DataCalls["pushAhead"]>> {
+    const { config, data } = this.#shell;
+    this.#ahead = true;
+    return data.ask("pushAhead", {
+      ...what,
+      pid: vm.pid,
+      folder: vm.folder,
+      shim_status_path: vm.shim_status_path,
+      bytes_per_s: this.#bytes_per_s,
+      memory: config.memory_ahead,
+      share: config.base_ahead,
+      most_ms: config.base_ahead_ms,
+    });
   }
 
   /** The VM stands still, and its last transaction here is taken: the package is made of it before anybody is told. */
@@ -277,9 +271,10 @@ export class SourceSide {
     await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true, follows });
   }
 
-  #sayRounds({ rounds, sent_pages, sent_bytes, left_pages }: Rounds, began_ms: number): void {
+  #sayRounds(what: Rounds, began_ms: number): void {
+    const { rounds, sent_pages, sent_bytes, left_pages, rate_ms, connection_ms, lost_ms } = what;
     const took_ms = Math.round(performance.now() - began_ms);
-    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms; ${left_pages} left`;
+    const text = `memory ahead to the target: ${rounds} rounds, ${sent_pages} pages, ${sent_bytes} bytes in ${took_ms} ms (${rate_ms} for the rate's sake, ${connection_ms} for the connection, ${lost_ms} of the rate not used); ${left_pages} left`;
     this.#shell.emit({ kind: "run.note", text });
   }
 

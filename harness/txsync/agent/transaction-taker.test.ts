@@ -400,4 +400,108 @@ describe("with a helper that is played", () => {
     expect(notes.join()).toContain("epochs stretch");
     slow.stop();
   });
+
+  describe("output that waits", () => {
+    const KIB = 1024;
+    const events = (): string[] => stage.events.map(({ kind }) => kind).filter((kind) => kind.startsWith("gate."));
+    /** The VM runs here, protected, and so much of its output waits. */
+    async function waits(bytes: number): Promise<void> {
+      stage.waiting_bytes = bytes;
+      taker.held.afterStep();
+      await taker.idle();
+    }
+    beforeEach(async () => {
+      Object.assign(stage.config, { output_held_bytes: 8 * KIB });
+      vm.answers.set("cont", () => vm.tell({ kind: "resume" }));
+      asked(1, 1);
+      stage.set({ vm: "running", promised: { ...stage.state.opened }, begun: generation(1) });
+      taker.follow(vm.as, [BLOCK]);
+      await taker.idle();
+    });
+
+    test("makes the guest stand still when it is too much, and run again when half of it has gone", async () => {
+      await waits(8 * KIB);
+      expect(vm.said).toEqual([]);
+      await waits(8 * KIB + 1);
+      await waits(20 * KIB);
+      await waits(4 * KIB + 1);
+      expect(vm.said).toEqual(["stop"]);
+      await waits(4 * KIB);
+      expect(vm.said).toEqual(["stop", "cont"]);
+      const generation = 1;
+      expect(stage.events.filter(({ kind }) => kind.startsWith("gate."))).toEqual([
+        { kind: "gate.full", generation, bytes: 8 * KIB + 1 },
+        { kind: "gate.room", generation, bytes: 4 * KIB, most_bytes: 20 * KIB, stood_ms: expect.any(Number) },
+      ]);
+    });
+
+    test("transactions go on of a guest that stands, which they leave standing", async () => {
+      await waits(9 * KIB);
+      take(taker, 1, 1);
+      await stage.until("1", () => has("transactionTaken", 1, 1));
+      expect(vm.times("cont")).toBe(0);
+      await waits(0);
+      taker.forget(1, 1);
+      take(taker, 1, 2);
+      await stage.until("2", () => has("transactionTaken", 1, 2));
+      expect(vm.times("cont")).toBe(2);
+    });
+
+    test("one that was asked for in the same moment is of a guest that stands", async () => {
+      stage.waiting_bytes = 9 * KIB;
+      taker.held.afterStep();
+      take(taker, 1, 1);
+      await stage.until("1", () => has("transactionTaken", 1, 1));
+      expect(vm.times("stop")).toBe(2);
+      expect(vm.times("cont")).toBe(0);
+    });
+
+    test("stops nothing where a `stop` may hang, the output leaves freely, or the VM is not ours", async () => {
+      vm.migration = "postcopy-paused";
+      await waits(9 * KIB);
+      vm.migration = "postcopy-active";
+      const { opened } = stage.state;
+      stage.set({ opened: { ...opened, mode: "unprotected" } });
+      await waits(9 * KIB);
+      stage.set({ opened: { ...opened, owner: "source" } });
+      await waits(9 * KIB);
+      expect(vm.said).toEqual([]);
+      stage.set({ opened });
+      await waits(9 * KIB);
+      expect(vm.said).toEqual(["stop"]);
+    });
+
+    test("holds nobody any more once all of it may leave, though it has not left", async () => {
+      await waits(9 * KIB);
+      stage.set({ opened: { ...stage.state.opened, mode: "final" } });
+      taker.stop();
+      await waits(9 * KIB);
+      expect(vm.said).toEqual(["stop", "cont"]);
+    });
+
+    test("stops it again where somebody else has let it run", async () => {
+      await waits(9 * KIB);
+      vm.tell({ kind: "resume" });
+      await waits(9 * KIB);
+      expect(vm.said).toEqual(["stop", "stop"]);
+      expect(events()).toEqual(["gate.full", "gate.room", "gate.full"]);
+      expect(vm.listeners).toBe(1);
+    });
+
+    test("a `cont` that fails is asked for again, a QEMU that is gone is left alone", async () => {
+      vm.answers.set("cont", (_, time) => {
+        if (time === 1) throw new Error("it is busy");
+      });
+      await waits(9 * KIB);
+      await waits(0);
+      await waits(0);
+      expect(vm.said).toEqual(["stop", "cont", "cont"]);
+      expect(stage.lines.join()).toContain("it is busy");
+      await waits(9 * KIB);
+      stage.vm = undefined;
+      await waits(9 * KIB);
+      expect(taker.held.standing).toBeUndefined();
+      expect(vm.times("stop")).toBe(2);
+    });
+  });
 });

@@ -5,8 +5,9 @@ import { type Action, type FrameNumber, type RecordHeader, transactionNumber } f
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
-import { takeTransaction } from "../transaction/take.ts";
+import { isStoppable, takeTransaction } from "../transaction/take.ts";
 import { bytesOf, type Transaction } from "../transaction/transaction.ts";
+import { HeldOutput, type Stilling } from "./held-output.ts";
 import { runs } from "./runs.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import { Throttle } from "./throttle.ts";
@@ -14,7 +15,8 @@ import type { VmProcess } from "./vm-process.ts";
 
 type Take = Extract<Action, { kind: "takeTransaction" }>;
 
-const ABSORB_PAGES = 8192;
+/** It has the same processor time as what a guest that stands still waits for. */
+const ABSORB_PAGES = 2048;
 const SLOW_EVERY_MS = 1_000;
 /** A record that takes so many epochs to be stored is too much for the log: the guest is slowed. */
 const SLOW_EPOCHS = 10;
@@ -25,6 +27,9 @@ const TRACKER_AGAIN_MS = 50;
 const TRACKER_LATER_MS = 2_000;
 /** What may wait to be learned: more is taken for changed, which costs no more than sending it. */
 const LEARN_BYTES_MAX = 16 * 2 ** 20;
+/** For `stop` and `cont` to be answered where the VM stands still for its output. */
+const STOP_MS = 2_000;
+const RELEASE_MS = 24 * 3600 * 1000;
 
 /** The last transaction of a VM that leaves, and of which nothing has left yet: it stands still. */
 export interface LastTaken {
@@ -53,8 +58,10 @@ const REAL_PARTS: TakerParts = { open: openTracker, again_ms: TRACKER_AGAIN_MS, 
  * Which pages belong to a record is never kept here, but in pagescan's table, which forgets nothing: so a transaction
  * that is dropped, fails or is lost on the way costs its successor nothing but work.
  */
-export class TransactionTaker {
+export class TransactionTaker implements Stilling {
   readonly #shell: Shell;
+  /** Stops the VM where too much of its output waits. */
+  readonly held: HeldOutput;
   #vm: VmProcess | undefined;
   #blocks: readonly BlockSize[] = [];
   #tracker: DirtyTracker | undefined;
@@ -80,6 +87,7 @@ export class TransactionTaker {
 
   constructor(shell: Shell, parts: TakerParts = REAL_PARTS) {
     this.#shell = shell;
+    this.held = new HeldOutput(shell, this);
     this.#parts = parts;
     this.#throttle = new Throttle({ slow_ms: SLOW_EPOCHS * shell.config.epoch_ms });
   }
@@ -185,6 +193,48 @@ export class TransactionTaker {
     });
   }
 
+  /** Stops the VM for as long as nobody lets it run, where that is safe; transactions of it are taken as it stands. */
+  async hold(vm: VmProcess, wanted: () => boolean, stands: () => void): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#vm !== vm || this.#hung || !isStoppable(this.#status(vm)) || !wanted()) return;
+      try {
+        await vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
+      } catch (error) {
+        // As for a transaction: it may take effect late, and nobody would know.
+        this.#waitFor(vm.qmp.execute("cont", undefined, { timeout_ms: RELEASE_MS }));
+        throw error;
+      }
+      stands();
+    });
+  }
+
+  async letRun(vm: VmProcess, runs: () => void): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    void this.#inTurn(async () => {
+      await vm.qmp.execute("cont", undefined, { timeout_ms: STOP_MS }).then(() => {
+        this.#runs_since_ms = performance.now();
+        runs();
+        resolve();
+      }, reject);
+    });
+    await promise;
+  }
+
+  /** A `stop` that hangs: until QEMU has answered what was asked after it nothing else is asked. */
+  #waitFor(released: Promise<unknown>): void {
+    this.#hung = true;
+    void released
+      .catch(() => undefined)
+      .then(() => {
+        this.#hung = false;
+      });
+  }
+
+  /** Without a migration there is no page that a `stop` could wait for. */
+  #status(vm: VmProcess): string {
+    return this.#outside ? "completed" : vm.migration;
+  }
+
   take(action: Take): void {
     void this.#inTurn(() => this.#take(action));
   }
@@ -209,16 +259,18 @@ export class TransactionTaker {
       await this.#free(this.#spooled);
       let mark = output.produced;
       for (const part of parts) part.stopping?.(true);
+      // It stands still for its output, and is not to run for this.
+      const stood = this.held.standing === vm;
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
         generation,
         n,
         since,
-        hold_ms: last ? 0 : this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
+        hold_ms: last || stood ? 0 : this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
         stays: last,
-        // Without a migration there is no page that a `stop` could wait for.
-        status: () => (this.#outside ? "completed" : vm.migration),
+        stood,
+        status: () => this.#status(vm),
         beside: async () => {
           for (const part of parts) await part.capture(n);
         },
@@ -234,12 +286,7 @@ export class TransactionTaker {
       });
       if (outcome.kind === "refused") return failed(`the migration is ${outcome.status}`);
       if (outcome.kind === "stop-hung") {
-        this.#hung = true;
-        void outcome.released
-          .catch(() => undefined)
-          .then(() => {
-            this.#hung = false;
-          });
+        this.#waitFor(outcome.released);
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
       const { transaction } = outcome;

@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } f
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { waitFor } from "../../base/wait.ts";
-import { qemuArgv, RAM_BLOCK } from "../../qemu/command-line.ts";
+import { qemuArgv, RAM_BLOCK, stateUri } from "../../qemu/command-line.ts";
 import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { tryConnect } from "../../qemu/unix-socket.ts";
@@ -36,6 +36,8 @@ export type StartAs = "boot" | "incoming" | "restore" | "standby";
 
 const START_MS = 15_000;
 const ATTACH_AGAIN_MS = 500;
+/** For all the memory of a VM to be read from a file. */
+const BOOTED_MS = 120_000;
 
 /** A QEMU of this host with its monitors. It outlives its agent; a restarted one adopts it. */
 export class VmProcess {
@@ -98,17 +100,20 @@ export class VmProcess {
     await makeFifos(
       [...SERIAL_LINES.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
     );
-    const { monitors, extra, hold, card, ...rest } = machine;
+    const { monitors, extra, hold, card, state, ...rest } = machine;
+    const booted = as === "boot" ? state : undefined;
     const argv = qemuArgv({
       ...rest,
-      ...(machine.initrd === undefined ? { initrd: undefined as never } : { initrd: machine.initrd }),
       ram_path: config.ram_path,
       qmp: [...monitors, { unix: join(folder, "qmp") }, { pipe: join(folder, "oob") }],
       serials: SERIAL_LINES.map((id) => ({ id, endpoint: { pipe: join(folder, id) } })),
-      ...(as === "boot" ? {} : { incoming: "defer" }),
+      ...(as !== "boot" ? { incoming: "defer" } : booted === undefined ? {} : { incoming: stateUri(booted) }),
       ...(card === undefined ? {} : { card: { ...card, listen: { unix: join(folder, CARD_NAME) } } }),
       paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
-      extra: [...diskArgs(disksFolder(config), config.disks?.names ?? [], number), ...extra],
+      extra: [
+        ...diskArgs(disksFolder(config), config.disks?.names ?? [], number, config.disks?.bus ?? "blk"),
+        ...extra,
+      ],
     });
     const log = openSync(join(folder, "log"), "a");
     // Whatever it is started for, its pages may have to be tracked one day.
@@ -130,7 +135,10 @@ export class VmProcess {
       const qmp = await connectMonitor(folder, pid, ended, false);
       const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
       const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
+      if (booted !== undefined) await comeUp(qmp);
       await vm.#attach(qmp);
+      // What it has gone through by then is no migration of ours.
+      if (booted !== undefined) vm.migration = "";
       // QEMU's own announcements of a VM that starts would be output that nobody decided on: see `announce`.
       if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 0 });
       void mainLoopGoesFirst(config.pagescan, pid);
@@ -257,6 +265,13 @@ export class VmProcess {
     await this.exited;
     await Promise.all([this.#qmp, this.oob].map((client) => client?.[Symbol.asyncDispose]().catch(() => undefined)));
   }
+}
+
+/** Waits until a VM that begins as it had booted has all of it, and runs. */
+async function comeUp(qmp: QmpClient): Promise<void> {
+  await waitFor({ what: "the VM to be as it had booted", timeout_ms: BOOTED_MS }, async () =>
+    (await qmp.execute("query-status")).running ? true : undefined,
+  );
 }
 
 /**

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { frameNumber, initialState } from "./index.ts";
+import { frameNumber, initialState, mayReplaceEscrow, step } from "./index.ts";
 import { Trio } from "./testing/trio.ts";
 
 const KEY = "5a".repeat(16);
@@ -71,6 +71,15 @@ describe("another escrow in the place of one that is gone", () => {
     migrating.beat(3);
     migrating.event("target", { kind: "escrowReplaced", key: KEY });
     expect(migrating.of("target", "answerEscrow")).toEqual([]);
+  });
+
+  it("is not said to be taken while a promise is being written: it would be forgotten", () => {
+    const trio = unprotected();
+    const { source } = trio.states;
+    expect(mayReplaceEscrow(source)).toBe(true);
+    const { state } = step(source, { kind: "escrowReplaced", key: KEY, now_ms: trio.now_ms });
+    expect(state.persisting).not.toBeNull();
+    expect(mayReplaceEscrow(state)).toBe(false);
   });
 
   it("is known again by agents that come up again, before they speak", () => {

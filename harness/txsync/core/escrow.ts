@@ -15,7 +15,8 @@ import { persist, sameDescriptor } from "./votes.ts";
  * generation from both. From then on it is an escrow whose memory is empty.
  */
 export function mayReplaceEscrow(s: AgentState): boolean {
-  return s.protect && isWhole(s) && isOwner(s) && s.opened.mode === "unprotected";
+  // What is being written has to be on disk first: who asks is told to ask again.
+  return s.persisting === null && s.protect && isWhole(s) && isOwner(s) && s.opened.mode === "unprotected";
 }
 
 export function escrowReplaced(s: Draft, out: Action[], key: string): void {

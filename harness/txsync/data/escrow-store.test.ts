@@ -2,10 +2,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
+import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import { FaultyFiles, type Operation } from "../log/testing/faulty-files.ts";
-import { decodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
+import { decodeNote, encodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
+import { decodePages, encodePages, encodeRequest, FRAME_PAGES, type PageAnswer } from "../pages/page-frames.ts";
 import { decodeRecordPiece, encodeRecordPiece, FRAME_RECORD, type RecordPiece } from "../pages/record-frames.ts";
+import { BLOCKS } from "./testing/model-guest.ts";
 import { Three } from "./testing/three.ts";
 
 let folder: string;
@@ -220,6 +224,57 @@ describe("records at the escrow", () => {
       question: 2,
       why: expect.stringContaining("last transaction is 1"),
     });
+  });
+});
+
+describe("pages from the escrow", () => {
+  const [BASE, OTHER] = ["00112233445566aa", "ffeeddccbbaa9988"];
+  const page = (fill: number): Buffer => Buffer.alloc(PAGE_BYTES, fill);
+  /** What the target is given for a question, once whatever was on its way has come. */
+  async function asked(base: string, first: number, count: number): Promise<readonly PageAnswer[]> {
+    const answers: PageAnswer[] = [];
+    let ends = 0;
+    three.net.onWay = (_, to, payload) => {
+      if (payload[0] === FRAME_PAGES && to === "target") answers.push(decodePages(payload));
+      if (payload[0] === FRAME_NOTE && decodeNote(payload).kind === "log-grew") ends += 1;
+      return payload;
+    };
+    const runs = [{ block: RAM_BLOCK, first, count }];
+    escrow().requested("target", encodeRequest({ by: "target", of: "escrow", base, runs }));
+    // Said behind the answers, on both channels that they may have.
+    for (const channel of ["urgent", "bulk"] as const)
+      three.escrow_shell.peers.sendData("target", channel, encodeNote({ kind: "log-grew", n: 1 }));
+    await until("what was said behind them", () => ends === 2);
+    return answers;
+  }
+  const offer = (final: boolean, base = BASE): void =>
+    escrow().note("source", { kind: "base-offered", base, blocks: [...BLOCKS], from: null, final, changed: {} });
+  const come = (base: string, first: number, ...fills: number[]): void => {
+    const pages = fills.map((fill) => (fill === 0 ? null : page(fill)));
+    escrow().pagesCame(Buffer.concat(encodePages({ by: "escrow", base, block: RAM_BLOCK, first, pages })));
+  };
+
+  it("are of the base that is asked for, each in its place, and only those that are here", async () => {
+    offer(true);
+    come(BASE, 4, 41, 0);
+    come(BASE, 7, 71);
+    const answers = await asked(BASE, 3, 6);
+    expect(answers.map(({ base, first, pages }) => [base, first, pages.map((one) => one?.[0] ?? 0)])).toEqual([
+      [BASE, 4, [41, 0]],
+      [BASE, 7, [71]],
+    ]);
+    expect(await asked(OTHER, 3, 6)).toEqual([]);
+  });
+
+  it("are nobody's while their VM may still change them, nor what comes late of another base", async () => {
+    offer(false);
+    come(BASE, 4, 41);
+    expect(await asked(BASE, 4, 1)).toEqual([]);
+    offer(true, OTHER);
+    come(BASE, 4, 42);
+    expect(await asked(OTHER, 4, 1)).toEqual([]);
+    come(OTHER, 4, 43);
+    expect((await asked(OTHER, 4, 1)).map(({ pages }) => pages[0]?.[0])).toEqual([43]);
   });
 });
 

@@ -51,6 +51,11 @@ export interface Rounds {
   readonly sent_bytes: number;
   /** Pages that the target does not have as they are now, as far as is known. */
   readonly left_pages: number;
+  /** How long it was waited for the rate's sake, and for the connection to take more. */
+  readonly rate_ms: number;
+  readonly connection_ms: number;
+  /** How much of the rate was not used, and is lost: whoever sends had no processor, or other work. */
+  readonly lost_ms: number;
 }
 
 /** What the target lacks of a VM that stands still now. */
@@ -94,6 +99,8 @@ export class MemoryAhead {
   #sent: PageRun[] = [];
   readonly #given_up = Promise.withResolvers<void>();
   #is_given_up = false;
+  #rate_ms = 0;
+  #connection_ms = 0;
   readonly #look_every_ms: number;
   #looked_ms = performance.now();
   /** Told of every page that was found changed. */
@@ -226,7 +233,9 @@ export class MemoryAhead {
       // What was lost on the way says nothing of how fast the guest writes.
       if (this.#turn !== turn) before = Number.POSITIVE_INFINITY;
     }
-    return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking };
+    const [rate_ms, connection_ms] = [Math.round(this.#rate_ms), Math.round(this.#connection_ms)];
+    const lost_ms = Math.round(this.#rate.lost_ms);
+    return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking, rate_ms, connection_ms, lost_ms };
   }
 
   #isSmall(pages: number): boolean {
@@ -267,9 +276,13 @@ export class MemoryAhead {
     peers.sendData("target", "bulk", frame, () => peers.buffers.give(into));
     const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
     this.#rate.count(bytes);
+    const sent_ms = performance.now();
     const wait_ms = this.#rate.wait_ms;
     if (wait_ms > 1) await Promise.race([delay(wait_ms), this.#given_up.promise]);
+    const paid_ms = performance.now();
+    this.#rate_ms += paid_ms - sent_ms;
     await Promise.race([peers.drained("target", "bulk", BACKLOG_BYTES), this.#given_up.promise]);
+    this.#connection_ms += performance.now() - paid_ms;
     await turn();
     return bytes;
   }

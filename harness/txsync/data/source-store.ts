@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
@@ -33,6 +33,7 @@ type HaveBase = BaseOf & {
 const BACKLOG_BYTES = 2 << 20;
 /** Of what the target lacks at switchover, so much goes to it unasked: it is what the guest used last. */
 const PUSHED_PAGES = 512;
+const PUSHED_AT_ONCE = 8;
 
 /** Where the source keeps its base: the file that was the guest's RAM, under another name. */
 export function basePath(memory_folder: string): string {
@@ -139,7 +140,16 @@ export class SourceStore {
         return { tracked: true, ...rounds };
       }
       if (to_escrow) await this.#untilHeld(share, most_ms);
-      return { tracked: true, rounds: 0, sent_pages: 0, sent_bytes: 0, left_pages: memory.pages_total };
+      return {
+        tracked: true,
+        rounds: 0,
+        sent_pages: 0,
+        sent_bytes: 0,
+        left_pages: memory.pages_total,
+        rate_ms: 0,
+        connection_ms: 0,
+        lost_ms: 0,
+      };
     } catch (error) {
       await this.giveUpAhead();
       throw error;
@@ -212,14 +222,18 @@ export class SourceStore {
     this.#file = openSync(this.#path, "r");
     this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.#path).size, this.#base.small);
     if (this.#most_is_there) this.#escrow_from_ms = performance.now() + this.#shell.config.lease_ms;
-    this.#push(this.#pages, this.#base.base);
+    this.#push(this.#pages, this.#base.base).catch((error: unknown) => log(this.#shell, messageOf(error)));
     this.offer();
   }
 
   /** A target whose QEMU loads the package need not ask for what it is sure to need. Whatever gets lost it asks for. */
-  #push(pages: BasePages, base: string): void {
+  async #push(pages: BasePages, base: string): Promise<void> {
+    const began_ms = performance.now();
+    const stale = this.#stale ?? {};
+    this.#stale = undefined;
     let left = PUSHED_PAGES;
-    for (const [block, runs] of Object.entries(this.#stale ?? {})) {
+    let frames = 0;
+    for (const [block, runs] of Object.entries(stale)) {
       for (const [begin, length] of runs) {
         for (let first = begin; first < begin + length && left > 0; ) {
           const count = Math.min(left, RUN_PAGES_MAX, begin + length - first);
@@ -230,10 +244,17 @@ export class SourceStore {
           this.#shell.peers.sendData("target", "bulk", frame, give);
           first += whole.length;
           left -= whole.length;
+          frames += 1;
+          if (frames % PUSHED_AT_ONCE > 0) continue;
+          // What is written leaves when nobody works here, and what a vCPU waits for comes in between.
+          await turn();
+          if (this.#pages !== pages) return;
         }
       }
     }
-    this.#stale = undefined;
+    if (left === PUSHED_PAGES) return;
+    const text = `${PUSHED_PAGES - left} pages that the target lacks went unasked (${(performance.now() - began_ms).toFixed(1)} ms)`;
+    this.#shell.emit({ kind: "run.note", text });
   }
 
   stopServing(): void {
@@ -313,7 +334,10 @@ export class SourceStore {
       return;
     }
     if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
-    for (const run of runs) {
+    for (const [index, run] of runs.entries()) {
+      // What somebody waits for is answered in between.
+      if (channel === "bulk" && index > 0) await turn();
+      if (this.#pages === undefined || this.#base?.base !== base) return;
       const { pages: whole, give } = readRun(this.#pages, run, peers.buffers);
       if (whole.length === 0) continue;
       const frame = encodePages({ by, base, block: run.block, first: run.first, pages: whole });

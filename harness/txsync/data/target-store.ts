@@ -111,6 +111,7 @@ export class TargetStore {
     const intake = this.#intake;
     if (intake === undefined) throw new UserError("what was copied ahead is not here any more");
     const { ahead } = what;
+    const began_ms = performance.now();
     // The package goes another way than pages, and may be faster than the last of them.
     await waitFor(
       { what: "the last pages that were copied ahead", timeout_ms: this.#shell.config.lease_ms * 2, interval_ms: 1 },
@@ -121,7 +122,10 @@ export class TargetStore {
     this.#begin(intake.feed, intake.map, intake.holes);
     for (const command of commands) intake.feed.write(command);
     intake.feed.write(what.packaged);
-    for (const payload of this.#early.splice(0)) this.pagesCame("source", payload);
+    const early = this.#early.splice(0);
+    for (const payload of early) this.pagesCame("source", payload);
+    const text = `package handed to QEMU in ${(performance.now() - began_ms).toFixed(1)} ms, and ${early.length} runs of pages that came before it`;
+    this.#shell.emit({ kind: "run.note", text });
     if (hold) intake.feed.ping(LOADED_PING);
     intake.close();
     this.tellFollows();

@@ -8,10 +8,10 @@ import { partPieces } from "./piece-source.ts";
 const ANSWER_MS = 5_000;
 const n = transactionNumber;
 
-function partIn(folder: string): DiskPart {
+function partIn(folder: string, disks = ["disk0"]): DiskPart {
   return new DiskPart({
     folder,
-    disks: ["disk0"],
+    disks,
     start: () => expect.fail("the daemon is there"),
     lowestQemu: () => 1,
     say: () => undefined,
@@ -19,6 +19,16 @@ function partIn(folder: string): DiskPart {
 }
 
 describe("the disks as a part of a transaction", () => {
+  it("are let go of by an agent that has come up again beside them and has no VM", async () => {
+    await using there = await place();
+    const { folder, words } = await there.host("target");
+    await words.ask({ do: "own", generation: 1, through: true });
+    partIn(folder).follow({ kind: "nobody" });
+    await waitFor({ what: "the disks to be let go of", timeout_ms: ANSWER_MS }, async () =>
+      (await words.ask({ do: "status" })).through ? undefined : true,
+    );
+  });
+
   it("are made again on another host from their pieces, and only from those that are needed", async () => {
     await using there = await place();
     const target = await there.host("target");
@@ -42,10 +52,12 @@ describe("the disks as a part of a transaction", () => {
     // Nothing was written: what is said is that what came before is still needed.
     const second = [...partPieces(part.pieces(n(2), n(1)))];
     expect(second.map((piece) => [piece.n, piece.floor])).toEqual([[2, 0]]);
-    const other = partIn(source.folder);
-    await other.fence(2);
-    await other.restore(n(2), [...first, ...second]);
+    // It is one of two there, and not the first of them.
+    const restorer = partIn(source.folder, ["disk1", "disk0"]);
+    await restorer.fence(2);
+    await restorer.restore(n(2), [...first, ...second]);
     expect(await there.read(0)).toBe(1);
+    const other = partIn(source.folder);
     // The first host, which comes back, has nothing to say any more.
     part.committed(n(2));
     const again = await source.qemu(1);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { TransactionNumber } from "../core/index.ts";
-import { DaemonClient, type DaemonStatus, decodePiece, Segment } from "../disk/index.ts";
+import { DaemonClient, type DaemonStatus, daemonIsThere, decodePiece, Segment } from "../disk/index.ts";
 import type { PartPiece } from "../log/index.ts";
 import type { PieceSource } from "./piece-source.ts";
 import type { StatePart } from "./state-part.ts";
@@ -122,7 +122,9 @@ export class DiskPart implements StatePart {
       try {
         if (wanted.kind === "owned")
           await this.#ask({ do: "own", generation: wanted.generation, through: wanted.through });
-        if (wanted.kind === "nobody" && this.#client !== undefined) await this.#ask({ do: "disown" });
+        // One that an earlier life of the agent talked to has the disks all the same; for this alone none is started.
+        if (wanted.kind === "nobody" && (this.#client !== undefined || (await daemonIsThere(this.#options.folder))))
+          await this.#ask({ do: "disown" });
         this.#has = JSON.stringify(wanted);
       } catch (error) {
         this.#say(error);

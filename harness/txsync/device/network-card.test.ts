@@ -42,7 +42,9 @@ describe("a network card", () => {
   let room = true;
   let now_ms = 0;
   let put: string[] = [];
-  let card = new NetworkCard({ there: () => true, takesIn: () => true });
+  let said: string[] = [];
+  const say = (line: string): void => void said.push(line);
+  let card = new NetworkCard({ there: () => true, takesIn: () => true, say });
   const sink = {
     put: (bytes: Uint8Array) => void put.push(Buffer.from(bytes).toString()),
     soon: () => undefined,
@@ -50,8 +52,8 @@ describe("a network card", () => {
   };
 
   beforeEach(() => {
-    [qemus, put, runs, room, now_ms] = [[], [], true, true, 0];
-    card = new NetworkCard({ there: () => true, takesIn: () => runs, now_ms: () => now_ms });
+    [qemus, put, said, runs, room, now_ms] = [[], [], [], true, true, 0];
+    card = new NetworkCard({ there: () => true, takesIn: () => runs, now_ms: () => now_ms, say });
   });
 
   afterEach(() => {
@@ -97,6 +99,21 @@ describe("a network card", () => {
     expect(card.lagged).toBe(false);
   });
 
+  it("has not settled while QEMU goes on sending", async () => {
+    const qemu = await plugged();
+    const all = Array.from({ length: 20 }, (_, i) => `frame ${i}`);
+    const left = [...all];
+    const next = (): void => {
+      const frame = left.shift();
+      if (frame === undefined) return;
+      qemu.send(frame);
+      setImmediate(next);
+    };
+    next();
+    await card.settle();
+    expect(put).toEqual(all);
+  });
+
   it("gives a restored VM what may be missing in its state, and not what every state has", async () => {
     const first = await plugged();
     type("old");
@@ -116,6 +133,12 @@ describe("a network card", () => {
     runs = false;
     const qemu = await plugged();
     type("one", "two");
+    // What it sends meanwhile has come: what it would have been given had come before.
+    for (const sent of ["a", "b"]) {
+      qemu.send(sent);
+      await until(() => put.includes(sent));
+    }
+    expect(qemu.given).toEqual([]);
     runs = true;
     card.give();
     type("three");
@@ -143,7 +166,8 @@ describe("a network card", () => {
     await until(() => qemu.peer !== before && card.drains);
     room = false;
     qemu.send("lost");
-    await until(() => card.lost === 1);
+    await until(() => said.length === 1);
+    expect(said[0]).toContain("1 frames of the VM's network card were lost");
     room = true;
     qemu.send("after");
     await until(() => put.length === 2);
@@ -151,7 +175,7 @@ describe("a network card", () => {
   });
 
   it("is not looked for where the VM has none", () => {
-    card = new NetworkCard({ there: () => false, takesIn: () => true });
+    card = new NetworkCard({ there: () => false, takesIn: () => true, say });
     card.follow("/nowhere", 0, sink);
     expect(card.drains).toBe(false);
   });

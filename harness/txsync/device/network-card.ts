@@ -42,9 +42,11 @@ interface Inbound {
 export class NetworkCard implements OutputSource {
   readonly channel = CARD_CHANNEL;
   readonly name = CARD_NAME;
+  readonly may_lose = true;
   readonly #there: () => boolean;
   readonly #takesIn: () => boolean;
   readonly #now_ms: () => number;
+  readonly #say: (line: string) => void;
   #folder: string | undefined;
   #sink: OutputSink | undefined;
   #socket: Socket | undefined;
@@ -68,15 +70,13 @@ export class NetworkCard implements OutputSource {
     /** Whether the VM that is followed may be given frames now: it runs, and its QEMU's main loop waits for no page. */
     readonly takesIn: () => boolean;
     readonly now_ms?: () => number;
+    /** Told of what was lost: the first, and whenever it is twice as much. */
+    readonly say: (line: string) => void;
   }) {
     this.#there = what.there;
     this.#takesIn = what.takesIn;
+    this.#say = what.say;
     this.#now_ms = what.now_ms ?? (() => performance.now());
-  }
-
-  /** Frames that the VM sent and that were not kept, because too much waits to be let out. */
-  get lost(): number {
-    return this.#lost;
   }
 
   get drains(): boolean {
@@ -215,10 +215,17 @@ export class NetworkCard implements OutputSource {
   }
 
   #put(frame: Buffer): void {
-    if (this.#sink?.room() === false) this.#lost += 1;
+    if (this.#sink?.room() === false) this.#lose();
     else {
       this.#sink?.put(frame, 0);
       this.#sink?.soon();
     }
+  }
+
+  /** As a network may, where too much waits to be let out. */
+  #lose(): void {
+    this.#lost += 1;
+    if ((this.#lost & (this.#lost - 1)) === 0)
+      this.#say(`${this.#lost} frames of the VM's network card were lost: too much of its output waits`);
   }
 }

@@ -30,6 +30,8 @@ export interface OutputSource {
    * Settles when all that QEMU has sent by now has been handed over; a source that is a file needs none, because a look
    * finds everything. Asked while `drains`.
    */
+  /** What nobody takes may be lost, once the gate has let it go: a network's frames. */
+  readonly may_lose?: boolean;
   settle?(): Promise<void>;
   /** Since `stopping` so much has come that QEMU may have had no room for more. */
   readonly lagged?: boolean;

@@ -3,9 +3,11 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { NbdRequestError } from "./client.ts";
+import { DiskDaemon } from "./daemon.ts";
 import { Overlay } from "./overlay.ts";
 import { Segment } from "./segment.ts";
 import { place } from "./testing/place.ts";
+import { temporaryFolder } from "./testing/serving.ts";
 
 const ANSWER_MS = 5_000;
 
@@ -35,6 +37,20 @@ describe("the daemon of a host's disks", () => {
     await vm.close();
   });
 
+  it("puts into an image that is made again nothing of what waited here", async () => {
+    await using there = await place();
+    const { words, qemu } = await there.host("source");
+    await words.ask({ do: "own", generation: 1, through: false });
+    const vm = await qemu(1);
+    await vm.write(7, Buffer.from([9]));
+    await vm.flush();
+    await words.ask({ do: "mark", n: 1 });
+    await vm.write(8, Buffer.from([9]));
+    await words.ask({ do: "redo", generation: 2, segments: {} });
+    expect([await there.read(7), await there.read(8)]).toEqual([0, 0]);
+    await vm.close();
+  });
+
   it("loses nothing of what is under way when its VM gets another generation", async () => {
     await using there = await place();
     const { words, qemu } = await there.host("source");
@@ -45,6 +61,20 @@ describe("the daemon of a host's disks", () => {
     await Promise.all(writes);
     for (let at = 0; at < 64; at += 1) expect(await there.read(at)).toBe(at + 1);
     await vm.close();
+  });
+
+  it("is one alone in its folder, for as long as it lives", async () => {
+    await using folder = await temporaryFolder();
+    const both = await Promise.all([DiskDaemon.alone(folder.path), DiskDaemon.alone(folder.path)]);
+    const [first, ...more] = both.filter((one) => one !== undefined);
+    expect([first === undefined, more]).toEqual([false, []]);
+    using other = await DiskDaemon.alone(join(folder.path, "other"));
+    expect(other).toBeDefined();
+    first?.[Symbol.dispose]();
+    using next = await waitFor({ what: "the place to be free", timeout_ms: ANSWER_MS }, () =>
+      DiskDaemon.alone(folder.path),
+    );
+    expect(next).toBeDefined();
   });
 
   it("makes no transaction of a VM whose writes go through", async () => {

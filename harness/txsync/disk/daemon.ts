@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -43,6 +43,27 @@ export class DiskDaemon implements AsyncDisposable {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   #queue: Promise<unknown> = Promise.resolve();
+
+  /**
+   * Nobody else serves the disks of this folder from here on, for as long as this process lives: its name in the kernel's
+   * abstract namespace (unix(7)) can be had once, and goes with it. @returns undefined where somebody has it
+   */
+  static async alone(folder: string): Promise<Disposable | undefined> {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    // Two hosts may share that namespace, and the folder's path; not the folder.
+    const { dev, ino } = statSync(folder, { bigint: true });
+    const server = createServer((socket) => void socket.destroy());
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once("error", reject).listen(`\0ferryman-disks-${dev}-${ino}`, resolve);
+      });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") return undefined;
+      throw error;
+    }
+    server.unref();
+    return { [Symbol.dispose]: () => void server.close() };
+  }
 
   private constructor(disks: ReadonlyMap<string, HostDisk>, away: Set<string>, say: (line: string) => void) {
     this.#disks = disks;

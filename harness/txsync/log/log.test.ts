@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { transactionNumber } from "../core/index.ts";
-import { folder } from "./files.ts";
+import { type Files, folder } from "./files.ts";
 import { NotInLogError, TransactionLog } from "./log.ts";
 import { LogVersionError, MARK_BYTES } from "./log-format.ts";
 import { LossyFiles, PowerLoss } from "./testing/lossy-files.ts";
@@ -336,6 +336,48 @@ describe("the transaction log", () => {
     expect(again.torn).toBeNull();
     expect(again.entries.map(({ n, digest }) => [n, digest])).toEqual(log.entries.map(({ n, digest }) => [n, digest]));
     expect(plain(await modelOf(again))).toEqual(plain(models[12] as Model));
+  });
+
+  it("has what was written last of every page that is written again while it is compacted", async () => {
+    const some = (minLength: number, maxLength: number): fc.Arbitrary<Sketch[]> =>
+      fc.array(sketches, { minLength, maxLength });
+    await fc.assert(
+      fc.asyncProperty(some(2, 4), some(1, 3), async (before, during) => {
+        const lossy = new LossyFiles();
+        const written = Promise.withResolvers<void>();
+        const goOn = Promise.withResolvers<void>();
+        // The compacted file is written, and not yet the log, until the test lets it be.
+        const files: Files = {
+          list: () => lossy.list(),
+          rename: (from, to) => lossy.rename(from, to),
+          remove: (name) => lossy.remove(name),
+          syncFolder: () => lossy.syncFolder(),
+          open: async (name, how) => {
+            const file = await lossy.open(name, how);
+            const sync = async (): Promise<void> => {
+              written.resolve();
+              await goOn.promise;
+              await file.sync();
+            };
+            return name.endsWith(".new") ? { ...file, sync } : file;
+          },
+        };
+        const log = await TransactionLog.open({ files, sync: "memory" });
+        const { models, records } = story(...before, ...during);
+        for (const record of records.slice(0, before.length)) await store(log, record);
+        const compacting = log.compact();
+        await written.promise;
+        for (const record of records.slice(before.length)) await store(log, record);
+        goOn.resolve();
+        await compacting;
+        const wanted = plain(models.at(-1) as Model);
+        expect(log.entries).toHaveLength(1 + during.length);
+        expect(plain(await modelOf(log))).toEqual(wanted);
+        await log.close();
+        expect(plain(await modelOf(await TransactionLog.open({ files: lossy, sync: "memory" })))).toEqual(wanted);
+      }),
+      { numRuns: 60 },
+    );
   });
 
   it("keeps every answered record, whole, when power goes at any operation", async () => {

@@ -478,12 +478,13 @@ export class TransactionLog {
       await this.#inTurn(async () => {
         goOn();
         await files.rename(`${name}.mended`, name);
-        made.switched = true;
         if (this.#incoming !== null) this.#incoming.failed ??= new LogBrokenError("the log was broken when it began");
         this.#incoming = null;
-        this.#broken = null;
         if (snapshot !== null && written.intake !== undefined)
           await this.#index.relocate(snapshot.last, written.intake, FILE_HEADER_BYTES, this.#size, written.end);
+        // Until all places are those in the new file it takes nothing.
+        made.switched = true;
+        this.#broken = null;
         await this.#goOnWith(written.file, written.end, 0);
       });
       this.#trouble("the log was broken and is whole again: it goes on in a fresh file");

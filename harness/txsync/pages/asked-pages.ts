@@ -24,6 +24,8 @@ export class AskedPages {
   #last = 0;
   /** Asked for in the background and not answered yet. */
   background_pages = 0;
+  /** The same of what somebody waits for. */
+  urgent_pages = 0;
 
   constructor(blocks: readonly BlockSize[]) {
     this.#by = new Map(blocks.map(({ name, bytes }) => [name, new Uint32Array(pagesOf(bytes))]));
@@ -48,7 +50,8 @@ export class AskedPages {
     const run = { block, first, count, at_ms, urgent, id: this.#last, left: count };
     this.#by.get(block)?.fill(run.id, first, first + count);
     this.#runs.set(run.id, run);
-    if (!urgent) this.background_pages += count;
+    if (urgent) this.urgent_pages += count;
+    else this.background_pages += count;
     return run;
   }
 
@@ -57,7 +60,8 @@ export class AskedPages {
     const run = this.#runs.get(by?.[page] ?? 0);
     if (by === undefined || run === undefined) return;
     by[page] = 0;
-    if (!run.urgent) this.background_pages -= 1;
+    if (run.urgent) this.urgent_pages -= 1;
+    else this.background_pages -= 1;
     run.left -= 1;
     if (run.left === 0) this.#runs.delete(run.id);
   }

@@ -153,11 +153,13 @@ export class PageFetcher {
     // Nothing goes before what somebody waits for.
     if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;
     const runs: AskedRun[] = [];
+    // What somebody waits for comes by the same threads, and into the same stream: one run at a time is in its way.
+    const window = this.#asked.urgent_pages > 0 ? Math.min(window_pages, RUN_PAGES_MAX) : window_pages;
     for (;;) {
-      const room = Math.min(window_pages - this.#asked.background_pages, RUN_PAGES_MAX);
+      const room = Math.min(window - this.#asked.background_pages, RUN_PAGES_MAX);
       const most = bytes_per_s > 0 ? Math.min(room, Math.floor(this.#allowance / PAGE_BYTES)) : room;
       // Whole runs, or what is left: many small ones would cost more than they carry.
-      if (most < Math.min(RUN_PAGES_MAX, window_pages, map.pages_total - map.count)) break;
+      if (most < Math.min(RUN_PAGES_MAX, window, map.pages_total - map.count)) break;
       const run = this.#nextRun(most);
       if (run === undefined) break;
       runs.push(this.#asked.ask(run, now_ms, false));

@@ -2,9 +2,10 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
-import { BasePages } from "./page-source.ts";
+import { BasePages, upToFirstMissing } from "./page-source.ts";
 
 const PAGES = 20;
 let root: string;
@@ -48,5 +49,19 @@ describe("the base", () => {
     const short = new BasePages("ram0", file.fd, (PAGES + 5) * PAGE_BYTES, []);
     const pages = short.read({ block: "ram0", first: PAGES - 1, count: 3 });
     expect(pages.map((page) => page?.[0])).toEqual([19, undefined, undefined]);
+  });
+});
+
+describe("an answer", () => {
+  it("ends at the first page that is missing: each of its pages is the one of its place", () => {
+    const page = fc.option(fc.uint8Array({ minLength: 1, maxLength: 1 }), { nil: null });
+    fc.assert(
+      fc.property(fc.array(fc.option(page, { nil: undefined, freq: 4 }), { maxLength: 12 }), (pages) => {
+        const answer = upToFirstMissing(pages);
+        for (const [i, one] of answer.entries()) expect(one).toBe(pages[i]);
+        expect(answer).not.toContain(undefined);
+        expect(answer.length === pages.length || pages[answer.length] === undefined).toBe(true);
+      }),
+    );
   });
 });

@@ -18,7 +18,7 @@ import { ProtectionWatch } from "./protection.ts";
 import { EventQueue } from "./queue.ts";
 import { Random } from "./random.ts";
 import type { Schedule } from "./schedule.ts";
-import { mayStand } from "./sealed.ts";
+import { mayCount, mayStand } from "./sealed.ts";
 import { stateCode } from "./signature.ts";
 
 export interface ClusterOptions {
@@ -126,10 +126,12 @@ export class Cluster {
       if (this.trace !== null && action.kind !== "setTimer" && !(action.kind === "send" && isPing(action.message))) {
         this.trace.push(`${this.now_ms.toFixed(1)} ${role} -> ${JSON.stringify(action)}`);
       }
+      if (action.kind === "releaseOutput") host.letOut = Math.max(host.letOut, action.to);
       this.faults.noteAction(role, action);
       act(this, host, action);
     }
     mayStand(host);
+    mayCount(host, host.letOut);
   }
 
   /** An event for this life of the agent, later. */

@@ -49,6 +49,8 @@ export interface Host {
   key: string | null;
   /** Nothing was ever started here. */
   fresh: boolean;
+  /** The last frame that this life of its agent has let out. */
+  letOut: number;
   /** Counts the agent's lives: what was meant for an earlier one is lost. */
   life: number;
   /** Counts the QEMUs of this host. */
@@ -101,6 +103,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     everBack: true,
     key: null,
     fresh: true,
+    letOut: 0,
     life: 0,
     qemu: 0,
     dying: false,
@@ -168,6 +171,7 @@ export function startAgent(cluster: Cluster, host: Host): void {
   const { oracle, vm, schedule } = cluster;
   host.agentUp = true;
   host.life += 1;
+  host.letOut = 0;
   cluster.lives += 1;
   if (host.life > 1) host.clockOffset_ms = UP_MS - cluster.now_ms * host.clockRate;
   const first = host.fresh;

@@ -46,3 +46,10 @@ export function mayStand({ role, state, vm }: Bound): void {
   if (vm?.running !== true || opened.mode !== "final" || opened.generation === 0 || opened.owner === role) return;
   throw new Violation(1, `the VM goes on at the ${role}, which knows that it is the ${opened.owner}'s for good`);
 }
+
+/** What an agent counts as let out it has let out itself in this life, or knows to have arrived. */
+export function mayCount({ role, state }: Bound, let_out: number): void {
+  const { released, acked } = state.gate;
+  if (released > Math.max(acked, let_out))
+    throw new Violation(2, `${role} counts frame ${released} as let out, and has let out no more than ${let_out}`);
+}

@@ -76,6 +76,19 @@ test("the guest is stopped for device state, finding and copying, and for nothin
   expect(listeners.size).toBe(0);
 });
 
+test("a guest that stood still before is left as it stood, whatever comes", async () => {
+  await takeTransaction(options({ stood: true, onResumed: () => void said.push("resumed") }));
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "collect"]);
+  said = [];
+  const broken = monitor({ "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
+  await expect(takeTransaction(options({ qmp: broken, stood: true, stays: true }))).rejects.toThrow("no space");
+  expect(said).not.toContain("cont");
+  said = [];
+  const hangs = monitor({ stop: () => Promise.reject(new WaitTimeoutError("stop", 5)) });
+  expect(await takeTransaction(options({ qmp: hangs, stood: true }))).toMatchObject({ kind: "stop-hung" });
+  expect(said).toEqual(["stop", "xen-save-devices-state", "query-status"]);
+});
+
 test("nothing is sent to a target that is paused, or not there yet", async () => {
   for (const status of ["postcopy-paused", "postcopy-recover", "setup", "active", "none", ""]) {
     expect(isStoppable(status)).toBe(false);

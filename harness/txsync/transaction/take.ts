@@ -45,6 +45,8 @@ export interface TakeOptions {
   readonly whileStill?: () => Promise<void>;
   /** The guest stands still when it is taken; it is started again only where something fails before. */
   readonly stays?: boolean;
+  /** It stood still before, and is not this transaction's to start again, whatever comes. */
+  readonly stood?: boolean;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -74,8 +76,8 @@ export type TakeOutcome =
   /** Nothing was sent to QEMU. */
   | { readonly kind: "refused"; readonly status: string }
   /**
-   * `stop` was not answered in time. `cont` is queued behind it, so that the guest runs when it does take effect;
-   * `released` settles then.
+   * `stop` was not answered in time. `cont` is queued behind it, so that the guest runs when it does take effect (not of
+   * one that stood before); `released` settles then.
    */
   | { readonly kind: "stop-hung"; readonly waited_ms: number; readonly released: Promise<void> };
 
@@ -122,7 +124,7 @@ class Stillness implements Disposable {
  *   was found is in the next transaction, as long as its `since` is not this one.
  */
 export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome> {
-  const { qmp, tracker } = options;
+  const { qmp, tracker, stood = false } = options;
   const status = options.status();
   if (!isStoppable(status)) return { kind: "refused", status };
   using stillness = new Stillness(qmp);
@@ -136,7 +138,10 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   try {
     await stopping;
   } catch (error) {
-    const resumed = qmp.execute("cont", undefined, { timeout_ms: RELEASE_TIMEOUT_MS });
+    // Of one that stood the next word is waited for as well: it is answered when `stop` is over.
+    const resumed: Promise<unknown> = stood
+      ? qmp.execute("query-status", undefined, { timeout_ms: RELEASE_TIMEOUT_MS })
+      : qmp.execute("cont", undefined, { timeout_ms: RELEASE_TIMEOUT_MS });
     if (!(error instanceof WaitTimeoutError)) {
       await resumed.catch(() => undefined);
       throw error;
@@ -148,7 +153,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   try {
     const { taken, saved_ms, copied_ms } = await whileStill(options, () => drained(options, saving));
     const resumed_ms = performance.now();
-    if (options.stays !== true) options.onResumed?.();
+    if (options.stays !== true && !stood) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
     await rm(options.state_path);
     const { still_ms } = stillness;
@@ -180,7 +185,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     // Nobody will read what was copied. A helper that is gone needs not be told.
     await tracker.release().catch(() => undefined);
     // Where it was to stand still it stands yet.
-    if (options.stays === true) await qmp.execute("cont");
+    if (options.stays === true && !stood) await qmp.execute("cont");
     throw error;
   }
 }
@@ -229,7 +234,7 @@ async function drained(options: Saving, saving: Promise<unknown>): Promise<void>
 
 /** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
 async function whileStill(options: TakeOptions, saved: () => Promise<unknown>): Promise<Still> {
-  const { qmp, tracker, n, since, onStill, beside, outputs, hold_ms = 0, stays = false } = options;
+  const { qmp, tracker, n, since, onStill, beside, outputs, hold_ms = 0, stays = false, stood = false } = options;
   let copied_ms = 0;
   let done = false;
   try {
@@ -256,7 +261,7 @@ async function whileStill(options: TakeOptions, saved: () => Promise<unknown>): 
     done = true;
     return { taken, saved_ms, copied_ms };
   } finally {
-    if (!done || !stays) await qmp.execute("cont");
+    if (!stood && (!done || !stays)) await qmp.execute("cont");
   }
 }
 

@@ -20,6 +20,8 @@ export const MEMORY_FOLDER = "/dev/shm/ram";
  */
 export function domainXml(machine: VmMachine, emulator: string): string {
   const { accel, memory_bytes, vcpus, kernel, initrd, append, extra } = machine;
+  if (kernel === undefined || append === undefined)
+    throw new UserError("Under libvirt the guest is booted by a kernel of its own here, with a command line.");
   if (machine.ram !== "file") throw new UserError(`Under libvirt guest RAM is a file here, not ${machine.ram}.`);
   const monitors = Object.values(MONITOR_PORTS).flatMap((port, n) => [
     "-chardev",

@@ -184,6 +184,8 @@ export class Stage implements Disposable {
   /** What the slot and the output were told. */
   readonly said: string[] = [];
   produced = 0;
+  /** Of the VM's output. */
+  waiting_bytes = 0;
   readonly #servers: Server[] = [];
 
   constructor(role: Role, changes: Partial<AgentConfig> = {}) {
@@ -201,6 +203,9 @@ export class Stage implements Disposable {
       output: {
         get produced() {
           return frameNumber(stage.produced);
+        },
+        get waiting_bytes() {
+          return stage.waiting_bytes;
         },
         look: () => frameNumber(this.produced),
         settle: async () => frameNumber(this.produced),

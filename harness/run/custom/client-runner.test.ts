@@ -1,0 +1,60 @@
+import { describe, expect, it } from "vitest";
+import type { HostRole } from "../../base/timeline.ts";
+import { waitFor } from "../../base/wait.ts";
+import { ClientRunner } from "./client-runner.ts";
+import type { HistoryClient, Operation } from "./history-client.ts";
+
+const reach = {
+  from: "target",
+  dial: async () => {
+    throw new Error("nobody is there");
+  },
+} as const;
+
+describe("a client of the user's", () => {
+  it("does one operation after the other, and its history has those of which nobody knows", async () => {
+    const from: HostRole[] = [];
+    let looked: readonly Operation[] = [];
+    const client: HistoryClient = {
+      name: "mine",
+      start: (_, { seed }) => ({
+        invoke: async (n) => {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          if (n === 1 || n === 3) throw new Error("refused");
+          return seed + n;
+        },
+        check: async (history) => {
+          looked = history;
+          return { whole: true, summary: "all is there" };
+        },
+      }),
+    };
+    using runner = ClientRunner.start(client, reach, { seed: 100 }, (host) => void from.push(host));
+    await waitFor({ what: "operations", timeout_ms: 5_000 }, () => (runner.acknowledged >= 3 ? true : undefined));
+    await runner.stop(true);
+    const found = await runner.look();
+    expect(looked.slice(0, 3).map(({ n, outcome, value, why }) => [n, outcome, value ?? why])).toEqual([
+      [1, "unknown", "refused"],
+      [2, "acknowledged", 102],
+      [3, "unknown", "refused"],
+    ]);
+    // What failed before the first that did not is no part of what it was told.
+    expect(found).toMatchObject({ name: "mine", whole: true, unknown: 1, acknowledged: from.length });
+    const before = runner.acknowledged;
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    expect(runner.acknowledged).toBe(before);
+  });
+
+  it("that hangs in its last operation is stopped all the same where nobody could answer", async () => {
+    const client: HistoryClient = {
+      name: "mine",
+      start: () => ({
+        invoke: () => new Promise(() => undefined),
+        check: async () => ({ whole: false, summary: "no" }),
+      }),
+    };
+    using runner = ClientRunner.start(client, reach, { seed: 1 }, () => undefined);
+    await runner.stop(false);
+    expect(await runner.look()).toMatchObject({ whole: false, acknowledged: 0, unknown: 0 });
+  });
+});
