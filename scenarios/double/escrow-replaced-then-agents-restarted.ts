@@ -25,4 +25,6 @@ export const escrowReplacedThenAgentsRestarted: Scenario = {
     },
   ],
   expect: { txsync: "intact" },
+  // Not in every `npm test`, which has escrow-replaced.
+  tags: ["large"],
 };
