@@ -24,5 +24,6 @@ export const escrowReplacedThenAgentsRestarted: Scenario = {
       at: { on: "step", step: "transaction-committed", since: 2, after_ms: 1_000 },
     },
   ],
+  tags: ["large"],
   expect: { txsync: "intact" },
 };
