@@ -39,6 +39,7 @@ export default defineConfig({
           include: ["{harness,scenarios,reports,fixtures}/**/*.large.test.ts"],
           exclude: ["**/node_modules/**"],
           fileParallelism: false,
+          maxConcurrency: 2,
           testTimeout: 1_800_000,
           hookTimeout: 600_000,
         },

@@ -2,7 +2,7 @@ import { afterAll, expect, test } from "vitest";
 import { accelFor, prepareRuns } from "../harness/run/prepare.ts";
 import { byAgents, playWithAgents, wrong } from "./testing.ts";
 
-/** What `by-agents.real.test.ts` does, for more faults and on every QEMU: too much for every `npm test`. */
+/** What `scenarios.real.test.ts` has by the agents, for more faults and on every QEMU: too much for every `npm test`. */
 
 const ended = new AbortController();
 afterAll(() => ended.abort());

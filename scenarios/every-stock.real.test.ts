@@ -1,3 +1,3 @@
-import { everyScenario } from "./testing/suite.ts";
+import { everyScenario, isStockTwin } from "./testing/suite.ts";
 
-everyScenario("stock");
+everyScenario("stock", (scenario) => !isStockTwin(scenario));

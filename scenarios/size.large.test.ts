@@ -13,7 +13,7 @@ const MIB = 1024 ** 2;
 describe.each([
   { memory_mib: 4096, scenarios: ["no-fault", "source-host-killed", "target-host-killed", "target-qemu-killed"] },
   { memory_mib: 4096, scenarios: ["link-cut-for-good", "escrow-killed", "target-cut-off-long-then-healed"] },
-  { memory_mib: 1024, scenarios: ["escrow-link-blinks", "generation-changes-during-take"] },
+  { memory_mib: 1024, scenarios: ["source-host-killed", "escrow-link-blinks", "generation-changes-during-take"] },
   { memory_mib: 8192, scenarios: ["target-host-killed"] },
 ])("with a guest of $memory_mib MiB", ({ memory_mib, scenarios }) => {
   let environment: RunEnvironment;

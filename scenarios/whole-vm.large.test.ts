@@ -48,3 +48,17 @@ test.each(RUNS)(
   },
   300_000,
 );
+
+/** Several vCPUs and watchdogs, at the configuration that their scenarios have. */
+test.each([
+  ["target-host-killed-watched", "txsync"],
+  ["four-vcpus-wait", "txsync"],
+  ["four-vcpus-wait", "stock"],
+] as const)(
+  "%s, %s",
+  async (id, recovery) => {
+    const environment = await prepareRuns("10.0", ended.signal);
+    expect(wrong(await play(environment, [request(id, { guest: "linux", recovery, memory_mib: 256 })], 1))).toEqual([]);
+  },
+  300_000,
+);

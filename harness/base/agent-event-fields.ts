@@ -40,6 +40,7 @@ export const AGENT_EVENT_FIELDS = {
     copy_ms: count,
     pause_ms: count,
     still_ms: z.exactOptional(count),
+    held_ms: z.exactOptional(count),
     cont_ms: z.exactOptional(count),
   },
   "tx.sending": { ...transaction, pages_sent: count },

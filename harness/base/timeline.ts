@@ -157,6 +157,8 @@ export type TimelineEventBody =
       readonly pause_ms: number;
       /** How long the guest stood still by QEMU's own stamps of STOP and RESUME. */
       readonly still_ms?: number;
+      /** Of that, for how long it was only held back, because it writes more than the log takes. */
+      readonly held_ms?: number;
       /** From when `cont` was asked until QEMU's stamp of RESUME. */
       readonly cont_ms?: number;
     }

@@ -58,6 +58,12 @@ describe("complete output", () => {
     expect(judged.verdict).toBe(false);
     expect(judged.summary).toContain("2 frames never came: the first: frame 10; the last: frame 11");
     expect(judged.summary).toContain("target says to have let out all up to frame 11");
+    // One is as bad as many.
+    const one = { count: 1, first: "frame 7" };
+    expect(outputComplete.judge(edge({ missing: one }))).toMatchObject({
+      verdict: false,
+      summary: "1 frames never came: frame 7",
+    });
     expect(outputComplete.false_means).toBe("corrupt");
   });
 });

@@ -58,6 +58,13 @@ describe("how long the guest stood still", () => {
     expect(timings(...ran)).toMatchObject({ downtime_ms: 700, unseen_max_ms: 3_090, heard_late_max_ms: 2_760 });
   });
 
+  it("is told of by a guest's own lines, where nobody can look at it: they come late, and say how long it ran", () => {
+    const line = (at_ms: number, step: number, ran_ms: number): TimelineEvent =>
+      looked(at_ms, step, { outside: true, ran_ms });
+    const lines = [line(100, 10, 5_000), line(2_600, 20, 7_300), line(2_600, 30, 7_600), line(3_500, 40, 7_900)];
+    expect(timings(looked(100, 10), ...lines, looked(9_000, 40)).downtime_ms).toBe(600);
+  });
+
   it("is known exactly where QEMU stopped it, on this host or from one to the next, whatever came first", () => {
     const stops = [
       told(10, "STOP", 1_000_000),

@@ -23,10 +23,11 @@ export function stillnessOf(events: readonly TimelineEvent[]): Stillness {
   // What is not over was not looked at to its end.
   if (from < 0 || to < 0) return {};
   const carried = events.slice(from, to);
-  const looks = carried.filter(
-    // What the guest tells the world comes later than it happened, and counts each processor for itself.
-    (event): event is Progress => event.kind === "guest.progress" && event.outside !== true,
-  );
+  const all = carried.filter((event): event is Progress => event.kind === "guest.progress");
+  const inside = all.filter(({ outside }) => outside !== true);
+  // What the guest tells the world comes later than it happened: only where nobody can look at it, and it says how long it ran.
+  const told = all.filter(({ outside, ran_ms }) => outside === true && ran_ms !== undefined);
+  const looks = told.length === 0 || inside.some(({ looked_ms }) => looked_ms !== undefined) ? inside : told;
   const unseen_ms = looks.flatMap((look) => look.unseen_ms ?? []);
   const late_ms = looks.flatMap(({ at_ms, looked_ms }) => (looked_ms === undefined ? [] : [at_ms - looked_ms]));
   const stopped_max_ms = longestStop(carried);

@@ -165,7 +165,9 @@ describe.concurrent("wrong usage or environment is exit code 2 and a sentence on
 });
 
 test("a run under txsync, the default, leaves the escrow's log, which is whole", async () => {
-  const command = new Spawned(["run", "target-host-killed", "--json", "--accel", "tcg", "--memory", "64"]);
+  // A guest of 64 MiB would be handed off in half a second: slower, so that a busy machine's fault does not come after that.
+  const slowly = ["--memory", "64", "--bandwidth", "24"];
+  const command = new Spawned(["run", "target-host-killed", "--json", "--accel", "tcg", ...slowly]);
   const { code, stdout } = await command.ended();
   const line = onlyLine(stdout);
   expect(line).toMatchObject({ recovery: "txsync", verdict: "intact", asExpected: true });

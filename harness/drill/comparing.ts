@@ -9,8 +9,8 @@ export interface Comparison {
   /** Pages that only the quick way found: written with what was there. */
   surplus: number;
   compared: number;
-  /** Pages of small blocks that were there after the first look: a look must not fetch any. */
-  small_present: number | undefined;
+  /** Whether a look has fetched what lacked of small blocks: it must not. Undefined where some had come before it. */
+  fetches: boolean | undefined;
   readonly quick_ms: number[];
   readonly sure_ms: number[];
 }
@@ -25,18 +25,24 @@ async function smallPresent(tracker: PagescanTracker): Promise<number> {
   return runs.flat().reduce((sum, run) => sum + run.count, 0);
 }
 
-/** A tracker that, while the guest is stopped, first looks both ways and notes where they differ. */
+/**
+ * A tracker that, while the guest is stopped, first looks both ways and notes where they differ.
+ * @param small_pages how many pages small blocks have
+ */
 export function comparing(
   tracker: PagescanTracker,
+  small_pages: number,
   into: Comparison,
 ): Pick<DirtyTracker, "take" | "collect" | "release"> {
   return {
     collect: () => tracker.collect(),
     release: () => tracker.release(),
     take: async (n, since) => {
+      const lacked = into.fetches === undefined && (await smallPresent(tracker)) === 0;
       const sure = await tracker.find("sure");
       into.sure_ms.push(sure.find_ms);
-      into.small_present ??= await smallPresent(tracker);
+      // The stream goes on meanwhile and may have brought some; a look that reads what is not there brings all.
+      if (lacked) into.fetches = (await smallPresent(tracker)) === small_pages;
       try {
         const quick = await tracker.find("quick");
         into.quick_ms.push(quick.find_ms);

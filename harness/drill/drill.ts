@@ -191,7 +191,9 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
 
   const log: Transaction[] = [];
   const log_pages: PageSet[] = [];
-  const found: Comparison = { missed: 0, surplus: 0, compared: 0, small_present: undefined, quick_ms: [], sure_ms: [] };
+  const small = blocks.filter(({ name }) => name !== RAM_BLOCK);
+  const small_pages = small.reduce((sum, { bytes }) => sum + Math.ceil(bytes / PAGE_BYTES), 0);
+  const found: Comparison = { missed: 0, surplus: 0, compared: 0, fetches: undefined, quick_ms: [], sure_ms: [] };
   let in_postcopy = 0;
   let after_completed = 0;
   const troubles = options.trouble ? new Troubles(options.seed) : undefined;
@@ -213,7 +215,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     await prepare(trouble, tracker);
     const taking = takeTransaction({
       qmp: target.qmp,
-      tracker: witness?.watching(tracker) ?? (options.compare ? comparing(tracker, found) : tracker),
+      tracker: witness?.watching(tracker) ?? (options.compare ? comparing(tracker, small_pages, found) : tracker),
       generation: generation(1),
       n: transactionNumber(n),
       since: since === undefined || troubles?.sinceBase() === true ? "base" : since,
@@ -303,7 +305,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     missed_pages: found.missed,
     surplus_pages: found.surplus,
     compared: found.compared,
-    small_block_pages_after_first_look: found.small_present ?? null,
+    look_fetches: found.fetches ?? null,
     small_block_pages_changed: log_pages.reduce(
       (sum, pages) => sum + [...pages].filter(({ block }) => block !== RAM_BLOCK).length,
       0,

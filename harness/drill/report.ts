@@ -19,7 +19,8 @@ export interface DrillReport {
   readonly surplus_pages: number;
   readonly compared: number;
   /** Pages of small blocks on the target after the first look both ways: QEMU sends them last, so there is none. */
-  readonly small_block_pages_after_first_look: number | null;
+  /** Whether a look fetches what the target lacks; null where that was not looked at, or some had come. */
+  readonly look_fetches: boolean | null;
   readonly small_block_pages_changed: number;
   readonly pages: Spread;
   readonly transaction_bytes: Spread;

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { minutes, wholeNumber } from "../base/arguments.ts";
 import { type Fuzzed, fuzz } from "./fuzz.ts";
 import { targets } from "./targets.ts";
 
@@ -81,27 +82,15 @@ async function read([name = "", cases = "", seed = "", minutes = ""]: readonly s
   tell({ fuzzed });
 }
 
-function whole(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError("Not a whole number.");
-  return value;
-}
-
-function time(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value > 0)) throw new InvalidArgumentError("Not a time.");
-  return value;
-}
-
 if (process.argv[2] === "--read") await read(process.argv.slice(3));
 else {
   new Command("fuzz")
     .description(
       "Feeds whatever reads from outside with inputs that are nearly valid. Exit code 1 when one does what it must not.",
     )
-    .option("--cases <inputs>", "inputs for each reader", whole, 1_000_000)
-    .option("--minutes <minutes>", "for how long at most, each", time, 10)
-    .option("--seed <seed>", "where to begin", whole, 1)
+    .option("--cases <inputs>", "inputs for each reader", wholeNumber, 1_000_000)
+    .option("--minutes <minutes>", "for how long at most, each", minutes, 10)
+    .option("--seed <seed>", "where to begin", wholeNumber, 1)
     .option(
       "--only <reader>",
       `one of: ${targets()

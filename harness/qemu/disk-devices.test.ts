@@ -14,4 +14,5 @@ it("gives each disk a device of its own, or a unit of one controller", () => {
     "scsi-hd,bus=scsi0.0,drive=b,lun=1,werror=stop,rerror=stop",
   ]);
   expect(diskDevices([], "scsi", blockdev)).toEqual([]);
+  expect(diskDevices(["seed"], "blk", blockdev)[1]).toBe("node-name=seed,read-only=on,driver=nbd,export=seed");
 });

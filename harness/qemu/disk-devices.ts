@@ -2,6 +2,9 @@
 export const DISK_BUSES = ["blk", "scsi"] as const;
 export type DiskBus = (typeof DISK_BUSES)[number];
 
+/** Name of a disk that nobody writes to: the seed of cloud-init. The guest has to see that, in whichever QEMU it runs. */
+export const READ_ONLY_DISK = "seed";
+
 /**
  * QEMU's arguments for a VM's disks.
  * @param names of the block devices, in their order
@@ -22,7 +25,7 @@ export function diskDevices(
     ...(bus === "scsi" && names.length > 0 ? ["-device", "virtio-scsi-pci,id=scsi0"] : []),
     ...names.flatMap((name, number) => [
       "-blockdev",
-      `node-name=${name},${blockdev(name)}`,
+      `node-name=${name},${name === READ_ONLY_DISK ? "read-only=on," : ""}${blockdev(name)}`,
       "-device",
       device(name, number),
     ]),

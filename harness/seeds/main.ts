@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
+import { minutes as time } from "../base/arguments.ts";
 import { checkReal } from "./real.ts";
 import { check, type Finding } from "./run.ts";
 import { KINDS, type Kind, SEEDS, seedOf } from "./seeds.ts";
@@ -60,12 +61,6 @@ function rowOf({ seed, by, what, tries, elapsed_ms }: Finding, wrong: string): s
   const showed = what === null ? "" : what.replaceAll("|", "\\|").slice(0, 160);
   const who = what === null ? `not by the ${by}` : by;
   return `| ${seed} | ${wrong} | ${who} | ${tries} | ${showed} | ${(elapsed_ms / 1000).toFixed(1)} |`;
-}
-
-function time(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value > 0)) throw new InvalidArgumentError("Not a time.");
-  return value;
 }
 
 new Command("seeds")

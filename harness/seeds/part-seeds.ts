@@ -270,8 +270,8 @@ export const PART_SEEDS: readonly Seed[] = [
     "guest-left-still",
     "a guest whose transaction fails is not let go",
     "transaction/take.ts",
-    'if (!done || !stays) await qmp.execute("cont");',
-    'if (done && !stays) await qmp.execute("cont");',
+    'if (!stood && (!done || !stays)) await qmp.execute("cont");',
+    'if (!stood && done && !stays) await qmp.execute("cont");',
     "transaction/take.test.ts",
   ),
   seed(

@@ -119,10 +119,10 @@ async function byTests(seed: Seed, tests: readonly string[]): Promise<readonly F
     const bad = all.filter(({ status, failureMessages }) => status === "failed" && !isLate(failureMessages));
     const elapsed_ms = Math.round(performance.now() - began_ms);
     const first = bad[0]?.fullName ?? report?.testResults.find(({ message }) => message !== "")?.message.split("\n")[0];
-    if (failed && first === undefined && all.every(({ status }) => status !== "failed"))
-      throw new Error(`the tests for seed ${seed.name} did not come to an end`);
-    const what = failed ? (first ?? null) : null;
-    return [{ seed: seed.name, by: "unit tests", what, tries: `${bad.length} of ${all.length} tests`, elapsed_ms }];
+    // A machine that is too busy for them, or tests that wait for what the bug has taken away: nobody can tell.
+    const broke_off = failed && first === undefined && all.every(({ status }) => status !== "failed");
+    const tries = broke_off ? "they did not come to an end" : `${bad.length} of ${all.length} tests`;
+    return [{ seed: seed.name, by: "unit tests", what: failed ? (first ?? null) : null, tries, elapsed_ms }];
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -110,15 +110,6 @@ export const WORLD_SEEDS: readonly Seed[] = [
     "",
     ...FENCE,
   ),
-  seed(
-    "waits-and-goes-on",
-    "what waits for room is done although it was closed out",
-    "disk/disk.ts",
-    "    await Promise.race([promise, aborted.promise]);",
-    "    await promise;",
-    ...DISK,
-    ...FENCE,
-  ),
   // ---- network
   seed(
     "inbound-frame-lost",

@@ -26,4 +26,6 @@ export const escrowReplacedThenAgentsRestarted: Scenario = {
   ],
   tags: ["large"],
   expect: { txsync: "intact" },
+  // Not in every `npm test`, which has escrow-replaced.
+  tags: ["large"],
 };

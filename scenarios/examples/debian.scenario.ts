@@ -5,7 +5,7 @@ import { sqlClient } from "./sql-client.ts";
  * A whole Debian that boots from its disk, with a database under way: a VM of which Ferryman knows nothing but that client.
  *
  *     npx tsx harness/cli.ts setup --debian-disk ./debian.qcow2
- *     npx tsx harness/cli.ts run scenarios/examples/debian.scenario.ts --disk ./debian.qcow2 --memory 512
+ *     npx tsx harness/cli.ts run scenarios/examples/debian.scenario.ts --disk ./debian.qcow2 --memory 512 --snapshot ./debian.booted
  */
 const debian = {
   group: "examples",

@@ -16,4 +16,6 @@ export const linksInPieces: Scenario = {
     { fault: { fault: "kill-host", host: "target" }, at: { on: "pages", percent: 50 } },
   ],
   expect: { txsync: "intact" },
+  // Not in every `npm test`: the readers' own tests have pieces of every size.
+  tags: ["large"],
 };

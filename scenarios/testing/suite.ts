@@ -10,6 +10,24 @@ const SEED = 7;
 /** The groups in which a host, or nothing, fails; the others are in another file, so that `--shard` has something to part. */
 const HOSTS: readonly string[] = ["controls", "source", "target"];
 
+/**
+ * Under stock recovery each of these ends as another scenario does, for the same reason: source-host-killed,
+ * target-host-killed, link-cut-healed or link-cut-for-good. `npm run test:large` plays them.
+ */
+const STOCK_TWINS: readonly string[] = [
+  "source-qemu-killed",
+  "source-host-killed-too-early",
+  "target-qemu-killed",
+  "target-host-killed-connected",
+  "link-cut-twice-healed",
+  "source-cut-off",
+  "link-cut-one-way",
+];
+
+export function isStockTwin({ id }: Scenario): boolean {
+  return STOCK_TWINS.includes(id);
+}
+
 export function hostsFail({ group }: Scenario): boolean {
   return HOSTS.includes(group);
 }

@@ -1,4 +1,5 @@
 import { createWriteStream } from "node:fs";
+import { resolve } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { Configuration, DiskImage } from "../../base/configuration.ts";
 import type { Recovery } from "../../base/run-record.ts";
@@ -12,6 +13,7 @@ import type { StartedHost } from "../../fleet/host.ts";
 import { PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import { READ_ONLY_DISK } from "../../qemu/disk-devices.ts";
 import { EXT_MAGIC_AT, isExt, PARTITION_TABLE_BYTES, partitionsIn } from "./partitions.ts";
 import { overlayFiles, overlayPath } from "./snapshot-files.ts";
 
@@ -38,15 +40,15 @@ export function hasImages({ images, cloud_init }: Configuration): boolean {
 
 /** Of the exports: images in their order, and the seed of cloud-init behind them. */
 export function imageNames({ images = [], cloud_init }: Configuration): readonly string[] {
-  return [...images.map((_, number) => `disk${number}`), ...(cloud_init === undefined ? [] : ["seed"])];
+  return [...images.map((_, number) => `disk${number}`), ...(cloud_init === undefined ? [] : [READ_ONLY_DISK])];
 }
 
 /** What the storage host has to see of this machine. */
 export function seenFiles({ images = [], cloud_init, snapshot }: Configuration): readonly SeenFile[] {
   return [
     ...(snapshot === undefined ? [] : overlayFiles(snapshot, images.length)),
-    ...images.map(({ path }, number) => ({ local: path, path: `${IMAGES}/${number}` })),
-    ...(cloud_init === undefined ? [] : [{ local: cloud_init, path: USER_DATA }]),
+    ...images.map(({ path }, number) => ({ local: resolve(path), path: `${IMAGES}/${number}` })),
+    ...(cloud_init === undefined ? [] : [{ local: resolve(cloud_init), path: USER_DATA }]),
   ];
 }
 
@@ -98,13 +100,13 @@ export class ImageDisks {
       : `addr.type=unix,addr.path=${SOCKET}`;
     const blocks = names.flatMap((name) => [
       "--blockdev",
-      name === "seed"
-        ? `driver=vvfat,node-name=seed,dir=${SEED_FOLDER},label=cidata,floppy=off,rw=off,read-only=on`
+      name === READ_ONLY_DISK
+        ? `driver=vvfat,node-name=${name},dir=${SEED_FOLDER},label=cidata,floppy=off,rw=off,read-only=on`
         : `driver=qcow2,node-name=${name},discard=unmap,file.driver=file,file.filename=${OVERLAYS}/${name}`,
     ]);
     const exports = names.flatMap((name) => [
       "--export",
-      `type=nbd,id=${name},node-name=${name},name=${name},writable=${name === "seed" ? "off" : "on"}`,
+      `type=nbd,id=${name},node-name=${name},name=${name},writable=${name === READ_ONLY_DISK ? "off" : "on"}`,
     ]);
     const daemon = ["qemu-storage-daemon", ...blocks, "--nbd-server", `${listen},max-connections=0`, ...exports];
     const exporter = await serve(host, daemon, stock ? listensOn(PORTS.storage) : `test -S ${SOCKET}`, log);

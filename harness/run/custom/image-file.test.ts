@@ -54,6 +54,7 @@ describe("an image of the user's", () => {
     ["is encrypted", () => qcow2("i", (header) => header.writeUInt32BE(2, 32)), "qcow2", /encrypted/],
     ["is corrupt", () => qcow2("j", (header) => header.writeBigUInt64BE(2n, 72)), "qcow2", /qemu-img check/],
     ["has its data elsewhere", () => qcow2("k", (header) => header.writeBigUInt64BE(4n, 72)), "qcow2", /another file/],
+    ["has a colon in its name", () => raw("l:m", 512), "raw", /colon/],
     ["is a folder", () => folder, "raw", /cannot be read: it is no file/],
     ["is not there", () => join(folder, "none"), "qcow2", /cannot be read/],
   ])("that %s is refused", ([, make, format, why]) => {

@@ -20,6 +20,7 @@ export function formatOf(path: string): ImageFormat {
  * @throws UserError where it cannot be a disk of a run
  */
 export function checkImage({ path, format }: DiskImage): number {
+  checkReadable(path);
   const head = headOf(path);
   const found = head.readUInt32BE(0) === MAGIC ? "qcow2" : "raw";
   if (format === "raw") {
@@ -49,6 +50,8 @@ export function checkImage({ path, format }: DiskImage): number {
 
 /** @throws UserError where there is no such file, or it may not be read */
 export function checkReadable(path: string): void {
+  // The engine takes it for the end of the name.
+  if (path.includes(":")) throw new UserError(`${path} cannot be used: its name has a colon; give it another.`);
   headOf(path);
 }
 

@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { resolve } from "node:path";
 import type { SeenFile } from "../../fleet/container.ts";
 
 /** What a snapshot's folder holds: memory and devices of the VM, what it had written to each disk, and of what it is one. */
@@ -9,11 +9,11 @@ export const MANIFEST = "snapshot.json";
 export const STATE_PATH = "/snapshot/state";
 
 export function statePath(folder: string): string {
-  return join(folder, STATE);
+  return resolve(folder, STATE);
 }
 
 export function savedDisk(folder: string, number: number): string {
-  return join(folder, `disk${number}`);
+  return resolve(folder, `disk${number}`);
 }
 
 export function stateFiles(folder: string): readonly SeenFile[] {

@@ -80,7 +80,8 @@ export class LinuxGuest implements GuestUnderTest {
     for (const event of parser.push(Buffer.from(`${line}\n`))) {
       if (event.kind === "step") {
         this.#steps.set(host, event.n);
-        this.#emit(host, { kind: "guest.progress", host, cpu: 0, step: event.n, outside: true });
+        const ran_ms = event.uptime_ms;
+        this.#emit(host, { kind: "guest.progress", host, cpu: 0, step: event.n, outside: true, ran_ms });
         if (event.errors > 0) this.#trouble.push(line);
       } else if (isDamage(event)) {
         this.#trouble.push(line);

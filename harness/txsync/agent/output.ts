@@ -27,6 +27,8 @@ export class OutputStore {
   readonly #onOutput: (upTo: FrameNumber) => void;
   #log: number;
   #log_bytes = 0;
+  /** Of the log: what came since it was last written, and was told to nobody. */
+  #unwritten: Uint8Array[] = [];
   #frames = new Map<number, OutputFrame>();
   readonly #born_ms = new Map<number, number>();
   #produced = 0;
@@ -215,6 +217,7 @@ export class OutputStore {
   /** Hands over what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */
   look(): FrameNumber {
     for (const source of this.#sources) source.look();
+    this.#write();
     if (this.#produced > this.#told) {
       this.#told = this.#produced;
       this.#onOutput(this.produced);
@@ -252,7 +255,14 @@ export class OutputStore {
     head.writeUInt8(frame.channel, 8);
     head.writeUInt32BE(frame.bytes.length, 9);
     head.writeBigUInt64BE(BigInt(this.#ends.get(frame.channel) ?? 0), 13);
-    const bytes = Buffer.concat([head, frame.bytes]);
+    this.#unwritten.push(head, frame.bytes);
+  }
+
+  /** What came together is put down together, before anything is said of it: a network's frames come by the hundred. */
+  #write(): void {
+    if (this.#unwritten.length === 0) return;
+    const bytes = Buffer.concat(this.#unwritten);
+    this.#unwritten = [];
     // One write may take only a part; half a frame with another one behind it could not be read again.
     writeFileSync(this.#log, bytes);
     this.#log_bytes += bytes.length;
@@ -272,6 +282,7 @@ export class OutputStore {
     for (const { number, channel, bytes } of this.#frames.values()) entry(number, channel, bytes, 0);
     for (const { channel } of this.#sources)
       entry(this.#produced, channel, Buffer.alloc(0), this.#ends.get(channel) ?? 0);
+    this.#unwritten = [];
     writeWhole(this.#path, Buffer.concat(pieces));
     closeSync(this.#log);
     this.#log = openSync(this.#path, "a");

@@ -8,10 +8,10 @@ import { partPieces } from "./piece-source.ts";
 const ANSWER_MS = 5_000;
 const n = transactionNumber;
 
-function partIn(folder: string): DiskPart {
+function partIn(folder: string, disks = ["disk0"]): DiskPart {
   return new DiskPart({
     folder,
-    disks: ["disk0"],
+    disks,
     start: () => expect.fail("the daemon is there"),
     lowestQemu: () => 1,
     say: () => undefined,
@@ -52,10 +52,12 @@ describe("the disks as a part of a transaction", () => {
     // Nothing was written: what is said is that what came before is still needed.
     const second = [...partPieces(part.pieces(n(2), n(1)))];
     expect(second.map((piece) => [piece.n, piece.floor])).toEqual([[2, 0]]);
-    const other = partIn(source.folder);
-    await other.fence(2);
-    await other.restore(n(2), [...first, ...second]);
+    // It is one of two there, and not the first of them.
+    const restorer = partIn(source.folder, ["disk1", "disk0"]);
+    await restorer.fence(2);
+    await restorer.restore(n(2), [...first, ...second]);
     expect(await there.read(0)).toBe(1);
+    const other = partIn(source.folder);
     // The first host, which comes back, has nothing to say any more.
     part.committed(n(2));
     const again = await source.qemu(1);

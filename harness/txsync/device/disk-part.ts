@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { TransactionNumber } from "../core/index.ts";
 import { DaemonClient, type DaemonStatus, daemonIsThere, decodePiece, Segment } from "../disk/index.ts";
@@ -8,6 +8,8 @@ import type { PartPiece } from "../log/index.ts";
 import type { PieceSource } from "./piece-source.ts";
 import type { StatePart } from "./state-part.ts";
 
+/** Put down in one go. */
+const TURN_BYTES = 1024 ** 2;
 const CONNECT_MS = 1_000;
 const AGAIN_MS = 50;
 /** For the daemon to start, which has to reach the storage. */
@@ -43,6 +45,7 @@ export class DiskPart implements StatePart {
   readonly #options: DiskPartOptions;
   #client: Promise<DaemonClient> | undefined;
   #applied = 0;
+  #restores = 0;
   #storage: DaemonStatus["storage"] = "there";
   /** That is to own the VM which is made again. */
   #generation = 0;
@@ -86,12 +89,22 @@ export class DiskPart implements StatePart {
   }
 
   async restore(_n: TransactionNumber, pieces: readonly PartPiece[]): Promise<void> {
-    const folder = join(this.#options.folder, "redo");
-    rmSync(folder, { recursive: true, force: true });
+    const all = join(this.#options.folder, "redo");
+    // Of an earlier life. Of one that was given up the daemon may still read.
+    if (this.#restores === 0) rmSync(all, { recursive: true, force: true });
+    this.#restores += 1;
+    const folder = join(all, String(this.#restores));
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const segments = new Map<string, Segment>();
+    let since_turn_bytes = 0;
     try {
       for (const { bytes } of pieces) {
+        since_turn_bytes += bytes.length;
+        // It may be all that is kept of all disks, and this thread has leases to look after.
+        if (since_turn_bytes > TURN_BYTES) {
+          since_turn_bytes = 0;
+          await turn();
+        }
         const { disk, change } = decodePiece(Buffer.from(bytes));
         if (!this.#options.disks.includes(disk))
           throw new UserError(`the log has writes of a disk ${disk}, which is not here`);

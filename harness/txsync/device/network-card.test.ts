@@ -99,6 +99,21 @@ describe("a network card", () => {
     expect(card.lagged).toBe(false);
   });
 
+  it("has not settled while QEMU goes on sending", async () => {
+    const qemu = await plugged();
+    const all = Array.from({ length: 20 }, (_, i) => `frame ${i}`);
+    const left = [...all];
+    const next = (): void => {
+      const frame = left.shift();
+      if (frame === undefined) return;
+      qemu.send(frame);
+      setImmediate(next);
+    };
+    next();
+    await card.settle();
+    expect(put).toEqual(all);
+  });
+
   it("gives a restored VM what may be missing in its state, and not what every state has", async () => {
     const first = await plugged();
     type("old");
@@ -118,6 +133,12 @@ describe("a network card", () => {
     runs = false;
     const qemu = await plugged();
     type("one", "two");
+    // What it sends meanwhile has come: what it would have been given had come before.
+    for (const sent of ["a", "b"]) {
+      qemu.send(sent);
+      await until(() => put.includes(sent));
+    }
+    expect(qemu.given).toEqual([]);
     runs = true;
     card.give();
     type("three");

@@ -37,6 +37,20 @@ describe("the daemon of a host's disks", () => {
     await vm.close();
   });
 
+  it("puts into an image that is made again nothing of what waited here", async () => {
+    await using there = await place();
+    const { words, qemu } = await there.host("source");
+    await words.ask({ do: "own", generation: 1, through: false });
+    const vm = await qemu(1);
+    await vm.write(7, Buffer.from([9]));
+    await vm.flush();
+    await words.ask({ do: "mark", n: 1 });
+    await vm.write(8, Buffer.from([9]));
+    await words.ask({ do: "redo", generation: 2, segments: {} });
+    expect([await there.read(7), await there.read(8)]).toEqual([0, 0]);
+    await vm.close();
+  });
+
   it("loses nothing of what is under way when its VM gets another generation", async () => {
     await using there = await place();
     const { words, qemu } = await there.host("source");

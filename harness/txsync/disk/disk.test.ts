@@ -63,7 +63,7 @@ describe("a disk whose writes wait for their transaction", () => {
   it("reads what was written, and has in the image what is committed, whatever dies", async () => {
     await using folder = await temporaryFolder();
     await fc.assert(
-      fc.asyncProperty(fc.array(deed, { maxLength: 60 }), async (deeds) => {
+      fc.asyncProperty(fc.array(deed, { maxLength: 60, size: "max" }), async (deeds) => {
         const image = new MemoryBackend(SIZE);
         let host = join(folder.path, randomUUID());
         const open = (mode: "kept" | "through"): Disk =>
@@ -241,6 +241,21 @@ describe("a disk whose writes wait for their transaction", () => {
     let_go();
     await Promise.all([committing, dropping]);
     expect([image.bytes[0], image.bytes[9], disk.overlay_bytes]).toEqual([1, 2, 0]);
+  });
+
+  it("lets go of nothing that is committed before the storage has flushed it", async () => {
+    await using folder = await temporaryFolder();
+    const image = new MemoryBackend(SIZE);
+    image.flush = async () => {
+      throw new Error("the storage has lost power");
+    };
+    const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 1 << 20 });
+    await disk.write(0, Buffer.from([1]));
+    await disk.flush();
+    disk.mark(1);
+    await expect(disk.commit(1)).rejects.toThrow("power");
+    expect([disk.applied, disk.overlay_bytes]).toEqual([0, expect.any(Number)]);
+    expect(disk.overlay_bytes).toBeGreaterThan(0);
   });
 
   it("makes no transaction of writes whose flush has not come", async () => {

@@ -1,5 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
+import { minutes, wholeNumber } from "../../base/arguments.ts";
 import { NOT_HERE, type RuleFound, searchable, searchWithout } from "./rules.ts";
 import { type Found, Search } from "./search.ts";
 import { tell } from "./tell.ts";
@@ -12,6 +13,9 @@ interface Options {
   readonly minutes: number;
   readonly states: number;
   readonly rules: boolean;
+  readonly onlyFaults: boolean;
+  readonly part: { readonly number: number; readonly of: number };
+  readonly setup?: number;
   readonly json?: string;
 }
 
@@ -21,13 +25,15 @@ function main(options: Options): number {
   return options.rules ? withoutRules(options, until_ms) : whole(options, until_ms);
 }
 
-function whole({ depth, faults, states, json }: Options, until_ms: number): number {
+function whole(options: Options, until_ms: number): number {
+  const { depth, faults, states, json, onlyFaults: only_faults, part } = options;
+  const setups = options.setup === undefined ? SETUPS : SETUPS.slice(options.setup, options.setup + 1);
   const all: (Found & { readonly elapsed_ms: number })[] = [];
   let bad = 0;
-  for (const [i, setup] of SETUPS.entries()) {
+  for (const [i, setup] of setups.entries()) {
     const began_ms = performance.now();
-    const share_ms = began_ms + (until_ms - began_ms) / (SETUPS.length - i);
-    const found = new Search(setup, { depth, faults, states_max: states, until_ms: share_ms }).run();
+    const share_ms = began_ms + (until_ms - began_ms) / (setups.length - i);
+    const found = new Search(setup, { depth, faults, states_max: states, until_ms: share_ms, only_faults, part }).run();
     const elapsed_ms = Math.round(performance.now() - began_ms);
     all.push({ ...found, elapsed_ms });
     console.log(lineOf(found, elapsed_ms));
@@ -72,16 +78,11 @@ export function rowOf({ rule, counterexample: found, states, elapsed_ms }: RuleF
   return `| ${rule} | ${what} | ${depth} | ${moves} | ${states} | ${(elapsed_ms / 1000).toFixed(1)} |`;
 }
 
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError("Not a whole number.");
-  return value;
-}
-
-function minutes(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value <= 0) throw new InvalidArgumentError("Not a time.");
-  return value;
+function partOf(text: string): Options["part"] {
+  const [, number = "", of = ""] = /^(\d+)\/(\d+)$/.exec(text) ?? [];
+  if (of === "" || Number(number) < 1 || Number(number) > Number(of))
+    throw new InvalidArgumentError("It is a part of how many, such as 1/4.");
+  return { number: Number(number) - 1, of: Number(of) };
 }
 
 new Command("search")
@@ -98,6 +99,12 @@ new Command("search")
     20_000_000,
   )
   .option("--rules", "switch off one rule after the other, and say where that is found", false)
+  .option("--only-faults", "nothing is out of order but faults, which end when all has come to rest", false)
+  .option("--part <i/n>", "of the last depth this part: n runs of it go all ways together", partOf, {
+    number: 0,
+    of: 1,
+  })
+  .option("--setup <number>", "this set-up alone, from 0 on", wholeNumber)
   .option("--json <file>", "write the result to this file too")
   .action((options: Options) => {
     process.exitCode = main(options);

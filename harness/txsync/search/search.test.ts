@@ -30,6 +30,19 @@ describe("the search of the core", () => {
     expect(found.ends).toBeGreaterThan(50);
   });
 
+  it("makes of the last moves those of its part, and nothing but faults where it is told so", () => {
+    const bounds = { depth: 1, faults: 1, states_max: 1_000_000, only_faults: true };
+    const parts = [0, 1].map((number) => new Search(SETUP, { ...bounds, part: { number, of: 40 } }).run());
+    const states = parts.map(({ byDepth }) => byDepth[1] ?? 0);
+    for (const found of parts) expect(found).toMatchObject({ complete: 1, counterexample: null, stopped: null });
+    expect(parts[0]?.byDepth[0]).toBe(parts[1]?.byDepth[0]);
+    for (const some of states) {
+      expect(some).toBeGreaterThan(100);
+      expect(some).toBeLessThan(STATES);
+    }
+    expect(states[0]).not.toBe(states[1]);
+  });
+
   it("goes the same ways each time", () => {
     const bounds = { depth: 1, faults: 1, states_max: 1_500 };
     expect(new Search(SETUP, bounds).run()).toEqual(new Search(SETUP, bounds).run());

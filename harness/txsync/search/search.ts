@@ -1,7 +1,7 @@
 import { Violation } from "../sim/oracle.ts";
 import { fingerprintOf } from "./fingerprint.ts";
 import { Known } from "./known.ts";
-import { after, begin, type Move, ordinary, others } from "./moves.ts";
+import { after, begin, isFault, type Move, ordinary, others } from "./moves.ts";
 import type { Setup, World } from "./world.ts";
 
 /** So many moves from the beginning are not needed to come to rest: who is still at it then never does. */
@@ -14,6 +14,13 @@ export interface Bounds {
   readonly faults: number;
   readonly states_max: number;
   readonly until_ms?: number;
+  /** Nothing is out of order but faults: what is broken stays so until all has come to rest. */
+  readonly only_faults?: boolean;
+  /**
+   * Of the moves at the last depth every so manieth is made, from this one on: as many searches as there are parts make all
+   * of them, each with a table of its own, so some states are counted in more than one.
+   */
+  readonly part?: { readonly number: number; readonly of: number };
 }
 
 export interface Counterexample {
@@ -121,6 +128,7 @@ export class Search {
     this.#byDepth.push(0);
     const last = depth === this.#bounds.depth;
     const stride = strideOf(roots.length);
+    const { number, of } = this.#bounds.part ?? { number: 0, of: 1 };
     // Far from each other first: what one move does at one step is often what it does at the next. Each round takes another
     // move from each state, so that whoever stops early has seen some of everything.
     for (let round = 0, left = true; left; round += 1) {
@@ -128,9 +136,10 @@ export class Search {
       for (let i = 0; i < roots.length; i += 1) {
         const root = roots[(i * stride) % roots.length];
         if (root === undefined) continue;
-        const moves = others(root.world, root.world.faults < this.#bounds.faults);
+        const moves = movesFrom(root.world, this.#bounds);
         if (round >= moves.length) continue;
         left = true;
+        if (last && i % of !== number) continue;
         if (this.#isOver()) return kept;
         const k = (round + i) % moves.length;
         const next = this.#make(root, moves[k] as Move, k + 1, depth);
@@ -193,7 +202,7 @@ export class Search {
     const moves: Move[] = [];
     let world = begin(this.#setup);
     for (const [i, k] of way.slice(1).entries()) {
-      const move = moveOf(world, k, this.#bounds.faults);
+      const move = moveOf(world, k, this.#bounds);
       moves.push(move);
       if (i < way.length - 2) world = after(world, move);
     }
@@ -203,9 +212,15 @@ export class Search {
 
 const REST = -2;
 
-function moveOf(world: World, k: number, faults: number): Move {
+/** All that may be done out of order there, in an order that is always the same. */
+function movesFrom(world: World, { faults, only_faults = false }: Bounds): readonly Move[] {
+  const moves = others(world, world.faults < faults);
+  return only_faults ? moves.filter(isFault) : moves;
+}
+
+function moveOf(world: World, k: number, bounds: Bounds): Move {
   if (k === REST) return { move: "rest" };
-  const move = k === 0 ? ordinary(world) : others(world, world.faults < faults)[k - 1];
+  const move = k === 0 ? ordinary(world) : movesFrom(world, bounds)[k - 1];
   if (move === null || move === undefined) throw new Error("the way does not lead there again");
   return move;
 }

@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError } from "commander";
+import { Command } from "commander";
+import { minutes, wholeNumber } from "../../base/arguments.ts";
 import { play, replayCommand, type Summary, summaryLine, tell } from "./play.ts";
 import { scheduleOf } from "./schedule.ts";
 
@@ -44,23 +45,11 @@ function search(minutes: number, first: number): number {
   return bad > 0 ? 1 : 0;
 }
 
-function number(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !Number.isFinite(value) || value < 0) throw new InvalidArgumentError("Not a number.");
-  return value;
-}
-
-function seedNumber(text: string): number {
-  const value = number(text);
-  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError("Not a whole number.");
-  return value;
-}
-
 new Command("simulate")
   .description("Plays the core of txsync under faults, schedule after schedule, until the time is over.")
-  .option("--minutes <minutes>", "for how long", number, 1)
-  .option("--from <seed>", "the first schedule (default: by the clock)", seedNumber)
-  .option("--seed <seed>", "tell this one schedule line by line", seedNumber)
+  .option("--minutes <minutes>", "for how long", minutes, 1)
+  .option("--from <seed>", "the first schedule (default: by the clock)", wholeNumber)
+  .option("--seed <seed>", "tell this one schedule line by line", wholeNumber)
   .action((options: Omit<Options, "from"> & { readonly from?: number }) => {
     process.exitCode = simulate({ ...options, from: options.from ?? Math.floor(Date.now() / 1000) * 100_000 });
   })

@@ -26,8 +26,8 @@ import {
 import { play, playOne, summaryLine, tell } from "./play.ts";
 import { migratingScheduleOf, protectedScheduleOf } from "./schedule.ts";
 
-const SCHEDULES = 8_000;
-const MIGRATING = 8_000;
+const SCHEDULES = 4_000;
+const MIGRATING = 4_000;
 const DIRECTED = 40;
 
 describe("protection beside a migration, under simulated faults", () => {

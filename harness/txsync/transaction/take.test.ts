@@ -89,6 +89,14 @@ test("a guest that stood still before is left as it stood, whatever comes", asyn
   expect(said).toEqual(["stop", "xen-save-devices-state", "query-status"]);
 });
 
+test("how long the guest was only held back is told apart", async () => {
+  const told = async (hold_ms: number): Promise<number | undefined> => {
+    const taken = await takeTransaction(options({ hold_ms }));
+    return taken.kind === "taken" ? taken.transaction.timings.held_ms : undefined;
+  };
+  expect([await told(0), await told(2)]).toEqual([undefined, 2]);
+});
+
 test("nothing is sent to a target that is paused, or not there yet", async () => {
   for (const status of ["postcopy-paused", "postcopy-recover", "setup", "active", "none", ""]) {
     expect(isStoppable(status)).toBe(false);

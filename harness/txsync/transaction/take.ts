@@ -177,6 +177,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
           cont_ms: resumed_ms - copied_ms,
           pause_ms: resumed_ms - began_ms,
           ...(still_ms === undefined ? {} : { still_ms }),
+          ...(options.hold_ms === undefined || options.hold_ms === 0 ? {} : { held_ms: options.hold_ms }),
           collect_ms: performance.now() - resumed_ms,
         },
       },

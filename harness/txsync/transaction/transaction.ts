@@ -16,6 +16,8 @@ export interface TransactionTimings {
   readonly pause_ms: number;
   /** From STOP to RESUME by QEMU's own clock: what the guest sees. Absent where QEMU did not tell both. */
   readonly still_ms?: number;
+  /** Of that, for how long it was only held back: it writes more than the log takes. Absent: not at all. */
+  readonly held_ms?: number;
   /** Handing the pages over, after `cont`. */
   readonly collect_ms: number;
 }

@@ -1,0 +1,3 @@
+import { everyScenario, isStockTwin } from "./testing/suite.ts";
+
+everyScenario("stock", isStockTwin);
