@@ -24,7 +24,6 @@ export const escrowReplacedThenAgentsRestarted: Scenario = {
       at: { on: "step", step: "transaction-committed", since: 2, after_ms: 1_000 },
     },
   ],
-  tags: ["large"],
   expect: { txsync: "intact" },
   // Not in every `npm test`, which has escrow-replaced.
   tags: ["large"],
