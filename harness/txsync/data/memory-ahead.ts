@@ -238,23 +238,6 @@ export class MemoryAhead {
     return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking, rate_ms, connection_ms, lost_ms };
   }
 
-  /**
-   * Looks now and then, for whoever else is sent pages of this memory, until that is done: what was written before a page was
-   * read is told from what was written afterwards by that alone.
-   */
-  async lookUntil(done: Promise<unknown>): Promise<void> {
-    if (!this.#changes.at_any_time) return;
-    let over = false;
-    const end = done.finally(() => {
-      over = true;
-    });
-    for (;;) {
-      await Promise.race([end, delay(this.#look_every_ms)]);
-      if (over || this.#is_given_up) return;
-      await this.#look();
-    }
-  }
-
   #isSmall(pages: number): boolean {
     const { bytes_per_s } = this.#rate;
     const in_time = bytes_per_s > 0 ? (bytes_per_s * SMALL_MS) / 1000 / PAGE_BYTES : Number.POSITIVE_INFINITY;

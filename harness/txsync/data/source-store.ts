@@ -139,10 +139,7 @@ export class SourceStore {
         this.#most_is_there = true;
         return { tracked: true, ...rounds };
       }
-      if (to_escrow) {
-        const held = this.#untilHeld(share, most_ms);
-        await Promise.all([held, memory.lookUntil(held)]);
-      }
+      if (to_escrow) await this.#untilHeld(share, most_ms);
       return {
         tracked: true,
         rounds: 0,
