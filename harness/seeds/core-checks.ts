@@ -1,5 +1,6 @@
 import { Search } from "../txsync/search/search.ts";
 import { SETUPS } from "../txsync/search/world.ts";
+import { CLAIM_GIVES_WAY, RUNS_AND_DIES_UNNOTED } from "../txsync/sim/directed.ts";
 import { MUTANTS } from "../txsync/sim/mutants.ts";
 import { play, type Summary } from "../txsync/sim/play.ts";
 import { migratingScheduleOf, protectedScheduleOf } from "../txsync/sim/schedule.ts";
@@ -59,7 +60,7 @@ function simulate(): { readonly what: string | null; readonly tries: string } {
     schedules += summary.schedules;
     return summary.failures[0]?.what ?? null;
   };
-  for (const { directed } of MUTANTS) {
+  for (const directed of [RUNS_AND_DIES_UNNOTED, CLAIM_GIVES_WAY, ...MUTANTS.map((mutant) => mutant.directed)]) {
     const shape = ({ seed }: { readonly seed: number }) => ({ ...directed, seed });
     const what = answer(play({ from: 0, schedules: DIRECTED, shape, failures_max: 1 }));
     if (what !== null) return { what, tries: `${schedules} schedules` };

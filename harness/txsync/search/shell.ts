@@ -12,7 +12,7 @@ import { endAgent, heardRunning, logState, memoryOf, snapshotOf } from "../sim/h
 import { apply, PageTable, sameMemory } from "../sim/memory.ts";
 import { isSabotaged } from "../sim/model.ts";
 import { Violation } from "../sim/oracle.ts";
-import { mayLetOut, mayPromise, mayStand } from "../sim/sealed.ts";
+import { mayLetOut, mayPromise, mayStand, mayWork } from "../sim/sealed.ts";
 import { type Body, foldOf, foldWith, keyOf } from "../sim/storage.ts";
 import { saysTheSame } from "./fingerprint.ts";
 import { BEAT_MS, canTalk, PAGES, type Pending, pathOk, type SearchHost, type World } from "./world.ts";
@@ -67,6 +67,7 @@ function act(world: World, host: SearchHost, action: Action, todo: Happening[]):
   const begin = (pending: Pending): void => {
     world.pending.push(pending);
   };
+  mayWork(host, action);
   switch (action.kind) {
     case "send": {
       const { to, message } = action;

@@ -3,12 +3,13 @@ import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import { isSabotaged } from "./model.ts";
 import { Violation } from "./oracle.ts";
-import { mayLetOut, mayPromise } from "./sealed.ts";
+import { mayLetOut, mayPromise, mayWork } from "./sealed.ts";
 import { keyOf, storeRecord, writePromise } from "./storage.ts";
 
 /** The shell of a simulated agent: does what its core wants done. */
 export function act(cluster: Cluster, host: Host, action: Action): void {
   const { vm, network, random } = cluster;
+  mayWork(host, action);
   switch (action.kind) {
     case "send":
       // The package leaves with the VM's state: what stands here is only its corpse.

@@ -470,6 +470,36 @@ export const BASE_IS_BACK_WHEN_GIVEN_UP: Directed = {
   ],
 };
 
+/** The VM is restored and runs; with its agent, which has not noted the vote, it dies: it may have told the world anything. */
+export const RUNS_AND_DIES_UNNOTED: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "kill-host", role: "target", when: thirdStore },
+    { kind: "crash-agent", role: "source", for_ms: 300, when: afterStep("persistPromise", "source", 4, 2) },
+    { kind: "kill-qemu", role: "source", when: afterStep("persistPromise", "source", 4, 60) },
+  ],
+};
+
+/**
+ * The source claims, and cannot restore, for the escrow is gone; it promises the target, which is back, to let that go on,
+ * and its word is long on its way.
+ */
+export const CLAIM_GIVES_WAY: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "freeze-host", role: "target", for_ms: 1_000, when: thirdStore },
+    { kind: "kill-host", role: "escrow", when: afterStep("startRestore", "source", 1, 1) },
+    {
+      kind: "delay",
+      by: "source",
+      message: "promise",
+      times: 4,
+      delay_ms: 400,
+      when: afterStep("startRestore", "source", 1),
+    },
+  ],
+};
+
 /**
  * A transaction is being taken, slowly, when the target's generation ends: it is dropped, and another with its number is
  * taken behind it.

@@ -2,10 +2,12 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { schedules } from "./arbitrary.ts";
 import {
+  CLAIM_GIVES_WAY,
   type Directed,
   DROPPED_DURING_A_SLOW_TAKE,
   LINK_BLINKS,
   LINK_BLINKS_TARGET_DIES,
+  RUNS_AND_DIES_UNNOTED,
   SLOW_PACKAGE,
 } from "./directed.ts";
 import { play, playOne, replayCommand, summaryLine, tell } from "./play.ts";
@@ -46,6 +48,7 @@ describe("txsync under simulated faults", () => {
   it.each([
     { what: "a large guest's link to the escrow blinks", directed: LINK_BLINKS },
     { what: "it blinks, and then the target's host dies", directed: LINK_BLINKS_TARGET_DIES },
+    { what: "who claims it cannot restore it, and gives way", directed: CLAIM_GIVES_WAY },
     { what: "a transaction is dropped while it is taken, slowly", directed: DROPPED_DURING_A_SLOW_TAKE },
   ])("brings VM and protection back when $what", ({ directed }) => {
     for (let seed = 0; seed < DIRECTED; seed += 1) {
@@ -53,6 +56,11 @@ describe("txsync under simulated faults", () => {
       expect(violation, `seed ${seed}`).toBeNull();
       expect(live, `seed ${seed}`).toBe(true);
     }
+  });
+
+  it("does not restore a VM again that was known to run, whatever its agent forgot", () => {
+    for (let seed = 0; seed < DIRECTED; seed += 1)
+      expect(playOne({ ...RUNS_AND_DIES_UNNOTED, seed }).violation, `seed ${seed}`).toBeNull();
   });
 
   it("pays after a gap for what changed in it, never again for all that ever did", () => {

@@ -2,7 +2,7 @@ import type { Durable, RecordHeader } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import { crashAgent, type Host, startAgent } from "./hosts.ts";
 import { apply, type Changes, type Memory, sameMemory } from "./memory.ts";
-import type { Snapshot } from "./oracle.ts";
+import { type Snapshot, Violation } from "./oracle.ts";
 
 /** A record on its way, and what it has to give: the digest that whoever copied the pages put into it. */
 export interface Body {
@@ -50,6 +50,9 @@ export function storeRecord(cluster: Cluster, host: Host, header: RecordHeader):
   const { life } = host;
   const { random, schedule, faults } = cluster;
   const { generation, n } = header;
+  const last = host.log[host.log.length - 1]?.header;
+  if (last?.generation === generation && last.n >= n)
+    throw new Violation(5, `record ${n} of generation ${generation} is to be stored a second time`);
   const disk = schedule.logSync === "disk";
   const sync_ms = disk ? 2 + random.real() * 10 : 0.3 + random.real();
   const write_ms = body.bytes / schedule.size.disk_bytes_per_ms + faults.store_ms;
