@@ -105,12 +105,19 @@ describe("frames", () => {
     }
   });
 
-  it("are refused when any single bit is wrong", () => {
-    const whole = Buffer.concat(secured().encoder.encode("data", [Buffer.from("hello")]));
+  it.each([
+    { when: "once there is a key", type: "data", begun: secured },
+    {
+      when: "while there is none",
+      type: "hello",
+      begun: () => ({ encoder: new FrameEncoder(), decoder: new FrameDecoder() }),
+    },
+  ] as const)("are refused when any single bit is wrong, $when", ({ type, begun }) => {
+    const whole = Buffer.concat(begun().encoder.encode(type, [Buffer.from("hello")]));
     for (let bit = 0; bit < whole.length * 8; bit += 1) {
       const bad = Buffer.from(whole);
       bad[bit >> 3] = (bad[bit >> 3] ?? 0) ^ (1 << (bit & 7));
-      const { decoder } = secured();
+      const { decoder } = begun();
       decoder.push(bad);
       // A longer length only waits for more; then the stream ends.
       expect(() => {
