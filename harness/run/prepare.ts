@@ -9,6 +9,7 @@ import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts
 import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
 import { type Guest, guestName } from "./guests/index.ts";
+import { goFirst } from "./priority.ts";
 import type { RunEnvironment } from "./request.ts";
 
 /** Where runs are written. */
@@ -78,6 +79,7 @@ export async function prepareRuns(
     readonly commandOf?: RunEnvironment["commandOf"];
   } = {},
 ): Promise<RunEnvironment> {
+  goFirst();
   const {
     target_qemu = qemu,
     libvirt = false,
