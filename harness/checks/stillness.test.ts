@@ -58,6 +58,17 @@ describe("how long the guest stood still", () => {
     expect(timings(...ran)).toMatchObject({ downtime_ms: 700, unseen_max_ms: 3_090, heard_late_max_ms: 2_760 });
   });
 
+  it("is open until the first line that a restored guest tells, though that comes when the migration is over", () => {
+    const line = (at_ms: number, step: number, ran_ms: number): TimelineEvent =>
+      looked(at_ms, step, { outside: true, ran_ms });
+    const phases = (["migrate", "check"] as const).map(
+      (phase, index): TimelineEvent => ({ at_ms: index * 2_000, lane: "run", kind: "run.phase", phase }),
+    );
+    const [begin, end] = phases as [TimelineEvent, TimelineEvent];
+    const events = [begin, line(100, 1, 1_000), line(600, 2, 1_500), end, line(2_300, 3, 2_300), line(9_000, 4, 2_400)];
+    expect(timingsOf(events, true).downtime_ms).toBe(900);
+  });
+
   it("is told of by a guest's own lines, where nobody can look at it: they come late, and say how long it ran", () => {
     const line = (at_ms: number, step: number, ran_ms: number): TimelineEvent =>
       looked(at_ms, step, { outside: true, ran_ms });

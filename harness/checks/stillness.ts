@@ -26,7 +26,10 @@ export function stillnessOf(events: readonly TimelineEvent[]): Stillness {
   const all = carried.filter((event): event is Progress => event.kind === "guest.progress");
   const inside = all.filter(({ outside }) => outside !== true);
   // What the guest tells the world comes later than it happened: only where nobody can look at it, and it says how long it ran.
-  const told = all.filter(({ outside, ran_ms }) => outside === true && ran_ms !== undefined);
+  const isTold = ({ outside, ran_ms }: Progress): boolean => outside === true && ran_ms !== undefined;
+  // The first that it tells afterwards ends what was open: by then it is known to run, but not by its own lines.
+  const next = events.slice(to).find((event): event is Progress => event.kind === "guest.progress" && isTold(event));
+  const told = [...all.filter(isTold), ...(next === undefined ? [] : [next])];
   const looks = told.length === 0 || inside.some(({ looked_ms }) => looked_ms !== undefined) ? inside : told;
   const unseen_ms = looks.flatMap((look) => look.unseen_ms ?? []);
   const late_ms = looks.flatMap(({ at_ms, looked_ms }) => (looked_ms === undefined ? [] : [at_ms - looked_ms]));
