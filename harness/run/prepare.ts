@@ -79,7 +79,6 @@ export async function prepareRuns(
     readonly commandOf?: RunEnvironment["commandOf"];
   } = {},
 ): Promise<RunEnvironment> {
-  goFirst();
   const {
     target_qemu = qemu,
     libvirt = false,
@@ -98,6 +97,8 @@ export async function prepareRuns(
     );
   }
   const engine = await docker.version();
+  // Only now: an engine that was started on the way would hand its place on to every host.
+  goFirst();
   return {
     docker,
     host_image,
