@@ -46,6 +46,18 @@ export interface Images {
   readonly built: readonly string[];
 }
 
+/** What the steps of making images are handed, of what was asked for. */
+function makingOf(docker: Docker, options: Omit<EnsureImagesOptions, "qemu">, signal: AbortSignal): Making {
+  const { say, mayInstall = true, progress } = options;
+  return {
+    docker,
+    say,
+    signal,
+    mayInstall,
+    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
+  };
+}
+
 /**
  * Makes sure that the images of a run are there: looked for locally, else pulled, else built. Images are tagged by a
  * hash of everything that goes in, so a second call builds nothing, and whatever changes makes a new image.
@@ -60,13 +72,7 @@ export async function ensureImages(docker: Docker, options: EnsureImagesOptions)
     throw new UserError(`the host images are for x86-64, and this machine is ${process.arch}`);
   using signals = endOnSignals(options.signal);
   const built: string[] = [];
-  const making: Making = {
-    docker,
-    say: options.say,
-    signal: signals.signal,
-    mayInstall: options.mayInstall ?? true,
-    progress: (image, step, fraction) => options.progress?.({ image, step, fraction }),
-  };
+  const making = makingOf(docker, options, signals.signal);
   const make = async (name: string, tag: string, how: () => Promise<void>): Promise<void> => {
     if (await inspectImage(docker, tag)) return;
     const started_ms = performance.now();
@@ -121,14 +127,8 @@ export async function ensureStorageImage(
   const tag = storageTag(parts);
   if (await inspectImage(docker, tag)) return tag;
   using signals = endOnSignals(options.signal);
-  const { say, mayInstall = true, progress } = options;
-  const making: Making = {
-    docker,
-    say,
-    signal: signals.signal,
-    mayInstall,
-    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
-  };
+  const { say } = options;
+  const making = makingOf(docker, options, signals.signal);
   using _lock = await lockBuilding(say, signals.signal);
   if (await inspectImage(docker, tag)) return tag;
   const recipe = storageRecipe(parts);
@@ -147,14 +147,8 @@ async function ensureDebianGuest(docker: Docker, options: Omit<EnsureImagesOptio
   const tag = debianGuestTag();
   if (await inspectImage(docker, tag)) return tag;
   using signals = endOnSignals(options.signal);
-  const { say, mayInstall = true, progress } = options;
-  const making: Making = {
-    docker,
-    say,
-    signal: signals.signal,
-    mayInstall,
-    progress: (image, step, fraction) => progress?.({ image, step, fraction }),
-  };
+  const { say } = options;
+  const making = makingOf(docker, options, signals.signal);
   const recipe = diskMakerRecipe();
   if (!(await inspectImage(docker, debianTag(recipe)))) {
     using _lock = await lockBuilding(say, signals.signal);

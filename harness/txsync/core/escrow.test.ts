@@ -1,19 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { frameNumber, initialState, mayReplaceEscrow, step } from "./index.ts";
+import { initialState, mayReplaceEscrow, step } from "./index.ts";
+import { baseCopied, protectedAtSource } from "./testing/protected.ts";
 import { Trio } from "./testing/trio.ts";
 
 const KEY = "5a".repeat(16);
 
 /** The source's VM is protected where it runs, and then the escrow is gone: it runs on unprotected. */
 function unprotected(): Trio {
-  const trio = new Trio();
-  trio.beat(2);
-  trio.event("source", { kind: "protect", on: true });
-  trio.event("source", { kind: "output", upTo: frameNumber(2) });
-  trio.event("escrow", { kind: "baseOffered", from: "source" });
-  trio.event("escrow", { kind: "baseComplete", complete: true });
-  trio.event("source", { kind: "baseCovered", covered: true });
-  trio.beat(3);
+  const trio = protectedAtSource();
   trio.deaf.add("escrow");
   trio.beat(12);
   return trio;
@@ -39,9 +33,7 @@ describe("another escrow in the place of one that is gone", () => {
     expect(trio.states.escrow).toMatchObject({ letIn: true, promised: { owner: "source", mode: "unprotected" } });
     expect(trio.of("source", "startProtection")).toHaveLength(2);
     trio.event("escrow", { kind: "baseOffered", from: "source" });
-    trio.event("escrow", { kind: "baseComplete", complete: true });
-    trio.event("source", { kind: "baseCovered", covered: true });
-    trio.beat(3);
+    baseCopied(trio);
     expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
     expect(trio.of("source", "takeTransaction").at(-1)).toMatchObject({ since: "base" });
     expect(trio.reports("source", "protection-on")).toHaveLength(2);

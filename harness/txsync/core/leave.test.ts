@@ -1,17 +1,10 @@
 import { describe, expect, it } from "vitest";
-import { frameNumber } from "./index.ts";
+import { protectedAtSource } from "./testing/protected.ts";
 import { Trio } from "./testing/trio.ts";
 
 /** The source's VM is protected, and was asked to migrate. */
 function asked(): Trio {
-  const trio = new Trio();
-  trio.beat(2);
-  trio.event("source", { kind: "protect", on: true });
-  trio.event("source", { kind: "output", upTo: frameNumber(2) });
-  trio.event("escrow", { kind: "baseOffered", from: "source" });
-  trio.event("escrow", { kind: "baseComplete", complete: true });
-  trio.event("source", { kind: "baseCovered", covered: true });
-  trio.beat(3);
+  const trio = protectedAtSource();
   trio.event("source", { kind: "migrate" });
   trio.beat(1);
   return trio;

@@ -1,35 +1,17 @@
 import { describe, expect, it } from "vitest";
 import { type Descriptor, frameNumber, generation, type LogState } from "./index.ts";
+import { baseCopied, protectedAtSource, protectionAsked } from "./testing/protected.ts";
 import { Trio } from "./testing/trio.ts";
-
-/** The source's VM is to be protected, and the escrow has been told of its memory. */
-function asked(): Trio {
-  const trio = new Trio();
-  trio.beat(2);
-  trio.event("source", { kind: "protect", on: true });
-  trio.event("source", { kind: "output", upTo: frameNumber(2) });
-  trio.event("escrow", { kind: "baseOffered", from: "source" });
-  return trio;
-}
-
-function copied(trio: Trio): Trio {
-  trio.event("escrow", { kind: "baseComplete", complete: true });
-  trio.event("source", { kind: "baseCovered", covered: true });
-  trio.beat(3);
-  return trio;
-}
-
-const on = (): Trio => copied(asked());
 
 describe("a VM that is protected where it runs", () => {
   it("lets its output out until the escrow has its base, and then only what is committed", () => {
-    const trio = asked();
+    const trio = protectionAsked();
     expect(trio.of("source", "startProtection")).toHaveLength(1);
     expect(trio.of("escrow", "adoptBase")).toEqual([{ kind: "adoptBase", from: "source" }]);
     trio.beat(3);
     expect(trio.of("source", "releaseOutput")).toMatchObject([{ from: 1, to: 2 }]);
     expect(trio.states.source.opened.generation).toBe(0);
-    copied(trio);
+    baseCopied(trio);
     expect(trio.states.source.opened).toMatchObject({
       owner: "source",
       mode: "protected",
@@ -45,7 +27,7 @@ describe("a VM that is protected where it runs", () => {
   });
 
   it("is made again by the target when its host is gone", () => {
-    const trio = on();
+    const trio = protectedAtSource();
     trio.deaf.add("source");
     trio.beat(12);
     expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "claim" });
@@ -53,7 +35,7 @@ describe("a VM that is protected where it runs", () => {
   });
 
   it("is made again where it was when only its QEMU died", () => {
-    const trio = on();
+    const trio = protectedAtSource();
     trio.event("source", { kind: "qemuGone" });
     trio.beat(4);
     expect(trio.of("source", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
@@ -61,20 +43,20 @@ describe("a VM that is protected where it runs", () => {
   });
 
   it("gives its base to the escrow again when that has lost it, and says that it is not protected meanwhile", () => {
-    const trio = on();
+    const trio = protectedAtSource();
     trio.event("escrow", { kind: "baseComplete", complete: false });
     trio.beat(10);
     expect(trio.reports("source", "protection-off")).toMatchObject([{ why: "the escrow has no base of this VM" }]);
     expect(trio.of("source", "startProtection")).toHaveLength(2);
     trio.event("escrow", { kind: "baseOffered", from: "source" });
-    copied(trio);
+    baseCopied(trio);
     expect(trio.states.source.opened.mode).toBe("protected");
     expect(trio.of("source", "takeTransaction").at(-1)).toMatchObject({ since: "base" });
     expect(trio.reports("source", "protection-on")).toHaveLength(2);
   });
 
   it("goes on where it stands when whoever claimed it finds that the base is gone", () => {
-    const trio = on();
+    const trio = protectedAtSource();
     trio.deaf.add("source");
     trio.beat(12);
     const { opened } = trio.states.target;
@@ -93,13 +75,13 @@ describe("a VM that is protected where it runs", () => {
     expect(trio.of("target", "startRestore")).toHaveLength(2);
     expect(trio.states.source).toMatchObject({ vm: "running", opened: { owner: "source", mode: "unprotected" } });
     trio.event("escrow", { kind: "baseOffered", from: "source" });
-    copied(trio);
+    baseCopied(trio);
     expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
     expect(trio.reports("source", "protection-on")).toHaveLength(2);
   });
 
   it("ends when it is not wanted any more, and the escrow lets go", () => {
-    const trio = on();
+    const trio = protectedAtSource();
     trio.event("source", { kind: "protect", on: false });
     trio.beat(4);
     expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "final" });
@@ -110,7 +92,7 @@ describe("a VM that is protected where it runs", () => {
 
 describe("an escrow that is offered a base", () => {
   it("takes it of nobody but the VM's owner, and gives up none that something rests on", () => {
-    const trio = on();
+    const trio = protectedAtSource();
     trio.event("escrow", { kind: "baseOffered", from: "source" });
     trio.event("escrow", { kind: "baseOffered", from: "target" });
     expect(trio.of("escrow", "adoptBase")).toHaveLength(1);
@@ -133,7 +115,7 @@ describe("an escrow that comes up again", () => {
   }
 
   function stored(): { readonly descriptor: Descriptor; readonly log: LogState } {
-    const { promised, log } = on().states.escrow;
+    const { promised, log } = protectedAtSource().states.escrow;
     if (log === null) throw new Error("nothing is stored");
     return { descriptor: promised, log };
   }
