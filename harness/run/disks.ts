@@ -1,7 +1,7 @@
 import { type Configuration, type DiskKind, STORAGE_PATIENCE_MS_DEFAULT } from "../base/configuration.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
-import { pause, waitFor, within } from "../base/wait.ts";
+import { within } from "../base/wait.ts";
 import type { DiskFindings } from "../checks/disk-history.ts";
 import type { DisksTold } from "../checks/view.ts";
 import type { StorageServer } from "../faults/index.ts";
@@ -15,6 +15,7 @@ import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } 
 import { diskDevices } from "../qemu/disk-devices.ts";
 import { imageNames } from "./custom/image-disks.ts";
 import type { RunRequest } from "./request.ts";
+import { listensOn, lookUntilWell, serve } from "./storage-server.ts";
 
 /** In the storage host's memory: what its disk would do to a run is the machine's matter, not the run's. */
 const FOLDER = "/dev/shm/disks";
@@ -22,8 +23,6 @@ const FOLDER = "/dev/shm/disks";
 const BYTES: Readonly<Record<DiskKind, number>> = { raw: 4 * 1024 ** 2, ext4: 32 * 1024 ** 2 };
 const START_MS = 15_000;
 const LOOK_MS = 30_000;
-const LOOK_AGAIN_MS = 500;
-const ARRIVES_MS = 5_000;
 
 /** Room on the storage host for the images and what is taken out of them, bytes. */
 export function storageShmBytes(disks: readonly DiskKind[]): number {
@@ -50,7 +49,7 @@ export class StoredDisks implements StorageServer {
   readonly #seed: number;
 
   readonly #argv: readonly string[];
-  readonly #log: (line: string) => void;
+  readonly #log: (host: FleetHost, line: string) => void;
   #server: HostProcess | undefined;
 
   private constructor(
@@ -58,7 +57,7 @@ export class StoredDisks implements StorageServer {
     kinds: readonly DiskKind[],
     seed: number,
     argv: readonly string[],
-    log: (line: string) => void,
+    log: (host: FleetHost, line: string) => void,
   ) {
     this.#host = host;
     this.#kinds = kinds;
@@ -95,27 +94,15 @@ export class StoredDisks implements StorageServer {
       recovery === "stock"
         ? ["nbdkit", "-f", "-p", port, "file", `dir=${FOLDER}`]
         : [AGENT_FILES.node, AGENT_FILES.program, "storage", FOLDER, port];
-    const disks = new StoredDisks(host, kinds, seed, argv, (line) => log(host.role, line));
+    const disks = new StoredDisks(host, kinds, seed, argv, log);
     await disks.start();
     return disks;
   }
 
   /** Starts what exports them. Where one was killed its images and what it knows of generations are still there. */
   async start(): Promise<void> {
-    const host = this.#host;
-    const server = await host.spawn(this.#argv);
-    this.#server = server;
-    server.onLine(this.#log);
-    // In hexadecimal, as it stands among those who listen (proc_pid_net(5)).
-    const hex = PORTS.storage.toString(16).toUpperCase().padStart(4, "0");
-    const listens = `grep -qE ':${hex} [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6`;
-    await waitFor(
-      { what: "the storage host to export the disks", timeout_ms: START_MS, lastLines: () => server.lastLines() },
-      async () => {
-        if (server.gone) throw new Error(`the storage's server ended: ${server.lastLines().join(" | ")}`);
-        return (await host.run(`${listens} && echo up || true`)).trim() === "up" ? true : undefined;
-      },
-    );
+    const up = listensOn(PORTS.storage);
+    this.#server = await serve(this.#host, this.#argv, { what: "the disks", up }, this.#log);
   }
 
   async kill(): Promise<void> {
@@ -130,13 +117,10 @@ export class StoredDisks implements StorageServer {
    * its way from the VM's host to here by then gets a moment to come.
    */
   async look(told: DisksTold): Promise<DiskFindings> {
-    const until_ms = performance.now() + ARRIVES_MS;
-    for (;;) {
-      const found = await this.#look(told);
-      const well = found.disks.every(({ wrong, fsck }) => wrong === 0 && fsck === undefined);
-      if (well || performance.now() > until_ms) return found;
-      await pause(LOOK_AGAIN_MS);
-    }
+    return await lookUntilWell(
+      () => this.#look(told),
+      ({ disks }) => disks.every(({ wrong, fsck }) => wrong === 0 && fsck === undefined),
+    );
   }
 
   async #look(told: DisksTold): Promise<DiskFindings> {

@@ -4,7 +4,7 @@ import { pipeline } from "node:stream/promises";
 import type { Configuration, DiskImage } from "../../base/configuration.ts";
 import type { Recovery } from "../../base/run-record.ts";
 import type { FleetHost, HostRole, STORAGE } from "../../base/timeline.ts";
-import { pause, waitFor, within } from "../../base/wait.ts";
+import { within } from "../../base/wait.ts";
 import type { ImageFindings } from "../../checks/images.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import type { SeenFile } from "../../fleet/container.ts";
@@ -14,6 +14,7 @@ import { PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { READ_ONLY_DISK } from "../../qemu/disk-devices.ts";
+import { listensOn, lookUntilWell, serve } from "../storage-server.ts";
 import { EXT_MAGIC_AT, isExt, PARTITION_TABLE_BYTES, partitionsIn } from "./partitions.ts";
 import { overlayFiles, overlayPath } from "./snapshot-files.ts";
 
@@ -31,8 +32,6 @@ const START_MS = 20_000;
 const CHECK_MS = 60_000;
 /** A copy of a larger disk is not made to look at its file systems, bytes that are not zeros. */
 const LOOKED_AT_BYTES_MAX = 8 * 1024 ** 3;
-const ARRIVES_MS = 5_000;
-const LOOK_AGAIN_MS = 500;
 
 export function hasImages({ images, cloud_init }: Configuration): boolean {
   return images !== undefined || cloud_init !== undefined;
@@ -109,9 +108,11 @@ export class ImageDisks {
       `type=nbd,id=${name},node-name=${name},name=${name},writable=${name === READ_ONLY_DISK ? "off" : "on"}`,
     ]);
     const daemon = ["qemu-storage-daemon", ...blocks, "--nbd-server", `${listen},max-connections=0`, ...exports];
-    const exporter = await serve(host, daemon, stock ? listensOn(PORTS.storage) : `test -S ${SOCKET}`, log);
+    const what = "the images";
+    const up = stock ? listensOn(PORTS.storage) : `test -S ${SOCKET}`;
+    const exporter = await serve(host, daemon, { what, up }, log);
     const server = [AGENT_FILES.node, AGENT_FILES.program, "storage", EXPORTS, String(PORTS.storage)];
-    if (!stock) await serve(host, server, listensOn(PORTS.storage), log);
+    if (!stock) await serve(host, server, { what, up: listensOn(PORTS.storage) }, log);
     return new ImageDisks(host, configuration, exporter);
   }
 
@@ -137,15 +138,13 @@ export class ImageDisks {
   async look(vms: ReadonlyMap<HostRole, StartedVm>): Promise<ImageFindings> {
     for (const vm of vms.values())
       if (vm.alive && vm.host.up && vm.running) await vm.control.execute("stop").catch(() => undefined);
-    const until_ms = performance.now() + ARRIVES_MS;
-    for (;;) {
-      const found = await this.#look();
-      const well = found.every(
-        ({ format, filesystems }) => format === undefined && filesystems.every(({ fsck }) => fsck === undefined),
-      );
-      if (well || performance.now() > until_ms) return found;
-      await pause(LOOK_AGAIN_MS);
-    }
+    return await lookUntilWell(
+      () => this.#look(),
+      (found) =>
+        found.every(
+          ({ format, filesystems }) => format === undefined && filesystems.every(({ fsck }) => fsck === undefined),
+        ),
+    );
   }
 
   async #look(): Promise<ImageFindings> {
@@ -194,28 +193,4 @@ export class ImageDisks {
     );
     return Buffer.from(text.trim(), "base64");
   }
-}
-
-/** A command that succeeds once somebody listens there (proc_pid_net(5)). */
-function listensOn(port: number): string {
-  const hex = port.toString(16).toUpperCase().padStart(4, "0");
-  return `grep -qE ':${hex} [0-9A-F]+:0000 0A ' /proc/net/tcp /proc/net/tcp6`;
-}
-
-async function serve(
-  host: StartedHost<typeof STORAGE>,
-  argv: readonly string[],
-  up: string,
-  log: (host: FleetHost, line: string) => void,
-): Promise<HostProcess> {
-  const server = await host.spawn(argv);
-  server.onLine((line) => log(host.role, line));
-  await waitFor(
-    { what: "the storage host to export the images", timeout_ms: START_MS, lastLines: () => server.lastLines() },
-    async () => {
-      if (server.gone) throw new Error(`${argv[0]} on the storage host ended: ${server.lastLines().join(" | ")}`);
-      return (await host.run(`${up} && echo up || true`)).trim() === "up" ? true : undefined;
-    },
-  );
-  return server;
 }
