@@ -3,7 +3,7 @@ import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-
 import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
 import type { Scenario } from "../harness/run/scenario.ts";
 import { runSuite } from "../harness/run/suite.ts";
-import { Turns } from "../harness/run/turn.ts";
+import { Turn } from "../harness/run/turn.ts";
 import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
 import { EVERY_SCENARIO, SCENARIOS } from "./index.ts";
 
@@ -69,14 +69,14 @@ export async function play(
 
 /**
  * Under txsync VMs are carried one at a time (a run has three agents and two QEMUs, and leases that must not run out for
- * want of a processor), while the next run's VM boots and the last one's is looked at. What is unknown proves nothing,
+ * want of a processor), while the next run's hosts start and the last one's are taken down. What is unknown proves nothing,
  * neither way, and is run once more, aloud; a wrong verdict is wrong at once, and so are more than a few that prove nothing.
  */
 export async function playWithAgents(
   environment: RunEnvironment,
   requests: readonly RunRequest[],
 ): Promise<readonly RunRecord[]> {
-  const oneByOne = { turns: new Turns(), ...environment };
+  const oneByOne = { turn: new Turn(), ...environment };
   const records = await play(oneByOne, requests);
   const open = records.filter(({ verdict }) => verdict === "unknown");
   expect(open.length > UNKNOWN_MAX ? open.map(story) : []).toEqual([]);

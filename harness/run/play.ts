@@ -149,8 +149,7 @@ export class Play {
   async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
     const timeline = this.#timeline;
-    const { turns, signal } = this.#environment;
-    using waiting = await turns?.waiting.take(signal);
+    using _ = await this.#environment.turn?.take(this.#environment.signal);
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
     await guest.put?.(fleet);
@@ -168,8 +167,6 @@ export class Play {
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
     await network?.warmedUp(context.looking);
-    using carrying = await turns?.carrying.take(signal);
-    waiting?.[Symbol.dispose]();
     await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
@@ -192,8 +189,6 @@ export class Play {
     }
     await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
     this.tries = settled.tries;
-    // What is left hangs on no lease, but where the VM migrates once more.
-    if (request.scenario.afterwards !== "migrate-protected") carrying?.[Symbol.dispose]();
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);

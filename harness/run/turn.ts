@@ -1,4 +1,8 @@
-/** One at a time: turns are given in the order in which they were asked for. */
+/**
+ * One at a time: runs that are set up side by side carry their VMs one after the other, so that a run's migration has the
+ * machine's processors while another's hosts start or are taken down. Turns are given in the order in which they were asked
+ * for.
+ */
 export class Turn {
   #last: Promise<void> = Promise.resolve();
 
@@ -25,15 +29,4 @@ export class Turn {
     }
     return { [Symbol.dispose]: resolve };
   }
-}
-
-/**
- * Of runs that go on side by side: they carry their VMs one after the other, so that agents are not late. Meanwhile the next
- * one's VM boots and waits, other hosts start, and VMs that have arrived are looked at and taken down.
- */
-export class Turns {
-  /** The one whose VM boots, or waits to be carried. */
-  readonly waiting = new Turn();
-  /** The one whose VM is carried, until it is settled who has it. */
-  readonly carrying = new Turn();
 }

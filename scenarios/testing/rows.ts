@@ -2,7 +2,7 @@ import { afterAll, describe, test } from "vitest";
 import { accelFor, prepareRuns } from "../../harness/run/prepare.ts";
 import { checkConfigured } from "../../harness/run/probe.ts";
 import type { RunEnvironment, RunRequest } from "../../harness/run/request.ts";
-import { Turns } from "../../harness/run/turn.ts";
+import { Turn } from "../../harness/run/turn.ts";
 import { play, playWithAgents, wrong } from "../testing.ts";
 
 /** One run of a table, which is a vitest test of its own. */
@@ -14,13 +14,13 @@ export interface Row {
 }
 
 /**
- * Declares a test for each row; two of them go on side by side. Under agents VMs are carried one after the other,
- * whichever QEMU they have.
+ * Declares a test for each row; two of them go on side by side: the hosts of one start while the VM of the other is
+ * carried, one after the other, whichever QEMU they have.
  */
 export function eachRow(title: string, rows: readonly Row[]): void {
   const ended = new AbortController();
   afterAll(() => ended.abort());
-  const turns = new Turns();
+  const turn = new Turn();
   const environments = new Map<string, Promise<RunEnvironment>>();
   const environmentOf = ({ qemu, target_qemu = qemu }: Row): Promise<RunEnvironment> => {
     const key = `${qemu} ${target_qemu}`;
@@ -37,8 +37,8 @@ export function eachRow(title: string, rows: readonly Row[]): void {
       if (asked.configuration !== undefined) await checkConfigured(environment, [asked]);
       const records =
         asked.recovery === "txsync"
-          ? await playWithAgents({ ...environment, turns }, [asked])
-          : await play(environment, [asked]);
+          ? await playWithAgents({ ...environment, turn }, [asked])
+          : await play({ ...environment, turn }, [asked]);
       expect(wrong(records)).toEqual([]);
       if (asked.configuration === undefined) return;
       expect(records.map(({ configuration }) => configuration)).toEqual([asked.configuration]);
