@@ -3,7 +3,7 @@ import type { Accel, GuestKind, Recovery, RunRecord } from "../harness/base/run-
 import type { RunEnvironment, RunRequest } from "../harness/run/request.ts";
 import type { Scenario } from "../harness/run/scenario.ts";
 import { runSuite } from "../harness/run/suite.ts";
-import { Turn } from "../harness/run/turn.ts";
+import { Turns } from "../harness/run/turn.ts";
 import type { TxsyncSettings } from "../harness/run/txsync/settings.ts";
 import { EVERY_SCENARIO, SCENARIOS } from "./index.ts";
 
@@ -11,11 +11,25 @@ import { EVERY_SCENARIO, SCENARIOS } from "./index.ts";
 
 const MIB = 1024 ** 2;
 const SEED = 7;
+/** What a run has by default. */
+const MEMORY_MIB = 128;
 /** More runs than this that prove nothing are a matter of their own: they are not run once more. */
 const UNKNOWN_MAX = 3;
 
 /** Those that every `npm test` runs; the others are tagged `large`, and are for `npm run test:large`. */
 export const EVERY_TIME = SCENARIOS.filter(({ tags = [] }: Scenario) => !tags.includes("large"));
+
+/**
+ * How every `npm test` plays a scenario: half the memory that a user's run has by default, carried at half the rate. All its
+ * moments lie where they lie for a user, and two processors have a quarter less to do. Not for a guest that half the memory
+ * is too small for.
+ */
+export function halved(scenario: Scenario): { readonly scenario: Scenario; readonly memory_mib: number } {
+  if (scenario.guests[0] !== "integrity") return { scenario, memory_mib: MEMORY_MIB };
+  const { migration } = scenario;
+  const bandwidth_bytes_per_s = migration.bandwidth_bytes_per_s / 2;
+  return { scenario: { ...scenario, migration: { ...migration, bandwidth_bytes_per_s } }, memory_mib: MEMORY_MIB / 2 };
+}
 
 export interface Asked {
   readonly guest?: GuestKind;
@@ -25,7 +39,7 @@ export interface Asked {
 }
 
 export function request(id: string, asked: Asked = {}): RunRequest {
-  const { guest = "integrity", accel = "tcg", recovery = "stock", memory_mib = 128 } = asked;
+  const { guest = "integrity", accel = "tcg", recovery = "stock", memory_mib = MEMORY_MIB } = asked;
   const scenario = EVERY_SCENARIO.find((one) => one.id === id);
   if (!scenario) throw new Error(`there is no scenario ${id}`);
   return {
@@ -76,7 +90,7 @@ export async function playWithAgents(
   environment: RunEnvironment,
   requests: readonly RunRequest[],
 ): Promise<readonly RunRecord[]> {
-  const oneByOne = { turn: new Turn(), ...environment };
+  const oneByOne = { turns: new Turns(), ...environment };
   const records = await play(oneByOne, requests);
   const open = records.filter(({ verdict }) => verdict === "unknown");
   expect(open.length > UNKNOWN_MAX ? open.map(story) : []).toEqual([]);

@@ -25,7 +25,7 @@ import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts"
 import type { Scenario } from "../run/scenario.ts";
 import { runSuite } from "../run/suite.ts";
 import { repeatTable, textTable, verdictTable } from "../run/table.ts";
-import { Turn as CarryingTurn } from "../run/turn.ts";
+import { Turns } from "../run/turn.ts";
 import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
@@ -471,7 +471,7 @@ export async function runScenarios(
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const images = cases.some((each) => hasImages(configurationOf(each)));
   const environments = new Map<string, RunEnvironment>();
-  const one_at_a_time = options.oneAtATime === true ? { turn: new CarryingTurn() } : {};
+  const one_at_a_time = options.oneAtATime === true ? { turns: new Turns() } : {};
   for (const each of cases) {
     const { pair, manager } = each;
     const key = hostsOf(each);

@@ -9,8 +9,11 @@ export interface Comparison {
   /** Pages that only the quick way found: written with what was there. */
   surplus: number;
   compared: number;
-  /** Whether a look has fetched what lacked of small blocks: it must not. Undefined where some had come before it. */
-  fetches: boolean | undefined;
+  /**
+   * How many pages the source was asked for while small blocks were looked at of which some lacked, at most: a look must
+   * fetch none. Undefined where none lacked.
+   */
+  requests: number | undefined;
   readonly quick_ms: number[];
   readonly sure_ms: number[];
 }
@@ -28,21 +31,23 @@ async function smallPresent(tracker: PagescanTracker): Promise<number> {
 /**
  * A tracker that, while the guest is stopped, first looks both ways and notes where they differ.
  * @param small_pages how many pages small blocks have
+ * @param requested how many pages the source has been asked for so far, as it counts itself
  */
 export function comparing(
   tracker: PagescanTracker,
   small_pages: number,
+  requested: () => Promise<number>,
   into: Comparison,
 ): Pick<DirtyTracker, "take" | "collect" | "release"> {
   return {
     collect: () => tracker.collect(),
     release: () => tracker.release(),
     take: async (n, since) => {
-      const lacked = into.fetches === undefined && (await smallPresent(tracker)) === 0;
+      const lacked = (await smallPresent(tracker)) < small_pages;
+      const before = await requested();
       const sure = await tracker.find("sure");
       into.sure_ms.push(sure.find_ms);
-      // The stream goes on meanwhile and may have brought some; a look that reads what is not there brings all.
-      if (lacked) into.fetches = (await smallPresent(tracker)) === small_pages;
+      if (lacked) into.requests = Math.max(into.requests ?? 0, (await requested()) - before);
       try {
         const quick = await tracker.find("quick");
         into.quick_ms.push(quick.find_ms);

@@ -21,8 +21,8 @@ describe.each(QEMU_NAMES)("transactions on QEMU %s", (qemu) => {
     expect(report.modes).toEqual([quick]);
     expect(report.compared).toBe(quick === "quick" ? report.transactions : 0);
     expect(report.missed_pages).toBe(0);
-    // Null on a busy machine, where the stream has brought some of it before the first look.
-    expect(report.look_fetches).not.toBe(true);
+    // Null on a busy machine, where the stream has brought all before the first look. One was on its way when it began.
+    expect(report.look_requests ?? 0).toBeLessThanOrEqual(1);
     expect(report.small_block_pages_changed).toBeGreaterThan(0);
     expectWhole(report);
     expect(report.afterlife).toEqual({

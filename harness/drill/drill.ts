@@ -21,7 +21,7 @@ import { afterlifeOf } from "./afterlife.ts";
 import { type Comparison, comparing } from "./comparing.ts";
 import { steps, working } from "./guest.ts";
 import { DrillMachine } from "./machine.ts";
-import { migrate } from "./migrate.ts";
+import { migrate, requestedOf } from "./migrate.ts";
 import { type Base, buildRamFile, consumeBase } from "./ram-file.ts";
 import { type DrillReport, spread } from "./report.ts";
 import { prepare, Troubles } from "./trouble.ts";
@@ -193,7 +193,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
   const log_pages: PageSet[] = [];
   const small = blocks.filter(({ name }) => name !== RAM_BLOCK);
   const small_pages = small.reduce((sum, { bytes }) => sum + Math.ceil(bytes / PAGE_BYTES), 0);
-  const found: Comparison = { missed: 0, surplus: 0, compared: 0, fetches: undefined, quick_ms: [], sure_ms: [] };
+  const found: Comparison = { missed: 0, surplus: 0, compared: 0, requests: undefined, quick_ms: [], sure_ms: [] };
   let in_postcopy = 0;
   let after_completed = 0;
   const troubles = options.trouble ? new Troubles(options.seed) : undefined;
@@ -215,7 +215,9 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     await prepare(trouble, tracker);
     const taking = takeTransaction({
       qmp: target.qmp,
-      tracker: witness?.watching(tracker) ?? (options.compare ? comparing(tracker, small_pages, found) : tracker),
+      tracker:
+        witness?.watching(tracker) ??
+        (options.compare ? comparing(tracker, small_pages, () => requestedOf(source), found) : tracker),
       generation: generation(1),
       n: transactionNumber(n),
       since: since === undefined || troubles?.sinceBase() === true ? "base" : since,
@@ -305,7 +307,7 @@ async function drillIn(folder: string, options: DrillOptions, opened: AsyncDispo
     missed_pages: found.missed,
     surplus_pages: found.surplus,
     compared: found.compared,
-    look_fetches: found.fetches ?? null,
+    look_requests: found.requests ?? null,
     small_block_pages_changed: log_pages.reduce(
       (sum, pages) => sum + [...pages].filter(({ block }) => block !== RAM_BLOCK).length,
       0,

@@ -1,3 +1,4 @@
+import { progressOf, queryMigrate } from "../qemu/migration-api.ts";
 import type { DrillMachine } from "./machine.ts";
 
 /** Begins a migration; stock QEMU to stock QEMU over a local socket. */
@@ -17,4 +18,9 @@ export async function migrate(
   await to.qmp.execute("migrate-incoming", { uri });
   await from.qmp.execute("migrate", { uri });
   if (postcopy) await from.qmp.execute("migrate-start-postcopy");
+}
+
+/** How many pages the target has asked for so far, as the source counts them. */
+export async function requestedOf(source: DrillMachine): Promise<number> {
+  return progressOf(await queryMigrate(source.qmp))?.pages_requested ?? 0;
 }

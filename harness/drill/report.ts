@@ -19,8 +19,8 @@ export interface DrillReport {
   readonly surplus_pages: number;
   readonly compared: number;
   /** Pages of small blocks on the target after the first look both ways: QEMU sends them last, so there is none. */
-  /** Whether a look fetches what the target lacks; null where that was not looked at, or some had come. */
-  readonly look_fetches: boolean | null;
+  /** Pages that a look had fetched of what the target lacked, at most; null where that was not looked at, or none lacked. */
+  readonly look_requests: number | null;
   readonly small_block_pages_changed: number;
   readonly pages: Spread;
   readonly transaction_bytes: Spread;

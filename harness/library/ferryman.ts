@@ -19,7 +19,7 @@ import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import { runScenario } from "../run/run.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
-import { Turn } from "../run/turn.ts";
+import { Turns } from "../run/turn.ts";
 import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { ferrymanSchema, playSchema, refuseBad } from "./options.ts";
 
@@ -36,8 +36,9 @@ export interface FerrymanOptions {
   /** Memory of the guest where a run does not say. Default: 128 MiB. */
   readonly memory_mib?: number;
   /**
-   * Of runs that go on side by side VMs are carried one after the other: hosts start and are taken down meanwhile. For
-   * machines with few processors, where agents must not be late.
+   * Of runs that go on side by side VMs are carried one after the other: hosts start and are taken down meanwhile, and the
+   * next VM boots while the one that has arrived is looked at. For machines with few processors, where agents must not be
+   * late.
    */
   readonly one_at_a_time?: boolean;
 }
@@ -79,6 +80,8 @@ export interface PlayedRun {
 
 const MIB = 1024 ** 2;
 const DEFAULT_MEMORY_MIB = 128;
+/** One that boots, and one that is looked at. */
+const ONE_AT_A_TIME_VMS = 2;
 
 /** An engine with the images that runs need. Dispose of it when all runs are over: what still runs is taken down. */
 export interface Ferryman extends AsyncDisposable {
@@ -102,7 +105,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
   const environment: RunEnvironment = {
     ...(await prepareRuns(qemu, ending.signal, { target_qemu })),
     runs_folder,
-    ...(options.one_at_a_time === true ? { turn: new Turn() } : {}),
+    ...(options.one_at_a_time === true ? { turns: new Turns() } : {}),
   };
   let withLibvirt: Promise<RunEnvironment> | undefined;
   const environmentOf = (manager: Manager | undefined): Promise<RunEnvironment> => {
@@ -128,7 +131,10 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       refuseBad(playSchema, play, `how ${scenario.id} is played`);
       const guest = play.guest ?? scenario.guests[0] ?? "integrity";
       const memory_bytes = (play.memory_mib ?? options.memory_mib ?? DEFAULT_MEMORY_MIB) * MIB;
-      checkMemory(memory_bytes, options.one_at_a_time === true ? 1 : going.size + 1);
+      checkMemory(
+        memory_bytes,
+        Math.min(going.size + 1, options.one_at_a_time === true ? ONE_AT_A_TIME_VMS : Infinity),
+      );
       checkWork(guest, memory_bytes, { ...scenario.work, ...play.work });
       const { accel, why } = await accelOf(guest, play.accel ?? options.accel ?? "auto");
       const {

@@ -149,7 +149,9 @@ export class Play {
   async #carry(context: RunContext): Promise<EvidenceDraft> {
     const { request, fleet, guest, vms } = context;
     const timeline = this.#timeline;
-    using _ = await this.#environment.turn?.take(this.#environment.signal);
+    const { turns, signal } = this.#environment;
+    using booting = await turns?.vm.take(signal);
+    using held = new DisposableStack();
     await using stack = new AsyncDisposableStack();
     this.#enter("boot");
     await guest.put?.(fleet);
@@ -167,6 +169,7 @@ export class Play {
     const arrived = recovery.lead(clients);
     await clients.warmedUp();
     await network?.warmedUp(context.looking);
+    held.use(await turns?.processors.take(signal));
     await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
     const nemesis = new Nemesis(request.scenario.faults, timeline, {
       fleet,
@@ -179,7 +182,7 @@ export class Play {
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
     await using sampler = new ProgressSampler(guest, vms, timeline);
-    if (request.watch_ms !== undefined) await pause(request.watch_ms, this.#environment.signal);
+    if (request.watch_ms !== undefined) await pause(request.watch_ms, signal);
     this.#enter("migrate");
     let settled: Settled;
     try {
@@ -189,6 +192,7 @@ export class Play {
     }
     await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
     this.tries = settled.tries;
+    booting?.[Symbol.dispose]();
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);

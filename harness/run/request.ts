@@ -6,7 +6,7 @@ import type { Check } from "../checks/check.ts";
 import type { Guest } from "./guests/index.ts";
 import type { GuestWork } from "./guests/work.ts";
 import type { Scenario } from "./scenario.ts";
-import type { Turn } from "./turn.ts";
+import type { Turns } from "./turn.ts";
 import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** A QEMU that hosts have. */
@@ -35,7 +35,7 @@ export interface RunEnvironment extends QemuOfHosts {
   readonly commandOf: (environment: RunEnvironment, request: RunRequest) => string;
   readonly signal: AbortSignal;
   /** Where runs are set up side by side, but carry their VMs one at a time. */
-  readonly turn?: Turn;
+  readonly turns?: Turns;
 }
 
 /** The QEMU that a host of the run has. */

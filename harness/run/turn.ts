@@ -1,8 +1,4 @@
-/**
- * One at a time: runs that are set up side by side carry their VMs one after the other, so that a run's migration has the
- * machine's processors while another's hosts start or are taken down. Turns are given in the order in which they were asked
- * for.
- */
+/** One at a time: turns are given in the order in which they were asked for. */
 export class Turn {
   #last: Promise<void> = Promise.resolve();
 
@@ -29,4 +25,16 @@ export class Turn {
     }
     return { [Symbol.dispose]: resolve };
   }
+}
+
+/**
+ * Of runs that are set up side by side: they carry their VMs one after the other, so that a migration has the machine's
+ * processors but for hosts that start or are taken down. The next VM boots while the one that has arrived is looked at, and
+ * neither beside a migration: a VM that booted there has made agents late enough to lose the other.
+ */
+export class Turns {
+  /** From boot until it is settled who has the VM. */
+  readonly vm = new Turn();
+  /** From the migration until all has been looked at. */
+  readonly processors = new Turn();
 }

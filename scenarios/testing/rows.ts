@@ -2,7 +2,7 @@ import { afterAll, describe, test } from "vitest";
 import { accelFor, prepareRuns } from "../../harness/run/prepare.ts";
 import { checkConfigured } from "../../harness/run/probe.ts";
 import type { RunEnvironment, RunRequest } from "../../harness/run/request.ts";
-import { Turn } from "../../harness/run/turn.ts";
+import { Turns } from "../../harness/run/turn.ts";
 import { play, playWithAgents, wrong } from "../testing.ts";
 
 /** One run of a table, which is a vitest test of its own. */
@@ -20,7 +20,7 @@ export interface Row {
 export function eachRow(title: string, rows: readonly Row[]): void {
   const ended = new AbortController();
   afterAll(() => ended.abort());
-  const turn = new Turn();
+  const turns = new Turns();
   const environments = new Map<string, Promise<RunEnvironment>>();
   const environmentOf = ({ qemu, target_qemu = qemu }: Row): Promise<RunEnvironment> => {
     const key = `${qemu} ${target_qemu}`;
@@ -37,8 +37,8 @@ export function eachRow(title: string, rows: readonly Row[]): void {
       if (asked.configuration !== undefined) await checkConfigured(environment, [asked]);
       const records =
         asked.recovery === "txsync"
-          ? await playWithAgents({ ...environment, turn }, [asked])
-          : await play({ ...environment, turn }, [asked]);
+          ? await playWithAgents({ ...environment, turns }, [asked])
+          : await play({ ...environment, turns }, [asked]);
       expect(wrong(records)).toEqual([]);
       if (asked.configuration === undefined) return;
       expect(records.map(({ configuration }) => configuration)).toEqual([asked.configuration]);

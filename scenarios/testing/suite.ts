@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, test } from "vitest";
 import { type Ferryman, type Recovery, type Scenario, startFerryman } from "../../harness/index.ts";
 import "../../harness/library/vitest.ts";
 import { RUNS_FOLDER } from "../../harness/run/prepare.ts";
-import { EVERY_TIME } from "../testing.ts";
+import { EVERY_TIME, halved } from "../testing.ts";
 
 /** Our own suite, written with what others import: every scenario is a vitest test of its own. */
 
@@ -58,7 +58,8 @@ export function everyScenario(recovery: Recovery, wanted: (scenario: Scenario) =
   );
   describe.concurrent(`under ${recovery}`, () => {
     test.for(able)("$id", async (scenario, { expect }) => {
-      const run = await ferryman?.run(scenario, { recovery, seed: SEED });
+      const { scenario: asked, memory_mib } = halved(scenario);
+      const run = await ferryman?.run(asked, { recovery, memory_mib, seed: SEED });
       const { verdict, why, timings, tries = 1 } = run?.record ?? {};
       const again = tries > 1 ? `, asked to migrate ${tries} times` : "";
       console.log(`${scenario.id} ${recovery}: ${verdict}, ${timings?.total_ms} ms${again}; ${why}`);
