@@ -4,6 +4,9 @@ import { byAgents, request } from "./testing.ts";
 /** Near twins of what `scenarios.real.test.ts` has: each would cost every `npm test` half a dozen seconds or more. */
 eachRow("with stock recovery", [
   { what: "no-fault, real KVM", qemu: "10.0", asked: request("no-fault", { accel: "kvm" }) },
+  { what: "still-audit, real KVM", qemu: "10.0", asked: request("still-audit", { accel: "kvm" }) },
+  { what: "still-audit, QEMU 7.2", qemu: "7.2", asked: request("still-audit") },
+  { what: "no-fault, Linux guest, QEMU 7.2", qemu: "7.2", asked: request("no-fault", { guest: "linux" }) },
   { what: "no-fault, Linux guest", qemu: "10.0", asked: request("no-fault", { guest: "linux" }) },
   { what: "still-audit, Linux guest, QEMU 7.2", qemu: "7.2", asked: request("still-audit", { guest: "linux" }) },
 ]);
@@ -13,6 +16,11 @@ eachRow("with transaction synchronisation", [
     what: "link-cut-for-good, QEMU 7.2",
     qemu: "7.2",
     asked: request("link-cut-for-good", { recovery: "txsync" }),
+  },
+  {
+    what: "source-host-killed, real KVM",
+    qemu: "10.0",
+    asked: request("source-host-killed", { recovery: "txsync", accel: "kvm" }),
   },
   ...byAgents(["no-fault", "cut-during-handoff"], {}, { memory_ahead: true }).map((asked) => {
     return { what: `${asked.scenario.id}, by the agents, memory ahead`, qemu: "10.0", asked };

@@ -12,7 +12,7 @@ import { EVERY_SCENARIO, SCENARIOS } from "./index.ts";
 const MIB = 1024 ** 2;
 const SEED = 7;
 /** What a run has by default. */
-const MEMORY_MIB = 128;
+export const MEMORY_MIB = 128;
 /** More runs than this that prove nothing are a matter of their own: they are not run once more. */
 const UNKNOWN_MAX = 3;
 

@@ -3,7 +3,9 @@ import { accelFor, prepareRuns } from "../../harness/run/prepare.ts";
 import { checkConfigured } from "../../harness/run/probe.ts";
 import type { RunEnvironment, RunRequest } from "../../harness/run/request.ts";
 import { Turns } from "../../harness/run/turn.ts";
-import { play, playWithAgents, wrong } from "../testing.ts";
+import { halved, MEMORY_MIB, play, playWithAgents, wrong } from "../testing.ts";
+
+const MIB = 1024 ** 2;
 
 /** One run of a table, which is a vitest test of its own. */
 export interface Row {
@@ -11,6 +13,16 @@ export interface Row {
   readonly qemu: string;
   readonly target_qemu?: string;
   readonly asked: RunRequest;
+}
+
+/** The same at half the memory and half the rate, but for those of another size or with an operating system. */
+export function halvedRows(rows: readonly Row[]): readonly Row[] {
+  return rows.map((row) => {
+    const { asked } = row;
+    if (asked.guest !== "integrity" || asked.memory_bytes !== MEMORY_MIB * MIB) return row;
+    const { scenario, memory_mib } = halved(asked.scenario);
+    return { ...row, asked: { ...asked, scenario, memory_bytes: memory_mib * MIB } };
+  });
 }
 
 /**
