@@ -109,7 +109,7 @@ describe("timings of a recovery", () => {
     });
   });
 
-  it("tell of the worst agent in any of its lives", () => {
+  it("tell of the worst agent in any of its lives, until the harness itself looks at all of the memory", () => {
     const vital = (lane: Lane, p99_ms: number, max_ms: number, rss_mib: number): TimelineEvent =>
       at(1, lane, { kind: "agent.vitals", control_late_p99_ms: p99_ms, control_late_max_ms: max_ms, rss_mib });
     const events = [
@@ -118,6 +118,8 @@ describe("timings of a recovery", () => {
       vital("target", 9, 90, 60),
       vital("target", 2, 3, 200),
       vital("escrow", 1, 2, 50),
+      at(2, "run", { kind: "run.settled", how: "handed off to target", owner: "target" }),
+      vital("escrow", 50, 500, 300),
     ];
     expect(recoveryTimings(events)).toEqual({
       control_late_p99_ms: 9,

@@ -30,7 +30,8 @@ const SHAPING: readonly string[] = [
  *   it was restored from (between two looks at it: in proportion to the time).
  * - `pause_*_ms`: how long the guest stood still for a transaction by QEMU's stamps, where the agent tells them; the
  *   parts (`stop`, `device`, `find_copy`, `cont`) are medians, each of its own, and need not add up.
- * - `control_late_*_ms`, `agent_rss_max_mib`: of the worst agent, over all its lives.
+ * - `control_late_*_ms`, `agent_rss_max_mib`: of the worst agent, over all its lives, until it is settled who has the VM:
+ *   then the harness reads all of its memory, and who is late is late because of that.
  */
 export function recoveryTimings(events: readonly TimelineEvent[]): Timings {
   const committed = events.filter(({ kind }) => kind === "tx.committed").length;
@@ -69,6 +70,7 @@ function vitals(events: readonly TimelineEvent[]): Timings {
   const lives = new Map<string, { p99_ms: number; max_ms: number }[]>();
   let rss_mib: number | undefined;
   for (const event of events) {
+    if (event.kind === "run.settled") break;
     if (event.kind !== "agent.vitals") continue;
     const [p99_ms, max_ms] = [event.control_late_p99_ms, event.control_late_max_ms];
     const known = lives.get(event.lane) ?? [];
