@@ -187,6 +187,7 @@ export class Play {
     let settled: Settled;
     try {
       settled = await recovery.migrate(nemesis);
+      await nemesis.dueStruck(this.#environment.signal);
     } finally {
       await nemesis.stop();
     }
