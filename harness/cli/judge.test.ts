@@ -5,9 +5,10 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
-import { makeCase } from "../checks/testing/make-case.ts";
+import { at, makeCase, WELL_EVENTS } from "../checks/testing/make-case.ts";
 import { judge } from "../checks/verdict.ts";
 import { writeEvidence } from "../run/evidence-file.ts";
+import { askedDigest, scenarioOf } from "../run/judge-again.ts";
 import { makeRecord } from "../run/make-record.ts";
 import { type JudgedAgain, judgeFolder } from "./judge.ts";
 
@@ -16,18 +17,25 @@ afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
+const FAULTS = [{ fault: "kill-host", on: "escrow", at: "completed" }];
+const STRUCK = { kind: "fault.injected", fault: "kill-host", id: "fault-0", what: "kill-host: escrow" } as const;
+
 /** A run's folder as a run leaves it, whose VM lost a page. */
 async function corruptRun(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "ferryman-judge-"));
   folders.push(folder);
   const memory = { state: "got", value: { step: 9, pages_checked: 100, bad_count: 1, bad: [] } } as const;
-  const { scenario, events, evidence: draft } = makeCase({ findings: { memory } });
+  const asked = scenarioOf({ faults: FAULTS });
+  const began = (event: TimelineEvent): TimelineEvent =>
+    event.kind === "run.started" ? { ...event, asked_sha256: askedDigest(asked) } : event;
+  const told = [...WELL_EVENTS.map(began), at(3_001, "fault", STRUCK)];
+  const { scenario, events, evidence: draft } = makeCase({ findings: { memory }, events: told, faults: asked.faults });
   const { evidence, sha256 } = await writeEvidence(folder, draft, events);
   const { verdict, why, checks } = judge(scenario, events, evidence);
   const over = { at_ms: 9_000, lane: "run", kind: "run.finished", verdict, as_expected: false } as const;
   const lines = [...events, over].map((event: TimelineEvent) => `${JSON.stringify(event)}\n`);
   writeFileSync(join(folder, "timeline.ndjson"), lines.join(""));
-  const record = makeRecord({ verdict, why, checks, evidence_sha256: sha256 });
+  const record = makeRecord({ verdict, why, checks, faults: FAULTS, evidence_sha256: sha256, as_expected: false });
   writeFileSync(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
   return folder;
 }
@@ -57,29 +65,40 @@ describe("a run that is judged again from its folder", () => {
     expect(await judgeFolder(await corruptRun())).toMatchObject({ judged: { verdict: "corrupt" }, contradictions: [] });
   });
 
-  it("is corrupt whatever its record says of it", async () => {
+  it("is never intact because its record says so", async () => {
     const { judged, contradictions } = await found((folder) =>
       changeRecord(folder, (record) => ({ ...record, verdict: "intact", why: "all checks hold", checks: [] })),
     );
-    expect(judged.verdict).toBe("corrupt");
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toContain("come to corrupt: ");
     expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
   });
 
   it("is not of one piece where its evidence was made better", async () => {
     const { judged, contradictions } = await found((folder) => change(folder, "evidence.json", wholeMemory));
-    expect(judged.verdict).toBe("intact");
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toContain("contradict each other: evidence.json is not the one");
     expect(contradictions).toEqual([expect.stringContaining("its SHA-256 is another than in run.json")]);
   });
 
   it("is not where its record was made to fit as well", async () => {
-    const { contradictions } = await found((folder) => {
+    const { judged, contradictions } = await found((folder) => {
       change(folder, "evidence.json", wholeMemory);
       const sha256 = createHash("sha256")
         .update(readFileSync(join(folder, "evidence.json")))
         .digest("hex");
       changeRecord(folder, (record) => ({ ...record, verdict: "intact", evidence_sha256: sha256 }));
     });
+    expect(judged.verdict).toBe("unknown");
     expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
+  });
+
+  it("is unknown where its record leaves a fault out, for whether that struck would not be asked", async () => {
+    const { judged, contradictions } = await found((folder) =>
+      changeRecord(folder, (record) => ({ ...record, faults: [] })),
+    );
+    expect(judged.verdict).toBe("unknown");
+    expect(contradictions).toEqual(["the faults or limits in run.json are not those with which the run began"]);
   });
 
   it.each<[string, (text: string) => string]>([
