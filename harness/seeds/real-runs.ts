@@ -49,12 +49,14 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "output-dropped": run("no-fault"),
   "gate-beyond-mark": TALKING,
   "any-answer-commits": unseen(RACE),
-  "answered-before-stored": HALF_SENT,
+  "answered-before-stored": run("escrow-storage-fails --chatter 200"),
   "record-applied-twice": run("escrow-link-blinks"),
-  "page-left-out": run("target-host-killed"),
+  "page-left-out": unseen(
+    "the escrow refuses it as one that does not go on from its last, and gets one since the base",
+  ),
   "older-log-is-latest": unseen(RACE),
   "not-asked-again": run(
-    "no-fault --fault cut-silent:target-escrow,backward@step=record-stored..heal=300ms --fault kill-host:target@healed=0+600ms --expect intact,detect<=2s",
+    "no-fault --bandwidth 8 --chatter 200 --fault cut-silent:target-escrow,backward@step=record-stored..heal=300ms --fault kill-host:target@healed=0+600ms --expect intact",
   ),
   "output-of-a-dead-vm": unseen("a restored VM that dies before anybody heard of it: two deaths within milliseconds"),
   "lost-at-restart": run("target-agent-restarted --chatter 1000"),
