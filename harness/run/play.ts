@@ -188,6 +188,7 @@ export class Play {
     let settled: Settled;
     try {
       settled = await recovery.migrate(nemesis);
+      await nemesis.dueStruck(this.#environment.signal);
     } finally {
       await nemesis.stop();
     }

@@ -12,6 +12,7 @@ import { BasePages, type Lender, readRun } from "../pages/page-source.ts";
 export type ChangedRuns = Record<string, [number, number][]>;
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
+const newName = (): string => randomBytes(8).toString("hex");
 /** What has been sent of a page: nothing, one content, or perhaps more than one. */
 const [NEVER, ONCE, UNCLEAR] = [0, 1, 2] as const;
 
@@ -21,7 +22,9 @@ const [NEVER, ONCE, UNCLEAR] = [0, 1, 2] as const;
  * compares the whole memory in some 10 ms). Only main RAM: the small blocks are read when the guest stands still.
  */
 export class BaseAhead {
-  readonly base = randomBytes(8).toString("hex");
+  #base = newName();
+  /** What whoever has all that was sent under the last name has to let go of to have what was sent under this one. */
+  #since: { readonly from: string; readonly changed: ChangedRuns } | undefined;
   readonly blocks: readonly BlockSize[];
   readonly #file: FileHandle;
   readonly #pages: BasePages;
@@ -43,6 +46,14 @@ export class BaseAhead {
     this.#written = new Uint8Array(pagesOf(bytes));
   }
 
+  get base(): string {
+    return this.#base;
+  }
+
+  get since(): { readonly from: string; readonly changed: ChangedRuns } | undefined {
+    return this.#since;
+  }
+
   /** Of memory that is tracked: `written` is to be called with all that is found written from now on. */
   static async tracked(ram_path: string, blocks: readonly BlockSize[]): Promise<BaseAhead> {
     return new BaseAhead(blocks, await open(ram_path, "r"), undefined);
@@ -54,6 +65,22 @@ export class BaseAhead {
       if (block !== RAM_BLOCK) continue;
       for (let page = first; page < first + count; page += 1) if (this.#sent[page] !== NEVER) this.#written[page] = 1;
     }
+  }
+
+  /** Pages, of memory that is tracked, that were sent and are not what they were. */
+  get written_pages(): number {
+    return this.#written.reduce((sum, is) => sum + is, 0);
+  }
+
+  /**
+   * What was written is to be sent again, to whoever has what was sent so far: under another name, for no answer that was
+   * on its way by then may be taken for a newer one. Memory has to be tracked.
+   */
+  again(): void {
+    this.#since = { from: this.#base, changed: { [RAM_BLOCK]: runsOf(this.#written) } };
+    this.#base = newName();
+    for (const [page, is] of this.#written.entries()) if (is === 1) this.#sent[page] = NEVER;
+    this.#written.fill(0);
   }
 
   static async open(options: {
@@ -111,14 +138,7 @@ export class BaseAhead {
   /** Pages that were sent and are not what they were; the guest stands still. To be called once, after `stop`. */
   async changed(): Promise<ChangedRuns> {
     const changed = this.#tracker === undefined ? this.#written : await this.#compared(this.#tracker);
-    const runs: [number, number][] = [];
-    for (const [page, is] of changed.entries()) {
-      const last = runs.at(-1);
-      if (is === 0) continue;
-      if (last !== undefined && last[0] + last[1] === page) last[1] += 1;
-      else runs.push([page, 1]);
-    }
-    return { [RAM_BLOCK]: runs };
+    return { [RAM_BLOCK]: runsOf(changed) };
   }
 
   async #compared(tracker: PagescanTracker): Promise<Uint8Array> {
@@ -132,4 +152,15 @@ export class BaseAhead {
   async close(): Promise<void> {
     await this.#tracker?.[Symbol.asyncDispose]().catch(() => undefined);
   }
+}
+
+function runsOf(pages: Uint8Array): [number, number][] {
+  const runs: [number, number][] = [];
+  for (let first = pages.indexOf(1); first >= 0; ) {
+    const after = pages.indexOf(0, first);
+    const end = after < 0 ? pages.length : after;
+    runs.push([first, end - first]);
+    first = pages.indexOf(1, end);
+  }
+  return runs;
 }

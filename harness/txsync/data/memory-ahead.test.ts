@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
+import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { GuestMemory } from "../dirty/testing/memory.ts";
@@ -225,6 +226,29 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     const { ahead } = await memory.finish();
     await two.net.peersOf("source").drained("target", "bulk", 0);
     expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
+  test("tells what changes while others are sent pages of it, until they have them", async () => {
+    await using two = await Two.start(tools);
+    await two.guest.write(0, 5, 1);
+    const memory = await two.open(tools, 1);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    const changed = new Set<number>();
+    memory.onChanged = (runs) => {
+      for (const { block, first, count } of runs)
+        if (block === RAM_BLOCK) for (let page = first; page < first + count; page += 1) changed.add(page);
+    };
+    const sent = Promise.withResolvers<void>();
+    const looking = memory.lookUntil(sent.promise);
+    await two.guest.write(0, 7, 2);
+    await waitFor(
+      { what: "the write to be told", timeout_ms: 5_000, interval_ms: 1 },
+      () => changed.has(7) || undefined,
+    );
+    sent.resolve();
+    await looking;
+    expect(changed.has(5)).toBe(false);
   });
 
   test("nothing ahead: everything is stale", async () => {

@@ -215,7 +215,7 @@ export class MemoryAhead {
       if (rounds > 0) await this.#look();
       await this.#connect();
       const left = this.#lacking;
-      if (rounds > 0 && (this.#isSmall(left) || left > before * SHRINKS_TO || performance.now() >= until_ms)) break;
+      if (rounds > 0 && (this.isEnough(left, before) || performance.now() >= until_ms)) break;
       before = left;
       const turn = this.#turn;
       if (this.#small_is_stale) await this.#readSmall();
@@ -236,6 +236,27 @@ export class MemoryAhead {
     const [rate_ms, connection_ms] = [Math.round(this.#rate_ms), Math.round(this.#connection_ms)];
     const lost_ms = Math.round(this.#rate.lost_ms);
     return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking, rate_ms, connection_ms, lost_ms };
+  }
+
+  /**
+   * Looks now and then, for whoever else is sent pages of this memory, until that is done, and once more then: what was
+   * written before a page was read is told from what was written afterwards by that alone.
+   */
+  async lookUntil(done: Promise<unknown>): Promise<void> {
+    if (!this.#changes.at_any_time) return;
+    let over = false;
+    const end = done.finally(() => {
+      over = true;
+    });
+    while (!over && !this.#is_given_up) {
+      await Promise.race([end, delay(this.#look_every_ms), this.#given_up.promise]);
+      await this.#look();
+    }
+  }
+
+  /** Whether another round is of no use: it would be small, or leave about as much as it sends. */
+  isEnough(pages: number, before: number): boolean {
+    return this.#isSmall(pages) || pages > before * SHRINKS_TO;
   }
 
   #isSmall(pages: number): boolean {

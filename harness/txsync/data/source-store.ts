@@ -127,8 +127,8 @@ export class SourceStore {
       if (this.#ahead_given_up) throw new UserError("the migration was given up");
       // What is protected already is at the escrow.
       const to_escrow = share > 0 && !to_target && !by_records;
-      if (to_escrow) {
-        const ahead = await BaseAhead.tracked(ram_path, memory.blocks);
+      const ahead = to_escrow ? await BaseAhead.tracked(ram_path, memory.blocks) : undefined;
+      if (ahead !== undefined) {
         memory.onChanged = (runs) => ahead.written(runs);
         this.#ahead = ahead;
         this.offer();
@@ -139,7 +139,7 @@ export class SourceStore {
         this.#most_is_there = true;
         return { tracked: true, ...rounds };
       }
-      if (to_escrow) await this.#untilHeld(share, most_ms);
+      if (ahead !== undefined) await this.#shareToEscrow(memory, ahead, share, most_ms);
       return {
         tracked: true,
         rounds: 0,
@@ -153,6 +153,23 @@ export class SourceStore {
     } catch (error) {
       await this.giveUpAhead();
       throw error;
+    }
+  }
+
+  /**
+   * A share of memory to the escrow, and what changed meanwhile once more, in rounds, as it goes to a target: what the
+   * escrow lacks at switchover is what the source's host is needed for.
+   */
+  async #shareToEscrow(memory: MemoryAhead, ahead: BaseAhead, share: number, most_ms: number): Promise<void> {
+    const until_ms = performance.now() + most_ms;
+    for (let before = Number.POSITIVE_INFINITY; ; ) {
+      const holding = this.#untilHeld(share, Math.max(0, until_ms - performance.now()));
+      const [held] = await Promise.all([holding, memory.lookUntil(holding)]);
+      const pages = ahead.written_pages;
+      if (held < share || this.#ahead !== ahead || memory.isEnough(pages, before) || pages > CHANGED_RUNS_MAX) return;
+      before = pages;
+      ahead.again();
+      this.offer();
     }
   }
 
@@ -276,7 +293,8 @@ export class SourceStore {
   offer(): void {
     const ahead = this.#ahead;
     if (ahead !== undefined) {
-      this.#offer({ base: ahead.base, blocks: ahead.blocks, from: null, final: false, changed: {} });
+      const { from = null, changed = {} } = ahead.since ?? {};
+      this.#offer({ base: ahead.base, blocks: ahead.blocks, from, final: false, changed });
       return;
     }
     if (!this.#serving || this.#base === undefined || this.#comparing) return;
