@@ -4,6 +4,7 @@ import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
 import { clientHistory } from "./client-history.ts";
 import { diskHistory } from "./disk-history.ts";
+import { firmware } from "./firmware.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { diskImages } from "./images.ts";
 import { ledger } from "./ledger.ts";
@@ -45,6 +46,7 @@ export const CHECKS: readonly Check[] = [
   violations,
   afterwards,
   stillAudit,
+  firmware,
   migrateAgain,
   limits,
   answers,
