@@ -465,7 +465,6 @@ export async function runScenarios(
     checkConfiguration({
       ...{ scenario, recovery, configuration, memory_bytes },
       guest: guestOf(scenario, options),
-      txsync: settingsOf(options),
     });
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
