@@ -37,7 +37,12 @@ function said<Kind extends keyof typeof AGENT_EVENT_FIELDS>(kind: Kind) {
 }
 
 export const timelineEventSchema = z.discriminatedUnion("kind", [
-  event("run.started", { scenario: z.string(), recovery: z.string(), seed: z.number() }),
+  event("run.started", {
+    scenario: z.string(),
+    recovery: z.string(),
+    seed: z.number(),
+    asked_sha256: z.exactOptional(z.string()),
+  }),
   event("run.phase", { phase: z.enum(["fleet", "boot", "work", "migrate", "settle", "check", "teardown"]) }),
   event("run.settled", { how: z.string(), owner: z.enum([...HOST_ROLES, "none"]) }),
   event("run.note", { text: z.string() }),
@@ -173,6 +178,8 @@ export const runRecordSchema = z.looseObject({
       on: z.string(),
       at: z.string(),
       asks: z.exactOptional(z.object({ what: z.string(), answer: z.enum(ANSWERS_EXPECTED) })),
+      before: z.exactOptional(z.union([z.literal("end"), count])),
+      stops: z.exactOptional(hostRole),
     }),
   ),
   limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),

@@ -43,7 +43,14 @@ export type JsonValue = null | boolean | number | string | readonly JsonValue[] 
 
 /** What happened; sizes are bytes, times milliseconds. */
 export type TimelineEventBody =
-  | { readonly kind: "run.started"; readonly scenario: string; readonly recovery: string; readonly seed: number }
+  /** `asked_sha256`: of the scenario's faults and limits as `run.json` has them, by which the run is judged. */
+  | {
+      readonly kind: "run.started";
+      readonly scenario: string;
+      readonly recovery: string;
+      readonly seed: number;
+      readonly asked_sha256?: string;
+    }
   | { readonly kind: "run.phase"; readonly phase: RunPhase }
   | { readonly kind: "run.settled"; readonly how: string; readonly owner: HostRole | "none" }
   | { readonly kind: "run.note"; readonly text: string }

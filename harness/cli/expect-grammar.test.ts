@@ -24,9 +24,16 @@ describe("an expectation as it is typed", () => {
     });
   });
 
+  it("takes the words that reports have for a limit", () => {
+    expect(parseExpect("intact, longest stillness <= 2 s, detect <= 600 ms")).toEqual(
+      parseExpect("intact, stillness <= 2s, detect <= 600ms"),
+    );
+  });
+
   it.each([
     ["fine", /a verdict is one of intact, lost/],
     ["intact detect <= 1s", /a comma and a limit/],
+    ["intact, longest detect <= 1s", /what has a limit is one of stillness/],
     ["intact, beauty <= 1s", /what has a limit is one of stillness/],
     ["intact, detect < 1s", /"<=" is needed/],
     ["intact, detect <= 1", /a time with its unit/],

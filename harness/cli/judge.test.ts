@@ -1,13 +1,16 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { UserError } from "../base/errors.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
-import { makeCase } from "../checks/testing/make-case.ts";
+import { at, makeCase, WELL_EVENTS } from "../checks/testing/make-case.ts";
 import { judge } from "../checks/verdict.ts";
 import { writeEvidence } from "../run/evidence-file.ts";
+import { askedDigest, scenarioOf } from "../run/judge-again.ts";
 import { makeRecord } from "../run/make-record.ts";
 import { type JudgedAgain, judgeFolder } from "./judge.ts";
 
@@ -16,18 +19,25 @@ afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
+const FAULTS = [{ fault: "kill-host", on: "escrow", at: "completed" }];
+const STRUCK = { kind: "fault.injected", fault: "kill-host", id: "fault-0", what: "kill-host: escrow" } as const;
+
 /** A run's folder as a run leaves it, whose VM lost a page. */
 async function corruptRun(): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "ferryman-judge-"));
   folders.push(folder);
   const memory = { state: "got", value: { step: 9, pages_checked: 100, bad_count: 1, bad: [] } } as const;
-  const { scenario, events, evidence: draft } = makeCase({ findings: { memory } });
+  const asked = scenarioOf({ faults: FAULTS });
+  const began = (event: TimelineEvent): TimelineEvent =>
+    event.kind === "run.started" ? { ...event, asked_sha256: askedDigest(asked) } : event;
+  const told = [...WELL_EVENTS.map(began), at(3_001, "fault", STRUCK)];
+  const { scenario, events, evidence: draft } = makeCase({ findings: { memory }, events: told, faults: asked.faults });
   const { evidence, sha256 } = await writeEvidence(folder, draft, events);
   const { verdict, why, checks } = judge(scenario, events, evidence);
   const over = { at_ms: 9_000, lane: "run", kind: "run.finished", verdict, as_expected: false } as const;
   const lines = [...events, over].map((event: TimelineEvent) => `${JSON.stringify(event)}\n`);
   writeFileSync(join(folder, "timeline.ndjson"), lines.join(""));
-  const record = makeRecord({ verdict, why, checks, evidence_sha256: sha256 });
+  const record = makeRecord({ verdict, why, checks, faults: FAULTS, evidence_sha256: sha256, as_expected: false });
   writeFileSync(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
   return folder;
 }
@@ -57,29 +67,40 @@ describe("a run that is judged again from its folder", () => {
     expect(await judgeFolder(await corruptRun())).toMatchObject({ judged: { verdict: "corrupt" }, contradictions: [] });
   });
 
-  it("is corrupt whatever its record says of it", async () => {
+  it("is never intact because its record says so", async () => {
     const { judged, contradictions } = await found((folder) =>
       changeRecord(folder, (record) => ({ ...record, verdict: "intact", why: "all checks hold", checks: [] })),
     );
-    expect(judged.verdict).toBe("corrupt");
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toContain("come to corrupt: ");
     expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
   });
 
   it("is not of one piece where its evidence was made better", async () => {
     const { judged, contradictions } = await found((folder) => change(folder, "evidence.json", wholeMemory));
-    expect(judged.verdict).toBe("intact");
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toContain("contradict each other: evidence.json is not the one");
     expect(contradictions).toEqual([expect.stringContaining("its SHA-256 is another than in run.json")]);
   });
 
   it("is not where its record was made to fit as well", async () => {
-    const { contradictions } = await found((folder) => {
+    const { judged, contradictions } = await found((folder) => {
       change(folder, "evidence.json", wholeMemory);
       const sha256 = createHash("sha256")
         .update(readFileSync(join(folder, "evidence.json")))
         .digest("hex");
       changeRecord(folder, (record) => ({ ...record, verdict: "intact", evidence_sha256: sha256 }));
     });
+    expect(judged.verdict).toBe("unknown");
     expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
+  });
+
+  it("is unknown where its record leaves a fault out, for whether that struck would not be asked", async () => {
+    const { judged, contradictions } = await found((folder) =>
+      changeRecord(folder, (record) => ({ ...record, faults: [] })),
+    );
+    expect(judged.verdict).toBe("unknown");
+    expect(contradictions).toEqual(["the faults or limits in run.json are not those with which the run began"]);
   });
 
   it.each<[string, (text: string) => string]>([
@@ -111,5 +132,77 @@ describe("a run that is judged again from its folder", () => {
       change(folder, "timeline.ndjson", (text) => text.replace("{", "[")),
     );
     expect(contradictions[0]).toBe("line 1 of timeline.ndjson is torn or was changed");
+  });
+});
+
+/** Runs of real parts, as this version wrote them down. */
+const SAMPLES = join(import.meta.dirname, "../../reports/samples/v1");
+
+function copyOf(sample: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "ferryman-judge-"));
+  folders.push(folder);
+  cpSync(join(SAMPLES, sample), folder, { recursive: true });
+  return folder;
+}
+
+type Path = readonly (string | number)[];
+
+/** Every place in a JSON text. */
+function placesIn(value: unknown, path: Path = []): readonly Path[] {
+  if (typeof value !== "object" || value === null) return [path];
+  const entries = Array.isArray(value) ? value.map((each, index) => [index, each] as const) : Object.entries(value);
+  return [path, ...entries.flatMap(([key, each]) => placesIn(each, [...path, key]))];
+}
+
+/** With something else in one place; undefined: with nothing there any more. */
+function changedAt(value: unknown, [key, ...rest]: Path, forged: unknown): unknown {
+  if (key === undefined) return forged;
+  if (Array.isArray(value))
+    return forged === undefined && rest.length === 0
+      ? value.filter((_, index) => index !== key)
+      : value.map((each, index) => (index === key ? changedAt(each, rest, forged) : each));
+  const fields = Object.entries(value as object).map(
+    ([name, each]) => [name, name === key ? changedAt(each, rest, forged) : each] as const,
+  );
+  return Object.fromEntries(fields);
+}
+
+describe("a sample of this version", () => {
+  it.each(["judged-intact", "judged-lost"])("%s comes to what it came to", async (sample) => {
+    const { record, judged, contradictions } = await judgeFolder(join(SAMPLES, sample));
+    expect(contradictions).toEqual([]);
+    expect([judged.verdict, judged.why]).toEqual([record.verdict, record.why]);
+    expect(judged.checks).toEqual(record.checks);
+  });
+
+  it("that was lost is not intact, whatever one field of it says, digest and all", async () => {
+    const folder = copyOf("judged-lost");
+    const files = ["evidence.json", "run.json"] as const;
+    const texts = files.map((file) => readFileSync(join(folder, file), "utf8"));
+    const places = texts.map((text) => placesIn(JSON.parse(text)).filter((path) => path.length > 0));
+    const forged = fc.constantFrom<unknown>(undefined, 0, 1, 9_999, true, false, "target", "intact", [], {}, null);
+    const one = fc.nat(1).chain((of) => fc.tuple(fc.constant(of), fc.constantFrom(...(places[of] ?? [[]])), forged));
+    await fc.assert(
+      fc.asyncProperty(one, async ([of, path, value]) => {
+        const changed = changedAt(JSON.parse(texts[of] ?? ""), path, value);
+        const [evidence, record] = texts.map((text, index) => (index === of ? JSON.stringify(changed) : text));
+        const evidence_sha256 = createHash("sha256")
+          .update(evidence ?? "")
+          .digest("hex");
+        writeFileSync(join(folder, "evidence.json"), evidence ?? "");
+        const whole = of === 0 ? JSON.stringify({ ...JSON.parse(record ?? ""), evidence_sha256 }) : (record ?? "");
+        writeFileSync(join(folder, "run.json"), whole);
+        const again = await judgeFolder(folder).catch((error: unknown) => error);
+        if (again instanceof UserError) return;
+        expect((again as JudgedAgain).judged.verdict).not.toBe("intact");
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("that was intact is unknown as soon as a byte of its evidence is another", async () => {
+    const folder = copyOf("judged-intact");
+    change(folder, "evidence.json", (text) => text.replace('"bad_count": 0', '"bad_count":  0'));
+    expect(await judgeFolder(folder)).toMatchObject({ judged: { verdict: "unknown" } });
   });
 });

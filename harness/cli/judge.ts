@@ -9,7 +9,7 @@ import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { readEvidence } from "../run/evidence-file.ts";
-import { differences, inWords, recordContradictions, scenarioOf } from "../run/judge-again.ts";
+import { believed, differences, inWords, recordContradictions, scenarioOf } from "../run/judge-again.ts";
 
 /** `judge <folder>`: judges runs again by what they wrote down, with today's checks. */
 export function registerJudge(program: Command): void {
@@ -33,6 +33,7 @@ export function registerJudge(program: Command): void {
 
 export interface JudgedAgain {
   readonly record: RunRecord;
+  /** Unknown where the files contradict each other. */
   readonly judged: Judged;
   /** Where the files of the run contradict each other. */
   readonly contradictions: readonly string[];
@@ -48,7 +49,7 @@ export async function judgeFolder(folder: string, checks?: readonly Check[]): Pr
   const { events, changed } = await readTimeline(folder);
   const judged = judge(scenarioOf(record), events, evidence, checks);
   const contradictions = [...changed, ...recordContradictions(record, events, evidence, sha256)];
-  return { record, judged, contradictions };
+  return { record, judged: believed(judged, contradictions), contradictions };
 }
 
 /** The timeline as it was written; what of it was not written like this is named. */

@@ -358,7 +358,9 @@ function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
     for (const { scenario } of chosen) console.log(JSON.stringify(scenario));
     return;
   }
-  const rows = casesOf(chosen, options).map(({ scenario, seed, recovery, manager, pair }) => [
+  const cases = casesOf(chosen, options);
+  checkCases(cases, options);
+  const rows = cases.map(({ scenario, seed, recovery, manager, pair }) => [
     seed === undefined ? scenario.id : `${scenario.id}, seed ${seed}`,
     recovery,
     manager ?? "-",
@@ -445,6 +447,16 @@ function allCasesOf(chosen: readonly Chosen[], options: RunOptions): readonly Ca
   );
 }
 
+/** What can be said of them before anything is started. @throws UserError for the first that cannot be had like this */
+function checkCases(cases: readonly Case[], options: RunOptions): void {
+  const memory_bytes = options.memory * 1024 ** 2;
+  for (const { scenario, recovery, configuration } of cases)
+    checkConfiguration({
+      ...{ scenario, recovery, configuration, memory_bytes },
+      guest: guestOf(scenario, options),
+    });
+}
+
 /** Runs scenarios with progress while they go and a table at the end. */
 export async function runScenarios(
   chosen: readonly Chosen[],
@@ -461,11 +473,7 @@ export async function runScenarios(
   for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
   for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
   const cases = casesOf(chosen, options);
-  for (const { scenario, recovery, configuration } of cases)
-    checkConfiguration({
-      ...{ scenario, recovery, configuration, memory_bytes },
-      guest: guestOf(scenario, options),
-    });
+  checkCases(cases, options);
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const images = cases.some((each) => hasImages(configurationOf(each)));

@@ -17,7 +17,7 @@ function unit(units: Readonly<Record<string, number>>, what: string, example: st
     read(cursor) {
       const { at } = cursor;
       const number = cursor.match(/\d+(?:\.\d+)?/y);
-      const name = number === undefined ? undefined : (cursor.match(/[a-zA-Zµ]+/y) ?? "");
+      const name = number === undefined ? undefined : (cursor.match(/ ?[a-zA-Zµ]+/y)?.trim() ?? "");
       const factor = name === undefined ? undefined : units[name];
       const value = Math.round(Number(number) * (factor ?? Number.NaN));
       if (factor === undefined || !Number.isSafeInteger(value))

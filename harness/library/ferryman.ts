@@ -80,7 +80,11 @@ export interface PlayedRun {
 const MIB = 1024 ** 2;
 const DEFAULT_MEMORY_MIB = 128;
 
-/** An engine with the images that runs need. Dispose of it when all runs are over: what still runs is taken down. */
+/**
+ * An engine with the images that runs need. Dispose of it when all runs are over: what still runs is taken down. It holds
+ * nothing else, so that one which a test file has by `await using`, and which is disposed of when the file was read, plays what
+ * its tests ask for afterwards.
+ */
 export interface Ferryman extends AsyncDisposable {
   /**
    * Plays a scenario from start to verdict. What happens in the run is in what it returns, be it ever so bad.
@@ -96,7 +100,7 @@ export interface Ferryman extends AsyncDisposable {
  */
 export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferryman> {
   refuseBad(ferrymanSchema, options, "startFerryman");
-  const ending = new AbortController();
+  let ending = new AbortController();
   const runs_folder = resolve(options.runs ?? "runs");
   const { qemu = DEFAULT_QEMU, target_qemu = qemu } = options;
   const environment: RunEnvironment = {
@@ -162,7 +166,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
       };
       checkConfiguration(request);
       refuseOtherQemus(configurationOf(request), { source_qemu: qemu, target_qemu });
-      const own = await environmentOf(managerOf(request));
+      const own = { ...(await environmentOf(managerOf(request))), signal: ending.signal };
       if (Object.keys(configurationOf(request)).length > 0) await checkConfigured(own, [request]);
       await ensureSnapshot(own, request, () => undefined);
       const run = runScenario(own, request);
@@ -178,6 +182,7 @@ export async function startFerryman(options: FerrymanOptions = {}): Promise<Ferr
     async [Symbol.asyncDispose]() {
       ending.abort(new Error("Ferryman was disposed of"));
       await Promise.allSettled(going);
+      ending = new AbortController();
     },
   };
 }

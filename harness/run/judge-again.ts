@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { CheckResult, RunRecord } from "../base/run-record.ts";
 import type { CheckVerdict, TimelineEvent } from "../base/timeline.ts";
 import type { JudgedScenario } from "../checks/check.ts";
@@ -8,13 +9,31 @@ import { faultId } from "./trigger.ts";
 /** What of an old run has to be known to judge it again, from its own record. */
 export function scenarioOf({ faults, limits = [] }: Pick<RunRecord, "faults" | "limits">): JudgedScenario {
   return {
-    faults: faults.map(({ fault, on, asks }, index) => ({
+    faults: faults.map(({ fault, on, asks, before, stops }, index) => ({
       id: faultId(index),
       name: `fault ${index} (${fault}, ${on})`,
-      ...(asks === undefined ? {} : { asks }),
+      ...(asks === undefined ? {} : { asks: { what: asks.what, answer: asks.answer } }),
+      ...(before === undefined ? {} : { before }),
+      ...(stops === undefined ? {} : { stops }),
     })),
-    limits,
+    limits: limits.map(({ of, most }) => ({ of, most })),
   };
+}
+
+/** Of what a run is judged by and only its record says: the beginning of its timeline has it, which the evidence seals. */
+export function askedDigest(scenario: JudgedScenario): string {
+  return createHash("sha256").update(JSON.stringify(scenario)).digest("hex");
+}
+
+/**
+ * What follows from a run whose files contradict each other: nothing, and least of all that its VM is intact. What they
+ * would come to is said beside it.
+ */
+export function believed(judged: Judged, contradictions: readonly string[]): Judged {
+  const [first] = contradictions;
+  if (first === undefined) return judged;
+  const why = `the files of the run contradict each other: ${first}; timeline and evidence by themselves come to ${judged.verdict}: ${judged.why}`;
+  return { ...judged, verdict: "unknown", why };
 }
 
 /** A check that says something else than it said then; undefined: it was not there, or had nothing to say. */
@@ -55,11 +74,16 @@ export function recordContradictions(
     for (const what of ["scenario", "recovery", "seed"] as const)
       if (started[what] !== record[what])
         found.push(`by run.json the ${what} is ${record[what]}, by the timeline ${started[what]}`);
+  if (started?.kind === "run.started" && started.asked_sha256 !== undefined)
+    if (started.asked_sha256 !== askedDigest(scenarioOf(record)))
+      found.push("the faults or limits in run.json are not those with which the run began");
   if (evidence.guest.kind !== record.guest)
     found.push(`by run.json the guest is ${record.guest}, by the evidence ${evidence.guest.kind}`);
   const finished = events.findLast((event) => event.kind === "run.finished");
   if (finished?.kind === "run.finished" && finished.verdict !== record.verdict)
     found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
+  if (finished?.kind === "run.finished" && finished.as_expected !== record.as_expected)
+    found.push(`by run.json it was ${record.as_expected ? "" : "not "}as expected, by the timeline it was otherwise`);
   for (const event of events) {
     if (event.kind !== "check.result") continue;
     const result = record.checks.find(({ check }) => check === event.check);

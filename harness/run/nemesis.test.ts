@@ -57,6 +57,28 @@ describe("nemesis", () => {
     expect(faults()).toEqual(["fault.injected fault-0"]);
   });
 
+  it("is waited for where the moment of a fault has come and its offset is not over, and only there", async () => {
+    const later = { fault: KILL, at: { on: "step", step: "completed", after_ms: 50 } } as const;
+    const then = { fault: FREEZE, at: { on: "fault", index: 0, after_ms: 10 } } as const;
+    const { nemesis, commands, step } = unleash([later, then]);
+    await nemesis.dueStruck(AbortSignal.abort());
+    step("completed");
+    expect(commands).toEqual([]);
+    await nemesis.dueStruck(new AbortController().signal);
+    expect(commands).toEqual(["source: kill -9 42", "target: kill -STOP 42"]);
+  });
+
+  it("is not waited for any longer by a run that is interrupted", async () => {
+    const later = { fault: KILL, at: { on: "step", step: "completed", after_ms: 3_600_000 } } as const;
+    const { nemesis, commands, step } = unleash([later]);
+    step("completed");
+    const interrupt = new AbortController();
+    const waited = nemesis.dueStruck(interrupt.signal);
+    interrupt.abort(new Error("interrupted"));
+    await expect(waited).rejects.toThrow("interrupted");
+    expect(commands).toEqual([]);
+  });
+
   it("puts in place what its faults need before anything happens", async () => {
     const one = { fault: "cut-reset", link: "source-target", connection: 2 } as const;
     const { nemesis, commands, faults } = unleash([

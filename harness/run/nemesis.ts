@@ -27,6 +27,9 @@ export class Nemesis {
   readonly #abort = new AbortController();
   readonly #outlook: Outlook;
   readonly #listeners = new Set<Listener>();
+  /** Of which the moment has come: they wait for their offset, or are being done. */
+  readonly #due = new Set<number>();
+  readonly #noneDue: (() => void)[] = [];
   readonly #work: Promise<void>[];
   #pending: number;
   #struck = false;
@@ -63,6 +66,25 @@ export class Nemesis {
     return this.#struck;
   }
 
+  /**
+   * Resolves once no fault is on its way any more whose moment has come: its offset may be longer than the migration, and the
+   * run is not over before it. Those that still wait for their moment are not waited for.
+   * @throws what the signal was aborted with
+   */
+  async dueStruck(signal: AbortSignal): Promise<void> {
+    while (this.#due.size > 0) {
+      signal.throwIfAborted();
+      await new Promise<void>((resolve, reject) => {
+        const interrupted = (): void => reject(signal.reason);
+        signal.addEventListener("abort", interrupted, { once: true });
+        this.#noneDue.push(() => {
+          signal.removeEventListener("abort", interrupted);
+          resolve();
+        });
+      });
+    }
+  }
+
   /** Stops watching; a fault that has not struck by now never will. */
   async stop(): Promise<void> {
     this.#abort.abort();
@@ -87,6 +109,7 @@ export class Nemesis {
         { what: `the fault ${what} to strike`, timeout_ms: DEED_MS },
         inject(plan.fault, { ...this.#context, id }),
       );
+      this.#isNotDue(index);
       if (healed) {
         await healed;
         await within({ what: `the fault ${what} to be healed`, timeout_ms: DEED_MS }, Promise.resolve(heal?.()));
@@ -95,8 +118,14 @@ export class Nemesis {
     } catch (error) {
       if (!this.#abort.signal.aborted) emit("fault", { kind: "fault.failed", fault, id, error: messageOf(error) });
     } finally {
+      this.#isNotDue(index);
       this.#pending -= 1;
     }
+  }
+
+  #isNotDue(index: number): void {
+    if (!this.#due.delete(index) || this.#due.size > 0) return;
+    for (const resolve of this.#noneDue.splice(0)) resolve();
   }
 
   async #when(index: number, waits: Hopeless["waits"], trigger: Trigger): Promise<void> {
@@ -128,7 +157,12 @@ export class Nemesis {
 
   #see(event: TimelineEvent): void {
     this.#outlook.see(event);
-    for (const { trigger, resolve } of [...this.#listeners]) if (fires(trigger, event)) resolve();
+    for (const { index, waits, trigger, resolve } of [...this.#listeners]) {
+      if (!fires(trigger, event)) continue;
+      const plan = this.#plans[index];
+      if (waits === "to strike" && trigger === plan?.at) this.#due.add(index);
+      resolve();
+    }
     this.#giveUp();
   }
 

@@ -14,7 +14,7 @@ import { managerOf } from "./configure.ts";
 import { writeEvidence } from "./evidence-file.ts";
 import { type Circumstances, expectedOf, isExpected, limitsUnder } from "./expectation.ts";
 import { guestName } from "./guests/index.ts";
-import { scenarioOf } from "./judge-again.ts";
+import { askedDigest, scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
 import { Play } from "./play.ts";
 import { faultsRecorded, recordOf } from "./record.ts";
@@ -31,7 +31,8 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   const started_at = new Date().toISOString();
   const timeline = new Timeline(join(folder, "timeline.ndjson"));
   if (request.onEvent) timeline.onEvent(request.onEvent);
-  timeline.emit("run", { kind: "run.started", scenario: scenario.id, recovery, seed });
+  const asked_sha256 = askedDigest(judgedScenario(scenario, recovery));
+  timeline.emit("run", { kind: "run.started", scenario: scenario.id, recovery, seed, asked_sha256 });
   const play = new Play({ environment, request, id, folder, timeline });
   let draft: EvidenceDraft;
   try {

@@ -4,6 +4,7 @@ import { libvirtResume } from "./libvirt-resume.ts";
 import { multifdRecovery } from "./multifd-recovery.ts";
 import { multifdWithPostcopy } from "./multifd-with-postcopy.ts";
 import { pauseWhenAllIsSent } from "./pause-when-all-is-sent.ts";
+import { releaseRamRecovery } from "./release-ram-recovery.ts";
 import { silenceUnnoticed } from "./silence-unnoticed.ts";
 import { staleHotPages } from "./stale-hot-pages.ts";
 import { stopHangsTheMonitor } from "./stop-hangs-the-monitor.ts";
@@ -21,6 +22,7 @@ export const FINDINGS: readonly Scenario[] = [
   multifdRecovery,
   multifdWithPostcopy,
   pauseWhenAllIsSent,
+  releaseRamRecovery,
   silenceUnnoticed,
   staleHotPages,
   stopHangsTheMonitor,

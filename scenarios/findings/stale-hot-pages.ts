@@ -14,7 +14,7 @@ export const staleHotPages: Scenario = {
       under: "stock",
       from: "11.0",
       verdict: "intact",
-      or: ["corrupt", "lost"],
+      or: ["corrupt", "rollback", "lost"],
       why: "in about a third of the runs under TCG 11.1.3 delivers pages that are written all the time (its stack, its counters) as they were before switchover",
     },
   ],

@@ -75,6 +75,8 @@ export class EagerQmpManager extends QmpManager {
   #broken_since_ms: number | undefined;
   #tried_ms = Number.NEGATIVE_INFINITY;
   #left_at_ms = 0;
+  /** Why the source would not go on, when it was asked to last. */
+  #refused: string | undefined;
 
   constructor(context: ManagerContext) {
     super(context);
@@ -87,7 +89,10 @@ export class EagerQmpManager extends QmpManager {
     this.#left_at_ms = left_at_ms;
     if (isPaused(source) || isPaused(target)) this.#broken_since_ms ??= now_ms;
     const broken_ms = now_ms - (this.#broken_since_ms ?? Number.POSITIVE_INFINITY);
-    if (broken_ms > this.#patience_ms) return `postcopy-paused, and recovery did not work for ${this.#patience_ms} ms`;
+    if (broken_ms > this.#patience_ms) {
+      const said = this.#refused === undefined ? "" : `: ${this.#refused}`;
+      return `postcopy-paused, and recovery did not work for ${this.#patience_ms} ms${said}`;
+    }
     await this.#repair(seen);
     return undefined;
   }
@@ -100,7 +105,7 @@ export class EagerQmpManager extends QmpManager {
       const refused = await this.#try(target.vm, "migrate-recover", { uri: this.uris.listen }, "oob");
       // A second migrate-recover while the first still listens is refused; then the listener is the one we want.
       if (refused !== undefined && !refused.includes("triggered already")) return;
-      await this.#try(source.vm, "migrate", { uri: this.uris.connect, resume: true }, "control");
+      this.#refused = await this.#try(source.vm, "migrate", { uri: this.uris.connect, resume: true }, "control");
       return;
     }
     const half = (isPaused(source) && isActive(target)) || (isActive(source) && isPaused(target));
