@@ -256,6 +256,8 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     const memory = await two.open(tools);
     if (typeof memory === "string") return;
     await memory.offer("pc-q35-10.0");
+    // Nothing went over it.
+    two.net.breakBetween("source", "target");
     const { ahead } = await memory.finish();
     expect(ahead.stale).toEqual({ [RAM_BLOCK]: [[0, PAGES[0]]], [SMALL]: [[0, PAGES[1]]] });
     expect(two.intake?.settle(ahead)).toHaveLength(1);
