@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
+import { FERRYMAN } from "../harness/base/myself.ts";
 import { linkTo } from "./read.ts";
 import { SUITE_VERSION, type SuiteRecord } from "./schema.ts";
 
@@ -24,7 +25,7 @@ export async function writeSuite(
   const suite: SuiteRecord = {
     version: SUITE_VERSION,
     started_at: about.started_at ?? new Date().toISOString(),
-    command: about.command ?? `npx tsx harness/cli.ts ${process.argv.slice(2).join(" ")}`.trim(),
+    command: about.command ?? `${FERRYMAN} ${process.argv.slice(2).join(" ")}`.trim(),
     ...(about.missing === undefined || about.missing.length === 0 ? {} : { missing: about.missing }),
     runs: runs.map((run) => (isAbsolute(run) ? linkTo(folder, run) : run)),
   };

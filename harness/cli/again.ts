@@ -1,10 +1,11 @@
+import { FERRYMAN } from "../base/myself.ts";
 import { guestName } from "../run/guests/index.ts";
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import { configurationWords } from "./configuration.ts";
 
 /** The command that runs the same again. */
 export function commandOf(environment: RunEnvironment, request: RunRequest): string {
-  const words = ["npx tsx harness/cli.ts run", request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
+  const words = [`${FERRYMAN} run`, request.named ?? request.scenario.id, `--recovery ${request.recovery}`];
   const { qemu, target } = environment;
   const qemus = target === undefined ? `--qemu ${qemu}` : `--source-qemu ${qemu} --target-qemu ${target.qemu}`;
   words.push(`--accel ${request.accel}`, qemus, `--guest ${guestName(request.guest)}`);

@@ -8,6 +8,7 @@ import { writeReports } from "../../reports/write.ts";
 import { SCENARIOS } from "../../scenarios/index.ts";
 import { configurationTexts } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
+import { FERRYMAN } from "../base/myself.ts";
 import { benchRuns, guestOf, WHOLE_VM } from "../bench/bench.ts";
 import { roughly } from "../bench/estimate.ts";
 import { figuresOf, notesOf, RUNS_NEEDED } from "../bench/figures.ts";
@@ -247,7 +248,7 @@ function sampleLine(sample: Sample, nth: number, of: number, left_ms: number): s
 /** The command that measures the same again, seed included. */
 function commandOf(options: BenchOptions, seed: number): string {
   const { vm, quick, memory, writeRate, repeat, qemu, accel, switchoverBy, only } = options;
-  const words = ["npx tsx harness/cli.ts bench"];
+  const words = [`${FERRYMAN} bench`];
   if (vm !== "memory") words.push(`--vm ${vm}`);
   if (quick) words.push("--quick");
   if (memory !== undefined) words.push(`--memory ${memory.join(",")}`);

@@ -84,6 +84,8 @@ describe("the last runs", () => {
     expect(() => failedIn(suite)).toThrow(/All 1 runs in .* came out as expected/);
     record("b", false, "npx tsx harness/cli.ts run link-slow --seed 2 --expect 'intact, detect <= 1s'");
     expect(failedIn(suite)).toEqual([["link-slow", "--seed", "2", "--expect", "intact, detect <= 1s"]]);
+    record("c", false, "(no command: a program asked for it)");
+    expect(() => failedIn(suite)).toThrow(/has runs that a program asked for/);
     expect(() => failedIn(join(folder, "nowhere"))).toThrow(/nothing was run there yet/);
     expect(() => failedIn(join(folder, "first"))).toThrow(/holds no runs/);
   });

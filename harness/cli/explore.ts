@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import type { Configuration } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
+import { FERRYMAN } from "../base/myself.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { quoteWord } from "../base/words.ts";
@@ -94,8 +95,7 @@ async function explore(options: ExploreOptions, signal: AbortSignal): Promise<vo
     memory_mib: options.memory,
     txsync: {},
   });
-  const command =
-    resumed?.campaign.command ?? `npx tsx harness/cli.ts ${process.argv.slice(2).map(quoteWord).join(" ")}`;
+  const command = resumed?.campaign.command ?? `${FERRYMAN} ${process.argv.slice(2).map(quoteWord).join(" ")}`;
   const started_at = resumed?.campaign.started_at ?? new Date().toISOString();
   if (resumed === undefined)
     await beginCampaign(folder, {

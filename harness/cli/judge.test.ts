@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { UserError } from "../base/errors.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { at, makeCase, WELL_EVENTS } from "../checks/testing/make-case.ts";
@@ -130,5 +132,77 @@ describe("a run that is judged again from its folder", () => {
       change(folder, "timeline.ndjson", (text) => text.replace("{", "[")),
     );
     expect(contradictions[0]).toBe("line 1 of timeline.ndjson is torn or was changed");
+  });
+});
+
+/** Runs of real parts, as this version wrote them down. */
+const SAMPLES = join(import.meta.dirname, "../../reports/samples/v1");
+
+function copyOf(sample: string): string {
+  const folder = mkdtempSync(join(tmpdir(), "ferryman-judge-"));
+  folders.push(folder);
+  cpSync(join(SAMPLES, sample), folder, { recursive: true });
+  return folder;
+}
+
+type Path = readonly (string | number)[];
+
+/** Every place in a JSON text. */
+function placesIn(value: unknown, path: Path = []): readonly Path[] {
+  if (typeof value !== "object" || value === null) return [path];
+  const entries = Array.isArray(value) ? value.map((each, index) => [index, each] as const) : Object.entries(value);
+  return [path, ...entries.flatMap(([key, each]) => placesIn(each, [...path, key]))];
+}
+
+/** With something else in one place; undefined: with nothing there any more. */
+function changedAt(value: unknown, [key, ...rest]: Path, forged: unknown): unknown {
+  if (key === undefined) return forged;
+  if (Array.isArray(value))
+    return forged === undefined && rest.length === 0
+      ? value.filter((_, index) => index !== key)
+      : value.map((each, index) => (index === key ? changedAt(each, rest, forged) : each));
+  const fields = Object.entries(value as object).map(
+    ([name, each]) => [name, name === key ? changedAt(each, rest, forged) : each] as const,
+  );
+  return Object.fromEntries(fields);
+}
+
+describe("a sample of this version", () => {
+  it.each(["judged-intact", "judged-lost"])("%s comes to what it came to", async (sample) => {
+    const { record, judged, contradictions } = await judgeFolder(join(SAMPLES, sample));
+    expect(contradictions).toEqual([]);
+    expect([judged.verdict, judged.why]).toEqual([record.verdict, record.why]);
+    expect(judged.checks).toEqual(record.checks);
+  });
+
+  it("that was lost is not intact, whatever one field of it says, digest and all", async () => {
+    const folder = copyOf("judged-lost");
+    const files = ["evidence.json", "run.json"] as const;
+    const texts = files.map((file) => readFileSync(join(folder, file), "utf8"));
+    const places = texts.map((text) => placesIn(JSON.parse(text)).filter((path) => path.length > 0));
+    const forged = fc.constantFrom<unknown>(undefined, 0, 1, 9_999, true, false, "target", "intact", [], {}, null);
+    const one = fc.nat(1).chain((of) => fc.tuple(fc.constant(of), fc.constantFrom(...(places[of] ?? [[]])), forged));
+    await fc.assert(
+      fc.asyncProperty(one, async ([of, path, value]) => {
+        const changed = changedAt(JSON.parse(texts[of] ?? ""), path, value);
+        const [evidence, record] = texts.map((text, index) => (index === of ? JSON.stringify(changed) : text));
+        const evidence_sha256 = createHash("sha256")
+          .update(evidence ?? "")
+          .digest("hex");
+        writeFileSync(join(folder, "evidence.json"), evidence ?? "");
+        const whole = of === 0 ? JSON.stringify({ ...JSON.parse(record ?? ""), evidence_sha256 }) : (record ?? "");
+        writeFileSync(join(folder, "run.json"), whole);
+        const again = await judgeFolder(folder).catch((error: unknown) => error);
+        if (again instanceof UserError) return;
+        expect((again as JudgedAgain).judged.verdict).not.toBe("intact");
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it("that was intact is unknown as soon as a byte of its evidence is another", async () => {
+    const folder = copyOf("judged-intact");
+    change(folder, "evidence.json", (text) => text.replace('"bad_count": 0', '"bad_count":  0'));
+    expect(await judgeFolder(folder)).toMatchObject({ judged: { verdict: "unknown" } });
   });
 });

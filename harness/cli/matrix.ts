@@ -2,6 +2,7 @@ import { createHash, randomBytes, randomInt } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../base/errors.ts";
+import { FERRYMAN } from "../base/myself.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { roughly } from "../bench/estimate.ts";
@@ -94,8 +95,7 @@ export async function runMatrix(
     throw new UserError(
       `${folder} is of another matrix than this command asks for. It was begun by: ${resumed.campaign.command}`,
     );
-  const command =
-    resumed?.campaign.command ?? `npx tsx harness/cli.ts ${process.argv.slice(2).map(quoteWord).join(" ")}`;
+  const command = resumed?.campaign.command ?? `${FERRYMAN} ${process.argv.slice(2).map(quoteWord).join(" ")}`;
   const started_at = resumed?.campaign.started_at ?? new Date().toISOString();
   if (resumed === undefined)
     await beginCampaign(folder, {

@@ -1,5 +1,6 @@
 import type Docker from "dockerode";
 import { messageOf, UserError } from "../base/errors.ts";
+import { FERRYMAN } from "../base/myself.ts";
 import { agentBundle } from "./images/agent.ts";
 import { builderRecipe, debianTag, makeDebian, QEMU_RECIPES } from "./images/debian.ts";
 import { copyDebianDisk, debianGuestTag, diskMakerRecipe, makeDebianGuest } from "./images/debian-guest.ts";
@@ -190,7 +191,7 @@ export interface ImageState {
 
 export async function imageState(docker: Docker, qemu: string): Promise<ImageState[]> {
   const recipe = QEMU_RECIPES[qemu];
-  const mend = `built by itself when first needed, or now: npx tsx harness/cli.ts setup --qemu ${qemu}`;
+  const mend = `built by itself when first needed, or now: ${FERRYMAN} setup --qemu ${qemu}`;
   const states: ImageState[] = [];
   const look = async (what: string, tag: string, otherwise: string): Promise<boolean> => {
     const found = (await inspectImage(docker, tag)) !== undefined;

@@ -17,11 +17,10 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const THEIR_TEST = `
 import { CHECKS, defineScenario, finding, judged, judgeFolder, PURE_POSTCOPY, startFerryman, waitFor } from "ferryman";
 import "ferryman/vitest";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import * as z from "zod";
 
-const ferryman = await startFerryman({ qemu: "10.0", runs: "./runs", accel: "tcg", memory_mib: 64 });
-afterAll(() => ferryman[Symbol.asyncDispose]());
+await using ferryman = await startFerryman({ qemu: "10.0", runs: "./runs", accel: "tcg", memory_mib: 64 });
 
 const cut = defineScenario({
   id: "my-cut",

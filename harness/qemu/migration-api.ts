@@ -1,5 +1,5 @@
 import type { ProtocolStep } from "../base/timeline.ts";
-import type { QmpClient, QmpEvent } from "./qmp.ts";
+import type { QmpClient } from "./qmp.ts";
 
 export type Side = "source" | "target";
 
@@ -80,11 +80,6 @@ export function isMigrationStatus(status: string): status is MigrationStatus {
   return (MIGRATION_STATUSES as readonly string[]).includes(status);
 }
 
-/** Whether nothing comes after this status any more but a new migration. */
-export function isFinal(status: string): boolean {
-  return status === "completed" || status === "failed" || status === "cancelled";
-}
-
 /** What distinguishes versions for the mapping below; `traits()` of versions.ts has it. */
 export interface StatusTraits {
   /** QEMU has the status `postcopy-device`, and the source stays in it until the target has loaded the package. */
@@ -97,8 +92,8 @@ export interface StatusTraits {
  *
  * - 7.2 reports `setup` again on recovery, 11.1 `postcopy-recover-setup`: after `postcopy-paused` both are recovery.
  * - Before `postcopy-device` existed, `postcopy-active` came with the package (source: postcopy_start, target:
- *   postcopy_ram_listen_thread in migration/), so it means switchover; the target's RESUME event tells that it runs
- *   (`stepOfEvent`). Since then the target reports it when it runs, the source when it has heard so.
+ *   postcopy_ram_listen_thread in migration/), so it means switchover; the target's RESUME event tells that it runs.
+ *   Since then the target reports it when it runs, the source when it has heard so.
  * - `completing` has no status in post-copy: see `isCompleting`.
  */
 export function stepOfStatus(
@@ -144,19 +139,6 @@ export function stepOfStatus(
 
 function unreachable(status: never, side: Side): never {
   throw new Error(`a status without a step: ${String(status)} on the ${side}`);
-}
-
-/** As `stepOfStatus`, for any QMP event: the target's RESUME during a migration tells that the guest runs there. */
-export function stepOfEvent(
-  side: Side,
-  event: QmpEvent,
-  previous: string,
-  traits: StatusTraits,
-): ProtocolStep | undefined {
-  if (event.kind === "migration") return stepOfStatus(side, event.status, previous, traits);
-  const inPostcopy = previous === "postcopy-active" || previous === "postcopy-device";
-  if (event.kind === "resume" && side === "target" && inPostcopy) return "target-running";
-  return undefined;
 }
 
 /** Whether the source's `query-migrate` says that every page has been sent and only the end is missing. */

@@ -3,6 +3,7 @@ import { freemem, tmpdir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { UserError } from "../base/errors.ts";
+import { INSTALLED } from "../base/myself.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
 import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
@@ -10,10 +11,13 @@ import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
 import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
 import { type Guest, guestName } from "./guests/index.ts";
 import { goFirst } from "./priority.ts";
-import type { RunEnvironment } from "./request.ts";
+import type { RunEnvironment, RunRequest } from "./request.ts";
 
-/** Where runs are written. */
-export const RUNS_FOLDER = join(import.meta.dirname, "..", "..", "reports", "runs");
+/** Where runs are written: in the repository, or in the project that has Ferryman installed. */
+export const RUNS_FOLDER = join(
+  INSTALLED ? process.cwd() : join(import.meta.dirname, "..", ".."),
+  ...["reports", "runs"],
+);
 
 /** Says something about what goes on, on standard error: standard output belongs to results. */
 export function say(line: string): void {
@@ -63,6 +67,11 @@ export async function prepareImages(
   return libvirt_version === undefined ? known : { ...known, libvirt_version };
 }
 
+/** Of a run that a program asked for there is no command, and what tells it from others of its scenario. */
+function calledWith(_: RunEnvironment, { recovery, accel, memory_bytes, seed }: RunRequest): string {
+  return `(no command: a program asked for it, with ${recovery}, ${accel}, ${memory_bytes / 1024 ** 2} MiB, seed ${seed})`;
+}
+
 /**
  * Everything that runs of one command share.
  * @param options `target_qemu`: of target and escrow, where it is another one; `libvirt`: hosts have it too; `storage`: some run has disks; `images`: some has images of the user's;
@@ -79,13 +88,7 @@ export async function prepareRuns(
     readonly commandOf?: RunEnvironment["commandOf"];
   } = {},
 ): Promise<RunEnvironment> {
-  const {
-    target_qemu = qemu,
-    libvirt = false,
-    storage = false,
-    images = false,
-    commandOf = () => "(no command: a program asked for it)",
-  } = options;
+  const { target_qemu = qemu, libvirt = false, storage = false, images = false, commandOf = calledWith } = options;
   const { docker, host_image, toxiproxy_image, qemu_version, libvirt_version } = await prepareImages(qemu, { libvirt });
   const target = target_qemu === qemu ? undefined : await prepareImages(target_qemu, { libvirt });
   const storage_image = storage ? await ensureStorageImage(docker, { say, signal }) : undefined;
