@@ -191,7 +191,7 @@ export class Play {
     let settled: Settled;
     try {
       settled = await recovery.migrate(nemesis);
-      await nemesis.dueStruck(this.#environment.signal);
+      await nemesis.dueStruck(signal);
     } finally {
       await nemesis.stop();
     }
