@@ -8,8 +8,9 @@ import { configurationOf } from "./configure.ts";
 import type { RunContext } from "./recovery.ts";
 import type { Settled } from "./settled.ts";
 
-/** A silent storage may be given up only after it was asked a second time, and each try has its time. */
-const PATIENCES = 2;
+/** So often agents' daemon waits for as long as is waited: a silent storage is asked a second time (txsync/disk/client.ts). */
+const AGENTS_PATIENCES = 2;
+/** Each try has its time. */
 const MORE_MS = 10_000;
 /** For a QEMU to reach its storage again: it tries after 1, 2, 4, 8 and 16 s (QEMU: block/nbd.c, nbd_co_reconnect_loop). */
 const GO_ON_MS = 40_000;
@@ -33,7 +34,7 @@ export async function whileStorageIsAway(
   const note = (text: string): void => timeline.emit("run", { kind: "run.note", text });
   note(`link ${link.name} is broken for good: it is seen what becomes of the VM`);
   const began_ms = timeline.now_ms;
-  const timeout_ms = PATIENCES * storage_patience_ms + MORE_MS;
+  const timeout_ms = (request.recovery === "txsync" ? AGENTS_PATIENCES : 1) * storage_patience_ms + MORE_MS;
   const stopped = await waitFor({ what: "QEMU to stop the guest", timeout_ms, interval_ms: LOOK_EVERY_MS }, async () =>
     (await statusOf(vm)) === "io-error" ? true : undefined,
   ).catch(() => false);
