@@ -21,6 +21,7 @@ import { probes } from "./probes.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
 import { struck } from "./struck.ts";
+import { tooLate } from "./too-late.ts";
 import { violations } from "./violations.ts";
 import { vmRunning } from "./vm-running.ts";
 
@@ -28,6 +29,7 @@ import { vmRunning } from "./vm-running.ts";
 export const CHECKS: readonly Check[] = [
   agreement,
   struck,
+  tooLate,
   vmRunning,
   singleInstance,
   memoryModel,
