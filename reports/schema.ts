@@ -178,6 +178,8 @@ export const runRecordSchema = z.looseObject({
       on: z.string(),
       at: z.string(),
       asks: z.exactOptional(z.object({ what: z.string(), answer: z.enum(ANSWERS_EXPECTED) })),
+      before: z.exactOptional(z.union([z.literal("end"), count])),
+      stops: z.exactOptional(hostRole),
     }),
   ),
   limits: z.exactOptional(z.array(z.object({ of: z.string(), most: count }))),

@@ -1,5 +1,5 @@
 import type { Configuration, Manager } from "./configuration.ts";
-import type { CheckVerdict, JsonValue, Verdict } from "./timeline.ts";
+import type { CheckVerdict, HostRole, JsonValue, Verdict } from "./timeline.ts";
 
 /** Version of `run.json`. A reader accepts every version up to its own. */
 export const RUN_RECORD_VERSION = 1;
@@ -46,6 +46,9 @@ export interface Asked {
   readonly what: string;
   readonly answer: AnswerExpected;
 }
+
+/** What a fault's moment lies before, whenever it is heard of: the migration's end, or the transaction after this one. */
+export type MomentBefore = "end" | number;
 
 /** What a run may take at most; in milliseconds, or a count. `of` is one of LIMITED (harness/checks/limits.ts). */
 export interface LimitSet {
@@ -120,6 +123,10 @@ export interface RunRecord {
     readonly on: string;
     readonly at: string;
     readonly asks?: Asked;
+    /** Absent: its moment may come at any time. */
+    readonly before?: MomentBefore;
+    /** The host whose VM is gone, or stands still, when it has struck. */
+    readonly stops?: HostRole;
   }[];
   /** Those of the scenario that held under this recovery; absent: none. */
   readonly limits?: readonly LimitSet[];

@@ -1,4 +1,4 @@
-import type { Asked, CheckResult, LimitSet } from "../base/run-record.ts";
+import type { Asked, CheckResult, LimitSet, MomentBefore } from "../base/run-record.ts";
 import type { CheckVerdict, HostRole, JsonValue, TimelineEvent } from "../base/timeline.ts";
 import type { Evidence } from "./evidence.ts";
 import type { Finding, Gathered } from "./finding.ts";
@@ -8,6 +8,8 @@ export interface FaultNamed {
   readonly id: string;
   readonly name: string;
   readonly asks?: Asked;
+  readonly before?: MomentBefore;
+  readonly stops?: HostRole;
 }
 
 /** What has to be known of a scenario to judge a run of it. */
@@ -28,7 +30,8 @@ export interface Case {
  * What false says. Of the VM: two of it, none, an earlier one, a damaged one. `unproved`: what the run is for was not seen.
  * `untidy`: the VM may be well, and the run is not as it has to be all the same. `unfinished`: the same, where the VM is
  * well; what else a worse verdict leaves behind is part of it. `unbelievable`: what was written down
- * contradicts itself, so nothing follows from it.
+ * contradicts itself, so nothing follows from it. `too-late`: all that struck did so when the migration was over, so that a
+ * VM is lost says nothing of it.
  */
 export const FALSE_MEANS = [
   "split-brain",
@@ -39,6 +42,7 @@ export const FALSE_MEANS = [
   "untidy",
   "unfinished",
   "unbelievable",
+  "too-late",
 ] as const;
 export type FalseMeans = (typeof FALSE_MEANS)[number];
 

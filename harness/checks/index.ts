@@ -4,6 +4,7 @@ import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
 import { clientHistory } from "./client-history.ts";
 import { diskHistory } from "./disk-history.ts";
+import { firmware } from "./firmware.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
 import { diskImages } from "./images.ts";
 import { ledger } from "./ledger.ts";
@@ -20,6 +21,7 @@ import { probes } from "./probes.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
 import { struck } from "./struck.ts";
+import { tooLate } from "./too-late.ts";
 import { violations } from "./violations.ts";
 import { vmRunning } from "./vm-running.ts";
 
@@ -27,6 +29,7 @@ import { vmRunning } from "./vm-running.ts";
 export const CHECKS: readonly Check[] = [
   agreement,
   struck,
+  tooLate,
   vmRunning,
   singleInstance,
   memoryModel,
@@ -43,6 +46,7 @@ export const CHECKS: readonly Check[] = [
   violations,
   afterwards,
   stillAudit,
+  firmware,
   migrateAgain,
   limits,
   answers,

@@ -1,7 +1,11 @@
 import { type Check, judged } from "./check.ts";
 import { edge, inWords } from "./output.ts";
 
-/** What was let out has come: no frame that somebody says to have let out is lost, none before one that was seen. */
+/**
+ * What was let out has come: no frame that somebody says to have let out is lost, none before one that was seen. Nor was a
+ * frame let out with one missing before it: whoever does that has taken for arrived what had not, and only a world that
+ * counts and asks again has it all.
+ */
 export const outputComplete: Check = {
   name: "output-complete",
   false_means: "corrupt",
@@ -12,18 +16,20 @@ export const outputComplete: Check = {
   },
   judge: ({ evidence }) =>
     judged(edge.of(evidence), ({ frames, missing, gaps, torn, marks }) => {
-      const asked =
-        gaps.count + torn === 0
-          ? ""
-          : `; ${gaps.count} were refused because one before them was missing${gaps.count === 0 ? "" : ` (${inWords(gaps)})`}, ${torn} could not be read, and all were asked for again`;
+      const refused = `${gaps.count} times output was let out although some before it had not come (${inWords(gaps)})`;
+      const asked = torn === 0 ? "" : `; ${torn} could not be read, and were asked for again`;
       const short = marks.filter(({ came }) => !came);
       const marked = short.map(({ host, frame }) => `${host} says to have let out all up to frame ${frame}`);
+      const evidence = { missing: { ...missing }, marks: marks.map((mark) => ({ ...mark })), gaps: { ...gaps } };
+      if (missing.count === 0 && gaps.count > 0)
+        return { verdict: false, summary: `${refused}; it was asked for again, and came${asked}`, evidence };
+      const besides = gaps.count === 0 ? asked : `; ${refused}${asked}`;
       return missing.count === 0
         ? { verdict: true, summary: `all of ${frames} frames came${asked}` }
         : {
             verdict: false,
-            summary: `${missing.count} frames never came: ${inWords(missing)}${marked.length === 0 ? "" : ` (${marked.join(", ")})`}${asked}`,
-            evidence: { missing: { ...missing }, marks: marks.map((mark) => ({ ...mark })), gaps: { ...gaps } },
+            summary: `${missing.count} frames never came: ${inWords(missing)}${marked.length === 0 ? "" : ` (${marked.join(", ")})`}${besides}`,
+            evidence,
           };
     }),
 };

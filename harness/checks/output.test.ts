@@ -42,14 +42,24 @@ describe("output", () => {
 });
 
 describe("complete output", () => {
-  it("has every frame that anybody let out, whatever had to be asked for again", () => {
+  it("has every frame that anybody let out, though a line had to be asked for again", () => {
     expect(outputComplete.applies(makeCase())).toBe(false);
-    expect(outputComplete.judge(edge({})).verdict).toBe(true);
-    const gaps = { count: 2, first: "frame 4 came from target after frame 2" };
-    expect(outputComplete.judge(edge({ gaps, torn: 1 }))).toMatchObject({
+    expect(outputComplete.judge(edge({}))).toEqual({ verdict: true, summary: "all of 9 frames came" });
+    expect(outputComplete.judge(edge({ torn: 1 }))).toMatchObject({
       verdict: true,
-      summary: expect.stringMatching(/2 were refused .*frame 4 came from target after frame 2/),
+      summary: expect.stringContaining("1 could not be read"),
     });
+  });
+
+  it("was let out in order: what came with some missing before it is wrong, though it was asked for again", () => {
+    const gaps = { count: 2, first: "frame 4 came from target after frame 2" };
+    const judged = outputComplete.judge(edge({ gaps }));
+    expect(judged).toMatchObject({ verdict: false, evidence: { gaps } });
+    expect(judged.summary).toMatch(
+      /^2 times output was let out .*frame 4 came from target after frame 2.*asked for again/,
+    );
+    const missing = { count: 1, first: "frame 3" };
+    expect(outputComplete.judge(edge({ gaps, missing })).summary).toMatch(/^1 frames never came: frame 3; 2 times/);
   });
 
   it("is short of frames that never came, the first and the last of them named, and of marks never reached", () => {

@@ -37,7 +37,17 @@ const made = ({ false_means, says }: Said, index: number): Check => ({
 
 const said: fc.Arbitrary<Said> = fc.record({
   false_means: fc.constantFrom(
-    ...(["lost", "corrupt", "rollback", "split-brain", "unproved", "untidy", "unfinished", "unbelievable"] as const),
+    ...([
+      "lost",
+      "corrupt",
+      "rollback",
+      "split-brain",
+      "unproved",
+      "untidy",
+      "unfinished",
+      "unbelievable",
+      "too-late",
+    ] as const),
   ),
   says: fc.constantFrom(
     ...([true, false, "unknown", "crashes", "does not apply", "crashes when asked whether it applies"] as const),
@@ -49,7 +59,7 @@ function expected(all: readonly Said[]): Verdict {
   const means = all.filter(({ says }) => says === false).map(({ false_means }) => false_means);
   if (means.includes("unbelievable")) return "unknown";
   for (const verdict of ["split-brain", "lost", "rollback", "corrupt"] as const)
-    if (means.includes(verdict)) return verdict;
+    if (means.includes(verdict) && !(verdict === "lost" && means.includes("too-late"))) return verdict;
   const applying = all.filter(
     ({ says, false_means }) => says !== "does not apply" && false_means !== "untidy" && false_means !== "unfinished",
   );

@@ -22,7 +22,8 @@ const BESIDES: readonly FalseMeans[] = ["untidy", "unfinished"];
 
 /**
  * Judges a run by what it wrote down: the only way to a verdict, and a pure function. Nothing follows from what contradicts
- * itself. Two instances outweigh everything; a VM that does not run is lost, whatever else is wrong with it; one that
+ * itself. Two instances outweigh everything; a VM that does not run is lost, whatever else is wrong with it, unless all that
+ * struck came when the migration was over (then its loss is nobody's failing, and unknown); one that
  * went behind what the world had seen is rolled back; anything else that is wrong with a running one makes it corrupt.
  * Intact is only what every check that applies calls true: unknown is never a pass, and where no check had anything to
  * say nothing is proved. What is untidy changes no verdict.
@@ -58,11 +59,14 @@ export function judge(
   if (unbelievable) return said("unknown", unbelievable.summary);
   if (evidence.error !== undefined) return said("unknown", `the harness failed: ${evidence.error.split("\n")[0]}`);
   const unproved = firstFalse("unproved");
+  const too_late = firstFalse("too-late");
   for (const verdict of WORST_FIRST) {
+    if (verdict === "lost" && too_late !== undefined) continue;
     const failed = firstFalse(verdict);
     // What is lost is lost; but whoever reads it has to know that not all that was to break did.
     if (failed) return said(verdict, unproved ? `${failed.summary} (${unproved.summary})` : failed.summary);
   }
+  if (too_late) return said("unknown", too_late.summary);
   if (unproved) return said("unknown", unproved.summary);
   const ofVm = results.filter((one) => !besides.includes(one)).map(({ result }) => result);
   const unknown = ofVm.find(({ verdict }) => verdict === "unknown");

@@ -6,6 +6,7 @@ import type { AfterwardsFindings } from "./afterwards.ts";
 import type { ClientFindings } from "./client-history.ts";
 import type { DiskFindings } from "./disk-history.ts";
 import type { GuestAbility } from "./evidence.ts";
+import type { FirmwareFindings } from "./firmware.ts";
 import type { GuestFindings } from "./guest-self-check.ts";
 import type { ImageFindings } from "./images.ts";
 import type { LedgerFindings } from "./ledger.ts";
@@ -63,6 +64,8 @@ export interface View {
   /** Does with the VM what the scenario asks for. */
   readonly afterwards: (vm: StartedVm) => Promise<AfterwardsFindings | undefined>;
   readonly migrateAgain: (vm: StartedVm) => Promise<MigrateAgainFindings>;
+  /** The VM's firmware, as it was before it left and as it is; absent where nobody looked at it before. */
+  readonly firmware?: (vm: StartedVm) => Promise<FirmwareFindings | undefined>;
   readonly compareStill: (vm: StartedVm) => Promise<StillFindings>;
   /** What is still there of the run when everything was taken down; undefined where it is meant to stay. */
   readonly leftovers: () => Promise<LeftoverFindings | undefined>;

@@ -454,7 +454,6 @@ function checkCases(cases: readonly Case[], options: RunOptions): void {
     checkConfiguration({
       ...{ scenario, recovery, configuration, memory_bytes },
       guest: guestOf(scenario, options),
-      txsync: settingsOf(options),
     });
 }
 

@@ -1,3 +1,4 @@
+import type { HostRole } from "../base/timeline.ts";
 import { type Bandwidth, bandwidth } from "./bandwidth.ts";
 import { type ByteLimit, byteLimit } from "./byte-limit.ts";
 import { type ClockStep, clockStep } from "./clock-step.ts";
@@ -96,6 +97,21 @@ export async function prepare(fault: AnyFault, context: FaultContext): Promise<v
 /** Where a fault strikes, for people. */
 export function whereOf(fault: AnyFault): string {
   return isOwnFault(fault) ? fault.on : faultOf(fault).where(fault);
+}
+
+/** The host whose VM is gone, or stands still, when the fault has struck; undefined: that cannot be said of this one. */
+export function stopsVmOf(fault: AnyFault): HostRole | undefined {
+  if (isOwnFault(fault)) return undefined;
+  switch (fault.fault) {
+    case "kill-host":
+    case "freeze-host":
+      return fault.host;
+    case "kill-process":
+    case "freeze-process":
+      return fault.process === "qemu" ? fault.host : undefined;
+    default:
+      return undefined;
+  }
 }
 
 // FAULTS maps each name to the fault of that very spec, which TypeScript cannot follow through a union.

@@ -69,7 +69,8 @@ export async function auditStill(
   return { blocks, differing, kvm_clocks };
 }
 
-async function blocksOf(vm: StartedVm): Promise<readonly LocatedBlock[]> {
+/** Every RAM block of a QEMU, and where its bytes are. */
+export async function blocksOf(vm: StartedVm): Promise<readonly LocatedBlock[]> {
   const answer = await vm.control.executeRaw("x-query-ramblock");
   const text =
     typeof answer === "object" && answer !== null && "human-readable-text" in answer

@@ -164,11 +164,8 @@ describe("a run's configuration", () => {
   it("has disks for the guest that does something with them", () => {
     expect(() => checkConfiguration(request({ disks: ["raw"] }))).toThrow("--guest linux");
     expect(() => checkConfiguration(request({ disks: ["raw"] }, { guest: "linux" }))).not.toThrow();
-    const before = { guest: "linux", txsync: { protect_before: true } } as const;
+    const before = { guest: "linux", txsync: { protect_before: true }, recovery: "txsync" } as const;
     expect(() => checkConfiguration(request({ disks: ["raw"] }, before))).not.toThrow();
-    expect(() => checkConfiguration(request({ disks: ["raw"] }, { ...before, recovery: "txsync" }))).toThrow(
-      "--protect-before",
-    );
   });
 
   it("of every scenario can be had in every recovery that it expects something of", () => {

@@ -84,9 +84,9 @@ const PC_MEMORY_MAX = 2_816 * 1024 ** 2;
  * @throws UserError for a configuration that cannot work.
  */
 export function checkConfiguration(
-  request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes" | "txsync">,
+  request: Pick<RunRequest, "scenario" | "configuration" | "recovery" | "guest" | "memory_bytes">,
 ): void {
-  const { scenario, recovery, guest, memory_bytes, txsync } = request;
+  const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
   const { capabilities = {}, parameters = {}, machine, net, ram, disks } = configuration;
   if (disks !== undefined && guest !== "linux")
@@ -118,11 +118,6 @@ export function checkConfiguration(
   if (has_disks && scenario.afterwards === "migrate-protected")
     throw new UserError(
       `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
-    );
-  const before = scenario.protect !== "alone" && (txsync?.protect_before ?? scenario.txsync?.protect_before ?? false);
-  if (has_disks && recovery === "txsync" && before)
-    throw new UserError(
-      `${scenario.id} cannot be had with --disk: a VM that is protected before (--protect-before) does not migrate with disks yet.`,
     );
   const troubled = scenario.faults.find(({ fault }) => troublesAgent(fault));
   if (troubled !== undefined && recovery === "stock")

@@ -1,11 +1,13 @@
 import { movers } from "../checks/check.ts";
 import { EVIDENCE_VERSION } from "../checks/evidence.ts";
 import type { Stage } from "../checks/finding.ts";
+import type { FirmwareBlock } from "../checks/firmware.ts";
 import { CHECKS } from "../checks/index.ts";
 import type { DisksTold, View } from "../checks/view.ts";
 import type { StartedVm } from "../fleet/vm.ts";
 import { auditStill } from "./audit.ts";
 import { configurationOf, planOf } from "./configure.ts";
+import { firmwareOf } from "./firmware.ts";
 import { stillArriving, watchProgress } from "./gather.ts";
 import type { Workload } from "./guests/guest.ts";
 import { type EvidenceDraft, lookAt, withFindings } from "./looks.ts";
@@ -14,6 +16,13 @@ import type { Network } from "./net/network.ts";
 import { startPlainVm } from "./plain-vm.ts";
 import type { RecoveryUnderTest, RunContext } from "./recovery.ts";
 import type { Settled } from "./settled.ts";
+
+/** What was there, or was seen of the VM, before the migration. */
+export interface Seen {
+  readonly network?: Network | undefined;
+  /** Absent: its blocks could not be told apart, or nobody restores it. */
+  readonly firmware?: readonly FirmwareBlock[] | undefined;
+}
 
 /**
  * Looks at everything that the checks need, stage by stage, once it is settled who has the VM. The order matters: who
@@ -26,15 +35,16 @@ export async function gatherEvidence(
   recovery: RecoveryUnderTest,
   settled: Settled,
   clients: Workload,
-  network?: Network,
+  seen: Seen = {},
 ): Promise<EvidenceDraft> {
   const { guest, vms, request, timeline } = context;
+  const { network } = seen;
   const { scenario, checks = CHECKS } = request;
   const held_still = scenario.migration.hold_target === true;
   const gated = recovery.edge !== undefined;
   const { owner } = settled;
   const look = async (stage: Stage, draft: EvidenceDraft, vm: StartedVm | undefined): Promise<EvidenceDraft> =>
-    await lookAt(stage, checks, draft, timeline.events, viewOf(context, recovery, vm, network));
+    await lookAt(stage, checks, draft, timeline.events, viewOf(context, recovery, vm, seen));
   const watching = watchProgress(
     guest,
     (["source", "target"] as const).map((host) => ({ host, vm: vms.get(host) })),
@@ -85,7 +95,7 @@ function viewOf(
   context: RunContext,
   recovery: RecoveryUnderTest,
   vm: StartedVm | undefined,
-  network: Network | undefined,
+  { network, firmware }: Seen,
 ): View {
   const { guest, vms, request, fleet, disks, images, looking } = context;
   const { client } = guest;
@@ -101,6 +111,9 @@ function viewOf(
     ...(images === undefined ? {} : { images: () => images.look(vms) }),
     ...(recovery.edge === undefined ? {} : { edge: recovery.edge }),
     ...(network === undefined ? {} : { network: () => network.findings }),
+    ...(firmware === undefined
+      ? {}
+      : { firmware: async (owner) => ({ before: firmware, after: await firmwareOf(owner) }) }),
     afterwards: async (owner) => await recovery.afterwards?.(owner),
     migrateAgain: (owner) =>
       recovery.migrateAgain?.(owner) ??

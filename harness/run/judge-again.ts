@@ -9,10 +9,12 @@ import { faultId } from "./trigger.ts";
 /** What of an old run has to be known to judge it again, from its own record. */
 export function scenarioOf({ faults, limits = [] }: Pick<RunRecord, "faults" | "limits">): JudgedScenario {
   return {
-    faults: faults.map(({ fault, on, asks }, index) => ({
+    faults: faults.map(({ fault, on, asks, before, stops }, index) => ({
       id: faultId(index),
       name: `fault ${index} (${fault}, ${on})`,
       ...(asks === undefined ? {} : { asks: { what: asks.what, answer: asks.answer } }),
+      ...(before === undefined ? {} : { before }),
+      ...(stops === undefined ? {} : { stops }),
     })),
     limits: limits.map(({ of, most }) => ({ of, most })),
   };

@@ -10,6 +10,7 @@ import { hasImages, IMAGES_SHM_BYTES, ImageDisks, seenFiles } from "./custom/ima
 import { stateFiles } from "./custom/snapshot-files.ts";
 import { StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
+import { firmwareOf } from "./firmware.ts";
 import { makeGuest } from "./guests/index.ts";
 import { HostLogs } from "./host-logs.ts";
 import { DEFAULT_PATIENCE_MS, lookingWith } from "./looking.ts";
@@ -161,6 +162,8 @@ export class Play {
     stack.defer(() => guest.end?.());
     guest.onNetwork?.(network?.reach);
     await guest.booted(started);
+    // While the clients come to work. Where its blocks cannot be told apart nobody looks at them.
+    const firmware = recovery.edge === undefined ? undefined : firmwareOf(started).catch(() => undefined);
     this.#enter("work");
     const clients = guest.workload();
     stack.defer(() => clients.stop());
@@ -180,6 +183,7 @@ export class Play {
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
     await using sampler = new ProgressSampler(guest, vms, timeline);
     if (request.watch_ms !== undefined) await pause(request.watch_ms, this.#environment.signal);
+    const seen = { network, firmware: await firmware };
     this.#enter("migrate");
     let settled: Settled;
     try {
@@ -193,6 +197,6 @@ export class Play {
     timeline.emit("run", { kind: "run.settled", how: settled.how, owner: settled.owner });
     this.#enter("check");
     arrived(settled.owner);
-    return await gatherEvidence(context, recovery, settled, clients, network);
+    return await gatherEvidence(context, recovery, settled, clients, seen);
   }
 }

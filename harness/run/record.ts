@@ -1,14 +1,14 @@
 import { RUN_RECORD_VERSION, type RunRecord, type RunTimings } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { Judged } from "../checks/verdict.ts";
-import { isOwnFault, whereOf } from "../faults/index.ts";
+import { isOwnFault, stopsVmOf, whereOf } from "../faults/index.ts";
 import { configurationOf, managerOf } from "./configure.ts";
 import { type Expected, limitsUnder } from "./expectation.ts";
 import { guestName } from "./guests/index.ts";
 import { DEFAULT_PATIENCE_MS } from "./looking.ts";
 import type { QemuOfHosts, RunEnvironment, RunRequest } from "./request.ts";
 import type { Scenario } from "./scenario.ts";
-import { triggerText } from "./trigger.ts";
+import { momentBefore, triggerText } from "./trigger.ts";
 
 /** How a run came out. */
 export interface Outcome {
@@ -81,14 +81,19 @@ function whyExpected({ why, too = [] }: Expected, found: Verdict): Pick<RunRecor
 
 /** The faults of a scenario as a record has them: for people, for matrices, and to judge the run again. */
 export function faultsRecorded({ faults }: Pick<Scenario, "faults">): RunRecord["faults"] {
-  return faults.map(({ fault, at }) => ({
-    fault: fault.fault,
-    on: whereOf(fault),
-    at: triggerText(at),
-    ...(!isOwnFault(fault) && fault.fault === "qmp"
-      ? { asks: { what: `${fault.command} on ${fault.host}`, answer: fault.answer ?? "in-time" } }
-      : {}),
-  }));
+  return faults.map(({ fault, at }) => {
+    const [before, stops] = [momentBefore(at), stopsVmOf(fault)];
+    return {
+      fault: fault.fault,
+      on: whereOf(fault),
+      at: triggerText(at),
+      ...(!isOwnFault(fault) && fault.fault === "qmp"
+        ? { asks: { what: `${fault.command} on ${fault.host}`, answer: fault.answer ?? "in-time" } }
+        : {}),
+      ...(before === undefined ? {} : { before }),
+      ...(stops === undefined ? {} : { stops }),
+    };
+  });
 }
 
 /** Where source and target have different QEMUs, both. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ProtocolStep, TimelineEvent, TimelineEventBody } from "../base/timeline.ts";
-import { faultId, fires, triggerText } from "./trigger.ts";
+import { faultId, fires, momentBefore, triggerText } from "./trigger.ts";
 
 const STEPS: readonly ProtocolStep[] = [
   "setup",
@@ -100,5 +100,30 @@ describe("fires", () => {
     expect(triggerText({ on: "pages", percent: 30, after_ms: 5 })).toBe("30 % of pages + 5 ms");
     expect(triggerText({ on: "requests", count: 3 })).toBe("3 requested pages");
     expect(triggerText({ on: "fault", index: 0, after_ms: 1000 })).toBe("fault 0 + 1000 ms");
+  });
+});
+
+describe("what a trigger's moment lies before", () => {
+  it("is the end for counts of the migration, and for the steps that come before it", () => {
+    expect(momentBefore({ on: "pages", percent: 30 })).toBe("end");
+    expect(momentBefore({ on: "requests", count: 5 })).toBe("end");
+    expect(momentBefore({ on: "bytes", count: 5 })).toBe("end");
+    expect(momentBefore({ on: "step", step: "switchover" })).toBe("end");
+    expect(momentBefore({ on: "transactions", count: 5 })).toBe(5);
+  });
+
+  it("is not known where it may lead beyond the end, or has nothing to do with it", () => {
+    for (const trigger of [
+      { on: "pages", percent: 100 },
+      { on: "pages", percent: 30, after_ms: 1 },
+      { on: "step", step: "completing" },
+      { on: "step", step: "completed" },
+      { on: "step", step: "handoff" },
+      { on: "step", step: "setup", since: 0 },
+      { on: "step", step: "transaction-taken" },
+      { on: "fault", index: 0 },
+      { on: "healed", index: 0 },
+    ] as const)
+      expect(momentBefore(trigger)).toBeUndefined();
   });
 });

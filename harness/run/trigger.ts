@@ -1,6 +1,7 @@
+import type { MomentBefore } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Trigger } from "./scenario.ts";
-import { isStep } from "./steps.ts";
+import { isStep, type StepName } from "./steps.ts";
 
 /**
  * Whether an event is the one that a trigger waits for (its `after_ms` and `since` aside). Pure: a function of one event, and for
@@ -26,6 +27,36 @@ export function fires(trigger: Trigger, event: TimelineEvent): boolean {
       return event.kind === "fault.injected" && event.id === faultId(trigger.index);
     case "healed":
       return event.kind === "fault.healed" && event.id === faultId(trigger.index);
+  }
+}
+
+/** Whether it waits for what becomes of another fault, or of its own: that comes once, and is so from then on. */
+export function isOfFault(trigger: Trigger): trigger is Extract<Trigger, { readonly on: "fault" | "healed" }> {
+  return trigger.on === "fault" || trigger.on === "healed";
+}
+
+/** Steps that come before a migration's end by what they are. */
+const BEFORE_THE_END: readonly StepName[] = ["setup", "precopy", "switchover", "target-running"];
+
+/**
+ * What the moment of a trigger lies before; undefined: nobody can say, as with `after_ms`, which may well lead beyond the
+ * migration's end. A fault that strikes after it was heard of too late: the harness did not get to run.
+ */
+export function momentBefore(trigger: Trigger): MomentBefore | undefined {
+  if (trigger.after_ms !== undefined) return undefined;
+  switch (trigger.on) {
+    case "pages":
+      return trigger.percent < 100 ? "end" : undefined;
+    case "requests":
+    case "bytes":
+      return "end";
+    case "transactions":
+      return trigger.count;
+    case "step":
+      return trigger.since === undefined && BEFORE_THE_END.includes(trigger.step) ? "end" : undefined;
+    case "fault":
+    case "healed":
+      return undefined;
   }
 }
 

@@ -1,14 +1,18 @@
 import { writeFileSync } from "node:fs";
 import { Command, Option } from "commander";
-import { minutes as time } from "../base/arguments.ts";
-import { checkReal } from "./real.ts";
+import { minutes as time, wholeNumber } from "../base/arguments.ts";
+import { checkReal, controlOf } from "./real.ts";
+import { realRunOf } from "./real-runs.ts";
 import { check, type Finding } from "./run.ts";
-import { KINDS, type Kind, SEEDS, seedOf } from "./seeds.ts";
+import type { Seed } from "./seed.ts";
+import { KINDS, type Kind, SEEDS, SHIPPED, seedOf } from "./seeds.ts";
 
 interface Options {
   readonly only?: readonly string[];
   readonly minutes: number;
-  readonly real?: string;
+  readonly real?: string | true;
+  readonly control: boolean;
+  readonly tries: number;
   readonly kind?: Kind;
   readonly json?: string;
   readonly markdown?: string;
@@ -24,9 +28,13 @@ interface Row {
 }
 
 /** `npm run seeds -- --help` says what it takes. Exit code 1 when somebody looked and nobody found it. */
-async function main({ kind, only, minutes, real, json, markdown }: Options): Promise<number> {
+async function main(options: Options): Promise<number> {
+  const { kind, only, minutes, real, json, markdown } = options;
   const until_ms = performance.now() + minutes * 60_000;
-  const seeds = (only?.map(seedOf) ?? SEEDS).filter((seed) => kind === undefined || KINDS[kind].includes(seed));
+  // A run of real parts is judged by the very eyes that the others are in.
+  const all = real === undefined ? SEEDS : SHIPPED;
+  const look = real === undefined ? check : realLook(options);
+  const seeds = (only?.map(seedOf) ?? all).filter((seed) => kind === undefined || KINDS[kind].includes(seed));
   const rows: Row[] = [];
   const left: string[] = [];
   const lines: string[] = [];
@@ -41,20 +49,40 @@ async function main({ kind, only, minutes, real, json, markdown }: Options): Pro
       left.push(seed.name);
       continue;
     }
-    const findings = real === undefined ? await check(seed) : [await checkReal(seed, real)];
+    const findings = await look(seed);
     for (const finding of findings) say(rowOf(finding, seed.what));
     const { name, what, file } = seed;
     rows.push({ seed: name, what, file, found: findings.some((one) => one.what !== null), findings });
     // What was found out is kept, whatever comes of the rest.
     if (json !== undefined) writeFileSync(json, `${JSON.stringify({ seeds: rows, left }, null, 2)}\n`);
   }
-  const survivors = rows.filter(({ found }) => !found).map(({ seed }) => seed);
-  say(`\n${rows.length - survivors.length} of ${rows.length} bugs were found.`);
+  const asked = rows.filter(({ findings }) => findings.length > 0);
+  const survivors = asked.filter(({ found }) => !found).map(({ seed }) => seed);
+  say(`\n${asked.length - survivors.length} of ${asked.length} bugs were found.`);
   if (survivors.length > 0) say(`Nobody found: ${survivors.join(", ")}. Each is a hole in a check.`);
   if (left.length > 0) say(`Not looked at, the time was over: ${left.join(", ")}.`);
   if (json !== undefined) writeFileSync(json, `${JSON.stringify({ seeds: rows, left }, null, 2)}\n`);
   if (markdown !== undefined) writeFileSync(markdown, `${lines.join("\n")}\n`);
   return survivors.length === 0 && left.length === 0 ? 0 : 1;
+}
+
+/** Every bug's own run of real parts, or the one that was named for all of them. */
+function realLook({ real, control, tries }: Options): (seed: Seed) => Promise<readonly Finding[]> {
+  const controls = new Map<string, string | undefined>();
+  return async (seed) => {
+    const own = typeof real === "string" ? { run: real.split(" ") } : realRunOf(seed.name);
+    if ("unseen" in own) {
+      console.log(`| ${seed.name} | ${seed.what} | no run | | ${own.unseen} | |`);
+      return [];
+    }
+    const key = own.run.join(" ");
+    // A scenario as it is is what `npm test` plays.
+    if (control && own.run.length > 1 && !controls.has(key)) controls.set(key, await controlOf(own.run));
+    const without = controls.get(key);
+    if (without === undefined) return [await checkReal(seed, own.run, tries)];
+    const what = `without any bug as well: ${without}`;
+    return [{ seed: seed.name, by: `run ${key}, which tells nothing`, what: null, tries: what, elapsed_ms: 0 }];
+  };
 }
 
 function rowOf({ seed, by, what, tries, elapsed_ms }: Finding, wrong: string): string {
@@ -72,7 +100,15 @@ new Command("seeds")
       "only those in the core, in other parts, in the disks and the network, or in the checks' own eyes",
     ).choices(Object.keys(KINDS)),
   )
-  .option("--real <scenario>", "in a real run of this scenario instead: some 20 s each")
+  .option(
+    "--real [run]",
+    "in runs of real parts instead, some 15 s each: each bug's own (real-runs.ts), or these words of `ferryman run` for all",
+  )
+  .option("--tries <n>", "with --real: so many runs of each bug at most, until it shows", wholeNumber, 1)
+  .option(
+    "--no-control",
+    "with --real: does not play each run that is not a scenario as it is once without any bug before",
+  )
   .option("--json <file>", "write the result to this file, after each of them")
   .option("--markdown <file>", "write the table to this file")
   .option("--minutes <minutes>", "begin no other one after so long", time, 60)

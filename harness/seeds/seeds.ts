@@ -11,6 +11,9 @@ export type Kind = keyof typeof KINDS;
 /** Every bug that is put into a build, to see who finds it. */
 export const SEEDS: readonly Seed[] = Object.values(KINDS).flat();
 
+/** Those in what ships: a run of real parts may show them. */
+export const SHIPPED: readonly Seed[] = SEEDS.filter((seed) => !EYE_SEEDS.includes(seed));
+
 export function seedOf(name: string): Seed {
   const found = SEEDS.find((seed) => seed.name === name);
   if (found === undefined)

@@ -5,8 +5,10 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  type Content,
   contentOf,
   firstDifference,
+  isZero,
   keyOf,
   lastSteps,
   pageAt,
@@ -19,6 +21,7 @@ import {
 } from "./rule.ts";
 
 const fixture = new URL("../../../fixtures/guests/integrity/", import.meta.url).pathname;
+const wordsOf = (content: Content): readonly number[] => [0, 1, 2, 3, 1023].map((i) => wordOf(content, i));
 const uint32 = fc.integer({ min: 0, max: 0xffffffff });
 
 interface Vector {
@@ -35,6 +38,8 @@ interface Vector {
   readonly key: number;
   readonly start: number;
   readonly delta: number;
+  /** 1: that step leaves a page of zeros. */
+  readonly zero: number;
   /** A page, perhaps behind the working set, and the step that wrote it last when `step` steps are done. */
   readonly probe: number;
   readonly last: number;
@@ -54,7 +59,10 @@ describe("the rule", () => {
       expect(lastSteps(region, v.step)(v.probe)).toBe(v.last);
       expect(placeOf(round, v.page, v.pages)).toBe(v.place);
       const { start, delta } = contentOf(key, v.page, v.step, "full");
-      expect({ start, delta }).toEqual({ start: v.start, delta: v.delta });
+      const zero = isZero(key, v.step);
+      expect({ start, delta, zero }).toEqual(
+        v.zero === 1 ? { start: 0, delta: 0, zero: true } : { start: v.start, delta: v.delta, zero: false },
+      );
     }
   });
 
@@ -96,6 +104,19 @@ describe("the rule", () => {
         const k = any % pages;
         expect(pageAt(round, k, pages)).toBe(Number((BigInt(round.a) * BigInt(k) + BigInt(round.b)) % BigInt(pages)));
         expect(placeOf(round, pageAt(round, k, pages), pages)).toBe(k);
+      }),
+    );
+  });
+
+  it("leaves a page of zeros with one step of 16 or so, and never before the first", () => {
+    fc.assert(
+      fc.property(uint32, fc.nat(1_000_000), fc.constantFrom("none", "head", "full"), (seed, from, fill) => {
+        const key = keyOf(seed, 0);
+        const steps = Array.from({ length: 6_400 }, (_, i) => from + i + 1).filter((step) => isZero(key, step));
+        expect(steps.length).toBeGreaterThan(280);
+        expect(steps.length).toBeLessThan(520);
+        for (const step of steps) expect(wordsOf(contentOf(key, 5, step, fill))).toEqual([0, 0, 0, 0, 0]);
+        expect(isZero(key, 0)).toBe(false);
       }),
     );
   });

@@ -107,6 +107,11 @@ export function lastSteps(region: Region, step_done: number): (page: number) => 
   };
 }
 
+/** Whether a step leaves a page of zeros, as one of 16 does: what becomes zeros is kept and restored in ways of its own. */
+export function isZero(key: number, step: number): boolean {
+  return step !== 0 && (mix((key ^ Math.imul(step, 0x9e3779b1)) >>> 0) & 15) === 0;
+}
+
 /** What a page holds: the words after the header are `start + i * delta`, i the word's index in the page. */
 export interface Content {
   readonly header: readonly [number, number, number];
@@ -116,7 +121,7 @@ export interface Content {
 
 /** g(seed, cpu, page, step): the content of a page after the step that wrote it last; step 0 is the initial fill. */
 export function contentOf(key: number, page: number, step: number, fill: Fill): Content {
-  if (step === 0 && fill === "none") return { header: [0, 0, 0], start: 0, delta: 0 };
+  if ((step === 0 && fill === "none") || isZero(key, step)) return { header: [0, 0, 0], start: 0, delta: 0 };
   if (step === 0 && fill === "head") return { header: [0, page, key], start: 0, delta: 0 };
   const inner = mix((key ^ Math.imul(page + 1, 0x85ebca77)) >>> 0);
   const start = mix((inner + Math.imul(step, 0xc2b2ae3d)) >>> 0);

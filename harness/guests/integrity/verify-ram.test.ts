@@ -117,7 +117,7 @@ describe("verifyRam", () => {
 
   it("names sixteen bad pages and counts the rest", async () => {
     const ram = makeRamImage(base);
-    ram.fill(0, FIRST);
+    ram.fill(0xff, FIRST);
     const { bad, bad_count } = await verifyRam(ram);
     expect([bad.length, bad_count]).toEqual([16, 40]);
   });

@@ -113,5 +113,6 @@ export function coreConfig(config: AgentConfig): Config {
   const { role, lease_ms, heartbeat_ms, epoch_ms, durability, log_sync, protect, unprotected } = config;
   const timing = { lease_ms, heartbeat_ms, epoch_ms };
   const joins = role === "escrow" && config.escrow_key !== undefined;
-  return { role, ...timing, durability, logSync: log_sync, protect, unprotected, joins, rules: ALL_RULES };
+  const settles = config.disks !== undefined;
+  return { role, ...timing, durability, logSync: log_sync, protect, unprotected, joins, settles, rules: ALL_RULES };
 }

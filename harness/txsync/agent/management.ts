@@ -70,15 +70,11 @@ export class Management {
 }
 
 /** A VM that is protected where it runs, and is to migrate. @throws UserError with what has to be done first */
-function mayLeave({ config, state, parts }: Shell): void {
+function mayLeave({ config, state }: Shell): void {
   const { phase, tx, opened, base } = state();
   if (config.switchover_by !== "agent")
     throw new UserError(
       "a VM that is protected where it runs migrates by the agents alone: set switchover_by to agent, or end its protection first (`protect`, on: false)",
-    );
-  if (parts.length > 0)
-    throw new UserError(
-      "the VM has disks, and cannot migrate while it is protected yet: end its protection first (`protect`, on: false)",
     );
   if (phase !== "idle") throw new UserError("the VM is being migrated already");
   if (base !== "held" || tx.protectedIn !== opened.generation)

@@ -1,5 +1,5 @@
 import { messageOf } from "../../base/errors.ts";
-import type { Action, Durable, Message, Role, TimerName } from "../core/index.ts";
+import type { Action, Durable, Message, Role, TimerName, TransactionNumber } from "../core/index.ts";
 import type { StoreOutcome } from "../data/index.ts";
 import type { Control } from "./control.ts";
 import type { Protector } from "./protector.ts";
@@ -67,6 +67,8 @@ export function performing(with_: Performers): Performing {
     forgetRecord: ({ generation, n }) => {
       taker.committed(generation, n);
       taker.forget(generation, n);
+      const { leaving } = shell.state();
+      if (leaving?.stage === "settling" && leaving.n === n) later(shell, settle(shell, leaving.n));
     },
     storeRecord: ({ header }) => later(shell, store(shell, header)),
     releaseOutput: ({ generation, from, to }) => {
@@ -111,6 +113,12 @@ async function store(shell: Shell, header: Extract<Action, { kind: "storeRecord"
   log(shell, `record ${n} was not stored: ${outcome.why}`);
   if (outcome.outcome === "violation") dispatch({ kind: "recordRefused", generation, n, why: outcome.why });
   else dispatch({ kind: "recordFailed", generation, n, why: null });
+}
+
+/** The VM leaves: what its last transaction here has beside memory is to be where the next host finds it. */
+async function settle({ parts, dispatch }: Shell, n: TransactionNumber): Promise<void> {
+  await Promise.all(parts.map((part) => part.settled(n)));
+  dispatch({ kind: "lastSettled", n });
 }
 
 function later(shell: Shell, work: Promise<unknown>): void {

@@ -14,6 +14,11 @@ export interface Config {
   readonly protect: "until-handoff" | "always";
   /** What an owner does that does not hear the escrow: goes on unprotected and says so, or holds its output back. */
   readonly unprotected: "go" | "hold";
+  /**
+   * What a transaction has beside memory is where another host finds it only a moment after it was committed: the VM leaves
+   * when it is (`lastSettled`).
+   */
+  readonly settles?: boolean;
   /** Escrow: it comes in the place of another one, whose promises it does not know. */
   readonly joins?: boolean;
   readonly rules: Rules;

@@ -69,6 +69,8 @@ export type EventBody =
   | { readonly kind: "packageReady"; readonly mark: FrameNumber; readonly acked: FrameNumber }
   /** Source: as much memory of its protected VM as is worth it is at the target: the next transaction is the last here. */
   | { readonly kind: "memoryAhead" }
+  /** Source: what its last transaction here has beside memory is where the target finds it (`Config.settles`). */
+  | { readonly kind: "lastSettled"; readonly n: TransactionNumber }
   /** Target: the escrow has the base that this VM came with, and records may be relative to it. */
   | { readonly kind: "baseFollowed" }
   /** Source: QEMU gave the migration up before there was a package; it can run on here. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { transactionNumber } from "./index.ts";
 import { protectedAtSource } from "./testing/protected.ts";
 import { Trio } from "./testing/trio.ts";
 
@@ -14,6 +15,14 @@ function asked(): Trio {
 function left(trio = asked()): Trio {
   trio.event("source", { kind: "memoryAhead" });
   trio.beat(1);
+  return trio;
+}
+
+/** It has something that a commit alone does not bring where the target finds it. */
+function settling(): Trio {
+  const trio = asked();
+  const { source } = trio.states;
+  trio.states.source = { ...source, config: { ...source.config, settles: true } };
   return trio;
 }
 
@@ -86,6 +95,28 @@ describe("a protected VM that migrates", () => {
     expect(trio.sent("source", "package")).toEqual([]);
     expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", leaving: null });
     expect(trio.states.target.vm).toBe("none");
+  });
+
+  it("leaves when what its last transaction has beside memory is where the target finds it", () => {
+    const trio = left(settling());
+    expect(trio.states.source.leaving).toMatchObject({ stage: "settling", n: 2 });
+    expect(trio.states.source.opened).toMatchObject({ owner: "source" });
+    expect(trio.sent("source", "package")).toEqual([]);
+    trio.event("source", { kind: "lastSettled", n: transactionNumber(1) });
+    expect(trio.sent("source", "package")).toEqual([]);
+    trio.event("source", { kind: "lastSettled", n: transactionNumber(2) });
+    expect(trio.sent("source", "package")).toMatchObject([{ n: 2 }]);
+  });
+
+  it("goes on where it is when that does not come to be in time", () => {
+    const trio = left(settling());
+    trio.beat(20);
+    expect(trio.of("source", "cancelMigration")).toHaveLength(1);
+    trio.event("source", { kind: "lastSettled", n: transactionNumber(2) });
+    trio.beat(1);
+    expect(trio.sent("source", "package")).toEqual([]);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", leaving: null });
+    expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
   });
 
   it("goes on where it is when that cannot be taken", () => {

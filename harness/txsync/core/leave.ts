@@ -8,8 +8,8 @@ import type { Descriptor, Generation, Role, TransactionNumber } from "./values.t
 import { persist } from "./votes.ts";
 
 /**
- * Of leases, for which a VM stands still whose last transaction here is not stored, while nothing of it moves, and at most:
- * then it goes on where it is.
+ * Of leases, for which a VM stands still whose last transaction here is not stored, while nothing of it moves, or not settled,
+ * and at most: then it goes on where it is.
  */
 const STAND_LEASES = 3;
 const STAND_LEASES_MAX = 20;
@@ -55,9 +55,10 @@ export function leavesInVain(s: Draft): boolean {
   if (!inGrace(s) && peersOf("source").some(silent)) return true;
   if (!stands) return false;
   if (!mayLeave(s)) return true;
+  const { lease_ms } = s.config;
+  if (leaving.stage === "settling") return s.now_ms - leaving.since_ms > STAND_LEASES * lease_ms;
   if (leaving.stage !== "standing") return false;
   const { since_ms, moved_ms } = leaving;
-  const { lease_ms } = s.config;
   const stuck = s.now_ms - moved_ms > STAND_LEASES * lease_ms || s.now_ms - since_ms > STAND_LEASES_MAX * lease_ms;
   return tx.record?.n !== leaving.n || stuck;
 }
@@ -74,10 +75,14 @@ export function lastMoves(s: Draft, n: TransactionNumber): void {
 
 export function lastCommitted(s: Draft, generation: Generation, n: TransactionNumber): void {
   if (s.leaving?.stage !== "standing" || s.leaving.n !== n || s.opened.generation !== generation) return;
-  s.leaving = { stage: "stored", n };
+  s.leaving = s.config.settles === true ? { stage: "settling", n, since_ms: s.now_ms } : { stage: "stored", n };
 }
 
-/** The escrow has the last transaction: the source will have this VM no more but by a claim. */
+export function lastSettled(s: Draft, n: TransactionNumber): void {
+  if (s.leaving?.stage === "settling" && s.leaving.n === n) s.leaving = { stage: "stored", n };
+}
+
+/** The escrow has the last transaction, and the target finds all of it: the source will have this VM no more but by a claim. */
 export function leaveWhenStored(s: Draft, out: Action[]): void {
   if (s.leaving === null || s.persisting !== null || !mayLeave(s)) return;
   const { leaving } = s;

@@ -73,7 +73,8 @@ export interface Transactions {
 
 /**
  * Source of a protected VM that migrates: how far its last transaction here is, which is the switchover. `wanted`: memory
- * is ahead; `taking`; `standing`: it is taken, the VM stands still until the escrow has it; `stored`: it has.
+ * is ahead; `taking`; `standing`: it is taken, the VM stands still until the escrow has it; `settling`: it has, and what the
+ * transaction has beside memory is not where the target finds it yet; `stored`: nothing is in its way.
  */
 export type Leaving =
   | { readonly stage: "wanted" }
@@ -85,6 +86,7 @@ export type Leaving =
       /** When bytes of its record were last seen to move. */
       readonly moved_ms: number;
     }
+  | { readonly stage: "settling"; readonly n: TransactionNumber; readonly since_ms: number }
   | { readonly stage: "stored"; readonly n: TransactionNumber };
 
 export interface AgentState {

@@ -10,6 +10,7 @@ import {
   isFollowedOn,
   joinAsked,
   joinProtected,
+  lastSettled,
   lastTaken,
   leavesInVain,
   leaveWhenStored,
@@ -141,6 +142,9 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       if (s.phase !== "precopy" || !s.migrating || !s.protect || s.leaving !== null) return;
       s.leaving = { stage: "wanted" };
       takeIfDue(s, out, true);
+      return;
+    case "lastSettled":
+      lastSettled(s, event.n);
       return;
     case "baseFollowed":
       if (s.base !== "following") return;

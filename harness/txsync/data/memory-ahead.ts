@@ -357,7 +357,9 @@ export class MemoryAhead {
     await this.#look();
     if (this.#small_is_stale) await this.#readSmall();
     this.#still();
-    if (this.#shell.peers.connection("target", "bulk") !== this.#connection)
+    const frames = this.#frames_before + this.#sent.length;
+    // Where nothing went over it nothing was lost with it.
+    if (frames > 0 && this.#shell.peers.connection("target", "bulk") !== this.#connection)
       throw new Error("the connection over which memory was copied ahead is gone");
     const stale: Record<string, [number, number][]> = {};
     for (const [block, lacks] of this.#lacks) {
@@ -373,7 +375,6 @@ export class MemoryAhead {
     const stale_pages = this.#lacking;
     // A QEMU that is told to throw nothing away refuses to run: one page comes once more.
     if (stale_pages === 0) stale[RAM_BLOCK] = [[0, 1]];
-    const frames = this.#frames_before + this.#sent.length;
     return { ahead: { base: this.base, stale, frames }, small: this.#small, stale_pages: Math.max(1, stale_pages) };
   }
 

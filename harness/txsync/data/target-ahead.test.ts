@@ -13,7 +13,7 @@ import { written } from "../../qemu/stream/testing.ts";
 import { decodeNote, FRAME_NOTE } from "../pages/notes.ts";
 import { decodeRequest, encodePages, FRAME_REQUEST } from "../pages/page-frames.ts";
 import type { Ahead, Package } from "./kept-package.ts";
-import { TargetStore } from "./target-store.ts";
+import { shareUntilCovered, TargetStore } from "./target-store.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
 
 const RAM_PAGES = 64;
@@ -209,6 +209,14 @@ test("a package whose memory did not come whole, or not at all, is refused: noth
   expect(qemu.read).not.toContain("packaged");
   store.stopFeed();
   await expect(store.load("", packageWith(whole), false)).rejects.toThrow(/not here any more/);
+});
+
+test("pages that nobody waits for leave room for the escrow's copy, where that can be of use", () => {
+  const lacks = (count: number): Ahead => ({ base: AHEAD, stale: { [RAM_BLOCK]: [[0, count]] }, frames: 0 });
+  expect(shareUntilCovered(packageWith(lacks(RAM_PAGES)))).toBe(0.25);
+  expect(shareUntilCovered(packageWith(lacks(5)))).toBe(1);
+  const { ahead: _, ...by_qemu } = packageWith(lacks(5));
+  expect(shareUntilCovered(by_qemu)).toBe(0.5);
 });
 
 test("after a recovery the agent's account counts: what was written ahead is not asked for, and holes are still zeros", async () => {

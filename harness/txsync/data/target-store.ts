@@ -23,7 +23,10 @@ import { RamImage } from "./ram-image.ts";
 
 type BaseHeld = Extract<Note, { kind: "base-held" }>;
 
+/** Of the rate that the push takes until the base would survive the source's host. */
 const SHARE_UNTIL_COVERED = 0.5;
+/** The same where the source bounds what it sends to both: a vCPU's pages come out of the escrow's part. */
+const SHARE_OF_ONE_BOUND = 0.25;
 const TICK_MS = 2;
 /** What is under way at a time: enough for the way there and back where a processor is shared by three agents. */
 const WINDOW_PAGES = 256;
@@ -364,9 +367,8 @@ export class TargetStore {
     this.#shell.tell({ kind: "covered", covered });
   }
 
-  /** Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. */
   #setShare(): void {
-    if (this.#fetcher !== undefined) this.#fetcher.share = this.#covered ? 1 : SHARE_UNTIL_COVERED;
+    if (this.#fetcher !== undefined) this.#fetcher.share = this.#covered ? 1 : shareUntilCovered(this.#package);
   }
 
   // ---- a restore here, of the escrow's copy of the base
@@ -442,6 +444,20 @@ export class TargetStore {
     this.#reader?.abandon();
     this.#reader = undefined;
   }
+}
+
+/**
+ * Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. Where memory
+ * came ahead it leaves none: the last page is here before a copy that has yet to begin would be of any use.
+ */
+export function shareUntilCovered(what: Package | undefined): number {
+  if (what?.ahead === undefined) return SHARE_UNTIL_COVERED;
+  const stale = Object.values(what.ahead.stale).reduce(
+    (sum, runs) => runs.reduce((pages, [, count]) => pages + count, sum),
+    0,
+  );
+  const total = what.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
+  return stale > total / 2 ? SHARE_OF_ONE_BOUND : 1;
 }
 
 /**

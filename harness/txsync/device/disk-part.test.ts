@@ -69,6 +69,25 @@ describe("the disks as a part of a transaction", () => {
     await Promise.all([vm.close(), again.close()]);
   });
 
+  it("are where the next host finds them when the last transaction before the VM leaves has settled", async () => {
+    await using there = await place();
+    const source = await there.host("source");
+    const part = partIn(source.folder);
+    part.follow({ kind: "owned", generation: 1, through: false });
+    await waitFor({ what: "the disk to be owned", timeout_ms: ANSWER_MS }, async () =>
+      (await source.words.ask({ do: "status" })).through ? undefined : true,
+    );
+    const vm = await source.qemu(1);
+    await vm.write(0, Buffer.from([7]));
+    await vm.flush();
+    await part.capture(n(1));
+    expect(await there.read(0)).toBe(0);
+    part.committed(n(1));
+    await part.settled(n(1));
+    expect(await there.read(0)).toBe(7);
+    await vm.close();
+  });
+
   it("are not made again of pieces that are no pieces of theirs", async () => {
     await using there = await place();
     const { folder } = await there.host("source");

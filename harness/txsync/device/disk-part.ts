@@ -83,6 +83,11 @@ export class DiskPart implements StatePart {
     void this.#ask({ do: "commit", n }).catch((error: unknown) => this.#say(error));
   }
 
+  /** A commit that is done already is done once more by nothing. */
+  async settled(n: TransactionNumber): Promise<void> {
+    await this.#ask({ do: "commit", n });
+  }
+
   async fence(generation: number): Promise<void> {
     this.#generation = generation;
     await this.#ask({ do: "close-out", below: this.#options.lowestQemu() });

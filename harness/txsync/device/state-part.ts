@@ -10,6 +10,7 @@ import type { PieceSource } from "./piece-source.ts";
  *     capture(n)                   the VM stands still: `stop` was answered, its outputs are drained, its device state is saved
  *     pieces(n, since)             the VM runs again; may be asked more than once for the same n
  *     committed(n)                 the escrow has it, and with it all that was captured before
+ *     settled(n)                   only of the last one before the VM leaves
  *
  * The rule of pages holds for parts too: a record (n, since s) has **all that changed after s**, whatever became of the
  * transactions between. A transaction that comes to nothing is told to nobody: its pieces keep their number, and are in the
@@ -34,6 +35,11 @@ export interface StatePart {
    */
   pieces(n: TransactionNumber, since: TransactionNumber | "base"): readonly PieceSource[];
   committed(n: TransactionNumber): void;
+  /**
+   * Settles when what n and those before it have is where another host finds it without this one: n is committed, the VM
+   * stands still, and leaves. @throws where that fails: the VM goes on here
+   */
+  settled(n: TransactionNumber): Promise<void>;
   /** @param generation the one that is to own the VM */
   fence(generation: number): void | Promise<void>;
   /** @param pieces what the log has of this part, oldest first. @throws where it is not as it has to be: nothing runs */

@@ -1,10 +1,14 @@
-import { type Action, frameNumber, hears, isWhole, type Report } from "../core/index.ts";
+import { type Action, frameNumber, hears, isWhole, type Report, type TransactionNumber } from "../core/index.ts";
 import type { Cluster } from "./cluster.ts";
 import type { Host } from "./hosts.ts";
 import { isSabotaged } from "./model.ts";
 import { Violation } from "./oracle.ts";
 import { mayLetOut, mayPromise, mayWork } from "./sealed.ts";
 import { keyOf, storeRecord, writePromise } from "./storage.ts";
+
+/** Every so manieth transaction never settles: its storage is away. */
+const NEVER_SETTLES = 16;
+const SETTLES_MS = 80;
 
 /** The shell of a simulated agent: does what its core wants done. */
 export function act(cluster: Cluster, host: Host, action: Action): void {
@@ -38,6 +42,7 @@ export function act(cluster: Cluster, host: Host, action: Action): void {
       return;
     case "forgetRecord":
       host.bodies.delete(keyOf(action));
+      settle(cluster, host, action.n);
       return;
     case "dropRecord":
       vm.drop(host, action);
@@ -139,4 +144,11 @@ function noteReport(cluster: Cluster, host: Host, report: Report): void {
     default:
       return;
   }
+}
+
+/** What a VM that leaves has beside memory: a moment after its last commit it is where the target finds it, or never. */
+function settle(cluster: Cluster, host: Host, n: TransactionNumber): void {
+  const { leaving } = host.state;
+  if (leaving?.stage !== "settling" || leaving.n !== n || n % NEVER_SETTLES === 0) return;
+  cluster.later(host, (n * 7) % SETTLES_MS, { kind: "lastSettled", n });
 }

@@ -121,6 +121,8 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
       logSync: schedule.logSync,
       protect: schedule.protect?.always === true ? "always" : "until-handoff",
       unprotected: schedule.protect?.unprotected ?? "go",
+      // Half of the VMs have disks.
+      settles: schedule.seed % 2 === 1,
       rules,
     }),
     durable: null,
