@@ -2,7 +2,7 @@ import type { HostRole, ProtocolStep, TimelineEvent } from "../base/timeline.ts"
 import { whereOf } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
 import { type StepName, stepOf } from "./steps.ts";
-import { faultId, fires, triggerText } from "./trigger.ts";
+import { faultId, fires, isOfFault, triggerText } from "./trigger.ts";
 
 /** A fault that waits for something that cannot come any more: to strike, or to be healed. */
 export interface Hopeless {
@@ -66,6 +66,8 @@ export class Outlook {
       if (!state.at_fired && this.#since(plan.at) && fires(plan.at, event)) state.at_fired = true;
       if (event.kind === "fault.injected" && event.id === id) {
         state.injected = true;
+        // What its healing waits for may have been already, and is so still.
+        if (plan.heal !== undefined && this.#hasBeen(plan.heal)) state.heal_fired = true;
         state.steps_before = new Set(this.#steps);
       }
       if (event.kind === "fault.healed" && event.id === id) state.healed = true;
@@ -73,6 +75,13 @@ export class Outlook {
       if (state.injected && plan.heal !== undefined && this.#since(plan.heal) && fires(plan.heal, event))
         state.heal_fired = true;
     }
+  }
+
+  /** Whether a trigger waits for what has become of a fault already. */
+  #hasBeen(trigger: Trigger): boolean {
+    if (!isOfFault(trigger)) return false;
+    const of = this.#faults[trigger.index];
+    return of !== undefined && (trigger.on === "fault" ? of.injected : of.healed);
   }
 
   /** Whether a trigger that counts only since a fault has struck counts by now. */

@@ -119,6 +119,29 @@ describe("nemesis", () => {
     expect(faults()).toEqual(["fault.injected fault-0", "fault.healed fault-0"]);
   });
 
+  it("heals on what another fault has come to before: it struck, or was healed, and that stays so", async () => {
+    const { faults, step, done } = unleash([
+      { fault: FREEZE, at: at("switchover"), heal: { on: "fault", index: 0, after_ms: 1 } },
+      { fault: FREEZE, at: at("completing"), heal: { on: "fault", index: 0, after_ms: 1 } },
+      { fault: FREEZE, at: at("completed"), heal: { on: "healed", index: 0 } },
+      { fault: FREEZE, at: at("completing"), heal: { on: "step", step: "recovering", since: 0 } },
+    ]);
+    step("switchover");
+    const healed = (id: string) =>
+      waitFor({ what: `${id} to be healed`, timeout_ms: 5_000 }, () =>
+        faults().includes(`fault.healed ${id}`) ? true : undefined,
+      );
+    await healed("fault-0");
+    step("completing");
+    await healed("fault-1");
+    step("recovering");
+    await healed("fault-3");
+    step("completed");
+    await done();
+    expect(faults().filter((one) => one.startsWith("fault.failed"))).toEqual([]);
+    expect(faults().filter((one) => one.startsWith("fault.healed"))).toHaveLength(4);
+  });
+
   it("lets one fault wait for another: double failures", async () => {
     const { commands, faults, step, done } = unleash([
       { fault: FREEZE, at: at("switchover") },

@@ -5,7 +5,7 @@ import { type FaultContext, type Heal, inject, prepare, whereOf } from "../fault
 import { type Hopeless, Outlook } from "./hopeless.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
 import type { Timeline } from "./timeline.ts";
-import { faultId, fires } from "./trigger.ts";
+import { faultId, fires, isOfFault } from "./trigger.ts";
 
 /** One deed: a signal, a command to the engine, a change of a link. It takes as long for a large guest as for a small one. */
 const DEED_MS = 60_000;
@@ -137,6 +137,8 @@ export class Nemesis {
 
   #heard(index: number, waits: Hopeless["waits"], trigger: Trigger): Promise<void> {
     this.#abort.signal.throwIfAborted();
+    // What another fault has come to stays so: what waits for it begins to wait when it has been already, too.
+    if (isOfFault(trigger) && this.#timeline.events.some((event) => fires(trigger, event))) return Promise.resolve();
     return new Promise<void>((resolve, reject) => {
       const listener: Listener = {
         index,

@@ -40,7 +40,10 @@ export type Trigger = (
   | { readonly on: "bytes"; readonly count: number }
   /** When the transaction of this number is committed; the first is 1. Under txsync only. */
   | { readonly on: "transactions"; readonly count: number }
-  /** Once the fault with this index in the scenario's list has been injected. */
+  /**
+   * Once the fault with this index in the scenario's list has been injected. Where it has been when something begins to
+   * wait for it, as a healing does when its fault strikes, `after_ms` counts from then.
+   */
   | { readonly on: "fault"; readonly index: number }
   /** Once that fault has been healed again. */
   | { readonly on: "healed"; readonly index: number }

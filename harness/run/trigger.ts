@@ -30,6 +30,11 @@ export function fires(trigger: Trigger, event: TimelineEvent): boolean {
   }
 }
 
+/** Whether it waits for what becomes of another fault, or of its own: that comes once, and is so from then on. */
+export function isOfFault(trigger: Trigger): trigger is Extract<Trigger, { readonly on: "fault" | "healed" }> {
+  return trigger.on === "fault" || trigger.on === "healed";
+}
+
 /** Steps that come before a migration's end by what they are. */
 const BEFORE_THE_END: readonly StepName[] = ["setup", "precopy", "switchover", "target-running"];
 

@@ -4,6 +4,9 @@ import { waitFor } from "../../base/wait.ts";
 import { ClientRunner } from "./client-runner.ts";
 import type { HistoryClient, Operation } from "./history-client.ts";
 
+/** The operation in which the client of the first test waits. */
+const LAST = 6;
+
 const reach = {
   from: "target",
   dial: async () => {
@@ -14,12 +17,15 @@ const reach = {
 describe("a client of the user's", () => {
   it("does one operation after the other, and its history has those of which nobody knows", async () => {
     const from: HostRole[] = [];
+    const last = Promise.withResolvers<void>();
+    let begun = 0;
     let looked: readonly Operation[] = [];
     const client: HistoryClient = {
       name: "mine",
       start: (_, { seed }) => ({
         invoke: async (n) => {
-          await new Promise((resolve) => setTimeout(resolve, 5));
+          begun = n;
+          if (n === LAST) await last.promise;
           if (n === 1 || n === 3) throw new Error("refused");
           return seed + n;
         },
@@ -31,7 +37,11 @@ describe("a client of the user's", () => {
     };
     using runner = ClientRunner.start(client, reach, { seed: 100 }, (host) => void from.push(host));
     await waitFor({ what: "operations", timeout_ms: 5_000 }, () => (runner.acknowledged >= 3 ? true : undefined));
-    await runner.stop(true);
+    await waitFor({ what: "the last one", timeout_ms: 5_000 }, () => (begun === LAST ? true : undefined));
+    // What is under way when it is stopped may end, and nothing is begun behind it.
+    const stopped = runner.stop(true);
+    last.resolve();
+    await stopped;
     const found = await runner.look();
     expect(looked.slice(0, 3).map(({ n, outcome, value, why }) => [n, outcome, value ?? why])).toEqual([
       [1, "unknown", "refused"],
@@ -40,9 +50,7 @@ describe("a client of the user's", () => {
     ]);
     // What failed before the first that did not is no part of what it was told.
     expect(found).toMatchObject({ name: "mine", whole: true, unknown: 1, acknowledged: from.length });
-    const before = runner.acknowledged;
-    await new Promise((resolve) => setTimeout(resolve, 30));
-    expect(runner.acknowledged).toBe(before);
+    expect([begun, runner.acknowledged]).toEqual([LAST, LAST - 2]);
   });
 
   it("that hangs in its last operation is stopped all the same where nobody could answer", async () => {

@@ -19,6 +19,7 @@ import { decodeStatusPage, STATUS_ADDRESS, STATUS_BYTES, type StatusPage } from 
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import type { HistoryClient } from "../custom/history-client.ts";
 import { LOOKING, type Looking } from "../looking.ts";
+import { BootWork } from "./boot-work.ts";
 import { FIRST_NOT_ZERO } from "./first-not-zero.ts";
 import type { GuestClock, GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 import { checkWork, type GuestWork } from "./work.ts";
@@ -148,7 +149,9 @@ export class IntegrityGuest implements GuestUnderTest {
   }
 
   async #whileItBoots<T>(vm: StartedVm, what: string, look: () => T | undefined | Promise<T | undefined>): Promise<T> {
-    const moves = (): string => `${this.#boot_lines} lines on its console`;
+    const work = new BootWork();
+    const moves = async (): Promise<string> =>
+      `${this.#boot_lines} lines on its console, ${await work.of(vm)} s of a processor`;
     return await whileMoving(
       { what, ...this.#looking, interval_ms: 20, moves, lastLines: () => vm.process.lastLines() },
       look,

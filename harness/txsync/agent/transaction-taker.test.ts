@@ -15,7 +15,7 @@ import {
 import type { TakenRecord } from "../data/index.ts";
 import { ZERO_FLAG } from "../dirty/pages.ts";
 import { readSpool } from "../dirty/spool.ts";
-import { buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
+import { BUILD_MS, buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
 import type { Armed, CollectedPages, DirtyTracker, TakenPages } from "../dirty/tracker.ts";
 import { blockSeed, DigestSum, pageLanes } from "../log/index.ts";
 import { type ScriptedVm, Stage } from "./testing/stage.ts";
@@ -68,7 +68,7 @@ describe.skipIf(!canBuildNative())("with the real helper, base and log are what 
   let taker: TransactionTaker;
   beforeAll(() => {
     tools = buildNative();
-  });
+  }, BUILD_MS);
   afterAll(() => tools[Symbol.dispose]());
   beforeEach(async () => {
     const path = join(stage.folder, "guest-ram");

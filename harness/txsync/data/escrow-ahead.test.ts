@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import { GuestMemory } from "../dirty/testing/memory.ts";
-import { buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
+import { BUILD_MS, buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
 import { decodeNote, encodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
 import { FRAME_PAGES, FRAME_REQUEST } from "../pages/page-frames.ts";
 import { EscrowStore } from "./escrow-store.ts";
@@ -126,7 +126,7 @@ describe.skipIf(!canBuildNative())("a share of memory to the escrow, ahead", () 
   let tools: NativeTools;
   beforeAll(() => {
     tools = buildNative();
-  });
+  }, BUILD_MS);
   afterAll(() => tools[Symbol.dispose]());
 
   test("what changed while it was copied goes there once more before switchover", async () => {

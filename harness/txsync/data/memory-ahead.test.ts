@@ -17,7 +17,7 @@ import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { GuestMemory } from "../dirty/testing/memory.ts";
-import { buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
+import { BUILD_MS, buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
 import { decodeNote, encodeNote, FRAME_NOTE } from "../pages/notes.ts";
 import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
 import type { TargetFeed } from "../relay/feed.ts";
@@ -142,7 +142,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
   let tools: NativeTools;
   beforeAll(() => {
     tools = buildNative();
-  }, 60_000);
+  }, BUILD_MS);
   afterAll(() => tools[Symbol.dispose]());
 
   test.each([

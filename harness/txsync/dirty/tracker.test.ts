@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { readSpool, type SpoolBatch } from "./spool.ts";
 import { BLOCK_NAMES, contentOf, GuestMemory } from "./testing/memory.ts";
-import { buildNative, canBuildNative, type NativeTools } from "./testing/native.ts";
+import { BUILD_MS, buildNative, canBuildNative, type NativeTools } from "./testing/native.ts";
 import { Ordeal, type Seen, steps } from "./testing/ordeal.ts";
 import { openTracker, type PagescanTracker, type TrackerOptions } from "./tracker.ts";
 
@@ -16,7 +16,7 @@ describe.skipIf(!canBuildNative())("the pages that changed, whatever happens mea
   let tools: NativeTools;
   beforeAll(() => {
     tools = buildNative();
-  }, 60_000);
+  }, BUILD_MS);
   afterAll(() => tools[Symbol.dispose]());
 
   async function guestOf(): Promise<GuestMemory> {

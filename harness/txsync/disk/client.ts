@@ -26,7 +26,12 @@ export class NbdRequestError extends Error {
 
 /** The connection is gone; whether what was asked for was done is not known. */
 export class NbdGoneError extends Error {
-  override readonly name = "NbdGoneError";
+  override readonly name: string = "NbdGoneError";
+}
+
+/** So too where the connection is there, and nothing moves on it: NBD itself knows no time within which one answers. */
+export class NbdSilentError extends NbdGoneError {
+  override readonly name = "NbdSilentError";
 }
 
 interface Asked {
@@ -38,6 +43,8 @@ interface Asked {
 const OPTION_REPLY_BYTES_MAX = 64 * 1024;
 /** What may be zeroed by one request: more takes a server long that has to write it. */
 const ZERO_BYTES_MAX = 32 * REQUEST_BYTES_MAX;
+/** How often it is looked within the time after which a silent connection is ended. */
+const SILENCE_LOOKS = 10;
 
 /** A disk that somebody else exports, over one connection. When that ends, everything asked for fails with NbdGoneError. */
 export class NbdClient implements Backend {
@@ -46,25 +53,33 @@ export class NbdClient implements Backend {
   readonly #taker: Taker;
   readonly #asked = new Map<bigint, Asked>();
   readonly #closed = Promise.withResolvers<void>();
+  readonly #silent_ms: number | undefined;
+  #watch: NodeJS.Timeout | undefined;
   #handles = 0n;
   #gone = false;
+  #why = new NbdGoneError("the NBD connection is gone");
 
-  private constructor(socket: Socket, taker: Taker, size_bytes: number) {
+  private constructor(socket: Socket, taker: Taker, size_bytes: number, silent_ms: number | undefined) {
     this.#socket = socket;
     this.#taker = taker;
     this.size_bytes = size_bytes;
+    this.#silent_ms = silent_ms;
     void this.#listen();
   }
 
-  /** @param socket connected; it is this client's from now on. @throws Error when there is no such export, or no answer in time */
-  static async open(socket: Socket, name: string, timeout_ms: number): Promise<NbdClient> {
+  /**
+   * @param socket connected; it is this client's from now on
+   * @param silent_ms with something asked and nothing moving for so long the connection is ended; absent: never
+   * @throws Error when there is no such export, or no answer in time
+   */
+  static async open(socket: Socket, name: string, timeout_ms: number, silent_ms?: number): Promise<NbdClient> {
     socket.on("error", () => undefined);
     socket.setNoDelay(true);
     const taker = new Taker(socket);
     try {
       const what = `the NBD server to export ${name}`;
       const size_bytes = await within({ what, timeout_ms }, negotiate(socket, taker, name));
-      return new NbdClient(socket, taker, size_bytes);
+      return new NbdClient(socket, taker, size_bytes, silent_ms);
     } catch (error) {
       socket.destroy();
       throw error;
@@ -118,7 +133,7 @@ export class NbdClient implements Backend {
   }
 
   #ask(command: number, offset: number, length: number, payload?: Buffer): Promise<Buffer> {
-    if (this.#gone) return Promise.reject(new NbdGoneError("the NBD connection is gone"));
+    if (this.#gone) return Promise.reject(this.#why);
     const handle = this.#handles++;
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     this.#asked.set(handle, { read_bytes: command === COMMAND.read ? length : 0, resolve, reject });
@@ -127,7 +142,29 @@ export class NbdClient implements Backend {
     this.#socket.write(encodeRequest({ flags: 0, command, handle, offset, length }));
     if (payload !== undefined) this.#socket.write(payload);
     this.#socket.uncork();
+    this.#watchSilence();
     return promise;
+  }
+
+  /** Whatever comes, and whatever is taken of what was sent, is no silence: a slow link may be at one request for long. */
+  #watchSilence(): void {
+    const silent_ms = this.#silent_ms;
+    if (silent_ms === undefined || this.#watch !== undefined) return;
+    const moved = (): number => this.#socket.bytesRead + this.#socket.bytesWritten - this.#socket.writableLength;
+    let [bytes, since_ms] = [moved(), performance.now()];
+    this.#watch = setInterval(() => {
+      const now_ms = performance.now();
+      if (this.#asked.size === 0 || this.#gone) return this.#watchNoMore();
+      if (moved() !== bytes) [bytes, since_ms] = [moved(), now_ms];
+      if (now_ms - since_ms < silent_ms) return;
+      this.#why = new NbdSilentError(`nothing has moved on the NBD connection for ${silent_ms} ms`);
+      this.cut();
+    }, silent_ms / SILENCE_LOOKS).unref();
+  }
+
+  #watchNoMore(): void {
+    clearInterval(this.#watch);
+    this.#watch = undefined;
   }
 
   async #listen(): Promise<void> {
@@ -148,7 +185,8 @@ export class NbdClient implements Backend {
     } finally {
       this.#gone = true;
       this.#socket.destroy();
-      for (const { reject } of this.#asked.values()) reject(new NbdGoneError("the NBD connection is gone"));
+      this.#watchNoMore();
+      for (const { reject } of this.#asked.values()) reject(this.#why);
       this.#asked.clear();
       this.#closed.resolve();
     }
@@ -197,7 +235,7 @@ export interface RemoteOptions {
   readonly connect: (connection: number) => Promise<NbdClient>;
   /** Between two tries. @throws the signal's reason */
   readonly pause: (signal: AbortSignal) => Promise<void>;
-  /** For so long it is tried in vain, and what waits fails. */
+  /** For so long it is tried in vain, and what waits fails. A silence that was waited for (NbdSilentError) counts. */
   readonly patience_ms: number;
   /** The storage is away, or back. */
   readonly onState: (state: "away" | "back", why: string) => void;
@@ -215,6 +253,8 @@ export class RemoteBackend implements Backend {
   #connections: number;
   #client: NbdClient | undefined;
   #connecting: Promise<NbdClient> | undefined;
+  /** The last connection was ended for its silence. */
+  #waited = false;
 
   private constructor(options: RemoteOptions, client: NbdClient, connections: number) {
     this.#options = options;
@@ -256,12 +296,19 @@ export class RemoteBackend implements Backend {
   }
 
   async #ask<T>(what: (client: NbdClient) => Promise<T>): Promise<T> {
-    for (;;) {
+    for (let silences = 0; ; ) {
       const client = await this.#connected();
       try {
         return await what(client);
       } catch (error) {
         if (!(error instanceof NbdGoneError)) throw error;
+        this.#waited = error instanceof NbdSilentError;
+        // It lets one in, and does not do what it is asked.
+        if (this.#waited && ++silences > 1)
+          throw new NothingMovesError(
+            "the storage",
+            `it did not do for ${this.#options.patience_ms} ms, twice, what it was asked`,
+          );
       }
     }
   }
@@ -278,8 +325,9 @@ export class RemoteBackend implements Backend {
   async #again(): Promise<NbdClient> {
     const { connect, pause, patience_ms, onState } = this.#options;
     this.#client = undefined;
-    const began_ms = performance.now();
-    onState("away", "the connection ended");
+    // Who was silent for as long as is waited has had its time: it is tried once more.
+    const began_ms = performance.now() - (this.#waited ? patience_ms : 0);
+    onState("away", this.#waited ? "nothing came for as long as is waited" : "the connection ended");
     for (let tries = 1; ; tries++) {
       try {
         const client = await connect(++this.#connections);
@@ -288,6 +336,7 @@ export class RemoteBackend implements Backend {
           throw new NbdRequestError(`the disk has ${client.size_bytes} bytes and had ${this.size_bytes}`);
         }
         this.#client = client;
+        this.#waited = false;
         onState("back", `after ${tries} tries`);
         return client;
       } catch (error) {

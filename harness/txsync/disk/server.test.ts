@@ -2,7 +2,7 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
-import { NbdGoneError, NbdRequestError, RemoteBackend } from "./client.ts";
+import { NbdClient, NbdGoneError, NbdRequestError, RemoteBackend } from "./client.ts";
 import { Disk } from "./disk.ts";
 import { Fence } from "./fence.ts";
 import {
@@ -149,6 +149,48 @@ describe("the NBD server", () => {
     });
     await server[Symbol.asyncDispose]();
     await expect(remote.read(0, 1)).rejects.toThrow("has not answered for 20 ms");
+    await remote.close();
+  });
+
+  it("ends a connection on which nothing moves, and gives a storage up that is silent again", async () => {
+    await using folder = await temporaryFolder();
+    const { backend, disks } = oneDisk();
+    await using server = await serving(folder.path, disks);
+    const silence = Promise.withResolvers<void>();
+    const states: string[] = [];
+    const remote = await RemoteBackend.open({
+      connect: async (connection) => await NbdClient.open(await server.socket(), `disk0@1.${connection}`, 5_000, 40),
+      pause: async () => undefined,
+      patience_ms: 40,
+      onState: (state, why) => states.push(`${state}: ${why}`),
+    });
+    backend.gate = silence.promise;
+    await expect(remote.read(0, 1)).rejects.toThrow("did not do for 40 ms, twice, what it was asked");
+    expect(states[0]).toBe("away: nothing came for as long as is waited");
+    silence.resolve();
+    expect(await remote.read(0, 1)).toEqual(Buffer.from([0]));
+    await remote.close();
+  });
+
+  it("gives a silent storage one more chance, and no more, where it lets nobody in", async () => {
+    await using folder = await temporaryFolder();
+    const { backend, disks } = oneDisk();
+    await using server = await serving(folder.path, disks);
+    const silence = Promise.withResolvers<void>();
+    let tries = 0;
+    const remote = await RemoteBackend.open({
+      connect: async (connection) => {
+        if (++tries > 1) throw new Error("nobody answers");
+        return await NbdClient.open(await server.socket(), `disk0@1.${connection}`, 5_000, 40);
+      },
+      pause: async () => undefined,
+      patience_ms: 40,
+      onState: () => undefined,
+    });
+    backend.gate = silence.promise;
+    await expect(remote.read(0, 1)).rejects.toThrow("has not answered for 40 ms");
+    expect(tries).toBe(2);
+    silence.resolve();
     await remote.close();
   });
 

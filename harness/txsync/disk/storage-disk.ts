@@ -117,7 +117,7 @@ export class StorageDisk implements Backend {
 async function remote(options: StorageOptions, nameOf: () => string): Promise<RemoteBackend> {
   const { host, port, patience_ms, onState } = options;
   return await RemoteBackend.open({
-    connect: async () => await NbdClient.open(await dial({ host, port }, ANSWER_MS), nameOf(), ANSWER_MS),
+    connect: async () => await NbdClient.open(await dial({ host, port }, ANSWER_MS), nameOf(), ANSWER_MS, patience_ms),
     pause: async (signal) => {
       await delay(AGAIN_MS, undefined, { signal });
     },

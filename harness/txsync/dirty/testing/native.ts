@@ -23,6 +23,9 @@ export interface NativeTools extends Disposable {
   readonly memory: string;
 }
 
+/** For a hook that builds it: a second on a machine that has time, and many times that where everything else is busy too. */
+export const BUILD_MS = 120_000;
+
 /** Builds what fixtures/native holds into a folder of its own, which goes with what is returned. */
 export function buildNative(): NativeTools {
   const folder = mkdtempSync(join(tmpdir(), "ferryman-native-"));
