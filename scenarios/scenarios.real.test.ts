@@ -1,4 +1,8 @@
+import type { Recovery } from "../harness/base/run-record.ts";
+import type { RunRequest } from "../harness/run/request.ts";
+import type { Scenario } from "../harness/run/scenario.ts";
 import { eachRow, type Row } from "./testing/rows.ts";
+import { stepsOfAMigration, stepsOfARecovery, stepsOfARestore, stepsOfATakeover } from "./testing/step-cells.ts";
 import { byAgents, request } from "./testing.ts";
 
 /**
@@ -7,6 +11,11 @@ import { byAgents, request } from "./testing.ts";
  */
 const KVM = { accel: "kvm" } as const;
 const LINUX = { guest: "linux" } as const;
+
+/** A cell of the slice in which something strikes at each step (testing/step-cells.ts). */
+function cell(scenario: Scenario, recovery: Recovery): RunRequest {
+  return { ...request("no-fault", { recovery }), scenario };
+}
 
 eachRow("with stock recovery", [
   // Under KVM the bare-metal guest; the kernel keeps a clock in its memory, and the audit has to know it.
@@ -35,7 +44,7 @@ eachRow("with stock recovery", [
       configuration: { machine: "pc", switchover: "never", source_qemu: "7.2", target_qemu: "10.0" },
     },
   },
-  { what: "no-fault, QEMU 7.2", qemu: "7.2", asked: request("no-fault") },
+  { what: "steps-of-a-recovery, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfARecovery, "stock") },
   { what: "still-audit, QEMU 7.2", qemu: "7.2", asked: request("still-audit") },
   { what: "no-fault, Linux guest, QEMU 7.2", qemu: "7.2", asked: request("no-fault", LINUX) },
 ]);
@@ -47,10 +56,12 @@ const AGENTS: readonly Row[] = [
     qemu: "10.0",
     asked: request("target-host-killed", { recovery: "txsync", memory_mib: 1024 }),
   },
-  ...["target-host-killed", "source-host-killed"].flatMap((id) => [
-    { what: `${id}, QEMU 7.2`, qemu: "7.2", asked: request(id, { recovery: "txsync" }) },
-    { what: `${id}, real KVM`, qemu: "10.0", asked: request(id, { recovery: "txsync", ...KVM }) },
-  ]),
+  ...["target-host-killed", "source-host-killed"].map((id) => {
+    return { what: `${id}, real KVM`, qemu: "10.0", asked: request(id, { recovery: "txsync", ...KVM }) };
+  }),
+  { what: "steps-of-a-migration", qemu: "10.0", asked: cell(stepsOfAMigration, "txsync") },
+  { what: "steps-of-a-restore, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfARestore, "txsync") },
+  { what: "steps-of-a-takeover, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfATakeover, "txsync") },
   ...byAgents(["still-audit", "source-host-killed"]).map((asked) => {
     return { what: `${asked.scenario.id}, by the agents`, qemu: "10.0", asked };
   }),
