@@ -5,15 +5,17 @@ import type { SuiteRun } from "./read.ts";
 /**
  * JUnit XML of a suite, as Jenkins, GitLab and GitHub's actions read it: one `testsuite` per recovery (and manager), one
  * `testcase` per run. A run that is not as expected is a `failure`; one whose harness failed is an `error`; unknown never passes.
+ * @param problems what is missing of the suite or could not be read: an `error` each, for who reads this sees nothing else
  */
-export function junitOf(runs: readonly SuiteRun[], name = "ferryman"): string {
+export function junitOf(runs: readonly SuiteRun[], name = "ferryman", problems: readonly string[] = []): string {
   const suites = [...Map.groupBy(runs, (run) => underText(run.record))].map(([under, of]) =>
     suiteXml(`${name} ${under}`, of),
   );
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
-    `<testsuites name="${attribute(name)}" ${countsOf(runs)}>`,
+    `<testsuites name="${attribute(name)}" ${countsOf(runs, problems.length)}>`,
     ...suites,
+    ...(problems.length === 0 ? [] : [missingXml(name, problems)]),
     "</testsuites>",
     "",
   ].join("\n");
@@ -28,11 +30,25 @@ function suiteXml(name: string, runs: readonly SuiteRun[]): string {
   ].join("\n");
 }
 
-function countsOf(runs: readonly SuiteRun[]): string {
-  const errors = runs.filter((run) => run.record.error !== undefined).length;
+function missingXml(name: string, problems: readonly string[]): string {
+  const count = problems.length;
+  return [
+    `  <testsuite name="${attribute(`${name} whole`)}" tests="${count}" failures="0" errors="${count}" time="0.000" skipped="0">`,
+    ...problems.flatMap((problem, index) => [
+      `    <testcase classname="ferryman.whole" name="what is missing ${index + 1}" time="0.000">`,
+      `      <error message="${attribute(problem)}" type="missing">${content(problem)}</error>`,
+      "    </testcase>",
+    ]),
+    "  </testsuite>",
+  ].join("\n");
+}
+
+/** @param missing errors of the suite itself */
+function countsOf(runs: readonly SuiteRun[], missing = 0): string {
+  const errors = runs.filter((run) => run.record.error !== undefined).length + missing;
   const failures = runs.filter((run) => run.record.error === undefined && !run.record.as_expected).length;
   const total_ms = runs.reduce((sum, run) => sum + run.record.timings.total_ms, 0);
-  return `tests="${runs.length}" failures="${failures}" errors="${errors}" time="${seconds(total_ms)}"`;
+  return `tests="${runs.length + missing}" failures="${failures}" errors="${errors}" time="${seconds(total_ms)}"`;
 }
 
 function caseXml(run: SuiteRun): string {

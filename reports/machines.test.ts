@@ -26,6 +26,17 @@ describe("JUnit XML", () => {
     expect(xml).toContain("verdict corrupt, expected intact");
   });
 
+  it("has an error for each thing that is missing of the suite: one that is not whole never passes", () => {
+    const xml = junitOf([{ path: "c", record: sampleRun().record }], "ferryman", [
+      "part 2 of 3 is missing",
+      "<b> is torn",
+    ]);
+    expect(xml).toContain('<testsuites name="ferryman" tests="3" failures="0" errors="2"');
+    expect(xml).toContain('<testsuite name="ferryman whole" tests="2" failures="0" errors="2"');
+    expect(xml).toContain('<error message="part 2 of 3 is missing" type="missing">part 2 of 3 is missing</error>');
+    expect(xml).toContain("&lt;b&gt; is torn");
+  });
+
   it("lets no character through that XML forbids or that would end the text", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (why) => {
@@ -48,6 +59,13 @@ describe("Markdown", () => {
     const text = markdownOf(runs(3));
     expect(text.startsWith("## Ferryman: 29 of 30 runs as expected")).toBe(true);
     expect(text.indexOf("run it again: `npx tsx")).toBeLessThan(text.indexOf("### What broke"));
+  });
+
+  it("is no success where something is missing, and says what before all else", () => {
+    const well = [{ path: "c", record: sampleRun().record }];
+    expect(markdownOf(well)).toContain("1 of 1 runs as expected ✓");
+    const text = markdownOf(well, undefined, ["part 2 of 3 is missing"]);
+    expect(text).toMatch(/^## Ferryman: 1 of 1 runs as expected\n\n### ✗ Not whole\n\n- part 2 of 3 is missing\n/);
   });
 
   it("makes text from a log harmless", () => {

@@ -11,14 +11,22 @@ import type { SuiteRun } from "./read.ts";
 const ROWS_MAX = 500;
 
 /**
- * A summary for people in GitHub's Markdown: what is not as expected first, with the command that runs it again, then
- * the matrix, then all cases. Text from runs is escaped: it can be no table, link, tag or mention.
+ * A summary for people in GitHub's Markdown: what is missing of the suite, then what is not as expected, with the command
+ * that runs it again, then the matrix, then all cases. Text from runs is escaped: it can be no table, link, tag or mention.
+ * @param problems what is missing or could not be read, one sentence each: a suite that is not whole is no success
  */
-export function markdownOf(runs: readonly SuiteRun[], comparison?: Comparison): string {
+export function markdownOf(
+  runs: readonly SuiteRun[],
+  comparison?: Comparison,
+  problems: readonly string[] = [],
+): string {
   const wrong = runs.filter((run) => !run.record.as_expected);
   const lines = [
-    `## Ferryman: ${runs.length - wrong.length} of ${runs.length} runs as expected${wrong.length === 0 ? " ✓" : ""}`,
+    `## Ferryman: ${runs.length - wrong.length} of ${runs.length} runs as expected${wrong.length === 0 && problems.length === 0 ? " ✓" : ""}`,
     "",
+    ...(problems.length === 0
+      ? []
+      : ["### ✗ Not whole", "", ...problems.slice(0, ROWS_MAX).map((one) => `- ${escaped(one)}`), ""]),
     ...wrong.slice(0, ROWS_MAX).flatMap(wrongLines),
     ...sideBySideLines(runs),
     ...matrixLines(runs),

@@ -44,15 +44,20 @@ export async function writeReports(folder: string, options: WriteOptions = {}): 
       await writeRunReport(runFolder);
   }
   const index = await writeSuiteReport(folder, options.against);
-  return { index, files: [index, ...(await writeForMachines(folder, suite.runs, options))] };
+  return { index, files: [index, ...(await writeForMachines(folder, suite.runs, options, suite.problems))] };
 }
 
-async function writeForMachines(folder: string, runs: readonly SuiteRun[], options: WriteOptions): Promise<string[]> {
+async function writeForMachines(
+  folder: string,
+  runs: readonly SuiteRun[],
+  options: WriteOptions,
+  problems: readonly string[] = [],
+): Promise<string[]> {
   const comparison =
     options.against === undefined ? undefined : compareSuites((await readSuite(options.against)).runs, runs);
-  const markdown = markdownOf(runs, comparison);
+  const markdown = markdownOf(runs, comparison, problems);
   const files: Readonly<Record<string, string>> = {
-    "junit.xml": junitOf(runs),
+    "junit.xml": junitOf(runs, "ferryman", problems),
     "summary.md": markdown,
     "runs.ndjson": ndjsonOf(runs),
   };

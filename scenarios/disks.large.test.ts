@@ -39,3 +39,24 @@ test.each(RUNS)(
   },
   300_000,
 );
+
+/** Its last writes on the source are in the image before the target runs, or the log brings them there. */
+test.each([
+  "no-fault",
+  "source-host-killed-before-switchover",
+  "protected-source-host-killed-at-switchover",
+  "target-host-killed",
+  "protected-host-killed",
+])(
+  "%s, of a VM that is protected before it migrates",
+  async (id) => {
+    const environment = await prepareRuns("10.0", ended.signal, { storage: true });
+    const asked = {
+      ...request(id, { recovery: "txsync", guest: "linux", memory_mib: 256 }),
+      configuration: { disks: ["raw", "ext4"] },
+      txsync: { protect_before: true },
+    } as const;
+    expect(wrong(await play(environment, [asked], 1))).toEqual([]);
+  },
+  300_000,
+);

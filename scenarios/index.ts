@@ -37,6 +37,7 @@ import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
 import { storageKilledAndBack } from "./network/storage-killed-and-back.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
+import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
 import { protectedForLong } from "./source/protected-for-long.ts";
@@ -105,6 +106,7 @@ export const SCENARIOS: readonly Scenario[] = [
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,
+  storageLinkCutForGood,
   storageKilledAndBack,
   fourVcpusWait,
   linkCutTwiceHealed,

@@ -1,4 +1,8 @@
+import type { Recovery } from "../harness/base/run-record.ts";
+import type { RunRequest } from "../harness/run/request.ts";
+import type { Scenario } from "../harness/run/scenario.ts";
 import { eachRow, halvedRows, type Row } from "./testing/rows.ts";
+import { stepsOfAMigration, stepsOfARecovery, stepsOfARestore, stepsOfATakeover } from "./testing/step-cells.ts";
 import { byAgents, request } from "./testing.ts";
 
 /**
@@ -7,6 +11,11 @@ import { byAgents, request } from "./testing.ts";
  */
 const KVM = { accel: "kvm" } as const;
 const LINUX = { guest: "linux" } as const;
+
+/** A cell of the slice in which something strikes at each step (testing/step-cells.ts). */
+function cell(scenario: Scenario, recovery: Recovery): RunRequest {
+  return { ...request("no-fault", { recovery }), scenario };
+}
 
 eachRow(
   "with stock recovery",
@@ -36,7 +45,7 @@ eachRow(
         configuration: { machine: "pc", switchover: "never", source_qemu: "7.2", target_qemu: "10.0" },
       },
     },
-    { what: "no-fault, QEMU 7.2", qemu: "7.2", asked: request("no-fault") },
+    { what: "steps-of-a-recovery, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfARecovery, "stock") },
   ]),
 );
 
@@ -47,14 +56,14 @@ const AGENTS: readonly Row[] = [
     qemu: "10.0",
     asked: request("target-host-killed", { recovery: "txsync", memory_mib: 1024 }),
   },
-  ...["target-host-killed", "source-host-killed"].map((id) => {
-    return { what: `${id}, QEMU 7.2`, qemu: "7.2", asked: request(id, { recovery: "txsync" }) };
-  }),
   {
     what: "target-host-killed, real KVM",
     qemu: "10.0",
     asked: request("target-host-killed", { recovery: "txsync", ...KVM }),
   },
+  { what: "steps-of-a-migration", qemu: "10.0", asked: cell(stepsOfAMigration, "txsync") },
+  { what: "steps-of-a-restore, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfARestore, "txsync") },
+  { what: "steps-of-a-takeover, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfATakeover, "txsync") },
   ...byAgents(["still-audit", "source-host-killed"]).map((asked) => {
     return { what: `${asked.scenario.id}, by the agents`, qemu: "10.0", asked };
   }),

@@ -56,7 +56,13 @@ export type TimelineEventBody =
   | { readonly kind: "run.note"; readonly text: string }
   /** What the run waits for, said now and then: what moved last, and for how long nothing has. */
   | { readonly kind: "run.waiting"; readonly what: string; readonly moved: string; readonly quiet_ms: number }
-  | { readonly kind: "run.finished"; readonly verdict: Verdict; readonly as_expected: boolean }
+  /** `evidence_sha256`: of the `evidence.json` by which the run was judged, as it was written. */
+  | {
+      readonly kind: "run.finished";
+      readonly verdict: Verdict;
+      readonly as_expected: boolean;
+      readonly evidence_sha256?: string;
+    }
   | { readonly kind: "host.started"; readonly container: string }
   | { readonly kind: "host.gone"; readonly how: string }
   | { readonly kind: "qemu.started"; readonly pid: number; readonly version: string; readonly argv: readonly string[] }

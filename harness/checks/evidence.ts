@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import * as z from "zod";
 import { HOST_ROLES, type TimelineEvent } from "../base/timeline.ts";
 import { gatheredSchema } from "./finding.ts";
+import { storageAwaySchema } from "./storage-away.ts";
 
 /** Version of `evidence.json`. A reader accepts this one: it is read with the checks that wrote it, or later ones. */
 export const EVIDENCE_VERSION = 1;
@@ -55,6 +56,8 @@ export const evidenceSchema = z.object({
   /** Why a VM that is there was not looked at: what would be found there proves nothing. */
   not_looked_at: z.string().optional(),
   progress: z.array(progressSchema).readonly(),
+  /** Where the VM's link to its disks was broken for good; then what else was found was found with it mended. */
+  storage_away: storageAwaySchema.optional(),
   /**
    * Hosts whose instance has been succeeded, by what came out at the receiving edge: the owner lets output out in a newer
    * generation, and from there nothing new has come since. "unheard": the owner let nothing out. Where there is a gate.

@@ -20,6 +20,7 @@ import { outputComplete } from "./output-complete.ts";
 import { probes } from "./probes.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
+import { storageAway } from "./storage-away.ts";
 import { struck } from "./struck.ts";
 import { tooLate } from "./too-late.ts";
 import { violations } from "./violations.ts";
@@ -35,6 +36,7 @@ export const CHECKS: readonly Check[] = [
   memoryModel,
   guestSelfCheck,
   probes,
+  storageAway,
   diskHistory,
   diskImages,
   ledger,

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { type NetworkFindings, type NetworkOperation, readHistory } from "./network-history.ts";
+import { type NetworkFindings, type NetworkOperation, readHistory, servedAfterFault_ms } from "./network-history.ts";
+import { at, vcpus } from "./testing/make-case.ts";
 
 const found = (operations: readonly NetworkOperation[], more: Partial<NetworkFindings> = {}): NetworkFindings => ({
   operations,
@@ -54,5 +55,23 @@ describe("the history of a client by the network card", () => {
       "the client's connection broke: read ECONNRESET",
       "an answer came that nobody had asked for: 7 8",
     ]);
+  });
+
+  it("tells when the VM answered again after the first fault, by QEMU's clock, whenever that was asked for", () => {
+    const epoch_ms = 1_700_000_000_000;
+    const fault = at(3_000, "fault", { kind: "fault.injected", fault: "f", id: "fault-0", what: "" });
+    const events = [vcpus(1_000, "source", 1, "STOP", 4), vcpus(1_005, "target", 2, "RESUME"), fault];
+    const op = (seq: number, asked_ms: number, answered_ms: number): NetworkOperation => [
+      seq,
+      epoch_ms + asked_ms,
+      answered_ms < 0 ? -1 : epoch_ms + answered_ms,
+      seq,
+      1,
+    ];
+    const operations = [op(1, 2_000, 2_010), op(2, 2_100, 3_800), op(3, 3_810, -1), op(4, 3_900, 4_000)];
+    expect(servedAfterFault_ms({ operations }, events)).toBe(800);
+    expect(servedAfterFault_ms({ operations: operations.slice(0, 1) }, events)).toBeUndefined();
+    expect(servedAfterFault_ms({ operations }, events.slice(0, 2))).toBeUndefined();
+    expect(servedAfterFault_ms({ operations }, [fault])).toBeUndefined();
   });
 });

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import type { CheckResult } from "../base/run-record.ts";
+import type { TimelineEvent } from "../base/timeline.ts";
 import { type Check, judged } from "./check.ts";
 import { finding } from "./finding.ts";
 
@@ -71,12 +72,36 @@ export function readHistory({ operations, broken, strays }: NetworkFindings): Ne
   return { wrong, answered, unanswered, connections, longest_ms };
 }
 
+/**
+ * How long after the first fault the VM answered its client again, ms: to the nearest answer that came after it, whenever that
+ * was asked for. The client's clock is the machine's, and so is that of QEMU's stamps, by which it is put onto the timeline; what a
+ * stamp came late at best makes it so much longer. Undefined where nothing struck, or no answer came afterwards.
+ */
+export function servedAfterFault_ms(
+  { operations }: Pick<NetworkFindings, "operations">,
+  events: readonly TimelineEvent[],
+): number | undefined {
+  const fault = events.find(({ kind }) => kind === "fault.injected");
+  const offsets = events.flatMap((event) =>
+    event.kind === "qmp.event" && event.qemu_ms !== undefined ? [event.at_ms - event.qemu_ms] : [],
+  );
+  if (fault === undefined || offsets.length === 0) return undefined;
+  const offset_ms = offsets.reduce((least, each) => Math.min(least, each));
+  const after = operations
+    .filter(([, , answered_ms]) => answered_ms >= 0)
+    .map(([, , answered_ms]) => answered_ms + offset_ms - fault.at_ms)
+    .filter((ms) => ms > 0);
+  return after.length === 0 ? undefined : Math.round(Math.min(...after));
+}
+
 const figuresSchema = z.object({
   answered: z.number(),
   unanswered: z.number(),
   connections: z.number(),
   /** ms */
   longest_ms: z.number(),
+  /** ms; absent: nothing struck */
+  served_ms: z.number().optional(),
 });
 
 /** What a run's record says of it; undefined where no client talked to its VM. */
@@ -93,16 +118,18 @@ export const networkHistory: Check = {
   false_means: "corrupt",
   needs: [seen],
   applies: ({ evidence }) => evidence.guest.can.includes("network") && !evidence.held_still,
-  judge: ({ evidence }) =>
+  judge: ({ evidence, events }) =>
     judged(seen.of(evidence), (found) => {
       const { wrong, answered, unanswered, connections, longest_ms } = readHistory(found);
       const { from_vm, to_vm, storm } = found;
       const frames = { from_vm, to_vm };
+      const served_ms = servedAfterFault_ms(found, events);
       const figures = {
         answered,
         unanswered,
         connections,
         longest_ms,
+        ...(served_ms === undefined ? {} : { served_ms }),
         frames,
         ...(storm === undefined ? {} : { storm }),
       };
@@ -116,7 +143,7 @@ export const networkHistory: Check = {
       const over = connections === 1 ? "one connection" : `${connections} connections`;
       return {
         verdict: true,
-        summary: `${answered} operations over ${over}, each answer the one before and one more; the longest wait was ${longest_ms} ms`,
+        summary: `${answered} operations over ${over}, each answer the one before and one more; the longest wait was ${longest_ms} ms${served_ms === undefined ? "" : `, the next answer after the fault came within ${served_ms} ms`}`,
         evidence: figures,
       };
     }),

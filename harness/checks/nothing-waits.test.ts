@@ -3,7 +3,7 @@ import type { CheckResult } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { runCheck } from "./check.ts";
 import { nothingWaits } from "./nothing-waits.ts";
-import { at, type CaseChange, got, makeCase, stands, WELL_EVENTS } from "./testing/make-case.ts";
+import { at, type CaseChange, got, makeCase, moves, stands, WELL_EVENTS } from "./testing/make-case.ts";
 
 const owner = { host: "target", answered_ms: 1, status: "running", migration: "completed" };
 const judgedOf = (others: readonly object[], change: CaseChange = {}): CheckResult | undefined =>
@@ -47,6 +47,24 @@ describe("nothing waits for ever", () => {
     expect(of(strikes("detach-host", 1, "source"))).toBe(true);
     expect(of(one)).toBe(false);
     expect(of(one, strikes("cut-silent", 2, "link source-escrow"))).toBe(true);
+  });
+
+  it("is false for a VM that another host has taken over and that nobody ends, where it could be reached", () => {
+    const old = { host: "source", answered_ms: 1, status: "running", migration: "none" };
+    const judge = (...more: TimelineEvent[]) =>
+      judgedOf([old], { evidence: { gated: true }, events: [...WELL_EVENTS, ...more] });
+    expect(judge()).toMatchObject({
+      verdict: false,
+      summary: expect.stringContaining("VM on source runs on for nobody"),
+    });
+    const away = (fault: string, what: string) =>
+      at(2_000, "fault", { kind: "fault.injected", fault, id: "fault-0", what: `${fault}: ${what}` });
+    expect(judge(away("detach-host", "source"))?.verdict).toBe(true);
+    expect(judge(away("kill-process", "agent on source"))?.verdict).toBe(true);
+    expect(judge(away("kill-process", "agent on target"))?.verdict).toBe(false);
+    // Who has it nobody knows, or it is stock QEMU, where two that run are two (single-instance).
+    expect(judgedOf([old], { evidence: { gated: true, owner: "none", progress: [moves] } })?.verdict).toBe(true);
+    expect(judgedOf([old])?.verdict).toBe(true);
   });
 
   it("is not asked of a run whose VM is lost: that is said already", () => {

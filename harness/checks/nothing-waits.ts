@@ -65,7 +65,8 @@ const OPEN: readonly string[] = [
 
 /**
  * Nothing waits for ever: when a run is over every QEMU that lives answers, and none but the one that has the VM waits for
- * a migration that nobody drives any more. Where agents are, they have what stands by. What a fault holds is no such thing.
+ * a migration that nobody drives any more. Where agents are, they have what stands by; but a VM that another host has taken
+ * over is ended where it is found. What a fault holds is no such thing.
  */
 export const nothingWaits: Check = {
   name: "nothing-waits",
@@ -78,6 +79,9 @@ export const nothingWaits: Check = {
       const waiting = all.flatMap(({ host, silent, status, migration }): string[] => {
         if (heldByFault(events, host)) return [];
         if (silent !== undefined) return [`the monitor of QEMU on ${host} does not answer: ${silent}`];
+        // Behind its gate nobody hears it: it would use a processor, and its memory, for ever.
+        if (evidence.gated && host !== evidence.owner && evidence.owner !== "none" && status === "running")
+          return [`the VM on ${host} runs on for nobody: ${evidence.owner} has it, and ${host} can be reached`];
         if (evidence.gated || evidence.held_still || host === evidence.owner) return [];
         if (status !== "inmigrate" && !OPEN.includes(migration ?? "none")) return [];
         return [`QEMU on ${host} waits for ever: it is ${status}, its migration ${migration}, and nobody drives it`];
@@ -89,7 +93,7 @@ export const nothingWaits: Check = {
     }),
 };
 
-/** Whether faults that were not healed freeze something on a host, or keep it away from everybody else for good. */
+/** Whether faults that were not healed freeze something on a host, end its agent, or keep it away from everybody else for good. */
 function heldByFault(events: readonly TimelineEvent[], host: HostRole): boolean {
   const healed = new Set(events.flatMap((event) => (event.kind === "fault.healed" ? [event.id] : [])));
   const left = events.flatMap((event) =>
@@ -99,6 +103,8 @@ function heldByFault(events: readonly TimelineEvent[], host: HostRole): boolean 
   );
   const on = left.filter(({ words }) => words.includes(host));
   if (on.some(({ fault }) => fault.startsWith("freeze") || fault === "detach-host")) return true;
+  // Whoever could end it there is gone, perhaps for good.
+  if (on.some(({ fault, words }) => fault === "kill-process" && words.includes("agent"))) return true;
   return HOST_ROLES.every(
     (other) => other === host || on.some(({ fault, words }) => fault.startsWith("cut-") && words.includes(other)),
   );

@@ -7,6 +7,7 @@ import { waitFor, within } from "../base/wait.ts";
 import { canInstall, installPackages } from "./images/apt.ts";
 import { runCommand } from "./images/command.ts";
 import { privateFolder } from "./private-folder.ts";
+import { publishedOn } from "./published.ts";
 
 /** How long the engine may take for one thing that it is asked for; it takes tenths of a second when nothing is wrong. */
 export const ENGINE_MS = 30_000;
@@ -33,9 +34,12 @@ export async function findEngine(): Promise<Docker | undefined> {
 /**
  * A container engine that answers. Where none does and it may (root, apt-get, `mayInstall`), it installs Debian's
  * docker.io and starts the daemon, and says so.
- * @throws UserError with the exact commands to run, where it may not or where that did not help.
+ * @throws UserError with the exact commands to run, where it may not or where that did not help; for an engine on another
+ * machine whose ports cannot be reached.
  */
 export async function ensureEngine(options: EngineOptions): Promise<Docker> {
+  // One whose ports nobody could reach is refused before anything is built there.
+  await publishedOn();
   const found = await findEngine();
   if (found) return found;
   const host = process.env["DOCKER_HOST"];

@@ -1,12 +1,12 @@
 import { GenericContainer } from "testcontainers";
-import { PUBLISHED_ON } from "./ports.ts";
+import { publishedOn } from "./published.ts";
 
 export { getContainerRuntimeClient, Wait } from "testcontainers";
 
 // The reaper's image cannot be counted on without a registry; leftovers are found by label instead (clean.ts).
 process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
 
-/** A testcontainers container with what its interface does not offer: devices, and ports on loopback only. */
+/** A testcontainers container with what its interface does not offer: devices, and ports that are open on one address only. */
 export class FerrymanContainer extends GenericContainer {
   readonly #devices: readonly string[];
   /** Id of the container once the engine has made it, whether or not it then starts. */
@@ -24,7 +24,8 @@ export class FerrymanContainer extends GenericContainer {
       CgroupPermissions: "rwm",
     }));
     const bindings = (this.hostConfig.PortBindings ?? {}) as Record<string, { HostIp?: string; HostPort: string }[]>;
-    for (const binding of Object.values(bindings).flat()) binding.HostIp = PUBLISHED_ON;
+    const address = await publishedOn();
+    for (const binding of Object.values(bindings).flat()) binding.HostIp = address;
     // The engine's own name server, which knows the aliases, asks this one for all else, from inside the container,
     // where nobody answers: else it would ask the machine's name servers, in part from outside the container's network.
     this.hostConfig.Dns = ["127.0.0.1"];

@@ -9,7 +9,8 @@ import { LINKS_ALIAS, type Link, openLinks, openStorageLinks, openWay, type Way 
 import { createNetworks } from "./networks.ts";
 import { Outside } from "./outside.ts";
 import { keptBy, ownerOf } from "./owner.ts";
-import { PUBLISHED_ON, TOXIPROXY_API_PORT } from "./ports.ts";
+import { TOXIPROXY_API_PORT } from "./ports.ts";
+import { publishedOn } from "./published.ts";
 import { LIBVIRT_HOST_RIGHTS, LINKS_RIGHTS } from "./rights.ts";
 import { splitLink } from "./split.ts";
 
@@ -134,7 +135,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       });
       removals.push(() => removeContainer(docker.getContainer(started.getId())));
       await connectTo(docker, networks.fabric, started.getId(), LINKS_ALIAS);
-      const url = `http://${PUBLISHED_ON}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
+      const url = `http://${await publishedOn()}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
       await waitFor({ what: "Toxiproxy to answer", timeout_ms: 10_000 }, () =>
         fetch(`${url}/version`, { signal: AbortSignal.timeout(ANSWER_MS) }).then(
           (answer) => (answer.ok ? true : undefined),

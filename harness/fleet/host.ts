@@ -8,8 +8,9 @@ import { within } from "../base/wait.ts";
 import { removeContainer, type SeenFile, startContainer } from "./container.ts";
 import { Demultiplexer } from "./demultiplexer.ts";
 import { ENGINE_MS } from "./engine.ts";
-import { MANAGEMENT_NAME, MANAGEMENT_PORTS, PUBLISHED_ON } from "./ports.ts";
+import { MANAGEMENT_NAME, MANAGEMENT_PORTS } from "./ports.ts";
 import { HostProcess } from "./process.ts";
+import { publishedOn } from "./published.ts";
 import { type ContainerRights, HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
@@ -169,7 +170,7 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
    */
   async connect(port: number, timeout_ms = 5_000): Promise<Socket> {
     const socket = createConnection({
-      host: PUBLISHED_ON,
+      host: await publishedOn(),
       port: this.#started.getMappedPort(port),
       noDelay: true,
     });

@@ -173,6 +173,16 @@ export class Link implements Breakable {
     });
   }
 
+  /** Whether something that was done to it keeps everything back, or silently does, and is not undone. */
+  get broken(): boolean {
+    return this.#in_force.some(({ state }) => state === "reset" || state === "silent");
+  }
+
+  /** Undoes all that was done to it. */
+  async mend(): Promise<void> {
+    await this.#undo([...this.#in_force]);
+  }
+
   /** A toxic is per connection: with `bandwidth` each connection has so much for itself, and a link carries the sum. */
   async shape(shape: LinkShape, direction: LinkDirection = "both"): Promise<Undo> {
     const { shape: name, ...settings } = shape;

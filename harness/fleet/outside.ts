@@ -6,8 +6,9 @@ import { waitFor, within } from "../base/wait.ts";
 import { AGENT_FILES } from "./agent-files.ts";
 import { removeContainer, startContainer } from "./container.ts";
 import { NEIGHBOUR_PROGRAM } from "./neighbour.ts";
-import { PORTS, PUBLISHED_ON } from "./ports.ts";
+import { PORTS } from "./ports.ts";
 import { HostProcess } from "./process.ts";
+import { publishedOn } from "./published.ts";
 import { OUTSIDE_RIGHTS } from "./rights.ts";
 
 /** Its tap, and the network that it shares with the guest (fixtures/guests/linux/src/net.c). */
@@ -86,8 +87,9 @@ export class Outside implements AsyncDisposable {
   /** The cable's end. */
   async plugIn(): Promise<Socket> {
     const port = this.#started.getMappedPort(PORTS.wall);
+    const host = await publishedOn();
     return await waitFor({ what: "the outside's cable to be plugged in", timeout_ms: SET_UP_MS }, async () => {
-      const socket = createConnection({ host: PUBLISHED_ON, port, noDelay: true });
+      const socket = createConnection({ host, port, noDelay: true });
       return await new Promise<Socket | undefined>((resolve) => {
         socket.once("connect", () => resolve(socket)).once("error", () => resolve(undefined));
       });
@@ -113,7 +115,7 @@ export class Outside implements AsyncDisposable {
   /** A connection to a TCP port of the guest, as from any program outside. @throws Error where the guest does not take it */
   async dial(port: number, timeout_ms = DIAL_MS): Promise<Socket> {
     const socket = createConnection({
-      host: PUBLISHED_ON,
+      host: await publishedOn(),
       port: this.#started.getMappedPort(PORTS.dial),
       noDelay: true,
     });

@@ -1,4 +1,4 @@
-/** Ports inside a host. Only the management ports are published, on the loopback address of the machine. */
+/** Ports inside a host. Only the management ports are published, where published.ts says. */
 export const PORTS = {
   /** Whoever receives on this host: QEMU's migration in a stock run, the agent under txsync. Reached over links only. */
   link: 7000,
@@ -49,9 +49,3 @@ export const MANAGEMENT_PORTS: readonly number[] = [
 export const MANAGEMENT_NAME = "management";
 
 export const TOXIPROXY_API_PORT = 8474;
-
-/**
- * Where published ports are, and the only address to which they are bound. Not what testcontainers takes for the
- * engine's host: with a /.dockerenv on the machine that is the bridge's gateway, where nothing of ours listens.
- */
-export const PUBLISHED_ON = "127.0.0.1";

@@ -16,6 +16,7 @@ import type { Network } from "./net/network.ts";
 import { startPlainVm } from "./plain-vm.ts";
 import type { RecoveryUnderTest, RunContext } from "./recovery.ts";
 import type { Settled } from "./settled.ts";
+import { whileStorageIsAway } from "./storage-away.ts";
 
 /** What was there, or was seen of the VM, before the migration. */
 export interface Seen {
@@ -45,6 +46,7 @@ export async function gatherEvidence(
   const { owner } = settled;
   const look = async (stage: Stage, draft: EvidenceDraft, vm: StartedVm | undefined): Promise<EvidenceDraft> =>
     await lookAt(stage, checks, draft, timeline.events, viewOf(context, recovery, vm, seen));
+  const storage_away = held_still ? undefined : await whileStorageIsAway(context, settled);
   const watching = watchProgress(
     guest,
     (["source", "target"] as const).map((host) => ({ host, vm: vms.get(host) })),
@@ -61,6 +63,7 @@ export async function gatherEvidence(
       : { afterwards: scenario.afterwards }),
     owner,
     settled: settled.how,
+    ...(storage_away === undefined ? {} : { storage_away }),
     ...(settled.arriving === undefined ? {} : { not_looked_at: stillArriving(settled.arriving) }),
     progress: [],
     findings: {},

@@ -82,6 +82,8 @@ export function recordContradictions(
   const finished = events.findLast((event) => event.kind === "run.finished");
   if (finished?.kind === "run.finished" && finished.verdict !== record.verdict)
     found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
+  if (finished?.kind === "run.finished" && (finished.evidence_sha256 ?? evidence_sha256) !== evidence_sha256)
+    found.push("evidence.json is not the one with which the timeline ends: its SHA-256 is another");
   if (finished?.kind === "run.finished" && finished.as_expected !== record.as_expected)
     found.push(`by run.json it was ${record.as_expected ? "" : "not "}as expected, by the timeline it was otherwise`);
   for (const event of events) {

@@ -51,7 +51,7 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   const expected = expectedOf(scenario, circumstancesOf(environment, request));
   const tidy = judged.untidy.length === 0;
   const as_expected = error === undefined && isExpected(expected, judged.verdict) && tidy;
-  timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected });
+  timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected, evidence_sha256: sha256 });
   const record = recordOf(environment, request, {
     id,
     started_at,

@@ -61,10 +61,13 @@ export async function renderSuite(suite: ReadSuite, before?: ReadSuite): Promise
 function viewOf(suite: ReadSuite, distributions: readonly Distribution[], before: ReadSuite | undefined): object {
   const { runs } = suite;
   const wrong = runs.filter((run) => !run.record.as_expected);
+  // What is not whole has not passed, however well the rest of it came out.
+  const passed = wrong.length === 0 && suite.problems.length === 0;
   return {
     title: titleOf(runs),
-    tone: wrong.length === 0 ? "good" : "bad",
-    symbol: wrong.length === 0 ? "✓" : "✕",
+    tone: passed ? "good" : "bad",
+    symbol: passed ? "✓" : "✕",
+    word: passed ? "pass" : wrong.length === 0 ? "not whole" : "fail",
     command: suite.suite.command,
     started: suite.suite.started_at,
     counts: [...Map.groupBy(runs, (run) => underText(run.record))].map(([under, of]) => ({

@@ -19,6 +19,8 @@ import type { Rate } from "./rate.ts";
 
 /** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
 const BACKLOG_BYTES = 1 << 20;
+/** Pages that the guest wrote here and there go one by one, and to wait for each would cost more than what it carries. */
+const FRAMES_AT_ONCE = 32;
 const OFFER_EVERY_MS = 2;
 /** The target's QEMU has nothing to do but to listen. */
 const READY_MS = 10_000;
@@ -219,6 +221,7 @@ export class MemoryAhead {
       before = left;
       const turn = this.#turn;
       if (this.#small_is_stale) await this.#readSmall();
+      let [frames, pages] = [0, 0];
       for (const run of this.#lackingRuns()) {
         // Everything goes once, however long that takes: in post-copy it would take no less, and there more is at stake.
         if (performance.now() >= until_ms) break;
@@ -227,7 +230,12 @@ export class MemoryAhead {
         const bytes = await this.#sendRun(run);
         sent_pages += run.count;
         sent_bytes += bytes;
+        [frames, pages] = [frames + 1, pages + run.count];
+        if (frames < FRAMES_AT_ONCE && pages < RUN_PAGES_MAX) continue;
+        await this.#pace();
+        [frames, pages] = [0, 0];
       }
+      await this.#pace();
       rounds += 1;
       if (rounds === 1) until_ms = performance.now() + most_ms;
       // What was lost on the way says nothing of how fast the guest writes.
@@ -297,6 +305,12 @@ export class MemoryAhead {
     peers.sendData("target", "bulk", frame, () => peers.buffers.give(into));
     const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
     this.#rate.count(bytes);
+    return bytes;
+  }
+
+  /** What the rate and the connection want to be waited for, and a turn for whoever else has something to do here. */
+  async #pace(): Promise<void> {
+    const { peers } = this.#shell;
     const sent_ms = performance.now();
     const wait_ms = this.#rate.wait_ms;
     if (wait_ms > 1) await Promise.race([delay(wait_ms), this.#given_up.promise]);
@@ -305,7 +319,6 @@ export class MemoryAhead {
     await Promise.race([peers.drained("target", "bulk", BACKLOG_BYTES), this.#given_up.promise]);
     this.#connection_ms += performance.now() - paid_ms;
     await turn();
-    return bytes;
   }
 
   #read(run: PageRun, into: Buffer): readonly (Uint8Array | null)[] {

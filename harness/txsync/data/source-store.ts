@@ -34,6 +34,7 @@ const BACKLOG_BYTES = 2 << 20;
 /** Of what the target lacks at switchover, so much goes to it unasked: it is what the guest used last. */
 const PUSHED_PAGES = 512;
 const PUSHED_AT_ONCE = 8;
+const ESCROW_AT_ONCE_PAGES = 16;
 
 /** Where the source keeps its base: the file that was the guest's RAM, under another name. */
 export function basePath(memory_folder: string): string {
@@ -352,9 +353,15 @@ export class SourceStore {
       return;
     }
     if (!this.#serving || this.#pages === undefined || this.#base?.base !== base) return;
-    for (const [index, run] of runs.entries()) {
-      // What somebody waits for is answered in between.
-      if (channel === "bulk" && index > 0) await turn();
+    let at_once = 0;
+    for (const run of runs) {
+      // What somebody waits for is answered in between; the escrow lacks many single pages, of which several go in one turn.
+      const most = by === "escrow" ? ESCROW_AT_ONCE_PAGES : 1;
+      if (channel === "bulk" && at_once >= most) {
+        await turn();
+        at_once = 0;
+      }
+      at_once += run.count;
       if (this.#pages === undefined || this.#base?.base !== base) return;
       const { pages: whole, give } = readRun(this.#pages, run, peers.buffers);
       if (whole.length === 0) continue;

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Emit } from "../../../base/timeline.ts";
-import { waitFor } from "../../../base/wait.ts";
+import { waitFor, within } from "../../../base/wait.ts";
 import type { StartedHost } from "../../../fleet/host.ts";
 import type { HostProcess } from "../../../fleet/process.ts";
 import type { LogSink } from "../../../fleet/vm.ts";
@@ -128,6 +128,15 @@ export class LibvirtDaemon {
     if (process === undefined || process.gone) throw new Error(`libvirtd does not run on ${this.#host.role}`);
     this.#held = true;
     await this.#host.run(`kill -9 ${process.pid}`);
+  }
+
+  /** As an operator does where it waits for what it will never be told. @throws Error when it does not come up */
+  async restart(): Promise<void> {
+    const process = this.#process;
+    await this.kill();
+    if (process !== undefined)
+      await within({ what: `libvirtd on ${this.#host.role} to end`, timeout_ms: UP_MS }, process.exited);
+    await this.start();
   }
 
   /** Asks it what it takes the VM for; several that are asked for at a time are one. */

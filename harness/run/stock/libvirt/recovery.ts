@@ -14,7 +14,7 @@ import { type LibvirtContext, LibvirtManager, ResumingLibvirtManager } from "../
 import { StockMigration } from "../migration.ts";
 import { StockRecovery } from "../recovery.ts";
 import { LibvirtDaemon } from "./daemon.ts";
-import { DOMAIN, domainXml } from "./domain.ts";
+import { DOMAIN, domainXml, PID_PATH } from "./domain.ts";
 import { ask, askFor } from "./virsh.ts";
 import { findVm, followLogs } from "./vm.ts";
 
@@ -23,6 +23,8 @@ const XML_PATH = "/run/ferryman/vm.xml";
 const CREATE_MS = 30_000;
 /** For a guest that has arrived to do its next step: it has all its memory. */
 const PROGRESS_MS = 10_000;
+/** For libvirt to notice that a QEMU of its own has ended. */
+const LET_GO_MS = 3_000;
 /** Pre-copy may stand the guest still after so long: what is asked is whether the VM is whole. */
 const STILL_AFTER_S = 3;
 
@@ -139,6 +141,7 @@ export class LibvirtRecovery extends StockRecovery implements RecoveryUnderTest 
     vms.delete(to);
     const next = await this.#managed(to);
     await this.#managed(from);
+    await this.#forgotten(to, next);
     const steps_before = (await guest.steps(owner)) ?? 0;
     const way = await fleet.openLibvirtWay(from, to);
     const how = ["--live", "--p2p", "--timeout", String(STILL_AFTER_S), "--timeout-suspend"];
@@ -169,6 +172,24 @@ export class LibvirtRecovery extends StockRecovery implements RecoveryUnderTest 
     );
     return { from, to, steps_before, steps_after };
   };
+
+  /**
+   * Sees libvirt let go of the VM that it had on a host and whose QEMU has ended. It may wait for the end of a migration that
+   * it will never be told of (its link was cut for good): then it is started anew, as an operator does, and finds it gone.
+   */
+  async #forgotten(role: HostRole, { daemon }: ManagedHost): Promise<void> {
+    const host = this.context.fleet.host(role);
+    const forgotten = async (): Promise<true | undefined> =>
+      (await host.run(`test -e ${PID_PATH} || echo gone`)).trim() === "gone" ? true : undefined;
+    const what = `libvirt on ${role} to let go of its VM`;
+    if (await waitFor({ what, timeout_ms: LET_GO_MS }, forgotten).catch(() => undefined)) return;
+    this.context.timeline.emit(role, {
+      kind: "run.note",
+      text: "libvirtd does not let go of a VM that ended: started anew",
+    });
+    await daemon.restart();
+    await waitFor({ what, timeout_ms: LET_GO_MS }, forgotten);
+  }
 
   override async [Symbol.asyncDispose](): Promise<void> {
     for (const { daemon } of this.#hosts.values()) daemon.close();

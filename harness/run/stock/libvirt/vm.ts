@@ -86,7 +86,11 @@ export async function findVm(
     { what: `libvirt's QEMU on ${host.role}`, timeout_ms: UP_MS, interval_ms: 20 },
     async () => {
       if (over()) return null;
-      const text = await host.run(`cat ${PID_PATH} 2>/dev/null || true`, 2_000);
+      // The file of one that has ended may still be there.
+      const text = await host.run(
+        `pid=$(cat ${PID_PATH} 2>/dev/null) && test -e /proc/$pid && echo $pid || true`,
+        2_000,
+      );
       return /^\d+$/.test(text.trim()) ? Number(text) : undefined;
     },
   );

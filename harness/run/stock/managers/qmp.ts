@@ -108,9 +108,11 @@ export class EagerQmpManager extends QmpManager {
       this.#refused = await this.#try(source.vm, "migrate", { uri: this.uris.connect, resume: true }, "control");
       return;
     }
+    // Before that it takes no pause (11.1: postcopy-device), and one of the target alone makes it give up and run again beside it.
+    const loading = source.status === "postcopy-device";
     const half = (isPaused(source) && isActive(target)) || (isActive(source) && isPaused(target));
     // Once everything is sent, a pause would make the source give up and run again beside the target (seen with 10.0).
-    const stalled = !completing && now_ms - Math.max(left_at_ms, this.#tried_ms) > STALLED_MS;
+    const stalled = !completing && !loading && now_ms - Math.max(left_at_ms, this.#tried_ms) > STALLED_MS;
     if (!(half && now_ms - this.#tried_ms > RETRY_EVERY_MS) && !stalled) return;
     this.#tried_ms = now_ms;
     this.#broken_since_ms ??= now_ms;
