@@ -15,7 +15,7 @@ import { getPriority, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { waitFor } from "../../base/wait.ts";
-import { alive, isProgram, mainLoopGoesFirst, makeFifos, monitored, pushInto } from "./process.ts";
+import { alive, isProgram, mainLoopGoesFirst, makeFifos, monitored, processesOf, pushInto } from "./process.ts";
 import { configOf, MACHINE } from "./testing/stage.ts";
 import { folderOf, killLeftover, VmProcess } from "./vm-process.ts";
 
@@ -90,6 +90,21 @@ describe("a process by its number", () => {
     expect(alive(child.pid as number)).toBe(true);
     child.stdin?.end();
     await once(child, "exit");
+  });
+
+  test("whose agent died before it had noted its number does not stay behind", async () => {
+    const config = configOf("source", folder, { qemu: "sh" });
+    const left = sleeper(`${folderOf(config, 2)}/qmp`);
+    const another = sleeper(`${folderOf(config, 22)}/qmp`);
+    const both = [2, 22].map((number) => folderOf(config, number));
+    await waitFor(
+      { what: "both", timeout_ms: 5_000 },
+      () => both.every((of) => processesOf("sh", of).length === 1) || undefined,
+    );
+    await killLeftover(config, 2);
+    expect([alive(left.pid as number), alive(another.pid as number)]).toEqual([false, true]);
+    another.stdin?.end();
+    await once(another, "exit");
   });
 });
 

@@ -62,6 +62,13 @@ export function isProgram(pid: number, program: string, folder: string): boolean
   }
 }
 
+/** All processes of this host that are the program, started with something of that folder, whoever started them. */
+export function processesOf(program: string, folder: string): readonly number[] {
+  return readdirSync("/proc")
+    .map(Number)
+    .filter((pid) => isProgram(pid, program, folder));
+}
+
 export function signal(pid: number, name: "SIGKILL" | "SIGSTOP" | "SIGCONT"): void {
   try {
     process.kill(pid, name);

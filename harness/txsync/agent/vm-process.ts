@@ -24,6 +24,7 @@ import {
   makeFifos,
   monitored,
   openFifos,
+  processesOf,
   pushInto,
   signal,
 } from "./process.ts";
@@ -320,11 +321,13 @@ function pidOf(folder: string): number | undefined {
   }
 }
 
-/** Ends a QEMU that nobody may talk to any more. */
+/**
+ * Ends a QEMU that nobody may talk to any more. It is looked for among the processes: an agent that died as it started one
+ * may not have come to note its number.
+ */
 export async function killLeftover(config: AgentConfig, number: number): Promise<void> {
-  const folder = folderOf(config, number);
-  const pid = pidOf(folder);
-  if (pid === undefined || !isProgram(pid, config.qemu, folder)) return;
-  signal(pid, "SIGKILL");
-  await monitored(pid);
+  for (const pid of processesOf(config.qemu, folderOf(config, number))) {
+    signal(pid, "SIGKILL");
+    await monitored(pid);
+  }
 }
