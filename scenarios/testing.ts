@@ -84,7 +84,7 @@ export async function play(
 
 /**
  * Under txsync VMs are carried one at a time (a run has three agents and two QEMUs, and leases that must not run out for
- * want of a processor), while the next run's hosts start and the last one's are taken down. What is unknown proves nothing,
+ * want of a processor); the next VM boots while the last one is looked at (`Turns`). What is unknown proves nothing,
  * neither way, and is run once more, aloud; a wrong verdict is wrong at once, and so are more than a few that prove nothing.
  */
 export async function playWithAgents(

@@ -1,7 +1,13 @@
 import { FERRYMAN } from "../base/myself.ts";
+import { quoteWord } from "../base/words.ts";
 import { guestName } from "../run/guests/index.ts";
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
 import { configurationWords } from "./configuration.ts";
+
+/** The command that this process carries out, as one types it. */
+export function thisCommand(): string {
+  return `${FERRYMAN} ${process.argv.slice(2).map(quoteWord).join(" ")}`;
+}
 
 /** The command that runs the same again. */
 export function commandOf(environment: RunEnvironment, request: RunRequest): string {

@@ -4,7 +4,6 @@ import { dirname, join, resolve } from "node:path";
 import type { Command } from "commander";
 import type { Configuration } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
-import { FERRYMAN } from "../base/myself.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { quoteWord } from "../base/words.ts";
@@ -21,6 +20,7 @@ import { DEFAULT_QEMU } from "../fleet/images.ts";
 import { checkMemory, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { makeProgress } from "../run/progress.ts";
 import type { Scenario } from "../run/scenario.ts";
+import { thisCommand } from "./again.ts";
 import { addCampaignOptions, type CampaignOptions, settingsAsked, shardFor } from "./campaign-options.ts";
 import { writeCampaignSuite } from "./campaign-run.ts";
 import { addManagerOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
@@ -95,7 +95,7 @@ async function explore(options: ExploreOptions, signal: AbortSignal): Promise<vo
     memory_mib: options.memory,
     txsync: {},
   });
-  const command = resumed?.campaign.command ?? `${FERRYMAN} ${process.argv.slice(2).map(quoteWord).join(" ")}`;
+  const command = resumed?.campaign.command ?? thisCommand();
   const started_at = resumed?.campaign.started_at ?? new Date().toISOString();
   if (resumed === undefined)
     await beginCampaign(folder, {

@@ -2,7 +2,6 @@ import { createHash, randomBytes, randomInt } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { type Command, InvalidArgumentError } from "commander";
 import { UserError } from "../base/errors.ts";
-import { FERRYMAN } from "../base/myself.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
 import { roughly } from "../bench/estimate.ts";
@@ -14,6 +13,7 @@ import { isMine } from "../explore/shard.ts";
 import { GUEST_KINDS } from "../run/guests/index.ts";
 import { checkMemory, RUNS_FOLDER, say } from "../run/prepare.ts";
 import { textTable } from "../run/table.ts";
+import { thisCommand } from "./again.ts";
 import { type CampaignOptions, settingsAsked, shardFor } from "./campaign-options.ts";
 import { runJobs, writeCampaignSuite } from "./campaign-run.ts";
 import { configurationFrom, configurationWords } from "./configuration.ts";
@@ -95,7 +95,7 @@ export async function runMatrix(
     throw new UserError(
       `${folder} is of another matrix than this command asks for. It was begun by: ${resumed.campaign.command}`,
     );
-  const command = resumed?.campaign.command ?? `${FERRYMAN} ${process.argv.slice(2).map(quoteWord).join(" ")}`;
+  const command = resumed?.campaign.command ?? thisCommand();
   const started_at = resumed?.campaign.started_at ?? new Date().toISOString();
   if (resumed === undefined)
     await beginCampaign(folder, {

@@ -88,7 +88,7 @@ function isQemu({ name }: Process): boolean {
 }
 
 /** Lines of /proc/<pid>/stat (proc_pid_stat(5)): the name may hold anything, so the last parenthesis ends it. */
-function processesIn(text: string): readonly Process[] {
+export function processesIn(text: string): readonly Process[] {
   return text.split("\n").flatMap((line) => {
     const found = /^(\d+) \((.*)\) [A-Za-z] (.*)$/.exec(line);
     if (found === null) return [];

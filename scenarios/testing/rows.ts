@@ -26,8 +26,8 @@ export function halvedRows(rows: readonly Row[]): readonly Row[] {
 }
 
 /**
- * Declares a test for each row; two of them go on side by side: the hosts of one start while the VM of the other is
- * carried, one after the other, whichever QEMU they have.
+ * Declares a test for each row; two of them go on side by side, and their VMs are carried one after the other, whichever
+ * QEMU they have (`Turns`).
  */
 export function eachRow(title: string, rows: readonly Row[]): void {
   const ended = new AbortController();

@@ -1,9 +1,8 @@
 import type { StartedVm } from "../../fleet/vm.ts";
+import { processesIn } from "../host-usage.ts";
 
 /** A boot that has used so much of a processor and says nothing has come to a stop: it takes 2 to 10 s. */
 const BOOT_CPU_S_MAX = 40;
-/** Processor times in /proc/<pid>/stat are in hundredths of a second on every Linux that this runs on (USER_HZ). */
-const TICKS_PER_S = 100;
 const LOOK_EVERY_MS = 1_000;
 const ANSWER_MS = 5_000;
 
@@ -26,10 +25,7 @@ export class BootWork {
   }
 }
 
-/** Of all its threads, in user space and for it in the kernel; 0 where there is no such process. See proc_pid_stat(5). */
+/** Of all its threads, in user space and for it in the kernel; 0 where there is no such process. */
 export function cpuSecondsIn(stat: string): number {
-  // Its name stands in parentheses, and may have blanks and parentheses of its own.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const [user, system] = [Number(fields[11]), Number(fields[12])];
-  return Number.isFinite(user + system) ? (user + system) / TICKS_PER_S : 0;
+  return (processesIn(stat)[0]?.cpu_ms ?? 0) / 1000;
 }
