@@ -150,6 +150,7 @@ const TIMING_NAMES: Readonly<Record<string, string>> = {
   stopped_max_ms: "guest stopped by QEMU's stamps, longest",
   unseen_max_ms: "nobody looked at the guest, longest",
   heard_late_max_ms: "the harness heard of a look late by, at worst",
+  source_needed_ms: "source's host needed after switchover",
   pause_p50_ms: "pause per transaction, median",
   pause_p90_ms: "pause per transaction, 90th percentile",
   pause_p99_ms: "pause per transaction, 99th percentile",

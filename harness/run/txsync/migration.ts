@@ -54,12 +54,18 @@ const ROOM_LEAST_BYTES = 64 * 1024;
 /** A migration that was given up is looked at for a while: a VM that runs may still be taken away again. */
 const GIVEN_UP_MS = 300;
 
+const NOBODY_HAS = "the target waits for pages that nobody has whom it reaches";
+
+const NEVER_COVERED = ": the source was needed until escrow and target together had the base, and they never did";
+
 /**
  * Asks the source's agent to migrate, and waits until the agents say where the VM is, for as long as something moves. It
  * tells them nothing else.
  */
 export class TxsyncMigration {
   readonly #options: TxsyncOptions;
+  /** Whether an agent told that the source's host may be lost: for the words of a verdict only. */
+  #covered = false;
   last: Statuses = { source: undefined, target: undefined, escrow: undefined };
 
   constructor(options: TxsyncOptions) {
@@ -70,7 +76,10 @@ export class TxsyncMigration {
     const { timeline, patience_ms } = this.#options;
     const patience = new Patience(patience_ms, timeline.now_ms);
     const movement = new Movement(patience);
-    const stop = timeline.onEvent((event) => movement.see(event));
+    const stop = timeline.onEvent((event) => {
+      movement.see(event);
+      if (event.kind === "base.covered") this.#covered = true;
+    });
     const over = new AbortController();
     const watching = Promise.all(HOST_ROLES.map((role) => this.#watchRoom(role, patience, over.signal)));
     try {
@@ -142,7 +151,7 @@ export class TxsyncMigration {
       if (!waitsForPages(this.last) || !faultsOver()) pages_ms = now_ms;
       // When every fault is over, who serves pages is a matter of leases too.
       if (now_ms - pages_ms > nobodyAfter_ms(lease_ms))
-        return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
+        return { owner: "none", how: `${NOBODY_HAS}${this.#covered ? "" : NEVER_COVERED}`, tries };
       const there = protect === "first" && isProtectedAtSource(this.last);
       const stays = there && this.last.source?.phase === "idle";
       if (stays && !asked) {
