@@ -24,7 +24,12 @@ let files = 0;
 /** Agents that say one after the other what is in the script; the last of it for ever. `onLook` is told of each look. */
 async function migrate(
   script: readonly Statuses[],
-  change: { readonly onLook?: (timeline: Timeline, look: number) => void; readonly faultsOver?: () => boolean } = {},
+  change: {
+    readonly onLook?: (timeline: Timeline, look: number) => void;
+    readonly faultsOver?: () => boolean;
+    /** What is left of the source's /dev/shm. */
+    readonly free_bytes?: number;
+  } = {},
 ): Promise<{ settled: Settled; timeline: Timeline; asked: number }> {
   const timeline = new Timeline(join(folder, `${files++}.ndjson`));
   let looks = 0;
@@ -43,7 +48,13 @@ async function migrate(
       return said;
     },
   });
-  const fleet = { host: () => ({ up: true, run: async () => "0" }) };
+  const free = (role: HostRole): number => (role === "source" ? (change.free_bytes ?? 2 ** 20) : 2 ** 20);
+  const fleet = {
+    host: (role: HostRole) => ({
+      up: true,
+      run: async (command: string) => (command.includes("avail") ? `${free(role)}\n` : "0\n"),
+    }),
+  };
   const settled = await new TxsyncMigration({
     fleet: fleet as unknown as StartedFleet,
     agents: { client } as unknown as Agents,
@@ -91,6 +102,15 @@ describe("the wait for the agents", () => {
     expect(settled.how).toMatch(
       /^waited for the target to have every page: nothing has moved for 0.5 s, the last was: /,
     );
+  });
+
+  it("names the host that has no room left, where nobody has the VM", async () => {
+    const { settled } = await migrate([arriving], { free_bytes: 8192 });
+    expect(settled.how).toMatch(/; no space left on the source's \/dev\/shm$/);
+    const had = await migrate([handed], { free_bytes: 8192 });
+    expect(had.settled.how).not.toContain("space");
+    const room = await migrate([arriving]);
+    expect(room.settled.how).not.toContain("space");
   });
 
   it("lasts many times the patience while pages come", async () => {

@@ -49,6 +49,8 @@ const ANSWER_MS = 400;
 const BEGIN_MS = 2_000;
 /** How often it is looked how much the hosts have in memory. */
 const ROOM_EVERY_MS = 1_000;
+/** Less than this is no room for anything that an agent or a QEMU would write. */
+const ROOM_LEAST_BYTES = 64 * 1024;
 /** A migration that was given up is looked at for a while: a VM that runs may still be taken away again. */
 const GIVEN_UP_MS = 300;
 
@@ -81,7 +83,9 @@ export class TxsyncMigration {
     const over = new AbortController();
     const watching = Promise.all(HOST_ROLES.map((role) => this.#watchRoom(role, patience, over.signal)));
     try {
-      return await this.#settle(patience, movement);
+      const settled = await this.#settle(patience, movement);
+      if (settled.owner !== "none") return settled;
+      return { ...settled, how: [settled.how, ...(await this.#fullHosts())].join("; ") };
     } finally {
       stop();
       over.abort();
@@ -108,6 +112,19 @@ export class TxsyncMigration {
       most_mib = mib;
       patience.onward(`${mib} MiB in the memory of ${role}`, timeline.now_ms);
     }
+  }
+
+  /** Nobody has the VM: whether a host has no room for it, as the harness sees it. */
+  async #fullHosts(): Promise<readonly string[]> {
+    const { fleet } = this.#options;
+    const looks = HOST_ROLES.filter((role) => fleet.host(role).up).map(async (role) => {
+      const free = await fleet
+        .host(role)
+        .run("df --output=avail -B1 /dev/shm | tail -1", ANSWER_MS)
+        .catch(() => "");
+      return free.trim() !== "" && Number(free) < ROOM_LEAST_BYTES ? [`no space left on the ${role}'s /dev/shm`] : [];
+    });
+    return (await Promise.all(looks)).flat();
   }
 
   async #settle(patience: Patience, movement: Movement): Promise<Settled> {
