@@ -139,6 +139,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   said("takeover.served"),
   said("handoff"),
   said("protection"),
+  said("base.covered"),
   said("violation"),
   said("agent.vitals"),
   event("host.usage", {
@@ -207,6 +208,7 @@ export const runRecordSchema = z.looseObject({
     stopped_max_ms: optionalMs,
     unseen_max_ms: optionalMs,
     heard_late_max_ms: optionalMs,
+    source_needed_ms: optionalMs,
     lost_steps: optionalMs,
     transactions: optionalMs,
     pause_p50_ms: optionalMs,

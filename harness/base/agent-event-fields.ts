@@ -28,6 +28,7 @@ export const AGENT_EVENT_FIELDS = {
   },
   "generation.opened": { generation: count, owner: host },
   "generation.closed": { generation: count },
+  "base.covered": {},
   protection: { state: z.enum(["on", "off"]), why: z.string() },
   "qemu.exited": { code: z.number().nullable(), last_lines: z.array(z.string()) },
   "tx.taken": {

@@ -71,6 +71,8 @@ export interface RunTimings {
   readonly unseen_max_ms?: number;
   /** How late the harness itself heard of a look, at worst. */
   readonly heard_late_max_ms?: number;
+  /** From switchover until the source's host could have been lost. */
+  readonly source_needed_ms?: number;
   readonly lost_steps?: number;
   readonly transactions?: number;
   readonly pause_p50_ms?: number;

@@ -239,6 +239,8 @@ export type TimelineEventBody =
   | { readonly kind: "takeover.served"; readonly server: HostRole }
   | { readonly kind: "handoff"; readonly generation: number; readonly n: number }
   | { readonly kind: "protection"; readonly state: "on" | "off"; readonly why: string }
+  /** Escrow and owner together have all of the base: the host that serves it may be lost from now on. */
+  | { readonly kind: "base.covered" }
   /** A rule of the protocol was broken, and somebody refused to go along with it. */
   | { readonly kind: "violation"; readonly why: string }
   /** How an agent is, since it started: delay of its event loop, and its memory. */

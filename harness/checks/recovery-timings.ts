@@ -28,6 +28,7 @@ const SHAPING: readonly string[] = [
  *   restored. Between the two lie the votes, the restore and the second vote.
  * - `lost_steps`: how far the guest was seen to come where it died, less where it was when the transaction was taken that
  *   it was restored from (between two looks at it: in proportion to the time).
+ * - `source_needed_ms`: from switchover until escrow and target together have all of the base; absent where that never was.
  * - `pause_*_ms`: how long the guest stood still for a transaction by QEMU's stamps, where the agent tells them; the
  *   parts (`stop`, `device`, `find_copy`, `cont`) are medians, each of its own, and need not add up.
  * - `control_late_*_ms`, `agent_rss_max_mib`: of the worst agent, over all its lives, until it is settled who has the VM:
@@ -37,10 +38,20 @@ export function recoveryTimings(events: readonly TimelineEvent[]): Timings {
   const committed = events.filter(({ kind }) => kind === "tx.committed").length;
   return {
     ...recovery(events),
+    ...sourceNeeded(events),
     ...(committed > 0 ? { transactions: committed } : {}),
     ...pauses(events),
     ...vitals(events),
   };
+}
+
+function sourceNeeded(events: readonly TimelineEvent[]): Timings {
+  const switched = events.find((event) => event.kind === "migration.step" && event.step === "switchover");
+  if (switched === undefined) return {};
+  const covered = events.find(
+    ({ kind, lane, at_ms }) => kind === "base.covered" && lane === "target" && at_ms >= switched.at_ms,
+  );
+  return covered === undefined ? {} : { source_needed_ms: Math.round(covered.at_ms - switched.at_ms) };
 }
 
 function pauses(events: readonly TimelineEvent[]): Timings {

@@ -63,6 +63,7 @@ export async function gatherEvidence(
       : { afterwards: scenario.afterwards }),
     owner,
     settled: settled.how,
+    ...(settled.unprotected === undefined ? {} : { unprotected: settled.unprotected }),
     ...(storage_away === undefined ? {} : { storage_away }),
     ...(settled.arriving === undefined ? {} : { not_looked_at: stillArriving(settled.arriving) }),
     progress: [],

@@ -39,6 +39,7 @@ const MOMENTS: readonly (readonly [StepName, Lane, TimelineEventBody])[] = [
   ["output-full", "target", { kind: "gate.full", generation: 1, bytes: 1 }],
   ["output-room", "target", { kind: "gate.room", generation: 1, bytes: 1, most_bytes: 2, stood_ms: 3 }],
   ["protection-on", "target", { kind: "protection", state: "on", why: "" }],
+  ["base-covered", "target", { kind: "base.covered" }],
   ["protection-off", "target", { kind: "protection", state: "off", why: "" }],
   ["lease-lost", "source", { kind: "lease.lost", peer: "target", silent_ms: 500 }],
   ["lease-regained", "source", { kind: "lease.regained", peer: "target" }],

@@ -70,6 +70,11 @@ export const STEPS = {
     ...agents("protection", "protection", "the first record of a generation is committed"),
     is: (event) => event.kind === "protection" && event.state === "on",
   },
+  "base-covered": agents(
+    "protection",
+    "base.covered",
+    "escrow and owner together have all of the base: the host that serves it may be lost from now on",
+  ),
   "protection-off": {
     ...agents("protection", "protection", "the VM goes on unprotected"),
     is: (event) => event.kind === "protection" && event.state === "off",

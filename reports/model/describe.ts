@@ -110,6 +110,8 @@ export function describe(event: ReportEvent): string {
       return `handoff at transaction ${event.n}: the target owns the VM alone`;
     case "protection":
       return `protection ${event.state}: ${event.why}`;
+    case "base.covered":
+      return "escrow and owner together have all of the base: the host that serves it may be lost from now on";
     case "violation":
       return `violation: ${event.why}`;
     case "agent.vitals":
@@ -196,6 +198,8 @@ export function shortLabel(event: ReportEvent): string {
       return "handoff";
     case "protection":
       return `protection ${event.state}`;
+    case "base.covered":
+      return "base covered";
     case "restore.verified":
       return "digest right";
     case "violation":

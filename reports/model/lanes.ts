@@ -313,6 +313,9 @@ function place(event: ReportEvent, index: number, lane: LaneGetter): void {
     case "handoff":
       mark(lane("tx", "Transactions"), "diamond", "good");
       return;
+    case "base.covered":
+      mark(lane("votes", "Votes and generations"), "dot", "good");
+      return;
     case "protection": {
       const tx = lane("votes", "Votes and generations");
       mark(tx, event.state === "on" ? "ring" : "triangle", event.state === "on" ? "good" : "warn");

@@ -115,6 +115,7 @@ function toneInStory(event: ReportEvent, ended: boolean): Tone | undefined {
     case "restore.verified":
     case "restore.running":
     case "handoff":
+    case "base.covered":
       return "good";
     case "protection":
       return event.state === "on" ? "good" : "warn";

@@ -306,6 +306,7 @@ export async function writeSample(folder: string, run: SampleRun): Promise<strin
 
 function addTransactions(out: Writer, next: () => number, fault_ms: number): void {
   out.add(1_075, "target", { kind: "protection", state: "on", why: "transaction 0 is the package" });
+  out.add(1_140, "target", { kind: "base.covered" });
   out.add(1_075, "escrow", { kind: "generation.opened", generation: 1, owner: "target" });
   for (let n = 1; n <= 8; n += 1) {
     const at_ms = 1_080 + n * 92;

@@ -45,6 +45,7 @@ const OF_VM_HOSTS = [
   said("restore.finished"),
   said("restore.running"),
   said("handoff"),
+  said("base.covered"),
   said("migration.progress"),
 ] as const;
 

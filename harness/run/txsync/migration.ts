@@ -53,8 +53,14 @@ const ANSWER_MS = 400;
 const BEGIN_MS = 2_000;
 /** How often it is looked how much the hosts have in memory. */
 const ROOM_EVERY_MS = 1_000;
+/** Less than this is no room for anything that an agent or a QEMU would write. */
+const ROOM_LEAST_BYTES = 64 * 1024;
 /** A migration that was given up is looked at for a while: a VM that runs may still be taken away again. */
 const GIVEN_UP_MS = 300;
+
+const NOBODY_HAS = "the target waits for pages that nobody has whom it reaches";
+
+const NEVER_COVERED = ": the source was needed until escrow and target together had the base, and they never did";
 
 /**
  * Asks the source's agent to migrate, and waits until the agents say where the VM is, for as long as something moves. It
@@ -62,6 +68,8 @@ const GIVEN_UP_MS = 300;
  */
 export class TxsyncMigration {
   readonly #options: TxsyncOptions;
+  /** Whether an agent told that the source's host may be lost: for the words of a verdict only. */
+  #covered = false;
   last: Statuses = { source: undefined, target: undefined, escrow: undefined };
 
   constructor(options: TxsyncOptions) {
@@ -72,11 +80,16 @@ export class TxsyncMigration {
     const { timeline, patience_ms } = this.#options;
     const patience = new Patience(patience_ms, timeline.now_ms);
     const movement = new Movement(patience);
-    const stop = timeline.onEvent((event) => movement.see(event));
+    const stop = timeline.onEvent((event) => {
+      movement.see(event);
+      if (event.kind === "base.covered") this.#covered = true;
+    });
     const over = new AbortController();
     const watching = Promise.all(HOST_ROLES.map((role) => this.#watchRoom(role, patience, over.signal)));
     try {
-      return await this.#settle(patience, movement);
+      const settled = await this.#settle(patience, movement);
+      if (settled.owner !== "none") return settled;
+      return { ...settled, how: [settled.how, ...(await this.#fullHosts())].join("; ") };
     } finally {
       stop();
       over.abort();
@@ -103,6 +116,19 @@ export class TxsyncMigration {
       most_mib = mib;
       patience.onward(`${mib} MiB in the memory of ${role}`, timeline.now_ms);
     }
+  }
+
+  /** Nobody has the VM: whether a host has no room for it, as the harness sees it. */
+  async #fullHosts(): Promise<readonly string[]> {
+    const { fleet } = this.#options;
+    const looks = HOST_ROLES.filter((role) => fleet.host(role).up).map(async (role) => {
+      const free = await fleet
+        .host(role)
+        .run("df --output=avail -B1 /dev/shm | tail -1", ANSWER_MS)
+        .catch(() => "");
+      return free.trim() !== "" && Number(free) < ROOM_LEAST_BYTES ? [`no space left on the ${role}'s /dev/shm`] : [];
+    });
+    return (await Promise.all(looks)).flat();
   }
 
   async #settle(patience: Patience, movement: Movement): Promise<Settled> {
@@ -141,7 +167,7 @@ export class TxsyncMigration {
       if (!waitsForPages(this.last) || healing()) pages_ms = now_ms;
       // When nothing is to be healed any more, who serves pages is a matter of leases too.
       if (now_ms - pages_ms > nobodyAfter_ms(lease_ms))
-        return { owner: "none", how: "the target waits for pages that nobody has whom it reaches", tries };
+        return { owner: "none", how: `${NOBODY_HAS}${this.#covered ? "" : NEVER_COVERED}`, tries };
       const unprotected = goesOnUnprotected(this.last, (role) => fleet.host(role).up);
       if (unprotected?.for_good !== true || !faultsOver()) unprotected_ms = now_ms;
       // A word that is under way, or a vote, takes leases as well.
@@ -292,7 +318,7 @@ export class TxsyncMigration {
 
 /** Where the VM is, and that it is not protected as it should be: it runs, and that is for the checks to see. */
 function leftUnprotected({ role, generation, lacks }: Unprotected): Settled {
-  return { owner: role, how: `generation ${generation}: whole on ${role}, and protected no more: ${lacks}` };
+  return { owner: role, how: `generation ${generation}: whole on ${role}, unprotected`, unprotected: lacks };
 }
 
 /** The states of the three agents as words, to be compared and to be shown. */

@@ -1,21 +1,28 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { frameNumber, generation, type Role, transactionNumber } from "../core/index.ts";
 import type { DataEvent } from "../data/index.ts";
+import { folder as folderOf } from "../log/index.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
+import { MemoryStore } from "./memory.ts";
 import { configOf, ScriptedData } from "./testing/stage.ts";
 
 let folder: string;
 const agents: Acted[] = [];
+/** What agents say. */
+const said: string[] = [];
 beforeEach(() => {
+  said.length = 0;
+  vi.spyOn(process.stderr, "write").mockImplementation((text) => said.push(String(text)) > 0);
   folder = mkdtempSync(join(tmpdir(), "ferryman-whole-agent-"));
 });
 afterEach(() => {
+  vi.restoreAllMocks();
   for (const one of agents.splice(0)) one.end();
   rmSync(folder, { recursive: true, force: true });
 });
@@ -32,17 +39,28 @@ async function freePort(): Promise<number> {
 const until = (what: string, is: () => boolean): Promise<true> =>
   waitFor({ what, timeout_ms: 5_000, interval_ms: 1 }, () => is() || undefined);
 
+function failure(code: string): Error {
+  return Object.assign(new Error(`${code}: it fails`), { code });
+}
+
 /** A whole agent whose data plane is played, and whose end is noted. */
 class Acted {
   readonly died: string[] = [];
+  /** The error of every write to the host's tmpfs, and to the disk where its promises are. */
+  fails: string | undefined;
+  disk_fails: string | undefined;
+  writes = 0;
+  /** To write a promise. */
+  tries = 0;
   readonly data = new ScriptedData();
   readonly agent: Agent;
   readonly config: AgentConfig;
   tell: (event: DataEvent) => void = () => undefined;
   fail: (error: Error) => void = () => undefined;
 
-  constructor(config: AgentConfig) {
+  constructor(config: AgentConfig, fails?: string) {
     this.config = config;
+    this.fails = fails;
     this.data.on("open", () => ({ log: null }));
     this.agent = new Agent(config, {
       data: ({ onTell, onFailed }) => {
@@ -52,11 +70,30 @@ class Acted {
       },
       // As a process that ends: what called goes no further, and nobody hears of it.
       die: ((error: unknown) => void this.died.push(String(error))) as never,
+      write: (fd, bytes, offset, length, position) => {
+        this.writes += 1;
+        if (this.fails !== undefined) throw failure(this.fails);
+        return writeSync(fd, bytes, offset, length, position);
+      },
+      promises: (path) => {
+        const real = folderOf(path);
+        return {
+          ...real,
+          open: async (name, how) => {
+            if (how === "create" && this.disk_fails !== undefined) {
+              this.tries += 1;
+              throw failure(this.disk_fails);
+            }
+            return await real.open(name, how);
+          },
+        };
+      },
     });
     agents.push(this);
   }
 
-  static async make(role: Role, changes: Partial<AgentConfig> = {}): Promise<Acted> {
+  /** @param fails every write does from the beginning, with this error */
+  static async make(role: Role, changes: Partial<AgentConfig> = {}, fails?: string): Promise<Acted> {
     const host = "127.0.0.1";
     const nobody = { host, port: 1, bulk_port: 1 };
     const others = (["source", "target", "escrow"] as const).filter((other) => other !== role);
@@ -67,16 +104,18 @@ class Acted {
         control: { host, port: await freePort(), token: "0f".repeat(32) },
         ...changes,
       }),
+      fails,
     );
   }
 
-  get memory(): string {
-    return join(this.config.memory_folder, "agent.json");
+  /** What its next life would find. */
+  get remembered(): ReturnType<MemoryStore["load"]> {
+    return new MemoryStore(this.config.memory_folder).load();
   }
 
-  /** From now on what the agent has to remember cannot be written. */
+  /** From now on what the agent has to remember cannot be written, for no reason that could pass. */
   memoryFails(): void {
-    mkdirSync(`${this.memory}.new`);
+    this.fails = "EISDIR";
   }
 
   end(): void {
@@ -134,7 +173,6 @@ describe("a memory that cannot be written stops the agent, whoever called", () =
     const one = await Acted.make("target");
     await one.agent.start();
     one.memoryFails();
-    rmSync(one.memory);
     one.agent.dispatch({ kind: "allPagesArrived" });
     await until("its end", () => one.died.length > 0);
     await isDead(one);
@@ -182,26 +220,88 @@ describe("a contradiction of the core stops the agent, whoever called", () => {
   });
 });
 
-test("a promise that cannot be written is not told: the agent stops", async () => {
+const ASKED = {
+  kind: "message",
+  from: "source",
+  message: {
+    kind: "ask",
+    pre: false,
+    descriptor: {
+      generation: generation(1),
+      owner: "target",
+      mode: "protected",
+      validFrom: generation(1),
+      basis: null,
+    },
+    attempt: 1,
+  },
+} as const;
+
+test("a promise that has no place to be written to is not told: the agent stops", async () => {
   const one = await Acted.make("escrow");
   await one.agent.start();
   rmSync(one.config.state_folder, { recursive: true });
-  const descriptor = {
-    generation: generation(1),
-    owner: "target",
-    mode: "protected",
-    validFrom: generation(1),
-    basis: null,
-  } as const;
-  one.agent.dispatch({
-    kind: "message",
-    from: "source",
-    message: { kind: "ask", pre: false, descriptor, attempt: 1 },
-  });
+  one.agent.dispatch(ASKED);
   await until("its end", () => one.died.length > 0);
   expect(one.died[0]).toContain("ENOENT");
   expect(one.agent.state().persisting).not.toBeNull();
   await isDead(one);
+});
+
+describe.each(["ENOSPC", "EIO", "EROFS"])("storage that answers %s is waited for", (code) => {
+  const lines = (): string[] => said.filter((line) => line.includes(code));
+
+  test("a promise is given when it is written, and the agent lives", async () => {
+    const one = await Acted.make("escrow");
+    await one.agent.start();
+    one.disk_fails = code;
+    one.agent.dispatch(ASKED);
+    await until("it to be tried again", () => one.tries > 2);
+    expect([one.died, one.agent.state().persisting === null]).toEqual([[], false]);
+    expect(lines()).toHaveLength(1);
+    one.disk_fails = undefined;
+    await until("the promise", () => one.agent.state().persisting === null);
+    expect(one.agent.state().promised.generation).toBe(1);
+    expect(one.died).toEqual([]);
+  });
+
+  test("a step happens when what it has to be remembered by is written, and not before", async () => {
+    const one = await Acted.make("target");
+    await one.agent.start();
+    one.fails = code;
+    const before = one.agent.state();
+    const calls = one.data.calls.length;
+    one.agent.dispatch({ kind: "allPagesArrived" });
+    // What peers say they say again; what has come so far, the next word tells.
+    for (let i = 1; i <= 100; i += 1) {
+      one.agent.dispatch({ kind: "output", upTo: frameNumber(0) });
+      one.agent.dispatch({ ...ASKED, message: { ...ASKED.message, attempt: i } });
+    }
+    const { writes } = one;
+    await until("it to be tried again", () => one.writes > writes + 1);
+    expect([one.agent.state(), one.died, one.data.calls.length]).toEqual([before, [], calls]);
+    expect(one.remembered?.host.allPages ?? false).toBe(false);
+    expect(lines()).toHaveLength(1);
+    one.fails = undefined;
+    await until("it to go on", () => one.agent.state().allPages);
+    expect(one.remembered).toMatchObject({ host: { allPages: true } });
+    expect(one.agent.state().persisting).toBeNull();
+    // And beats again.
+    const tells = one.data.times("tell");
+    await until("its heartbeats", () => one.data.times("tell") > tells + 1);
+    expect(one.died).toEqual([]);
+  });
+
+  test("an agent comes up where nothing can be written, and goes on when it can", async () => {
+    const one = await Acted.make("target", {}, code);
+    const starting = one.agent.start();
+    await starting;
+    one.agent.dispatch({ kind: "allPagesArrived" });
+    expect([one.agent.state().allPages, one.died]).toEqual([false, []]);
+    one.fails = undefined;
+    await until("it to go on", () => one.agent.state().allPages);
+    expect(one.died).toEqual([]);
+  });
 });
 
 test("a data plane that ends takes the agent with it", async () => {
@@ -250,11 +350,11 @@ test("what comes before the agent knows what it was waits for that", async () =>
   socket.write(`${JSON.stringify({ token: one.config.control.token })}\n${JSON.stringify({ id: 1, do: "status" })}\n`);
   await until("the connection", () => !socket.connecting);
   expect([one.agent.state().allPages, heard]).toEqual([false, ""]);
-  expect(existsSync(one.memory)).toBe(false);
+  expect(one.remembered).toBeNull();
   opened.resolve({ log: null });
   await starting;
   await until("the answer", () => heard.includes('"phase":"idle"'));
   expect(one.agent.state().allPages).toBe(true);
-  expect(JSON.parse(readFileSync(one.memory, "utf8"))).toMatchObject({ host: { allPages: true } });
+  expect(one.remembered).toMatchObject({ host: { allPages: true } });
   socket.destroy();
 });

@@ -1,5 +1,6 @@
 import { randomInt } from "node:crypto";
 import { mkdirSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { messageOf, UserError } from "../../base/errors.ts";
 import type { TimelineEventBody } from "../../base/timeline.ts";
@@ -36,8 +37,10 @@ import { Protector } from "./protector.ts";
 import { Restorer } from "./restorer.ts";
 import { log, type Shell } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
+import { isStorageTrouble, WRITE_AGAIN_MS } from "./storage-trouble.ts";
 import { TargetSide } from "./target-side.ts";
 import { TransactionTaker } from "./transaction-taker.ts";
+import type { WriteAt } from "./two-places.ts";
 import { Vitals } from "./vitals.ts";
 import { VmLife } from "./vm-life.ts";
 import type { VmProcess } from "./vm-process.ts";
@@ -55,6 +58,10 @@ export interface AgentParts {
   readonly data: (options: ConstructorParameters<typeof DataThread>[0]) => Shell["data"];
   /** Stops the agent, gate shut; never returns. */
   readonly die: (error: unknown) => never;
+  /** Writes what the agent has to remember, and what its VM has put out. */
+  readonly write?: WriteAt;
+  /** Where its promises are. */
+  readonly promises?: (path: string) => Files;
 }
 
 export const REAL_PARTS: AgentParts = {
@@ -102,6 +109,8 @@ export class Agent implements Shell {
   #persisting: Promise<unknown> = Promise.resolve();
   /** Nothing happens any more, and nothing is let out. */
   #dead = false;
+  /** What it has to remember cannot be written: nothing happens until it can. */
+  #stalled: { again_ms: number; waiting: boolean } | undefined;
   /** Heartbeats since the data plane answered. */
   #unanswered = 0;
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
@@ -116,8 +125,8 @@ export class Agent implements Shell {
     mkdirSync(config.state_folder, { recursive: true });
     mkdirSync(config.memory_folder, { recursive: true });
     this.#state = initialState(coreConfig(config));
-    this.#promises = folder(config.state_folder);
-    this.#memory = new MemoryStore(config.memory_folder);
+    this.#promises = (parts.promises ?? folder)(config.state_folder);
+    this.#memory = new MemoryStore(config.memory_folder, parts.write);
     const devices = makeDevices(this);
     this.#card = devices.card;
     this.#inbound = new InboundKeeper(this, devices.card);
@@ -127,11 +136,21 @@ export class Agent implements Shell {
       config.memory_folder,
       devices.outputs,
       (upTo) => this.dispatch({ kind: "output", upTo }),
-      (bytes) =>
-        log(
-          this,
-          `${Math.round(bytes / 2 ** 20)} MiB of the VM's output wait here: the gate is shut, or nobody takes it`,
-        ),
+      {
+        onMuch: (bytes) =>
+          log(
+            this,
+            `${Math.round(bytes / 2 ** 20)} MiB of the VM's output wait here: the gate is shut, or nobody takes it`,
+          ),
+        onTrouble: (why) =>
+          log(
+            this,
+            why === undefined
+              ? "the VM's output is stored again"
+              : `the VM's output cannot be stored here, and waits until it can: ${why}`,
+          ),
+        ...(parts.write === undefined ? {} : { write: parts.write }),
+      },
     );
     this.data = parts.data({
       program: fileURLToPath(import.meta.url),
@@ -251,20 +270,25 @@ export class Agent implements Shell {
   };
 
   /**
-   * Something happened. Whatever goes wrong in a step is a contradiction of the core, or a memory that cannot be written:
-   * the agent stops, gate shut, whoever called; the next life reads what is on disk.
+   * Something happened. Whatever goes wrong in a step is a contradiction of the core: the agent stops, gate shut, whoever
+   * called; the next life reads what is on disk.
    */
   dispatch = (event: EventBody): void => {
+    if (this.#stalled !== undefined && isForNow(event, this.#events)) return;
     this.#events.push(event);
     this.#run();
   };
 
   #run(): void {
-    if (this.#stepping || !this.#started || this.#dead) return;
+    if (this.#stepping || !this.#started || this.#dead || this.#stalled?.waiting === true) return;
     this.#stepping = true;
     try {
-      for (let next = this.#events.shift(); next !== undefined && !this.#dead; next = this.#events.shift())
-        this.#step(next);
+      for (let next = this.#events.shift(); next !== undefined && !this.#dead; next = this.#events.shift()) {
+        if (this.#step(next)) continue;
+        // As if it had not happened yet.
+        this.#events.unshift(next);
+        break;
+      }
     } catch (error) {
       this.#die(error);
     } finally {
@@ -272,11 +296,12 @@ export class Agent implements Shell {
     }
   }
 
-  #step(event: EventBody): void {
+  /** @returns false where what it has to remember of this could not be written: then nothing was done */
+  #step(event: EventBody): boolean {
     const before = this.#state;
     const { state, actions } = step(before, { ...event, now_ms: performance.now() });
+    if (!this.#remember(state)) return false;
     this.#state = state;
-    this.#memory.save(state, this.slot.number, this.#machine);
     if (state.phase !== before.phase || state.vm !== before.vm) {
       this.emit({ kind: "run.note", text: `agent: ${state.phase}, VM ${state.vm}` });
     }
@@ -291,6 +316,38 @@ export class Agent implements Shell {
     if (this.config.role === "target") this.#target.afterStep();
     if (this.config.role === "source") this.#source.afterStep();
     this.#goOn();
+    return true;
+  }
+
+  /**
+   * A host's memory that is full or fails is waited for: to come up again would change nothing, and whoever is silent for a
+   * lease is taken for gone. @returns whether it was written
+   */
+  #remember(state: AgentState): boolean {
+    try {
+      this.#memory.save(state, this.slot.number, this.#machine);
+    } catch (error) {
+      if (!isStorageTrouble(error)) throw error;
+      this.#stall(messageOf(error));
+      return false;
+    }
+    if (this.#stalled === undefined) return true;
+    this.#stalled = undefined;
+    log(this, "what the agent has to remember can be written again: it goes on");
+    return true;
+  }
+
+  #stall(why: string): void {
+    const stalled = this.#stalled ?? { again_ms: WRITE_AGAIN_MS.first / 2, waiting: false };
+    if (this.#stalled === undefined)
+      log(this, `what the agent has to remember cannot be written, so it does nothing until it can: ${why}`);
+    stalled.again_ms = Math.min(2 * stalled.again_ms, WRITE_AGAIN_MS.most);
+    stalled.waiting = true;
+    this.#stalled = stalled;
+    setTimeout(() => {
+      stalled.waiting = false;
+      this.#run();
+    }, stalled.again_ms);
   }
 
   #do(action: Action): void {
@@ -390,10 +447,49 @@ export class Agent implements Shell {
 
   #persist(durable: Durable): void {
     this.#persisting = this.#persisting
-      .then(() => savePromise(this.#promises, durable))
+      .then(() => this.#savePromise(durable))
       .then(() => this.dispatch({ kind: "promisePersisted", generation: durable.descriptor.generation }))
       // Without its promise on disk an agent must not go on: it comes back and reads what is there.
       .catch((error: unknown) => this.#die(error));
+  }
+
+  /** Nobody is told of a promise before it is on disk, so a disk that takes nothing is waited for: it is as one that is slow. */
+  async #savePromise(durable: Durable): Promise<void> {
+    let said = false;
+    for (let again_ms: number = WRITE_AGAIN_MS.first; !this.#dead; ) {
+      try {
+        await savePromise(this.#promises, durable);
+        if (said) log(this, "the promise is written");
+        return;
+      } catch (error) {
+        if (!isStorageTrouble(error)) throw error;
+        if (!said) log(this, `a promise cannot be written, and is not given before it is: ${messageOf(error)}`);
+        said = true;
+      }
+      await delay(again_ms);
+      again_ms = Math.min(2 * again_ms, WRITE_AGAIN_MS.most);
+    }
+  }
+}
+
+/**
+ * Whether it need not wait for an agent that can do nothing for now: what peers say they say again, and how far something
+ * has come is said again with what comes next. So what waits is bounded by what the agent itself has under way.
+ */
+function isForNow(event: EventBody, waiting: EventBody[]): boolean {
+  switch (event.kind) {
+    case "message":
+    case "recordSending":
+    case "packageSending":
+      return true;
+    case "output":
+    case "edgeAcked": {
+      const at = waiting.findIndex(({ kind }) => kind === event.kind);
+      if (at >= 0) waiting.splice(at, 1);
+      return false;
+    }
+    default:
+      return false;
   }
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -36,18 +36,25 @@ describe("what an agent remembers", () => {
     const later = { ...state, vm: "gone" as const, gate: { ...state.gate, produced: frameNumber(7) } };
     store.save(later, 2, undefined);
     // An agent that died while it wrote leaves what was there before.
-    writeFileSync(join(root, "agent.json.new"), "{");
+    const dies = new MemoryStore(root, (fd, bytes, offset, length, position) => {
+      if (length > 100 && position === 0) writeSync(fd, bytes, offset, 100, position);
+      throw Object.assign(new Error("EIO: it dies"), { code: "EIO" });
+    });
+    expect(() => dies.save(state, 3, undefined)).toThrow(/EIO/);
     expect(new MemoryStore(root).load()).toMatchObject({ qemu: 2, host: { vm: "gone", produced: 7 } });
   });
 
   it("is not written again while nothing of it changes", () => {
-    const store = new MemoryStore(root);
-    const inode = (): number => statSync(join(root, "agent.json")).ino;
+    let writes = 0;
+    const store = new MemoryStore(root, (fd, bytes, offset, length, position) => {
+      writes += 1;
+      return writeSync(fd, bytes, offset, length, position);
+    });
     store.save(state, 1, undefined);
-    const before = inode();
+    const before = writes;
     store.save({ ...state, now_ms: state.now_ms + 5 }, 1, undefined);
-    expect(inode()).toBe(before);
+    expect(writes).toBe(before);
     store.save(state, 2, undefined);
-    expect(inode()).not.toBe(before);
+    expect(writes).toBe(before + 1);
   });
 });

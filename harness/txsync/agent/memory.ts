@@ -1,8 +1,6 @@
-import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import type { AgentState, HostMemory } from "../core/index.ts";
-import { writeWhole } from "../data/index.ts";
 import type { Machine } from "./machine.ts";
+import { TwoPlaces, type WriteAt } from "./two-places.ts";
 
 /**
  * What outlives the agent but not its host: written to the host's tmpfs before any action of a step is carried out.
@@ -16,21 +14,26 @@ export interface Remembered {
   readonly machine: Machine | null;
 }
 
-const NAME = "agent.json";
+const NAME = "agent";
+/** More than any description of a machine: what is remembered is some 2 KiB. */
+const RESERVE_BYTES = 64 * 1024;
 
 export class MemoryStore {
-  readonly #path: string;
+  readonly #places: TwoPlaces;
+  readonly #found: Buffer | undefined;
   #last = "";
 
-  constructor(folder: string) {
-    this.#path = join(folder, NAME);
+  constructor(folder: string, write?: WriteAt) {
+    this.#places = new TwoPlaces(folder, NAME, RESERVE_BYTES, write);
+    this.#found = this.#places.load()?.content;
   }
 
+  /** What an earlier life had saved last. */
   load(): Remembered | null {
-    if (!existsSync(this.#path)) return null;
-    return JSON.parse(readFileSync(this.#path, "utf8")) as Remembered;
+    return this.#found === undefined ? null : (JSON.parse(this.#found.toString()) as Remembered);
   }
 
+  /** @throws what the file system does; then what was saved before is what is there */
   save(state: AgentState, qemu: number, machine: Machine | undefined): void {
     const host: HostMemory = {
       vm: state.vm,
@@ -50,7 +53,7 @@ export class MemoryStore {
     };
     const text = JSON.stringify({ host, qemu, machine: machine ?? null } satisfies Remembered);
     if (text === this.#last) return;
-    writeWhole(this.#path, text);
+    this.#places.replace(Buffer.from(text));
     this.#last = text;
   }
 }

@@ -3,10 +3,11 @@ import {
   existsSync,
   mkdtempSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
-  truncateSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,6 +19,7 @@ import type { OutputSink, OutputSource } from "../device/output-source.ts";
 import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
 import type { OutputFrame } from "../log/index.ts";
 import { OutputStore } from "./output.ts";
+import type { WriteAt } from "./two-places.ts";
 
 const sourcesOf = (): SerialLine[] => SERIAL_LINES.map((name, channel) => new SerialLine(channel, name));
 
@@ -54,15 +56,51 @@ class Place {
     this.written[channel] = Buffer.concat([this.written[channel] ?? Buffer.alloc(0), bytes]);
   }
 
+  /** What was written of the log: by which file, where and when, oldest first. */
+  readonly writes: { readonly path: string; readonly position: number; readonly bytes: Buffer }[] = [];
+  /** So much can still be written; then the memory is full. */
+  room_bytes = Number.POSITIVE_INFINITY;
+  /** No file can be longer than this. */
+  refuse_beyond = Number.POSITIVE_INFINITY;
+  readonly troubles: (string | undefined)[] = [];
+
+  readonly #write: WriteAt = (fd, bytes, offset, length, position) => {
+    if (this.room_bytes <= 0 || position + length > this.refuse_beyond)
+      throw Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
+    const took = Math.min(length, this.room_bytes);
+    this.room_bytes -= took;
+    writeSync(fd, bytes, offset, took, position);
+    const path = readlinkSync(`/proc/self/fd/${fd}`);
+    this.writes.push({ path, position, bytes: Buffer.from(bytes.subarray(offset, offset + took)) });
+    return took;
+  };
+
   /** An agent's life. */
   open(): OutputStore {
-    const store = new OutputStore(this.folder, sourcesOf(), (upTo) => this.told.push(upTo));
+    const store = new OutputStore(this.folder, sourcesOf(), (upTo) => this.told.push(upTo), {
+      write: this.#write,
+      onTrouble: (why) => this.troubles.push(why),
+    });
     store.follow(this.folder);
     return store;
   }
 
-  get log_path(): string {
-    return join(this.folder, "frames");
+  /** As an agent leaves its log that dies in the middle of its last write: only so much of that was done. */
+  cutLast(share: number): void {
+    const last = this.writes.at(-1);
+    if (last === undefined) return;
+    const { path, position, bytes } = last;
+    const done = Math.floor(bytes.length * share);
+    const content = readFileSync(path);
+    // What was there before it does not matter: it is of an earlier turn, or of none.
+    writeFileSync(
+      path,
+      Buffer.concat([content.subarray(0, position + done), content.subarray(position + bytes.length)]),
+    );
+  }
+
+  get log_bytes(): number {
+    return Math.max(...["frames.0", "frames.1"].map((name) => statSync(join(this.folder, name)).size));
   }
 }
 
@@ -173,8 +211,6 @@ describe("the output store", () => {
       fc.property(fc.array(steps, { maxLength: 30 }), (all) => {
         const place = new Place();
         let store = place.open();
-        /** No cut before this: the log is renamed into place whole, and what was acknowledged was told. */
-        let whole = 0;
         const acked = new Map<number, OutputFrame>();
         for (const step of all) {
           if (step.do === "put") place.put(step.channel, step.bytes);
@@ -184,15 +220,12 @@ describe("the output store", () => {
             for (const frame of store.frames(1, upTo)) acked.set(frame.number, frame);
             store.acked(upTo);
             expect(store.frames(1, upTo)).toEqual([]);
-            if (upTo > 0) whole = statSync(place.log_path).size;
           }
           if (step.do === "again") {
             store.unfollow();
-            const size = statSync(place.log_path).size;
-            truncateSync(place.log_path, whole + Math.round((size - whole) * step.cut));
-            store = new OutputStore(place.folder, sourcesOf(), () => undefined);
-            whole = statSync(place.log_path).size;
-            store.follow(place.folder);
+            // What was acknowledged was told, and what was told was written.
+            if (store.produced > Math.max(0, ...acked.keys())) place.cutLast(step.cut);
+            store = place.open();
           }
         }
         store.look();
@@ -214,23 +247,112 @@ describe("the output store", () => {
     );
   });
 
-  it("goes on where its last life stopped, with the log cut at every single byte", () => {
-    const place = new Place();
-    const first = place.open();
-    for (let i = 0; i < 6; i += 1) {
-      place.put(i % 2, Buffer.from(`number ${i}`));
-      first.look();
-    }
-    first.unfollow();
-    place.put(0, Buffer.from("while it was away"));
-    const log = readFileSync(place.log_path);
-    for (let cut = 0; cut <= log.length; cut += 1) {
-      writeFileSync(place.log_path, log.subarray(0, cut));
+  it("goes on where its last life stopped, with the last write cut at every single byte", () => {
+    for (let cut = 0; cut <= 60; cut += 1) {
+      const place = new Place();
+      const first = place.open();
+      for (let i = 0; i < 6; i += 1) {
+        place.put(i % 2, Buffer.from(`number ${i}`));
+        first.look();
+      }
+      first.unfollow();
+      place.put(0, Buffer.from("while it was away"));
+      place.cutLast(cut / 60);
       const store = place.open();
       expectAll(place, store.frames(1, store.produced));
       store.unfollow();
     }
-    expect(place.told.at(-1)).toBe(7);
+  });
+
+  describe("where the host's memory is full", () => {
+    it("tells of nothing that is not stored, takes no transaction of it, and goes on when there is room", async () => {
+      const place = new Place();
+      const store = place.open();
+      place.put(0, Buffer.from("before"));
+      expect(store.look()).toBe(1);
+      place.room_bytes = 10;
+      place.put(0, Buffer.from("during"));
+      expect([store.look(), store.produced, place.told]).toEqual([1, 1, [1]]);
+      expect(() => store.still()).toThrow(/cannot be stored/);
+      expect(() => store.still()).toThrow(/cannot be stored/);
+      await expect(store.settle()).rejects.toThrow(/cannot be stored/);
+      expect(place.troubles).toEqual(["ENOSPC: no space left on device"]);
+      // An agent that comes up meanwhile finds what was told.
+      const meanwhile = place.open();
+      expect(meanwhile.produced).toBe(1);
+      meanwhile.unfollow();
+      place.room_bytes = Number.POSITIVE_INFINITY;
+      expect(store.still()).toBe(2);
+      expect([place.told.at(-1), place.troubles.at(-1)]).toEqual([2, undefined]);
+      expectAll(place, store.frames(1, 2));
+      store.unfollow();
+      const again = place.open();
+      expectAll(place, again.frames(1, again.produced));
+      again.unfollow();
+    });
+
+    it("comes up all the same, and tells of it once there is room", async () => {
+      const place = new Place();
+      place.room_bytes = 0;
+      place.put(0, Buffer.from("early"));
+      const store = place.open();
+      expect(store.produced).toBe(0);
+      place.room_bytes = Number.POSITIVE_INFINITY;
+      await waitFor({ what: "what was put out early", timeout_ms: 5_000, interval_ms: 1 }, () =>
+        place.told.length > 0 ? true : undefined,
+      );
+      expectAll(place, store.frames(1, store.produced));
+      store.unfollow();
+    });
+
+    it("needs no more room for what a console says than it took when it came up", () => {
+      const place = new Place();
+      const store = place.open();
+      place.refuse_beyond = statSync(join(place.folder, "frames.0")).size;
+      for (let i = 0; i < 5_000; i += 1) {
+        place.put(0, Buffer.alloc(200, i));
+        store.look();
+        store.acked(store.produced);
+      }
+      expect(place.troubles).toEqual([]);
+      expect(store.produced).toBe(5_000);
+      store.unfollow();
+      const again = place.open();
+      expect(again.produced).toBe(5_000);
+      again.unfollow();
+    });
+
+    it("leaves where QEMU puts it what is too much to be kept here, and loses none of it", () => {
+      const place = new Place();
+      const store = place.open();
+      place.room_bytes = 0;
+      for (let i = 0; i < 40; i += 1) {
+        place.put(i % 2, Buffer.alloc(2 ** 17, i));
+        store.look();
+      }
+      expect(store.waiting_bytes).toBeLessThan(1.5 * 2 ** 20);
+      expect(() => store.still()).toThrow(/cannot be stored/);
+      place.room_bytes = Number.POSITIVE_INFINITY;
+      const last = store.still();
+      expectAll(place, store.frames(1, last));
+      store.unfollow();
+    });
+
+    it("begins no other VM that it cannot write down, and is as it was", () => {
+      const place = new Place();
+      const store = place.open();
+      place.put(0, Buffer.from("mine"));
+      store.look();
+      place.room_bytes = 0;
+      expect(() => store.reset(9, 9, [])).toThrow(/ENOSPC/);
+      expect(() => store.followFromNow(place.folder)).toThrow(/ENOSPC/);
+      expect(store.produced).toBe(1);
+      expectAll(place, store.frames(1, 9));
+      place.room_bytes = Number.POSITIVE_INFINITY;
+      store.reset(9, 9, []);
+      expect([store.produced, store.frames(1, 9)]).toEqual([9, []]);
+      store.unfollow();
+    });
   });
 
   it("keeps a log no longer than is needed", () => {
@@ -241,9 +363,9 @@ describe("the output store", () => {
       store.look();
     }
     const last = store.produced;
-    expect(statSync(place.log_path).size).toBeGreaterThan(9 * 2 ** 20);
+    expect(place.log_bytes).toBeGreaterThan(9 * 2 ** 20);
     store.acked(last - 1);
-    expect(statSync(place.log_path).size).toBeLessThan(70_000);
+    expect(place.log_bytes).toBeLessThan(300_000);
     place.put(1, Buffer.from("afterwards"));
     store.look();
     store.unfollow();
@@ -326,12 +448,9 @@ describe("the output store", () => {
   it("says that much waits, and again when it is twice as much", () => {
     const place = new Place();
     const told: number[] = [];
-    const store = new OutputStore(
-      place.folder,
-      sourcesOf(),
-      () => undefined,
-      (bytes) => told.push(Math.floor(bytes / 2 ** 20)),
-    );
+    const store = new OutputStore(place.folder, sourcesOf(), () => undefined, {
+      onMuch: (bytes) => told.push(Math.floor(bytes / 2 ** 20)),
+    });
     store.follow(place.folder);
     for (let i = 0; i < 9; i += 1) {
       appendFileSync(join(place.folder, "com1.out"), Buffer.alloc(8 * 2 ** 20));

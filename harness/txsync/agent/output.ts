@@ -1,10 +1,10 @@
-import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { messageOf } from "../../base/errors.ts";
 import type { FrameNumber } from "../core/index.ts";
-import { writeWhole } from "../data/index.ts";
 import type { OutputSource } from "../device/output-source.ts";
 import type { OutputFrame } from "../log/index.ts";
 import type { StillOutputs } from "../transaction/take.ts";
+import { isStorageTrouble, WRITE_AGAIN_MS } from "./storage-trouble.ts";
+import { TwoPlaces, type WriteAt } from "./two-places.ts";
 
 const HEAD_BYTES = 21;
 const LOG_BYTES_MAX = 8 * 2 ** 20;
@@ -15,20 +15,44 @@ const GATHER_MS = 1;
 const MUCH_BYTES = 64 * 2 ** 20;
 /** So much, and a source that may lose something loses it. */
 const FULL_BYTES = 128 * 2 ** 20;
+const NAME = "frames";
+/** So much finds room where the host's memory is full by now: what waits of a guest that talks as a console does. */
+const RESERVE_BYTES = 256 * 1024;
+/** While nothing can be stored no more than about this is taken from a line: the rest stays where QEMU puts it. */
+const UNSTORED_BYTES_MAX = 2 ** 20;
+
+export interface OutputOptions {
+  /**
+   * So much is kept because nobody has taken it: nothing of it can be left out, so it is said, before the host's tmpfs is
+   * full.
+   */
+  readonly onMuch?: (kept_bytes: number) => void;
+  /** What the VM puts out cannot be stored (why), or can be again: said once each time. */
+  readonly onTrouble?: (why: string | undefined) => void;
+  readonly write?: WriteAt;
+}
 
 /**
  * What the VM has put out, as numbered frames on the host's tmpfs: stored before anything is said of them, found again
  * by a restarted agent. Where it comes from is the sources' matter (device/output-source.ts).
  *
  *     log: (u64 number, u8 channel, u32 length, u64 how far its source was read with it, bytes)*
+ *
+ * Where it cannot be stored it is told to nobody, and no transaction is taken of a VM that has put it out (`still`); it is
+ * tried again until it is.
  */
 export class OutputStore {
-  readonly #path: string;
+  readonly #places: TwoPlaces;
   readonly #onOutput: (upTo: FrameNumber) => void;
-  #log: number;
-  #log_bytes = 0;
   /** Of the log: what came since it was last written, and was told to nobody. */
   #unwritten: Uint8Array[] = [];
+  #unwritten_bytes = 0;
+  /** The last frame that is on the tmpfs. */
+  #stored = 0;
+  readonly #onTrouble: (why: string | undefined) => void;
+  #trouble: { again_ms: number; next_ms: number } | undefined;
+  /** The log is made shorter once it is longer than this. */
+  #shorten_bytes = LOG_BYTES_MAX;
   #frames = new Map<number, OutputFrame>();
   readonly #born_ms = new Map<number, number>();
   #produced = 0;
@@ -48,35 +72,31 @@ export class OutputStore {
   #much_bytes = MUCH_BYTES;
   readonly #onMuch: (kept_bytes: number) => void;
 
-  /**
-   * @param onMuch so much is kept because nobody has taken it: nothing of it can be left out, so it is said, before the
-   * host's tmpfs is full
-   */
   constructor(
     folder: string,
     sources: readonly OutputSource[],
     onOutput: (upTo: FrameNumber) => void,
-    onMuch: (kept_bytes: number) => void = () => undefined,
+    { onMuch = () => undefined, onTrouble = () => undefined, write }: OutputOptions = {},
   ) {
     this.#onMuch = onMuch;
+    this.#onTrouble = onTrouble;
     this.#sources = sources;
     this.#may_lose = new Set(sources.filter(({ may_lose }) => may_lose === true).map(({ channel }) => channel));
-    this.#path = join(folder, "frames");
+    this.#places = new TwoPlaces(folder, NAME, RESERVE_BYTES, write);
     this.#onOutput = onOutput;
-    this.#load();
+    const found = this.#places.load();
+    for (const bytes of found === undefined ? [] : [found.content, ...found.pieces]) this.#load(bytes);
+    this.#stored = this.#produced;
     this.#told = this.#produced;
     this.#kept_bytes = this.#sum();
     this.#waiting_bytes = this.#kept_bytes;
-    this.#log = openSync(this.#path, "a");
-    // What was cut off at the end must not stand before what comes next.
-    this.#rewrite();
     this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS);
     this.#timer.unref();
   }
 
-  /** The last frame that there is. */
+  /** The last frame that there is: stored, so that it has its number for ever. */
   get produced(): FrameNumber {
-    return this.#produced as FrameNumber;
+    return this.#stored as FrameNumber;
   }
 
   /**
@@ -126,12 +146,16 @@ export class OutputStore {
     this.#acked = Math.max(this.#acked, upTo);
     this.#released = Math.max(this.#released, upTo);
     if (this.#kept_bytes < MUCH_BYTES / 2) this.#much_bytes = MUCH_BYTES;
-    if (this.#log_bytes > LOG_BYTES_MAX) this.#rewrite();
+    if (this.#places.added_bytes > this.#shorten_bytes) this.#shorten();
   }
 
-  /** Another VM begins here, at this mark, with these frames that may still have to be let out. */
+  /**
+   * Another VM begins here, at this mark, with these frames that may still have to be let out.
+   * @throws what the file system does; then all is as it was, but that nothing is followed
+   */
   reset(mark: number, acked: number, frames: readonly OutputFrame[]): void {
     this.unfollow();
+    this.#replace(frames, mark, new Map());
     this.#frames = new Map(frames.map((frame) => [frame.number, frame]));
     this.#born_ms.clear();
     this.#kept_bytes = this.#sum();
@@ -141,7 +165,7 @@ export class OutputStore {
     this.#released = acked;
     this.#told = mark;
     this.#ends = new Map();
-    this.#rewrite();
+    this.#allStored();
   }
 
   /** Takes up what a QEMU puts out from now on; where it was read before, from there. */
@@ -152,16 +176,18 @@ export class OutputStore {
       source.follow(folder, this.#ends.get(channel) ?? 0, {
         put: (bytes, end) => this.#put(channel, bytes, end),
         soon: () => this.#lookSoon(),
-        room: () => this.#kept_bytes < FULL_BYTES,
+        room: () => this.#kept_bytes < FULL_BYTES && this.#unwritten_bytes < UNSTORED_BYTES_MAX,
       });
     }
     this.look();
   }
 
-  /** As `follow`, but what was put out before is somebody else's. */
+  /** As `follow`, but what was put out before is somebody else's. @throws what the file system does; then nothing is followed */
   followFromNow(folder: string): void {
-    for (const source of this.#sources) this.#ends.set(source.channel, source.endIn(folder));
-    this.#rewrite();
+    const ends = new Map(this.#sources.map((source) => [source.channel, source.endIn(folder)]));
+    this.#replace([...this.#frames.values()], this.#produced, ends);
+    this.#ends = ends;
+    this.#allStored();
     this.follow(folder);
   }
 
@@ -205,24 +231,43 @@ export class OutputStore {
       await roundTrip();
       await source.settle?.();
     }
-    return this.look();
+    return this.still();
   }
 
-  /** What QEMU had put out is here when this settles, unless it had no room for it. */
+  /** What QEMU had put out is here when this settles, unless it had no room for it. @throws as `still` */
   async settle(): Promise<FrameNumber> {
     for (const source of this.#sources) if (source.drains === true) await source.settle?.();
-    return this.look();
+    return this.still();
   }
 
-  /** Hands over what is new. While the guest stands still nothing is missed by it. @returns the last frame there is */
-  look(): FrameNumber {
-    for (const source of this.#sources) source.look();
-    this.#write();
-    if (this.#produced > this.#told) {
-      this.#told = this.#produced;
-      this.#onOutput(this.produced);
-    }
+  /**
+   * The VM stands still: everything that it has put out. @returns the last frame there is
+   * @throws Error where something of it is not stored: a later life of this agent would give its number to other bytes
+   */
+  still(): FrameNumber {
+    this.#look(true);
+    if (this.#stored < this.#produced) throw new Error("what the VM has put out cannot be stored here");
     return this.produced;
+  }
+
+  /** Hands over what is new. @returns the last frame there is */
+  look(): FrameNumber {
+    this.#look(false);
+    return this.produced;
+  }
+
+  /** @param at_once what could not be stored is tried again now */
+  #look(at_once: boolean): void {
+    for (let full = true; full; ) {
+      full = this.#unwritten_bytes >= UNSTORED_BYTES_MAX;
+      if (!full) for (const source of this.#sources) source.look();
+      this.#write(at_once);
+      // There is room again, and what was left where QEMU puts it comes too.
+      full &&= this.#unwritten_bytes === 0;
+    }
+    if (this.#stored <= this.#told) return;
+    this.#told = this.#stored;
+    this.#onOutput(this.produced);
   }
 
   #put(channel: number, bytes: Uint8Array, end: number): void {
@@ -256,49 +301,76 @@ export class OutputStore {
     head.writeUInt32BE(frame.bytes.length, 9);
     head.writeBigUInt64BE(BigInt(this.#ends.get(frame.channel) ?? 0), 13);
     this.#unwritten.push(head, frame.bytes);
+    this.#unwritten_bytes += head.length + frame.bytes.length;
   }
 
   /** What came together is put down together, before anything is said of it: a network's frames come by the hundred. */
-  #write(): void {
+  #write(at_once: boolean): void {
     if (this.#unwritten.length === 0) return;
-    const bytes = Buffer.concat(this.#unwritten);
-    this.#unwritten = [];
-    // One write may take only a part; half a frame with another one behind it could not be read again.
-    writeFileSync(this.#log, bytes);
-    this.#log_bytes += bytes.length;
+    if (this.#trouble !== undefined && !at_once && performance.now() < this.#trouble.next_ms) return;
+    this.#unwritten = [Buffer.concat(this.#unwritten)];
+    try {
+      for (const bytes of this.#unwritten) this.#places.add(bytes);
+      this.#allStored();
+    } catch (error) {
+      // What nobody needs any more may be what takes the room.
+      if (!isStorageTrouble(error)) throw error;
+      if (!this.#shorten()) this.#failed(error);
+    }
   }
 
-  /** A log of what is still needed, first the last frame of each channel without its bytes: numbers and ends. */
-  #rewrite(): void {
-    const pieces: Buffer[] = [];
+  #allStored(): void {
+    this.#unwritten = [];
+    this.#unwritten_bytes = 0;
+    this.#stored = this.#produced;
+    if (this.#trouble === undefined) return;
+    this.#trouble = undefined;
+    this.#onTrouble(undefined);
+  }
+
+  #failed(error: unknown): void {
+    const again_ms = Math.min(2 * (this.#trouble?.again_ms ?? WRITE_AGAIN_MS.first / 2), WRITE_AGAIN_MS.most);
+    const is_new = this.#trouble === undefined;
+    this.#trouble = { again_ms, next_ms: performance.now() + again_ms };
+    if (is_new) this.#onTrouble(messageOf(error));
+  }
+
+  /** A log of what is still needed. @returns false where there is no room for it: the longer one goes on */
+  #shorten(): boolean {
+    try {
+      this.#replace([...this.#frames.values()], this.#produced, this.#ends);
+    } catch (error) {
+      if (!isStorageTrouble(error)) throw error;
+      this.#shorten_bytes = this.#places.added_bytes + LOG_BYTES_MAX / 8;
+      return false;
+    }
+    this.#shorten_bytes = LOG_BYTES_MAX;
+    this.#allStored();
+    return true;
+  }
+
+  /** These frames, and the last one of each channel without its bytes: numbers and ends. */
+  #replace(frames: readonly OutputFrame[], produced: number, ends: ReadonlyMap<number, number>): void {
+    const pieces: Uint8Array[] = [];
     const entry = (number: number, channel: number, bytes: Uint8Array, end: number): void => {
       const head = Buffer.alloc(HEAD_BYTES);
       head.writeBigUInt64BE(BigInt(number), 0);
       head.writeUInt8(channel, 8);
       head.writeUInt32BE(bytes.length, 9);
       head.writeBigUInt64BE(BigInt(end), 13);
-      pieces.push(head, Buffer.from(bytes));
+      pieces.push(head, bytes);
     };
-    for (const { number, channel, bytes } of this.#frames.values()) entry(number, channel, bytes, 0);
-    for (const { channel } of this.#sources)
-      entry(this.#produced, channel, Buffer.alloc(0), this.#ends.get(channel) ?? 0);
-    this.#unwritten = [];
-    writeWhole(this.#path, Buffer.concat(pieces));
-    closeSync(this.#log);
-    this.#log = openSync(this.#path, "a");
-    this.#log_bytes = 0;
+    for (const { number, channel, bytes } of frames) entry(number, channel, bytes, 0);
+    for (const { channel } of this.#sources) entry(produced, channel, Buffer.alloc(0), ends.get(channel) ?? 0);
+    this.#places.replace(Buffer.concat(pieces));
   }
 
-  #load(): void {
-    if (!existsSync(this.#path)) return;
-    const bytes = readFileSync(this.#path);
+  #load(bytes: Buffer): void {
     for (let at = 0; at + HEAD_BYTES <= bytes.length; ) {
       const number = Number(bytes.readBigUInt64BE(at));
       const channel = bytes.readUInt8(at + 8);
       const length = bytes.readUInt32BE(at + 9);
       const end = Number(bytes.readBigUInt64BE(at + 13));
-      // Cut off in the middle of a write: it was told to nobody, and is read again from QEMU's file.
-      if (at + HEAD_BYTES + length > bytes.length) break;
       if (length > 0) {
         const content = Buffer.from(bytes.subarray(at + HEAD_BYTES, at + HEAD_BYTES + length));
         this.#frames.set(number, { number: number as FrameNumber, channel, bytes: content });

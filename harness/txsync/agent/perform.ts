@@ -61,7 +61,7 @@ export function performing(with_: Performers): Performing {
       later(shell, source.startServing());
     },
     stopPageServer: () => source.stopServing(),
-    loadPackage: () => life.load(),
+    loadPackage: () => later(shell, life.load()),
     takeTransaction: (action) => taker.take(action),
     dropRecord: ({ generation, n }) => taker.forget(generation, n),
     forgetRecord: ({ generation, n }) => {

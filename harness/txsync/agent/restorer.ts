@@ -183,16 +183,17 @@ export class Restorer {
     output.follow(vm.folder);
   }
 
-  /** Over its base as it is, with all that it has put out. */
+  /** Over its base as it is, with all that it has put out. @throws Error where something of that is not stored */
   #asItStood(device_state: Buffer, small: readonly SmallBlock[]): Material {
     const { output, state } = this.#shell;
     const { acked } = state().gate;
+    const mark = output.still();
     return {
       device_state,
       small,
-      mark: output.produced,
+      mark,
       acked,
-      frames: output.frames(acked + 1, output.produced),
+      frames: output.frames(acked + 1, mark),
       parts: [],
     };
   }

@@ -149,7 +149,7 @@ export class SourceSide {
       await standStill({ qmp: vm.qmp, state_path, stop_timeout_ms: STOP_MS, ...output.toDrain });
       const finishing = data.ask("finishAhead", {});
       // While that looks for what changed.
-      mark = output.look();
+      mark = output.still();
       const [finished, device_state] = await Promise.all([finishing, readFile(state_path)]);
       rmSync(state_path);
       await this.#keep(vm, { blocks, machine, finished, device_state });

@@ -22,8 +22,12 @@ export function told(report: Report, state: AgentState): TimelineEventBody | und
       return {
         kind: "protection",
         state: "on",
-        why: `transaction ${report.n} of generation ${report.generation} is stored`,
+        why: `transaction ${report.n} of generation ${report.generation} is stored${
+          report.covered ? "" : "; the host that serves the base is still needed"
+        }`,
       };
+    case "base-covered":
+      return { kind: "base.covered" };
     case "protection-off":
       return { kind: "protection", state: "off", why: report.why };
     case "committed":

@@ -278,7 +278,7 @@ export class TransactionTaker implements Stilling {
         state_path: join(vm.folder, "device-state"),
         ...output.toDrain,
         onStill: () => {
-          mark = output.look();
+          mark = output.still();
         },
         onResumed: () => {
           this.#runs_since_ms = performance.now();

@@ -58,15 +58,24 @@ export class VmLife {
     void delay(this.#stand_by_again_ms * 2 ** (this.#stood_by - 1)).then(() => this.#source.standBy());
   }
 
-  load(): void {
-    const { slot, output, state } = this.#shell;
+  /** @returns settles when the package is loaded, or is not */
+  async load(): Promise<void> {
+    const { slot, output, state, dispatch } = this.#shell;
     const { vm } = slot;
     if (vm !== undefined) {
       const { gate } = state();
-      output.reset(gate.produced, gate.acked, this.#target.waiting(gate.acked));
-      output.follow(vm.folder);
+      try {
+        output.reset(gate.produced, gate.acked, this.#target.waiting(gate.acked));
+        output.follow(vm.folder);
+      } catch (error) {
+        // A host that has no room for what the VM puts out cannot have it.
+        log(this.#shell, `the package was not loaded: ${messageOf(error)}`);
+        await slot.kill();
+        dispatch({ kind: "qemuGone" });
+        return;
+      }
     }
-    void this.#target.load();
+    await this.#target.load();
   }
 
   /** The migration is given up before anybody promised anything: the VM runs on here. One attempt at a time. */

@@ -129,9 +129,9 @@ export class VmProcess {
     if (pid > 0) goWithTheOthers(pid);
     child.unref();
     await once(child, "spawn");
-    writeFileSync(join(folder, "pid"), String(pid));
     const ended = exitOf(child);
     try {
+      writeFileSync(join(folder, "pid"), String(pid));
       // Connected first: it tells at once when QEMU ends instead of greeting.
       const qmp = await connectMonitor(folder, pid, ended, false);
       const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });

@@ -19,8 +19,18 @@ export type Report =
   | { readonly what: "vote-refused"; readonly descriptor: Descriptor; readonly to: Role; readonly why: Refusal }
   | { readonly what: "generation-opened"; readonly descriptor: Descriptor }
   | { readonly what: "generation-closed"; readonly descriptor: Descriptor }
-  /** The first record of the generation is committed: from now on the VM outlives its host. */
-  | { readonly what: "protection-on"; readonly generation: Generation; readonly n: TransactionNumber }
+  /**
+   * The first record of the generation is committed: from now on the VM outlives its host. Where not `covered`, it needs
+   * the host that serves the base until `base-covered`.
+   */
+  | {
+      readonly what: "protection-on";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly covered: boolean;
+    }
+  /** Escrow and owner together have all of the base: from now on the host that serves it may be lost. */
+  | { readonly what: "base-covered" }
   | { readonly what: "protection-off"; readonly why: string }
   | { readonly what: "committed"; readonly generation: Generation; readonly n: TransactionNumber }
   | { readonly what: "page-route"; readonly route: PageRoute }

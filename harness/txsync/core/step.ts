@@ -174,6 +174,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       s.allPages = true;
       return;
     case "baseCovered":
+      if (event.covered && !s.baseCovered) out.push({ kind: "report", report: { what: "base-covered" } });
       s.baseCovered = event.covered;
       openGate(s, out);
       routePages(s, out);

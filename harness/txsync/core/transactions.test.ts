@@ -144,7 +144,9 @@ describe("protection", () => {
     expect(trio.states.target.opened.mode).toBe("protected");
     for (const role of ["source", "target"] as const) expect(trio.reports(role, "protection-on")).toEqual([]);
     trio.event("escrow", { kind: "recordStored", generation: generation(1), n: transactionNumber(1) });
-    expect(trio.reports("target", "protection-on")).toEqual([{ what: "protection-on", generation: 1, n: 1 }]);
+    expect(trio.reports("target", "protection-on")).toEqual([
+      { what: "protection-on", generation: 1, n: 1, covered: false },
+    ]);
     trio.shells.stores = "stored";
     trio.epochs(3);
     expect(trio.reports("target", "protection-on")).toHaveLength(1);
@@ -153,7 +155,27 @@ describe("protection", () => {
     expect(trio.reports("target", "protection-off")).toHaveLength(1);
     trio.deaf.delete("escrow");
     trio.epochs(3);
-    expect(trio.reports("target", "protection-on").at(-1)).toEqual({ what: "protection-on", generation: 3, n: 5 });
+    expect(trio.reports("target", "protection-on").at(-1)).toMatchObject({
+      what: "protection-on",
+      generation: 3,
+      n: 5,
+    });
+  });
+
+  it("says once that the source's host may be lost, when escrow and target together have the base", () => {
+    const trio = new Trio();
+    trio.switchOver();
+    trio.beat(2);
+    trio.epochs(1);
+    expect(trio.reports("target", "protection-on").at(-1)).toMatchObject({ covered: false });
+    expect(trio.reports("target", "base-covered")).toEqual([]);
+    for (const covered of [true, true]) trio.event("target", { kind: "baseCovered", covered });
+    expect(trio.reports("target", "base-covered")).toEqual([{ what: "base-covered" }]);
+    trio.deaf.add("escrow");
+    trio.beat(8);
+    trio.deaf.delete("escrow");
+    trio.epochs(3);
+    expect(trio.reports("target", "protection-on").at(-1)).toMatchObject({ covered: true });
   });
 
   it("is asked to end when nobody can tell which pages change, of whoever is heard, and comes back", () => {

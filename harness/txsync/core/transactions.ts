@@ -119,7 +119,7 @@ export function committed(s: Draft, out: Action[], generation: Generation, n: Tr
 export function sayProtected(s: Draft, out: Action[], generation: Generation, n: TransactionNumber): void {
   if (s.tx.protectedIn === generation || lacksBase(s)) return;
   s.tx = { ...s.tx, protectedIn: generation };
-  out.push({ kind: "report", report: { what: "protection-on", generation, n } });
+  out.push({ kind: "report", report: { what: "protection-on", generation, n, covered: s.baseCovered || s.allPages } });
 }
 
 /**

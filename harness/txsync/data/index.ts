@@ -23,5 +23,5 @@ export type {
   TakenRecord,
 } from "./protocol.ts";
 export { basePath } from "./source-store.ts";
-export { keep, kept, writeWhole } from "./whole-file.ts";
+export { keep, kept } from "./whole-file.ts";
 export { runDataPlane } from "./worker.ts";

@@ -208,6 +208,7 @@ export class Stage implements Disposable {
           return stage.waiting_bytes;
         },
         look: () => frameNumber(this.produced),
+        still: () => frameNumber(this.produced),
         settle: async () => frameNumber(this.produced),
         frames: () => [],
         reset: note("output.reset"),

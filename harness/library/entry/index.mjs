@@ -2,7 +2,7 @@ import { tsImport } from "tsx/esm/api";
 import { ready, TOO_OLD } from "./ready.mjs";
 
 if (!ready) throw new Error(TOO_OLD);
-const ferryman = await tsImport("../harness/index.ts", import.meta.url);
+const ferryman = await tsImport("../../index.ts", import.meta.url);
 
 export const {
   CHECKS,

@@ -6,7 +6,7 @@ import { broughtNode, ready, TOO_OLD } from "./ready.mjs";
 
 if (ready) {
   const { tsImport } = await import("tsx/esm/api");
-  await tsImport("../harness/cli.ts", import.meta.url);
+  await tsImport("../../cli.ts", import.meta.url);
 } else {
   const node = broughtNode();
   if (node === undefined) {
