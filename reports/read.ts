@@ -1,6 +1,7 @@
-import { open, readdir, readFile, stat } from "node:fs/promises";
+import { open, readdir, stat } from "node:fs/promises";
 import { basename, join, relative, resolve, sep } from "node:path";
 import { messageOf, UserError } from "../harness/base/errors.ts";
+import { readJson, readText } from "../harness/base/read-text.ts";
 import type { RunRecord } from "../harness/base/run-record.ts";
 import { RUN_RECORD_VERSION } from "../harness/base/run-record.ts";
 import { HOST_ROLES, type TimelineEvent } from "../harness/base/timeline.ts";
@@ -19,7 +20,7 @@ export interface LogFile {
 export interface ReadRun {
   readonly folder: string;
   readonly record: RunRecord;
-  /** True when run.json was missing or unreadable and the record was made from the timeline alone. */
+  /** True when run.json was missing or unreadable and the record was made from the timeline alone: nobody knows its verdict. */
   readonly partial: boolean;
   readonly events: readonly ReportEvent[];
   readonly logs: readonly LogFile[];
@@ -38,8 +39,18 @@ export interface ReadSuite {
   readonly folder: string;
   readonly suite: SuiteRecord;
   readonly runs: readonly SuiteRun[];
+  /** Folders of runs whose run.json could not be read, relative to the suite's. */
+  readonly unread: readonly string[];
   readonly problems: readonly string[];
 }
+
+/**
+ * Why nobody can believe what the record of a run says (its files contradict each other, or its verdict does not follow from
+ * them), one sentence each. Reports cannot judge: who can says it to them.
+ */
+export type Doubts = (folder: string, record: RunRecord) => Promise<readonly string[]>;
+
+const NO_DOUBTS: Doubts = async () => [];
 
 /** The end of a log that a report carries in itself; the file beside it holds all. */
 const LOG_BYTES_MAX = 256 * 1024;
@@ -63,23 +74,45 @@ export async function kindOfFolder(folder: string): Promise<FolderKind> {
 }
 
 /**
- * Reads one run folder whole. A torn or unknown line of the timeline is kept as `unread` and named in `problems`.
- * @throws UserError when there is neither a readable run.json nor a timeline, or its version is newer than ours.
+ * Reads one run folder, whatever of it is there. A torn or unknown line of the timeline is kept as `unread`; whatever could
+ * not be read is named in `problems`. A run whose record cannot be read, or is doubted, is `unknown` and never as expected.
+ * @throws UserError when there is no such folder
  */
-export async function readRun(folder: string): Promise<ReadRun> {
+export async function readRun(folder: string, doubts: Doubts = NO_DOUBTS): Promise<ReadRun> {
   if (!(await isFolder(folder))) throw new UserError(`no run folder ${folder}`);
-  const timelinePath = join(folder, "timeline.ndjson");
-  const problems: string[] = [];
-  let events: readonly ReportEvent[] = [];
-  if (await exists(timelinePath)) {
-    const parsed = parseTimeline(await readFile(timelinePath, "utf8"));
-    events = parsed.events;
-    problems.push(...parsed.problems);
-  } else problems.push("timeline.ndjson is missing: the report shows run.json alone");
-  const logs = await readLogs(folder);
-  const { record, problem } = await recordOrSubstitute(folder, events);
-  if (problem !== undefined) problems.push(problem);
-  return { folder, record, partial: problem !== undefined, events: withLogLines(events, logs), logs, problems };
+  const timeline = await readTimeline(folder);
+  const { logs, problems: of_logs } = await readLogs(folder);
+  const { record, problem } = await recordOrSubstitute(folder, timeline.events);
+  const doubted = problem === undefined ? await doubts(folder, record) : [];
+  const of_timeline = timeline.problems.filter((one) => !doubted.some((doubt) => one.startsWith(doubt)));
+  return {
+    folder,
+    record: believed(record, doubted),
+    partial: problem !== undefined,
+    events: withLogLines(timeline.events, logs),
+    logs,
+    problems: [...new Set([...(problem === undefined ? [] : [problem]), ...doubted, ...of_timeline, ...of_logs])],
+  };
+}
+
+/** From a record that is doubted nothing follows: what it says stands beside it, and only there. */
+function believed(record: RunRecord, doubts: readonly string[]): RunRecord {
+  const [first] = doubts;
+  if (first === undefined) return record;
+  const why = `${first}; run.json says ${record.verdict}: ${record.why}`;
+  return { ...record, verdict: "unknown", as_expected: false, why };
+}
+
+async function readTimeline(folder: string): Promise<{ events: readonly ReportEvent[]; problems: readonly string[] }> {
+  const path = join(folder, "timeline.ndjson");
+  let text: string;
+  try {
+    text = await readText(path);
+  } catch (thrown) {
+    return { events: [], problems: [`${messageOf(thrown)}: the report shows run.json alone`] };
+  }
+  if (text.trim() === "") return { events: [], problems: [`${path} is empty: the report shows run.json alone`] };
+  return parseTimeline(text);
 }
 
 /**
@@ -163,28 +196,46 @@ export function withLogLines(events: readonly ReportEvent[], logs: readonly LogF
 }
 
 /**
- * Reads a suite folder, or makes a suite of all runs that lie in a folder.
- * @throws UserError when there is nothing to read.
+ * Reads a suite folder, or makes a suite of all runs that lie in a folder. Where its suite.json cannot be read it is made of
+ * the runs that lie beside it, and that is a problem: nobody knows whether they are all.
+ * @throws UserError when no run is there or named, or suite.json is newer than ours
  */
-export async function readSuite(folder: string): Promise<ReadSuite> {
-  const path = join(folder, "suite.json");
-  const problems: string[] = [];
-  const named = (await exists(path)) ? parseSuiteRecord(await readJson(path), path) : undefined;
-  problems.push(...(named?.missing ?? []));
+export async function readSuite(folder: string, doubts: Doubts = NO_DOUBTS): Promise<ReadSuite> {
+  const { named, problem } = await suiteRecordIn(folder);
+  const problems: string[] = [...(problem === undefined ? [] : [problem]), ...(named?.missing ?? [])];
   const runFolders = named?.runs ?? (await runFoldersIn(folder));
+  if (runFolders.length === 0) throw new UserError([`no run is in ${folder}`, ...problems].join("; "));
   const runs: SuiteRun[] = [];
+  const unread: string[] = [];
   for (const run of runFolders) {
-    const runFolder = resolve(folder, run);
+    // As it was named: an absolute path is nothing that a person wants to read.
+    const runFolder = join(folder, run);
+    const path = linkTo(folder, runFolder);
     try {
-      runs.push({ path: linkTo(folder, runFolder), record: await readRunRecord(runFolder) });
+      const record = await readRunRecord(runFolder);
+      const doubted = await doubts(runFolder, record);
+      runs.push({ path, record: believed(record, doubted) });
+      problems.push(...doubted);
     } catch (thrown) {
-      problems.push(messageOf(thrown));
+      unread.push(path);
+      problems.push(`a run cannot be read: ${messageOf(thrown)}`);
     }
   }
   const oldest = runs.map((run) => run.record.started_at).sort()[0];
   const suite = named ?? { version: SUITE_VERSION, started_at: oldest ?? "", command: "", runs: runFolders };
-  if (runs.length === 0) throw new UserError([`no run of ${folder} could be read`, ...problems].join("; "));
-  return { folder, suite, runs, problems };
+  return { folder, suite, runs, unread, problems };
+}
+
+async function suiteRecordIn(folder: string): Promise<{ named?: SuiteRecord; problem?: string }> {
+  const path = join(folder, "suite.json");
+  if (!(await exists(path))) return {};
+  try {
+    const data = await readJson(path);
+    return { named: parseSuiteRecord(data, path) };
+  } catch (thrown) {
+    if (thrown instanceof NewerError) throw thrown;
+    return { problem: `${messageOf(thrown)}: nobody knows whether the runs that lie beside it are all` };
+  }
 }
 
 /** Path from a folder to another, with forward slashes, for a link. */
@@ -196,7 +247,9 @@ export function linkTo(from: string, to: string): string {
 export async function runFoldersIn(folder: string): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
-    if (entry.isDirectory() && (await exists(join(folder, entry.name, "run.json")))) found.push(entry.name);
+    if (!entry.isDirectory()) continue;
+    const [record, timeline] = ["run.json", "timeline.ndjson"].map((file) => exists(join(folder, entry.name, file)));
+    if ((await record) || (await timeline)) found.push(entry.name);
   }
   return found.sort();
 }
@@ -223,15 +276,15 @@ async function recordOrSubstitute(
   try {
     return { record: await readRunRecord(folder) };
   } catch (thrown) {
-    if (events.length === 0) throw thrown;
-    return {
-      record: recordFromTimeline(basename(resolve(folder)), events),
-      problem: `${messageOf(thrown)}: the report is made from the timeline alone`,
-    };
+    const from = events.length === 0 ? "nothing is known of the run" : "the report is made from the timeline alone";
+    return { record: recordFromTimeline(basename(resolve(folder)), events), problem: `${messageOf(thrown)}: ${from}` };
   }
 }
 
-/** What the timeline alone says of a run whose run.json was never written: the harness died before the end. */
+/**
+ * What the timeline alone says of a run whose run.json was never written (the harness died before the end) or cannot be read.
+ * A verdict it is none: that stands in run.json, and what it was judged by is sealed there.
+ */
 function recordFromTimeline(id: string, events: readonly ReportEvent[]): RunRecord {
   const started = events.find((event) => event.kind === "run.started");
   const finished = events.find((event) => event.kind === "run.finished");
@@ -259,12 +312,12 @@ function recordFromTimeline(id: string, events: readonly ReportEvent[]): RunReco
     memory_bytes: 0,
     faults,
     expected: "unknown",
-    verdict: finished?.verdict ?? "unknown",
-    as_expected: finished?.as_expected ?? false,
+    verdict: "unknown",
+    as_expected: false,
     why:
       finished === undefined
         ? "The timeline ends before a verdict: the harness did not finish."
-        : "run.json is missing.",
+        : `run.json cannot be read: that the run was ${finished.verdict}, as its timeline ends, nothing bears out.`,
     checks,
     timings: { total_ms: events.at(-1)?.at_ms ?? 0 },
     command: "",
@@ -272,37 +325,43 @@ function recordFromTimeline(id: string, events: readonly ReportEvent[]): RunReco
   };
 }
 
-async function readLogs(folder: string): Promise<LogFile[]> {
+async function readLogs(folder: string): Promise<{ logs: LogFile[]; problems: string[] }> {
   const logs: LogFile[] = [];
+  const problems: string[] = [];
   const names = (await readdir(folder)).filter((name) => name.endsWith(".log")).sort();
   for (const name of names) {
-    await using file = await open(join(folder, name), "r");
-    const { size } = await file.stat();
-    const from = Math.max(0, size - LOG_BYTES_MAX);
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
-    logs.push({ name, text: buffer.toString("utf8", 0, bytesRead), size_bytes: size, cut: from > 0 });
+    const path = join(folder, name);
+    try {
+      const found = await stat(path);
+      if (!found.isFile()) {
+        problems.push(
+          `${path} is ${found.isDirectory() ? "a directory, where a file ought to be" : "no ordinary file"}`,
+        );
+        continue;
+      }
+      logs.push(await readLog(path, name));
+    } catch (thrown) {
+      problems.push(`${path} cannot be read: ${messageOf(thrown)}`);
+    }
   }
-  return logs;
+  return { logs, problems };
 }
 
-async function readJson(path: string): Promise<unknown> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (thrown) {
-    throw new UserError(`cannot read ${path}: ${messageOf(thrown)}`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (thrown) {
-    throw new UserError(`${path} is not JSON: ${messageOf(thrown)}`);
-  }
+async function readLog(path: string, name: string): Promise<LogFile> {
+  await using file = await open(path, "r");
+  const { size } = await file.stat();
+  const from = Math.max(0, size - LOG_BYTES_MAX);
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(size - from), 0, size - from, from);
+  return { name, text: buffer.toString("utf8", 0, bytesRead), size_bytes: size, cut: from > 0 };
 }
+
+/** What is of a later version nobody tells from here: not even that it is broken. */
+class NewerError extends UserError {}
 
 function refuseNewer(data: unknown, newest: number, name: string): void {
   const version = (data as { version?: unknown } | null)?.version;
   if (typeof version === "number" && version > newest) {
-    throw new UserError(`${name} is of version ${version}, this ferryman reads up to ${newest}: use a newer ferryman`);
+    throw new NewerError(`${name} is of version ${version}, this ferryman reads up to ${newest}: use a newer ferryman`);
   }
 }
 

@@ -140,6 +140,16 @@ describe("a run that is judged again from its folder", () => {
     );
     expect(contradictions[0]).toBe("line 1 of timeline.ndjson is torn or was changed");
   });
+
+  it("says that an event which this version does not know may be of a later one", async () => {
+    const { judged, contradictions } = await found((folder) =>
+      change(folder, "timeline.ndjson", (text) => text.replace(/"kind":"run.started"/, '"kind":"from.later"')),
+    );
+    expect(judged.verdict).toBe("unknown");
+    expect(contradictions[0]).toContain(
+      "line 1 of timeline.ndjson has an event from.later, which this version does not",
+    );
+  });
 });
 
 /** Runs of real parts, as this version wrote them down. */

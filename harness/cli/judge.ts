@@ -1,9 +1,8 @@
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Command } from "commander";
 import { readRunRecord } from "../../reports/read.ts";
 import { timelineEventSchema } from "../../reports/schema.ts";
-import { messageOf, UserError } from "../base/errors.ts";
+import { readText } from "../base/read-text.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
@@ -54,22 +53,25 @@ export async function judgeFolder(folder: string, checks?: readonly Check[]): Pr
 
 /** The timeline as it was written; what of it was not written like this is named. */
 async function readTimeline(folder: string): Promise<{ events: readonly TimelineEvent[]; changed: readonly string[] }> {
-  const path = join(folder, "timeline.ndjson");
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    throw new UserError(`${path} cannot be read: ${messageOf(error)}.`);
-  }
+  const text = await readText(join(folder, "timeline.ndjson"));
   const events: TimelineEvent[] = [];
   const changed: string[] = [];
   for (const [index, line] of text.split("\n").entries()) {
     if (line === "") continue;
     const event = eventOf(line);
-    if (event === undefined) changed.push(`line ${index + 1} of timeline.ndjson is torn or was changed`);
+    if (event === undefined) changed.push(`line ${index + 1} of timeline.ndjson ${whatIsWrong(line)}`);
     else events.push(event);
   }
   return { events, changed };
+}
+
+/** Of a line that is no event of this version: a later one may have written it. */
+function whatIsWrong(line: string): string {
+  const kind = /^\{"at_ms":[0-9.]+,"lane":"[a-z]+","kind":"([a-z.-]+)"[,}]/.exec(line)?.[1];
+  const known = timelineEventSchema.options.some((option) => option.shape.kind.value === kind);
+  return kind === undefined || known
+    ? "is torn or was changed"
+    : `has an event ${kind}, which this version does not know: a later one wrote it, or it was changed`;
 }
 
 function eventOf(line: string): TimelineEvent | undefined {

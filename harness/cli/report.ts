@@ -7,6 +7,7 @@ import { writeReports } from "../../reports/write.ts";
 import { UserError } from "../base/errors.ts";
 import { mergeParts, partsIn } from "../explore/merge.ts";
 import { RUNS_FOLDER } from "../run/prepare.ts";
+import { doubtsOf } from "./doubts.ts";
 import { stamp } from "./stamp.ts";
 
 interface ReportFlags {
@@ -16,11 +17,13 @@ interface ReportFlags {
   readonly against?: string;
 }
 
-/** `report <folder>`: makes the reports of a run, a suite or a folder of runs again, from the timelines alone. */
+/** `report <folder>`: makes the reports of a run, a suite or a folder of runs again, from what lies in it alone. */
 export function registerReport(program: Command): void {
   const command = program
     .command("report")
-    .description("make the reports of a run, a suite or a folder of runs again, from the timelines alone")
+    .description(
+      "make the reports of a run, a suite or a folder of runs again, from what lies in it alone; exit code 0: of all of it, 1: something could not be read, or its verdict does not follow from its evidence, 2: there is nothing to make them of",
+    )
     .argument("<folder>", "a run's folder, a suite's folder, or a folder of runs such as reports/runs")
     .option("--against <folder>", "an earlier suite: show what changed since")
     .option("--open", "open the report in the browser")
@@ -48,22 +51,27 @@ async function mergeFolders(folders: readonly string[], { into }: { readonly int
     done.map((run) => resolve(run.folder)),
     { missing, ...(started_at === undefined ? {} : { started_at }) },
   );
-  const { files } = await writeReports(folder, { stepSummary: true, rewriteRuns: false });
+  const how = { stepSummary: true, rewriteRuns: false, doubts: doubtsOf };
+  const { files, problems } = await writeReports(folder, how);
   for (const file of files) process.stdout.write(`${file}\n`);
   for (const line of missing) process.stderr.write(`missing: ${line}\n`);
+  sayNotWhole(problems.filter((problem) => !missing.includes(problem)));
   const wrong = done.filter(({ as_expected }) => !as_expected);
   process.stderr.write(
-    `${done.length} runs of ${parts.length} parts, ${wrong.length} not as expected${missing.length === 0 ? "" : ", and not whole"}\n`,
+    `${done.length} runs of ${parts.length} parts, ${wrong.length} not as expected${problems.length === 0 ? "" : ", and not whole"}\n`,
   );
-  process.exitCode = wrong.length === 0 && missing.length === 0 ? 0 : 1;
+  process.exitCode = wrong.length === 0 && problems.length === 0 ? 0 : 1;
 }
 
 async function report(folder: string, flags: ReportFlags): Promise<void> {
-  const { index, files } = await writeReports(folder, {
+  const { index, files, problems } = await writeReports(folder, {
     ...(flags.against === undefined ? {} : { against: flags.against }),
     stepSummary: true,
+    doubts: doubtsOf,
   });
   for (const file of files) process.stdout.write(`${file}\n`);
+  sayNotWhole(problems);
+  process.exitCode = problems.length === 0 ? 0 : 1;
   if (flags.serve !== true) {
     if (flags.open === true) await openInBrowser(index);
     return;
@@ -75,6 +83,14 @@ async function report(folder: string, flags: ReportFlags): Promise<void> {
     process.once("SIGINT", () => done());
     process.once("SIGTERM", () => done());
   });
+}
+
+/** How many of what is not whole are said; the page has all. */
+const SAID_MAX = 20;
+
+function sayNotWhole(problems: readonly string[]): void {
+  for (const problem of problems.slice(0, SAID_MAX)) process.stderr.write(`not whole: ${problem}\n`);
+  if (problems.length > SAID_MAX) process.stderr.write(`not whole: … and ${problems.length - SAID_MAX} more\n`);
 }
 
 /** @throws UserError when this machine has nothing that opens a page. */

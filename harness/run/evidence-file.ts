@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
+import { printable, readText } from "../base/read-text.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { EVIDENCE_VERSION, type Evidence, evidenceSchema, timelineDigest } from "../checks/evidence.ts";
 import type { EvidenceDraft } from "./looks.ts";
@@ -33,17 +34,15 @@ export async function readEvidence(folder: string): Promise<EvidenceRead> {
   const path = join(folder, EVIDENCE_FILE);
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = await readText(path);
   } catch (error) {
-    throw new UserError(
-      `${path} cannot be read (${messageOf(error)}): only a run that wrote its evidence down can be judged again.`,
-    );
+    throw new UserError(`${messageOf(error)}: only a run that wrote its evidence down can be judged again.`);
   }
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch (error) {
-    throw new UserError(`${path} is torn or was changed: it is not JSON (${messageOf(error)}).`);
+    throw new UserError(`${path} is torn or was changed: it is not JSON (${printable(messageOf(error))}).`);
   }
   const version = typeof json === "object" && json !== null && "version" in json ? json.version : undefined;
   if (typeof version === "number" && version > EVIDENCE_VERSION)

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { TimelineEvent, Verdict } from "../base/timeline.ts";
 import { got, makeCase, WELL_EVENTS } from "../checks/testing/make-case.ts";
 import { judge } from "../checks/verdict.ts";
 import { differences, inWords, recordContradictions, scenarioOf } from "./judge-again.ts";
@@ -7,12 +8,21 @@ import { makeRecord } from "./make-record.ts";
 const { scenario, events, evidence } = makeCase();
 const judged = judge(scenario, events, evidence);
 const SHA256 = "0".repeat(64);
+/** What is written behind what was judged. */
+const ended = (verdict: Verdict): TimelineEvent => ({
+  at_ms: 9_000,
+  lane: "run",
+  kind: "run.finished",
+  verdict,
+  as_expected: true,
+});
+const WHOLE = [...events, ended(judged.verdict)];
 const RECORD = makeRecord({ verdict: judged.verdict, why: judged.why, checks: judged.checks, evidence_sha256: SHA256 });
 
 describe("a run that is judged again", () => {
   it("says the same where nothing has changed", () => {
     expect(differences(RECORD.checks, judged.checks)).toEqual([]);
-    expect(recordContradictions(RECORD, events, evidence, SHA256)).toEqual([]);
+    expect(recordContradictions(RECORD, WHOLE, evidence, SHA256)).toEqual([]);
     expect(inWords(RECORD, judged, [])).toEqual([
       expect.stringContaining("now:  intact"),
       expect.stringContaining("then: intact"),
@@ -43,13 +53,13 @@ describe("a run that is judged again", () => {
 
   it("is found out where its record was changed, or its evidence exchanged", () => {
     const of = (change: Parameters<typeof makeRecord>[0], sha256 = SHA256): readonly string[] =>
-      recordContradictions({ ...RECORD, ...change }, events, evidence, sha256);
+      recordContradictions({ ...RECORD, ...change }, WHOLE, evidence, sha256);
     expect(of({ seed: 8 })).toEqual(["by run.json the seed is 8, by the timeline 7"]);
     expect(of({ guest: "linux" })).toHaveLength(1);
     expect(of({}, "1".repeat(64))).toEqual([expect.stringContaining("not the one by which the run was judged")]);
     const finished = [
       ...events,
-      { at_ms: 9_000, lane: "run", kind: "run.finished", verdict: "lost", as_expected: true } as const,
+      ended("lost"),
       { at_ms: 9_000, lane: "check", kind: "check.result", check: "ledger", verdict: false, summary: "" } as const,
     ];
     expect(recordContradictions(RECORD, finished, evidence, SHA256)).toEqual([
@@ -58,10 +68,16 @@ describe("a run that is judged again", () => {
     ]);
   });
 
+  it("is not whole where its timeline ends before a verdict", () => {
+    expect(recordContradictions(RECORD, events, evidence, SHA256)).toEqual([
+      "timeline.ndjson ends before a verdict, and run.json has one",
+    ]);
+  });
+
   it("whose evidence was changed alone differs from its timeline's seal or from its record's", () => {
     const other = makeCase({ findings: { memory: got({ step: 1, pages_checked: 1, bad_count: 1, bad: [] }) } });
     // The timeline's digest holds: what gives it away is the record.
     expect(judge(other.scenario, WELL_EVENTS, other.evidence).verdict).toBe("corrupt");
-    expect(recordContradictions(RECORD, WELL_EVENTS, other.evidence, "2".repeat(64))).toHaveLength(1);
+    expect(recordContradictions(RECORD, WHOLE, other.evidence, "2".repeat(64))).toHaveLength(1);
   });
 });

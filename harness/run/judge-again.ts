@@ -80,6 +80,7 @@ export function recordContradictions(
   if (evidence.guest.kind !== record.guest)
     found.push(`by run.json the guest is ${record.guest}, by the evidence ${evidence.guest.kind}`);
   const finished = events.findLast((event) => event.kind === "run.finished");
+  if (finished === undefined) found.push("timeline.ndjson ends before a verdict, and run.json has one");
   if (finished?.kind === "run.finished" && finished.verdict !== record.verdict)
     found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
   if (finished?.kind === "run.finished" && (finished.evidence_sha256 ?? evidence_sha256) !== evidence_sha256)

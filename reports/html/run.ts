@@ -7,7 +7,7 @@ import { formatAt, formatBytes, formatCount, formatMs, plural } from "../model/f
 import { buildPlots } from "../model/series.ts";
 import { sinceFault, storyOf } from "../model/story.ts";
 import { wrongPagesOf } from "../model/wrong-pages.ts";
-import { type ReadRun, readRun } from "../read.ts";
+import { type Doubts, type ReadRun, readRun } from "../read.ts";
 import { renderPage } from "./page.ts";
 import { SYMBOLS, verdictBadge } from "./verdict.ts";
 
@@ -16,13 +16,14 @@ const EVIDENCE_MAX = 20_000;
 
 /**
  * Writes `index.html` of a run beside its `run.json`, from what lies in its folder.
- * @returns the path of the file.
- * @throws UserError when the folder holds no run.
+ * @returns the path of the file, and the run as it was read.
+ * @throws UserError when there is no such folder.
  */
-export async function writeRunReport(runFolder: string): Promise<string> {
+export async function writeRunReport(runFolder: string, doubts?: Doubts): Promise<{ path: string; run: ReadRun }> {
   const path = join(runFolder, "index.html");
-  await writeFile(path, await renderRun(await readRun(runFolder)));
-  return path;
+  const run = await readRun(runFolder, doubts);
+  await writeFile(path, await renderRun(run));
+  return { path, run };
 }
 
 /** The report of a run as one HTML file. */

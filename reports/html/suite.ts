@@ -7,7 +7,7 @@ import { type Comparison, compareSuites, TIME_MEASURES, type TimeMeasure, tally,
 import { type Cell, faultOf, type Matrix, matrixOf, type SideBySide, sideBySideOf, stepOf } from "../matrix.ts";
 import { formatMs, plural } from "../model/format.ts";
 import { spreadOf } from "../model/stats.ts";
-import { linkTo, type ReadSuite, readSuite, type SuiteRun } from "../read.ts";
+import { linkTo, type ReadSuite, type SuiteRun } from "../read.ts";
 import { renderPage } from "./page.ts";
 import { verdictBadge } from "./verdict.ts";
 
@@ -33,15 +33,13 @@ export interface SuiteData {
 }
 
 /**
- * Writes `index.html` of a suite, or of a folder of runs, into that folder.
- * @param against folder of an earlier suite, for what changed.
+ * Writes `index.html` of a suite, or of a folder of runs, into its folder.
+ * @param before an earlier suite, for what changed.
  * @returns the path of the file.
- * @throws UserError when either folder holds no run that can be read.
  */
-export async function writeSuiteReport(folder: string, against?: string): Promise<string> {
-  const path = join(folder, "index.html");
-  const before = against === undefined ? undefined : await readSuite(against);
-  await writeFile(path, await renderSuite(await readSuite(folder), before));
+export async function writeSuiteReport(suite: ReadSuite, before?: ReadSuite): Promise<string> {
+  const path = join(suite.folder, "index.html");
+  await writeFile(path, await renderSuite(suite, before));
   return path;
 }
 
@@ -50,7 +48,7 @@ export async function renderSuite(suite: ReadSuite, before?: ReadSuite): Promise
   const distributions = distributionsOf(suite.runs);
   const data: SuiteData = { distributions };
   return renderPage({
-    title: titleOf(suite.runs),
+    title: titleOf(suite),
     template: "suite",
     view: viewOf(suite, distributions, before),
     client: "suite",
@@ -64,7 +62,7 @@ function viewOf(suite: ReadSuite, distributions: readonly Distribution[], before
   // What is not whole has not passed, however well the rest of it came out.
   const passed = wrong.length === 0 && suite.problems.length === 0;
   return {
-    title: titleOf(runs),
+    title: titleOf(suite),
     tone: passed ? "good" : "bad",
     symbol: passed ? "✓" : "✕",
     word: passed ? "pass" : wrong.length === 0 ? "not whole" : "fail",
@@ -96,9 +94,9 @@ function viewOf(suite: ReadSuite, distributions: readonly Distribution[], before
   };
 }
 
-function titleOf(runs: readonly SuiteRun[]): string {
+function titleOf({ runs, unread }: ReadSuite): string {
   const expected = runs.filter((run) => run.record.as_expected).length;
-  return `${expected} of ${plural(runs.length, "run")} as expected`;
+  return `${expected} of ${plural(runs.length + unread.length, "run")} as expected`;
 }
 
 function rowOf({ path, record }: SuiteRun): object {
