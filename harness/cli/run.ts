@@ -261,6 +261,7 @@ async function leave(): Promise<void> {
 }
 
 async function runCommand(names: readonly string[], options: RunFlags, signal: AbortSignal): Promise<void> {
+  refuseUnderStock(options);
   if (options.matrix === true) {
     if (names.length > 0) throw new UserError("--matrix has its own scenarios: it takes no names.");
     await runMatrix(options, signal);
@@ -284,12 +285,37 @@ async function runCommand(names: readonly string[], options: RunFlags, signal: A
   process.exitCode = as_expected ? 0 : 1;
 }
 
+/** What is set of agents, and what it is called on the command line. */
+const OF_AGENTS = [
+  "lease",
+  "epoch",
+  "durability",
+  "switchoverBy",
+  "protect",
+  "protectBefore",
+  "unprotected",
+  "heldOutput",
+  "ahead",
+  "find",
+] as const satisfies readonly (keyof RunOptions)[];
+
+/** Stock QEMU has no agents: what is set of them would be left out in silence. Of records that have it it is: they say what ran. */
+function refuseUnderStock(options: RunFlags): void {
+  if (options.recovery !== "stock") return;
+  const found = OF_AGENTS.find((name) => options[name] !== undefined);
+  if (found === undefined) return;
+  throw new UserError(`${flagOf(found)} is for --recovery txsync, or both: stock QEMU has no agents.`);
+}
+
+function flagOf(name: string): string {
+  return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
 function refuseWithoutMatrix(options: RunFlags): void {
   const only = ["matrixSlice", "steps", "faults", "guests", "accels", "resume", "shard", "folder"] as const;
   const found = only.find((name) => options[name] !== undefined);
   if (found === undefined) return;
-  const flag = found.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  throw new UserError(`--${flag} is for run --matrix (or explore).`);
+  throw new UserError(`${flagOf(found)} is for run --matrix (or explore).`);
 }
 
 /** What was named, filtered, or put together. @throws UserError */
@@ -352,14 +378,13 @@ function shared({ jobs, repeat, json, keep, untilFail }: RunFlags): Pick<RunFlag
   };
 }
 
-/** What would be run. */
+/** What would be run. @throws UserError for what a run refuses before anything is started */
 function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
+  const { cases } = checkAsked(chosen, options);
   if (options.json === true) {
     for (const { scenario } of chosen) console.log(JSON.stringify(scenario));
     return;
   }
-  const cases = casesOf(chosen, options);
-  checkCases(cases, options);
   const rows = cases.map(({ scenario, seed, recovery, manager, pair }) => [
     seed === undefined ? scenario.id : `${scenario.id}, seed ${seed}`,
     recovery,
@@ -447,14 +472,29 @@ function allCasesOf(chosen: readonly Chosen[], options: RunOptions): readonly Ca
   );
 }
 
-/** What can be said of them before anything is started. @throws UserError for the first that cannot be had like this */
-function checkCases(cases: readonly Case[], options: RunOptions): void {
+interface Asked {
+  readonly cases: readonly Case[];
+  readonly repeat: number;
+}
+
+/**
+ * What was asked for, and all that can be said of it before anything is started.
+ * @throws UserError for the first thing that cannot be had like this
+ */
+function checkAsked(chosen: readonly Chosen[], options: RunOptions): Asked {
   const memory_bytes = options.memory * 1024 ** 2;
+  const repeat = options.untilFail === true && options.repeat === 1 ? LIMITS.repeat.most : options.repeat;
+  const at_a_time = Math.min(options.jobs, chosen.length * repeat);
+  checkMemory(memory_bytes, at_a_time);
+  if (options.ram === "hugetlbfs") checkHugePages(memory_bytes, at_a_time);
+  for (const { scenario } of chosen) {
+    checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...workOf(options) });
+    settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
+  }
+  const cases = casesOf(chosen, options);
   for (const { scenario, recovery, configuration } of cases)
-    checkConfiguration({
-      ...{ scenario, recovery, configuration, memory_bytes },
-      guest: guestOf(scenario, options),
-    });
+    checkConfiguration({ ...{ scenario, recovery, configuration, memory_bytes }, guest: guestOf(scenario, options) });
+  return { cases, repeat };
 }
 
 /** Runs scenarios with progress while they go and a table at the end. */
@@ -465,15 +505,9 @@ export async function runScenarios(
 ): Promise<readonly RunRecord[]> {
   const memory_bytes = options.memory * 1024 ** 2;
   const scenarios = chosen.map(({ scenario }) => scenario);
-  const repeat = options.untilFail === true && options.repeat === 1 ? LIMITS.repeat.most : options.repeat;
-  checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
-  if (options.ram === "hugetlbfs") checkHugePages(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
+  const { cases, repeat } = checkAsked(chosen, options);
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
-  for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
-  for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
-  const cases = casesOf(chosen, options);
-  checkCases(cases, options);
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const images = cases.some((each) => hasImages(configurationOf(each)));
