@@ -43,7 +43,7 @@ import { TransactionTaker } from "./transaction-taker.ts";
 import type { WriteAt } from "./two-places.ts";
 import { Vitals } from "./vitals.ts";
 import { VmLife } from "./vm-life.ts";
-import type { VmProcess } from "./vm-process.ts";
+import { makeSpares, type VmProcess } from "./vm-process.ts";
 import { VmSlot } from "./vm-slot.ts";
 
 /** What the control plane says, and the one thing of it that is long: the package. Longest payloads, bytes. */
@@ -233,6 +233,7 @@ export class Agent implements Shell {
   /** Comes up, perhaps again: finds its promise, its VM and its log, and begins to talk. */
   async start(): Promise<void> {
     const { role } = this.config;
+    if (role !== "escrow") await makeSpares(this.config);
     await this.#control.start();
     const durable = await loadPromise(this.#promises);
     const escrow = durable?.escrow ?? this.config.escrow_key ?? null;

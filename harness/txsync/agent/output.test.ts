@@ -380,6 +380,40 @@ describe("the output store", () => {
     again.unfollow();
   });
 
+  it("leaves no more room to QEMU's file than what waits to be read takes", async () => {
+    const place = new Place();
+    const store = place.open();
+    const path = join(place.folder, "com1.out");
+    const room = (): number => statSync(path).blocks * 512;
+    for (let i = 0; i < 5; i += 1) {
+      appendFileSync(path, Buffer.alloc(2 ** 20, i));
+      store.look();
+      store.acked(store.produced);
+    }
+    await waitFor({ what: "room", timeout_ms: 5_000, interval_ms: 1 }, () => room() < 1.5 * 2 ** 20 || undefined);
+    expect(statSync(path).size).toBe(5 * 2 ** 20);
+    // Its next life goes on behind that.
+    store.unfollow();
+    appendFileSync(path, "next");
+    const before = store.produced;
+    const again = place.open();
+    expect(again.frames(before + 1, again.produced).map(({ bytes }) => bytes.toString())).toEqual(["next"]);
+    again.unfollow();
+  });
+
+  it("frees nothing of QEMU's file that is not stored", () => {
+    const place = new Place();
+    const store = place.open();
+    place.room_bytes = 0;
+    for (let i = 0; i < 12; i += 1) {
+      place.put(0, Buffer.alloc(2 ** 19, i));
+      store.look();
+    }
+    place.room_bytes = Number.POSITIVE_INFINITY;
+    expectAll(place, store.frames(1, store.still()));
+    store.unfollow();
+  });
+
   it("begins anew at another VM's mark, with that VM's frames, and forgets its own", () => {
     const place = new Place();
     const store = place.open();

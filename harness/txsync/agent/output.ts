@@ -323,6 +323,7 @@ export class OutputStore {
     this.#unwritten = [];
     this.#unwritten_bytes = 0;
     this.#stored = this.#produced;
+    for (const source of this.#sources) source.stored?.(this.#ends.get(source.channel) ?? 0);
     if (this.#trouble === undefined) return;
     this.#trouble = undefined;
     this.#onTrouble(undefined);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
+  appendFileSync,
   closeSync,
   constants,
   mkdirSync,
@@ -9,6 +10,7 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { getPriority, tmpdir } from "node:os";
@@ -17,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { alive, isProgram, mainLoopGoesFirst, makeFifos, monitored, processesOf, pushInto } from "./process.ts";
 import { configOf, MACHINE } from "./testing/stage.ts";
-import { folderOf, killLeftover, VmProcess } from "./vm-process.ts";
+import { folderOf, killLeftover, makeSpares, VmProcess } from "./vm-process.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -47,10 +49,9 @@ describe("a FIFO that nobody reads", () => {
   });
 });
 
-describe("a process by its number", () => {
-  const sleeper = (...args: string[]) =>
-    spawn("sh", ["-c", "read x", ...args], { stdio: ["pipe", "ignore", "ignore"] });
+const sleeper = (...args: string[]) => spawn("sh", ["-c", "read x", ...args], { stdio: ["pipe", "ignore", "ignore"] });
 
+describe("a process by its number", () => {
   test("goes first by a nice value where nobody can ask the kernel for a budget", async ({ skip }) => {
     if (process.getuid?.() !== 0) skip("only root may raise a priority");
     const child = sleeper();
@@ -119,4 +120,38 @@ require("node:net").createServer((socket) => socket.write("220 this is mail\\r\\
   const config = configOf("source", folder, { qemu: program });
   await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot")).rejects.toThrow("not QMP");
   expect(alive(Number(readFileSync(join(folderOf(config, 1), "pid"), "utf8")))).toBe(false);
+});
+
+test("a QEMU finds room for its serial lines where its host has none any more", async () => {
+  const config = configOf("source", folder, { qemu: "false" });
+  await makeSpares(config);
+  await makeSpares(config);
+  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot")).rejects.toThrow("ended at once");
+  for (const name of ["com1", "com2"]) {
+    const { size, blocks } = statSync(join(folderOf(config, 1), `${name}.out`));
+    expect([size, blocks * 512]).toEqual([0, 256 * 1024]);
+  }
+  // Without spares it is started all the same.
+  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 2, "boot")).rejects.toThrow("ended at once");
+  expect(statSync(join(folderOf(config, 2), "com1.out")).blocks).toBe(0);
+});
+
+test("what QEMU says for itself is kept to its last MiB, once it is long", async () => {
+  const config = configOf("source", folder, { qemu: "sh" });
+  const of = folderOf(config, 3);
+  mkdirSync(of, { recursive: true });
+  await makeFifos([join(of, "oob.in"), join(of, "oob.out")]);
+  const runs = sleeper(`${of}/qmp`);
+  await waitFor({ what: "it", timeout_ms: 5_000 }, () => processesOf("sh", of).length === 1 || undefined);
+  writeFileSync(join(of, "pid"), String(runs.pid));
+  const vm = VmProcess.adopt(config, of);
+  if (vm === undefined) throw new Error("it is there");
+  const log_path = join(of, "log");
+  writeFileSync(log_path, `${"a long line\n".repeat(2 ** 18)}the last\n`);
+  expect(await vm.boundLog()).toBe(false);
+  appendFileSync(log_path, `${"another\n".repeat(2 ** 18)}now the last\n`);
+  expect(await vm.boundLog()).toBe(true);
+  expect(statSync(log_path).blocks * 512).toBeLessThan(1.1 * 2 ** 20);
+  expect(vm.last_lines).toBe(`${"another | ".repeat(5)}now the last`);
+  await vm.kill();
 });

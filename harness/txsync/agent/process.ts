@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile } from "node:child_process";
-import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setPriority } from "node:os";
 import { join } from "node:path";
@@ -185,11 +185,25 @@ export function pushInto(path: string, bytes: Uint8Array): number {
   }
 }
 
+/** Of a log no more is read: its beginning may have been cut off. */
+const TAIL_BYTES = 64 * 1024;
+
 /** The last lines of QEMU's own log. */
 export function lastLines(folder: string): string {
   try {
-    return readFileSync(join(folder, "log"), "utf8").trim().split("\n").slice(-6).join(" | ") || "it said nothing";
+    return tailOf(join(folder, "log")).trim().split("\n").slice(-6).join(" | ") || "it said nothing";
   } catch (error) {
     return messageOf(error);
+  }
+}
+
+function tailOf(path: string): string {
+  const file = openSync(path, "r");
+  try {
+    const { size } = fstatSync(file);
+    const bytes = Buffer.alloc(Math.min(size, TAIL_BYTES));
+    return bytes.subarray(0, readSync(file, bytes, 0, bytes.length, size - bytes.length)).toString("utf8");
+  } finally {
+    closeSync(file);
   }
 }

@@ -1,6 +1,16 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { waitFor } from "../../base/wait.ts";
@@ -9,6 +19,7 @@ import { QmpClient, type QmpEvent } from "../../qemu/qmp.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import { tryConnect } from "../../qemu/unix-socket.ts";
 import { diskArgs } from "../device/disk-args.ts";
+import { FileRoom, takeRoom } from "../device/file-room.ts";
 import { CARD_NAME } from "../device/network-card.ts";
 import { SERIAL_LINES } from "../device/serial-line.ts";
 import { findBlocks } from "../dirty/find-blocks.ts";
@@ -39,6 +50,10 @@ const START_MS = 15_000;
 const ATTACH_AGAIN_MS = 500;
 /** For all the memory of a VM to be read from a file. */
 const BOOTED_MS = 120_000;
+/** Of what QEMU says for itself (its standard output and error) so much is kept, and when it is four times as much the rest goes. */
+const LOG_KEPT_BYTES = 2 ** 20;
+/** For what a guest says on a serial line where its host has no room any more: that much is taken before. */
+const LINE_ROOM_BYTES = 256 * 1024;
 
 /** A QEMU of this host with its monitors. It outlives its agent; a restarted one adopts it. */
 export class VmProcess {
@@ -62,6 +77,7 @@ export class VmProcess {
   /** Settles when it is known in which state of a migration it is; also where it cannot answer before it is recovered. */
   #known: Promise<void> = Promise.resolve();
   readonly #shim: boolean;
+  readonly #log_room: FileRoom;
   readonly #ram_path: string;
 
   private constructor(
@@ -75,6 +91,7 @@ export class VmProcess {
     this.started_as = what.started_as;
     this.oob = oob;
     this.#shim = config.shim !== null;
+    this.#log_room = new FileRoom(join(what.folder, "log"), 3 * LOG_KEPT_BYTES);
     this.#ram_path = config.ram_path;
     this.exited = exited.then(() => {
       this.#gone = true;
@@ -97,7 +114,7 @@ export class VmProcess {
     const folder = folderOf(config, number);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
-    for (const name of SERIAL_LINES) writeFileSync(join(folder, `${name}.out`), "");
+    for (const name of SERIAL_LINES) makeLine(config, folder, name);
     await makeFifos(
       [...SERIAL_LINES.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
     );
@@ -143,6 +160,7 @@ export class VmProcess {
       // QEMU's own announcements of a VM that starts would be output that nobody decided on: see `announce`.
       if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 0 });
       void mainLoopGoesFirst(config.pagescan, pid);
+      void makeSpares(config);
       return vm;
     } catch (error) {
       // Nobody would know of it, and the next one gets the same memory.
@@ -219,6 +237,16 @@ export class VmProcess {
 
   get last_lines(): string {
     return lastLines(this.folder);
+  }
+
+  /** @returns whether something was cut off the beginning of its log, for it had become long */
+  async boundLog(): Promise<boolean> {
+    try {
+      return await this.#log_room.free(statSync(join(this.folder, "log")).size - LOG_KEPT_BYTES);
+    } catch {
+      // The folder goes with its QEMU.
+      return false;
+    }
   }
 
   get shim_status_path(): string {
@@ -302,6 +330,36 @@ async function connectMonitor(
     taken_over,
     lastLines: () => [lastLines(folder)],
   });
+}
+
+const spareOf = ({ memory_folder }: AgentConfig, name: string): string => join(memory_folder, `${name}.spare`);
+
+/** The file that QEMU writes a serial line into: one that has room already, where there is one. */
+function makeLine(config: AgentConfig, folder: string, name: string): void {
+  const path = join(folder, `${name}.out`);
+  try {
+    renameSync(spareOf(config, name), path);
+  } catch {
+    writeFileSync(path, "");
+  }
+}
+
+/**
+ * Files for the serial lines of the next QEMU, which may have to be started where there is no room any more: without it a
+ * VM that is restored would be mute. Where there is none they are not made.
+ */
+export async function makeSpares(config: AgentConfig): Promise<void> {
+  for (const name of SERIAL_LINES) {
+    const [path, making] = [spareOf(config, name), `${spareOf(config, name)}.new`];
+    if (existsSync(path)) continue;
+    try {
+      writeFileSync(making, "");
+      await takeRoom([making], LINE_ROOM_BYTES);
+      renameSync(making, path);
+    } catch {
+      rmSync(making, { force: true });
+    }
+  }
 }
 
 /** Of the daemon that serves the VM's disks on this host. */

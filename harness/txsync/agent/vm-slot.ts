@@ -5,6 +5,8 @@ import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import { folderOf, killLeftover, type StartAs, VmProcess } from "./vm-process.ts";
 
+const LOOK_AT_LOG_EVERY_MS = 1_000;
+
 export interface SlotOptions {
   readonly config: AgentConfig;
   /** The QEMU in the slot ended without having been told to. */
@@ -106,7 +108,16 @@ export class VmSlot {
       emit({ kind: "qemu.started", pid: vm.pid, version: `${major}.${minor}.${micro}`, argv: [vm.folder] });
     };
     vm.attached().then(tell, () => undefined);
+    let cut = false;
+    const looking = setInterval(() => {
+      void vm.boundLog().then((now) => {
+        if (now && !cut)
+          emit({ kind: "log", stream: "agent", line: "QEMU says much: the beginning of its log is cut off" });
+        cut ||= now;
+      });
+    }, LOOK_AT_LOG_EVERY_MS).unref();
     void vm.exited.then(() => {
+      clearInterval(looking);
       emit({ kind: "qemu.exited", code: null, last_lines: vm.last_lines.split(" | ") });
       if (this.#vm !== vm) return;
       this.#vm = undefined;

@@ -24,6 +24,8 @@ export interface OutputSource {
   endIn(folder: string): number;
   /** Hands over what can be had at once. */
   look(): void;
+  /** What was read up to here, as the sink was told, is stored: it will never be read here again. */
+  stored?(end: number): void;
   /** The VM is about to stand still. */
   stopping?(): void;
   /**

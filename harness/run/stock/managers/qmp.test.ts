@@ -4,7 +4,7 @@ import type { ManagerContext, Seen } from "./manager.ts";
 import { EagerQmpManager } from "./qmp.ts";
 
 /** What the manager asks of monitors that refuse nothing, of a stream from which nothing has come for nine seconds. */
-async function asks(source: string, target: string, completing = false): Promise<readonly string[]> {
+async function asks(source: string, target: string, completing = false, before?: string): Promise<readonly string[]> {
   const asked: string[] = [];
   const vm = (role: string): StartedVm =>
     ({
@@ -20,7 +20,9 @@ async function asks(source: string, target: string, completing = false): Promise
     completing,
   };
   const context = { configuration: {}, timeline: { emit: () => undefined } } as unknown as ManagerContext;
-  expect(await new EagerQmpManager(context).tend(seen)).toBeUndefined();
+  const manager = new EagerQmpManager(context);
+  if (before !== undefined) await manager.tend({ ...seen, source: { ...seen.source, status: before }, now_ms: 8_900 });
+  expect(await manager.tend(seen)).toBeUndefined();
   return asked;
 }
 
@@ -34,6 +36,7 @@ describe("the manager qmp", () => {
 
   it("pauses none while the source waits for the target to load, or for it to say that it has all", async () => {
     expect(await asks("postcopy-device", "postcopy-active")).toEqual([]);
+    expect(await asks("postcopy-active", "postcopy-active", false, "postcopy-device")).toEqual([]);
     expect(await asks("postcopy-active", "postcopy-active", true)).toEqual([]);
   });
 });

@@ -75,6 +75,11 @@ export class EagerQmpManager extends QmpManager {
   #broken_since_ms: number | undefined;
   #tried_ms = Number.NEGATIVE_INFINITY;
   #left_at_ms = 0;
+  /**
+   * When the source last waited for the target to load the package (11.1). It sends no pages then and takes no pause, and one of
+   * the target alone would make it give up and run again beside it.
+   */
+  #loading_ms = Number.NEGATIVE_INFINITY;
   /** Why the source would not go on, when it was asked to last. */
   #refused: string | undefined;
 
@@ -87,6 +92,7 @@ export class EagerQmpManager extends QmpManager {
     const { source, target, now_ms, left_at_ms } = seen;
     if (left_at_ms > this.#left_at_ms && source.status === "postcopy-active") this.#broken_since_ms = undefined;
     this.#left_at_ms = left_at_ms;
+    if (source.status === "postcopy-device") this.#loading_ms = now_ms;
     if (isPaused(source) || isPaused(target)) this.#broken_since_ms ??= now_ms;
     const broken_ms = now_ms - (this.#broken_since_ms ?? Number.POSITIVE_INFINITY);
     if (broken_ms > this.#patience_ms) {
@@ -108,11 +114,9 @@ export class EagerQmpManager extends QmpManager {
       this.#refused = await this.#try(source.vm, "migrate", { uri: this.uris.connect, resume: true }, "control");
       return;
     }
-    // Before that it takes no pause (11.1: postcopy-device), and one of the target alone makes it give up and run again beside it.
-    const loading = source.status === "postcopy-device";
     const half = (isPaused(source) && isActive(target)) || (isActive(source) && isPaused(target));
     // Once everything is sent, a pause would make the source give up and run again beside the target (seen with 10.0).
-    const stalled = !completing && !loading && now_ms - Math.max(left_at_ms, this.#tried_ms) > STALLED_MS;
+    const stalled = !completing && now_ms - Math.max(left_at_ms, this.#tried_ms, this.#loading_ms) > STALLED_MS;
     if (!(half && now_ms - this.#tried_ms > RETRY_EVERY_MS) && !stalled) return;
     this.#tried_ms = now_ms;
     this.#broken_since_ms ??= now_ms;
