@@ -72,7 +72,16 @@ describe("wrong usage is exit code 2 and a sentence on standard error, before an
       ["run", "no-fault", "--switchover", "never"],
       /--switchover never cannot be/,
     ],
-    ["a guest that the scenario is not for", ["run", "no-fault", "--guest", "bsd"], /is not for the guest "bsd"/],
+    [
+      "a guest that the scenario is not for",
+      ["run", "no-fault", "--guest", "bsd"],
+      /no-fault is not for the guest "bsd": it takes --guest integrity, --guest linux, or/,
+    ],
+    [
+      "a guest of none for a fault",
+      ["run", "--fault", "kill-host:target@pages=30%", "--guest", "bsd"],
+      /What is put together with --fault is not for the guest "bsd": it takes --guest/,
+    ],
     ["an image that cannot be", ["run", "no-fault", "--qemu", "no image"], /QEMU version or the name of an image/],
     ["a report on nothing", ["report", "/nonexistent/ferryman"], /no folder \/nonexistent\/ferryman/],
   ])("%s", async (_, words, sentence) => {

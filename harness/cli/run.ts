@@ -30,7 +30,7 @@ import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
-import { compose, saidAgain } from "./compose.ts";
+import { COMPOSED_ID, compose, saidAgain } from "./compose.ts";
 import { addConfigurationOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
 import { printExpect } from "./expect-grammar.ts";
 import { printFault } from "./fault-grammar.ts";
@@ -99,6 +99,7 @@ export interface RunFlags extends RunOptions, Filters, MatrixOptions {
 }
 
 const HEARTBEAT_MS_MAX = 10_000;
+const WRITE_RATES = { least: 0, most: WRITE_RATE_MAX };
 
 export function registerRun(program: Command): void {
   declareRun(program.command("run")).action(async (names: string[], options: RunFlags) => {
@@ -110,7 +111,9 @@ export function registerRun(program: Command): void {
 /** The words that `run` takes, for a person's command or for one that stands in a record. */
 export function declareRun(command: Command): Command {
   command
-    .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
+    .description(
+      "run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run, 130: ended by Ctrl-C or SIGTERM",
+    )
     .addArgument(
       new Argument("[scenario...]", 'scenarios by name (see list), glob ("link-*"), file (./my.scenario.ts), or all'),
     )
@@ -149,8 +152,8 @@ export function declareRun(command: Command): Command {
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
-      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000",
-      within({ least: 0, most: WRITE_RATE_MAX }),
+      `pages that the guest rewrites in a second of its time, ${rangeOf(WRITE_RATES)}, 0 is as fast as it goes (integrity); default 1000`,
+      within(WRITE_RATES),
     )
     .option(
       "--working-set <MiB>",
@@ -159,7 +162,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--chatter <lines/s>",
-      "it says so many lines of about 100 bytes on its console in a second (integrity guest); default none",
+      `it says so many lines of about 100 bytes on its console in a second (integrity guest), ${rangeOf(LIMITS.chatter_lines_per_s)}; default none`,
       within(LIMITS.chatter_lines_per_s),
     )
     .option(
@@ -706,8 +709,11 @@ function guestOf(scenario: Scenario, { guest }: RunOptions): Guest {
   if (guest === "custom") return guest;
   const found = scenario.guests.find((one) => guestName(one) === guest);
   if (found === undefined) {
-    const names = scenario.guests.map(guestName).join(", ");
-    throw new UserError(`The scenario ${scenario.id} is not for the guest "${guest}", only for: ${names}.`);
+    const names = scenario.guests.map((one) => `--guest ${guestName(one)}`).join(", ");
+    const what = scenario.id === COMPOSED_ID ? "What is put together with --fault" : `The scenario ${scenario.id}`;
+    throw new UserError(
+      `${what} is not for the guest "${guest}": it takes ${names}, or --guest custom (a VM of yours).`,
+    );
   }
   return found;
 }
