@@ -194,7 +194,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--switchover-by <who>",
-      "txsync: qemu migrates by itself (default), or agents copy memory ahead to the target and make the package",
+      "txsync: qemu migrates by itself (default), or agents make the package, and copy memory ahead to the target where no fault strikes later than precopy",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
     )
     .option(
