@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -49,6 +49,13 @@ describe("ferryman log", () => {
       { n: 2, pages: 1, mark: 2 },
       { n: 3, pages: 2, mark: 3 },
     ]);
+  });
+
+  it("takes the run's folder as well", async () => {
+    await mkdir(join(path, "escrow-log"));
+    await rename(join(path, "txlog-00000000"), join(path, "escrow-log", "txlog-00000000"));
+    await run("list", path, "--json");
+    expect(lines).toHaveLength(3);
   });
 
   it("verifies a sound log, and says where a broken one ends", async () => {

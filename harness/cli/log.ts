@@ -106,7 +106,15 @@ interface Found {
   readonly torn: Scanned["torn"];
 }
 
-async function read(path: string, onRecord?: (record: FoundRecord) => void): Promise<Found> {
+/** A run's folder will do: its log lies in it. */
+async function logFolderOf(path: string): Promise<string> {
+  const inside = join(path, "escrow-log");
+  const found = await stat(inside).catch(() => undefined);
+  return found?.isDirectory() === true ? inside : path;
+}
+
+async function read(given: string, onRecord?: (record: FoundRecord) => void): Promise<Found> {
+  const path = await logFolderOf(given);
   const files = folder(path);
   const names = await files.list().catch((error: unknown) => {
     throw new UserError(`no transaction log in ${path}: ${messageOf(error)}`);
