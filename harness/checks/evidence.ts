@@ -53,6 +53,8 @@ export const evidenceSchema = z.object({
   afterwards: z.string().optional(),
   owner: z.enum([...HOST_ROLES, "none"]),
   settled: z.string(),
+  /** The VM was to be protected for good and is not: what its protection lacks. Absent: nothing is known against it. */
+  unprotected: z.string().optional(),
   /** Why a VM that is there was not looked at: what would be found there proves nothing. */
   not_looked_at: z.string().optional(),
   progress: z.array(progressSchema).readonly(),

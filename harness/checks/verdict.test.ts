@@ -135,4 +135,13 @@ describe("verdict", () => {
     expect(judgedBy(CHECKS).verdict).toBe("lost");
     expect(CHECKS.length).toBeGreaterThan(0);
   });
+
+  it("says of an intact VM that was to be protected, and is not, what that lacks", () => {
+    const holds = made({ false_means: "lost", says: true }, 0);
+    const evidence = makeCase({ evidence: { unprotected: "the escrow's host is dead" } }).evidence;
+    expect(judge(NOTHING.scenario, NOTHING.events, evidence, [holds])).toMatchObject({
+      verdict: "intact",
+      why: "all 1 checks hold; the VM is protected no more (the escrow's host is dead)",
+    });
+  });
 });

@@ -72,8 +72,10 @@ export function judge(
   const unknown = ofVm.find(({ verdict }) => verdict === "unknown");
   if (unknown) return said("unknown", `${unknown.check}: ${unknown.summary}`);
   if (ofVm.length === 0) return said("unknown", "no check had anything to say about this run");
-  if (untidyWhen("intact").length > 0) return said("intact", "every check of the VM holds");
-  return said("intact", `all ${checks.length} checks hold`);
+  // It lives, and the next failure is its last: no check has that to say, and whoever reads the verdict has to know.
+  const bare = evidence.unprotected === undefined ? "" : `; the VM is protected no more (${evidence.unprotected})`;
+  if (untidyWhen("intact").length > 0) return said("intact", `every check of the VM holds${bare}`);
+  return said("intact", `all ${checks.length} checks hold${bare}`);
 }
 
 function isLast({ stage }: { readonly stage: Stage }): boolean {

@@ -63,6 +63,7 @@ export async function gatherEvidence(
       : { afterwards: scenario.afterwards }),
     owner,
     settled: settled.how,
+    ...(settled.unprotected === undefined ? {} : { unprotected: settled.unprotected }),
     ...(storage_away === undefined ? {} : { storage_away }),
     ...(settled.arriving === undefined ? {} : { not_looked_at: stillArriving(settled.arriving) }),
     progress: [],
@@ -76,7 +77,8 @@ export async function gatherEvidence(
   draft = { ...draft, progress: await watching };
   // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
   if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };
-  await recovery.unprotect?.();
+  const touched = await recovery.unprotect?.();
+  if (touched !== undefined) draft = { ...draft, not_looked_at: draft.not_looked_at ?? touched };
   await clients.stop();
   await Promise.all([network?.stop(owner !== "none"), guest.client?.stop(owner !== "none")]);
   await recovery.count(owner);

@@ -4,6 +4,7 @@ import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import type { HostRole, Lane, ProtocolStep, TimelineEvent, TimelineEventBody } from "../base/timeline.ts";
 import { hopelessTriggers } from "./hopeless.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
+import { STEP_NAMES, stepOf } from "./steps.ts";
 import { faultId } from "./trigger.ts";
 
 const KILL = { fault: "kill-host", host: "target" } as const;
@@ -82,6 +83,60 @@ describe("a trigger that cannot come any more", () => {
     expect(said({ on: "step", step: "takeover" }, hostGone("source"))).toBeUndefined();
     expect(said({ on: "step", step: "completed" }, handoff)).toBeUndefined();
     expect(said({ on: "step", step: "recovering" }, qemuGone("source"))).toBeUndefined();
+  });
+
+  describe("where protection goes on after the handoff", () => {
+    const ALWAYS = { goes_on_protected: true } as const;
+    const always = (trigger: Trigger, ...events: readonly TimelineEvent[]): string | undefined =>
+      hopelessTriggers(
+        [first, { fault: CUT, at: trigger }],
+        [txsync, step("switchover"), injected(0), ...events],
+        ALWAYS,
+      )[0]?.why;
+    const handedOver = [step("completing"), handoff, step("completed")];
+
+    it("is none of protection, of a vote or of a restore", () => {
+      for (const name of STEP_NAMES.filter((one) => ["protection", "vote", "restore"].includes(stepOf(one).part))) {
+        expect([name, always({ on: "step", step: name }, ...handedOver)]).toEqual([name, undefined]);
+        // The VM is restored, protected anew, and may be restored once more.
+        expect([name, always({ on: "step", step: name }, ...handedOver, running("source"))]).toEqual([name, undefined]);
+      }
+      expect(always({ on: "transactions", count: 900 }, ...handedOver, running("source"))).toBeUndefined();
+    });
+
+    it("is a restore that a killed target still brings, told by either of two faults", () => {
+      const plans: FaultPlan[] = [
+        { fault: KILL, at: { on: "step", step: "handoff" } },
+        {
+          fault: { fault: "kill-process", host: "source", process: "agent" },
+          at: { on: "step", step: "restore-made" },
+        },
+      ];
+      const seen = [txsync, step("switchover"), handoff, injected(0), hostGone("target")];
+      expect(hopelessTriggers(plans, seen, ALWAYS)).toEqual([]);
+      expect(hopelessTriggers(plans, seen)[0]?.why).toMatch(/nothing is restored any more$/);
+    });
+
+    it("is still whatever belongs to the migration that is over", () => {
+      expect(always(AT_30, ...handedOver)).toMatch(/the target has every page$/);
+      expect(always({ on: "bytes", count: 9 }, ...handedOver)).toMatch(/the target has every page$/);
+      expect(always({ on: "step", step: "recovering" }, ...handedOver)).toMatch(/the migration is at its end$/);
+      expect(always({ on: "step", step: "takeover" }, ...handedOver)).toMatch(/the target has every page$/);
+      expect(always({ on: "step", step: "handoff" }, running("source"))).toMatch(/this migration is over$/);
+    });
+
+    it("is a vote where two hosts are dead", () => {
+      const dead = [hostGone("target"), hostGone("escrow")];
+      expect(always({ on: "step", step: "restore-made" }, ...handedOver, ...dead)).toMatch(/two of the three hosts/);
+    });
+  });
+
+  it("is one of protection once the VM was restored, where it is protected no more", () => {
+    expect(said({ on: "step", step: "record-stored" }, running("source"))).toMatch(
+      /restored on source, and is protected no/,
+    );
+    const on = at("source", { kind: "protection", state: "on", why: "" });
+    expect(said({ on: "step", step: "record-stored" }, running("source"), on)).toBeUndefined();
   });
 
   it("is not called so because a migration was given up before anything was broken: it is asked for again", () => {

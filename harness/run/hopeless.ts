@@ -1,3 +1,4 @@
+import type { Recovery } from "../base/run-record.ts";
 import type { HostRole, ProtocolStep, TimelineEvent } from "../base/timeline.ts";
 import { whereOf } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
@@ -23,19 +24,49 @@ interface FaultState {
   steps_before: ReadonlySet<string>;
 }
 
+/** What a recovery does with a VM that it has carried over, as far as it decides what can still come. */
+export interface Carrying {
+  /**
+   * The VM is protected after the handoff too, and anew wherever a restored one runs: records, votes and restores may come
+   * for as long as the run lasts, one restore after the other.
+   */
+  readonly goes_on_protected?: boolean | undefined;
+}
+
 /**
  * Which of a scenario's triggers cannot come any more, after the events so far. It says so only where it is sure: a
  * trigger that it does not call hopeless may come or not.
  */
-export function hopelessTriggers(plans: readonly FaultPlan[], events: readonly TimelineEvent[]): readonly Hopeless[] {
-  const outlook = new Outlook(plans);
+export function hopelessTriggers(
+  plans: readonly FaultPlan[],
+  events: readonly TimelineEvent[],
+  carrying?: Carrying,
+): readonly Hopeless[] {
+  const outlook = new Outlook(plans, carrying);
   for (const event of events) outlook.see(event);
   return outlook.hopeless();
+}
+
+const NOT_ANY_MORE = "which cannot come any more";
+
+/**
+ * The first trigger of a scenario that never comes, whatever happens in the run: no run under this recovery comes to it, or it
+ * waits for a fault that never strikes. One sentence as above; undefined: each may come.
+ */
+export function neverComes(plans: readonly FaultPlan[], recovery: Recovery): string | undefined {
+  const started: TimelineEvent = { at_ms: 0, lane: "run", kind: "run.started", scenario: "", recovery, seed: 0 };
+  const struck = plans.map(({ fault }, index): TimelineEvent => {
+    return { at_ms: 0, lane: "fault", kind: "fault.injected", fault: fault.fault, id: faultId(index), what: "" };
+  });
+  // What heals is listened to only once its fault has struck.
+  const [found] = [[started], [started, ...struck]].flatMap((events) => hopelessTriggers(plans, events));
+  return found?.why.replaceAll(NOT_ANY_MORE, "which never comes");
 }
 
 /** The same, event by event: a function of the scenario's faults and of what it has seen. */
 export class Outlook {
   readonly #plans: readonly FaultPlan[];
+  readonly #goes_on_protected: boolean;
   readonly #faults: readonly FaultState[];
   readonly #steps = new Set<ProtocolStep>();
   readonly #hosts_gone = new Set<HostRole>();
@@ -43,10 +74,13 @@ export class Outlook {
   #recovery = "";
   #switched = false;
   #handed_off = false;
+  /** It was said to be on when the VM had been handed off, or restored. */
+  #protected_since = false;
   #restored_on: string | undefined;
 
-  constructor(plans: readonly FaultPlan[]) {
+  constructor(plans: readonly FaultPlan[], { goes_on_protected = false }: Carrying = {}) {
     this.#plans = plans;
+    this.#goes_on_protected = goes_on_protected;
     this.#faults = plans.map(() => ({
       at_fired: false,
       injected: false,
@@ -112,8 +146,8 @@ export class Outlook {
         this.#handed_off = true;
         return;
       case "protection":
-        // It goes on after the handoff too where that was asked for.
-        if (event.state === "on") this.#handed_off = false;
+        // Whatever was asked for: who protects a VM that was handed off, or restored, goes on with it.
+        if (event.state === "on" && (this.#carried || this.#restored_on !== undefined)) this.#protected_since = true;
         return;
       case "restore.running":
         this.#restored_on = event.lane;
@@ -131,13 +165,13 @@ export class Outlook {
       if (!state.at_fired && !state.injected) {
         const why = this.#cannotCome(plan.at, new Set([index]));
         if (why === undefined) return [];
-        const text = `${name} waits for "${triggerText(plan.at)}", which cannot come any more: ${why}`;
+        const text = `${name} waits for "${triggerText(plan.at)}", ${NOT_ANY_MORE}: ${why}`;
         return [{ index, waits: "to strike", why: text }];
       }
       if (plan.heal === undefined || !state.injected || state.heal_fired) return [];
       const why = this.#cannotHeal(plan.heal, state);
       if (why === undefined) return [];
-      const text = `${name} is to be healed at "${triggerText(plan.heal)}", which cannot come any more: ${why}`;
+      const text = `${name} is to be healed at "${triggerText(plan.heal)}", ${NOT_ANY_MORE}: ${why}`;
       return [{ index, waits: "to be healed", why: text }];
     });
   }
@@ -202,15 +236,11 @@ export class Outlook {
       case "migration":
         return this.#noMigrationStep(name);
       case "protection":
-        return this.#handedOff("the VM was handed off, and is protected no more");
+        return this.#protectionOver();
       case "vote":
         return name.startsWith("lease") ? undefined : this.#noVote();
       case "restore":
-        return (
-          this.#restored() ??
-          this.#handedOff("the VM was handed off, and nothing is restored any more") ??
-          this.#noVote()
-        );
+        return this.#noRestore() ?? this.#noVote();
       case "takeover":
         if (this.#hosts_gone.has("escrow")) return "the escrow's host is dead";
         return this.#migrationOver() ?? this.#handedOff("the target has every page");
@@ -251,8 +281,30 @@ export class Outlook {
       : `the VM was restored on ${this.#restored_on}, and this migration is over`;
   }
 
+  /** Every page is on the target: nothing of the migration itself comes any more. */
+  get #carried(): boolean {
+    return this.#handed_off || this.#steps.has("completed");
+  }
+
   #handedOff(what: string): string | undefined {
-    return this.#handed_off || this.#steps.has("completed") ? what : undefined;
+    return this.#carried ? what : undefined;
+  }
+
+  /** What is known of protection says that it may go on, or begin anew. */
+  get #staysProtected(): boolean {
+    return this.#goes_on_protected || this.#protected_since;
+  }
+
+  #protectionOver(): string | undefined {
+    if (this.#staysProtected) return undefined;
+    if (this.#restored_on !== undefined) return `the VM was restored on ${this.#restored_on}, and is protected no more`;
+    return this.#handedOff("the VM was handed off, and is protected no more");
+  }
+
+  /** A VM that stays protected is restored whenever it breaks: after the handoff, and after a restore. */
+  #noRestore(): string | undefined {
+    if (this.#staysProtected) return undefined;
+    return this.#restored() ?? this.#handedOff("the VM was handed off, and nothing is restored any more");
   }
 
   #noVote(): string | undefined {

@@ -196,6 +196,33 @@ describe("nemesis", () => {
     expect(failed).toMatchObject([{ id: "fault-0", error: "there is no qemu on source that could be hit" }]);
   });
 
+  it("says of what still waits when the run is settled that its moment had not come", async () => {
+    const { nemesis, timeline, faults, step } = unleash([
+      { fault: KILL, at: at("switchover"), heal: at("completed") },
+      { fault: FREEZE, at: { on: "step", step: "takeover" } },
+    ]);
+    step("switchover");
+    await waitFor({ what: "the first", timeout_ms: 5_000 }, () => (nemesis.struck ? true : undefined));
+    await nemesis.stop("nobody has the pages");
+    expect(faults()).toEqual(["fault.injected fault-0", "fault.failed fault-1"]);
+    expect(timeline.events.flatMap((event) => (event.kind === "fault.failed" ? [event.error] : []))).toEqual([
+      'fault 1 (freeze-process, qemu on target) waits for "takeover", which had not come when the run was settled: nobody has the pages',
+    ]);
+  });
+
+  it("knows whether what it broke may be healed yet", async () => {
+    const plan = { fault: FREEZE, at: at("switchover"), heal: at("completing") } as const;
+    const { nemesis, step, done } = unleash([plan, { fault: KILL, at: { on: "step", step: "takeover" } }]);
+    expect(nemesis.healing).toBe(false);
+    step("switchover");
+    await waitFor({ what: "the first", timeout_ms: 5_000 }, () => (nemesis.healing ? true : undefined));
+    step("completing");
+    await waitFor({ what: "its healing", timeout_ms: 5_000 }, () => (nemesis.healing ? undefined : true));
+    expect(nemesis.done).toBe(false);
+    await nemesis.stop();
+    await done();
+  });
+
   it("once stopped, strikes no more, and does not call what never struck a failure", async () => {
     const { nemesis, commands, faults, step } = unleash([
       { fault: KILL, at: at("completed") },

@@ -2,10 +2,10 @@ import { messageOf } from "../base/errors.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { pause, within } from "../base/wait.ts";
 import { type FaultContext, type Heal, inject, prepare, whereOf } from "../faults/index.ts";
-import { type Hopeless, Outlook } from "./hopeless.ts";
+import { type Carrying, type Hopeless, Outlook } from "./hopeless.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
 import type { Timeline } from "./timeline.ts";
-import { faultId, fires, isOfFault } from "./trigger.ts";
+import { faultId, fires, isOfFault, triggerText } from "./trigger.ts";
 
 /** One deed: a signal, a command to the engine, a change of a link. It takes as long for a large guest as for a small one. */
 const DEED_MS = 60_000;
@@ -33,14 +33,17 @@ export class Nemesis {
   readonly #work: Promise<void>[];
   #pending: number;
   #struck = false;
+  readonly #toHeal = new Set<number>();
+  /** What a run came to before it was stopped. */
+  #settled: string | undefined;
 
   /** Starts to watch the timeline at once; what stands on it already counts for what can still come. */
-  constructor(plans: readonly FaultPlan[], timeline: Timeline, context: FaultContext) {
+  constructor(plans: readonly FaultPlan[], timeline: Timeline, context: FaultContext, carrying: Carrying = {}) {
     this.#plans = plans;
     this.#timeline = timeline;
     this.#context = { ...context, emit: timeline.emit };
     this.#pending = plans.length;
-    this.#outlook = new Outlook(plans);
+    this.#outlook = new Outlook(plans, carrying);
     for (const event of timeline.events) this.#outlook.see(event);
     const stop = timeline.onEvent((event) => this.#see(event));
     this.#abort.signal.addEventListener("abort", stop, { once: true });
@@ -66,6 +69,11 @@ export class Nemesis {
     return this.#struck;
   }
 
+  /** Whether something is broken that is to be healed, and may be yet: what it took away may come back. */
+  get healing(): boolean {
+    return this.#toHeal.size > 0;
+  }
+
   /**
    * Resolves once no fault is on its way any more whose moment has come: its offset may be longer than the migration, and the
    * run is not over before it. Those that still wait for their moment are not waited for.
@@ -85,8 +93,12 @@ export class Nemesis {
     }
   }
 
-  /** Stops watching; a fault that has not struck by now never will. */
-  async stop(): Promise<void> {
+  /**
+   * Stops watching; a fault that has not struck by now never will.
+   * @param settled what the run came to, where it did: said of whatever has waited for its moment until then
+   */
+  async stop(settled?: string): Promise<void> {
+    this.#settled = settled;
     this.#abort.abort();
     for (const { reject } of [...this.#listeners]) reject(this.#abort.signal.reason);
     await Promise.all(this.#work);
@@ -103,6 +115,7 @@ export class Nemesis {
       healed?.catch(() => undefined);
       let heal: Heal | undefined;
       this.#struck = true;
+      if (plan.heal !== undefined) this.#toHeal.add(index);
       // The event comes before the deed: what the deed causes must not stand before it on the timeline.
       emit("fault", { kind: "fault.injected", fault, id, what });
       heal = await within(
@@ -116,11 +129,23 @@ export class Nemesis {
         emit("fault", { kind: "fault.healed", fault, id });
       }
     } catch (error) {
-      if (!this.#abort.signal.aborted) emit("fault", { kind: "fault.failed", fault, id, error: messageOf(error) });
+      const why = this.#abort.signal.aborted ? this.#neverCame(plan, index) : messageOf(error);
+      if (why !== undefined) emit("fault", { kind: "fault.failed", fault, id, error: why });
     } finally {
+      this.#toHeal.delete(index);
       this.#isNotDue(index);
       this.#pending -= 1;
     }
+  }
+
+  /** Of a run that was settled: why a fault has not struck by then; undefined where it has, or nothing was settled. */
+  #neverCame({ fault, at }: FaultPlan, index: number): string | undefined {
+    const struck = this.#timeline.events.some(
+      (event) => event.kind === "fault.injected" && event.id === faultId(index),
+    );
+    if (struck || this.#settled === undefined) return undefined;
+    const name = `fault ${index} (${fault.fault}, ${whereOf(fault)})`;
+    return `${name} waits for "${triggerText(at)}", which had not come when the run was settled: ${this.#settled}`;
   }
 
   #isNotDue(index: number): void {

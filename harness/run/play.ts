@@ -1,6 +1,7 @@
 import { type Configuration, type DiskKind, isLibvirt } from "../base/configuration.ts";
 import { type FleetHost, HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { pause } from "../base/wait.ts";
+import type { FaultContext } from "../faults/index.ts";
 import { type FleetSpec, startFleet } from "../fleet/fleet.ts";
 import { ensureStorageImage } from "../fleet/images.ts";
 import { hostShmBytes } from "../fleet/shm.ts";
@@ -174,26 +175,27 @@ export class Play {
     await network?.warmedUp(context.looking);
     held.use(await turns?.processors.take(signal));
     await network?.storm(request.scenario.work?.storm_datagrams_per_s ?? 0);
-    const nemesis = new Nemesis(request.scenario.faults, timeline, {
+    const striking: FaultContext = {
       fleet,
       pid: recovery.pid,
       monitor: (role, which) => vms.get(role)?.[which],
       ...(recovery.manager === undefined ? {} : { manager: recovery.manager }),
       ...(recovery.replaceEscrow === undefined ? {} : { replaceEscrow: recovery.replaceEscrow }),
       storage: context.disks,
-    });
+    };
+    const nemesis = new Nemesis(request.scenario.faults, timeline, striking, recovery);
     await nemesis.prepare();
     await using usage = await UsageSampler.start(fleet, (role) => recovery.daemon(role), timeline);
     await using sampler = new ProgressSampler(guest, vms, timeline);
     if (request.watch_ms !== undefined) await pause(request.watch_ms, signal);
     const seen = { network, firmware: await firmware };
     this.#enter("migrate");
-    let settled: Settled;
+    let settled: Settled | undefined;
     try {
       settled = await recovery.migrate(nemesis);
       await nemesis.dueStruck(signal);
     } finally {
-      await nemesis.stop();
+      await nemesis.stop(settled?.how);
     }
     await Promise.all([sampler[Symbol.asyncDispose](), usage[Symbol.asyncDispose]()]);
     this.tries = settled.tries;

@@ -41,6 +41,8 @@ export interface FaultsSeen {
   readonly done: boolean;
   /** Whether any fault has struck by now. */
   readonly struck: boolean;
+  /** Whether something that was broken is still to be healed. */
+  readonly healing: boolean;
 }
 
 /**
@@ -67,8 +69,13 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   daemon(role: HostRole): number | undefined;
   /** Asks for the migration and waits until it is known who has the VM. */
   migrate(faults: FaultsSeen): Promise<Settled>;
-  /** A VM that is protected for good is not any more: who looks at it stops it, and nobody else may by then. */
-  unprotect?(): Promise<void>;
+  /**
+   * A VM that is protected for good is not any more: who looks at it stops it, and nobody else may by then.
+   * @returns where somebody else still may, why: then its memory is not to be looked at
+   */
+  unprotect?(): Promise<string | undefined>;
+  /** The VM is protected after the handoff too, and anew wherever it was restored; absent: no. */
+  readonly goes_on_protected?: boolean;
   /** Of two instances that move: what is seen from outside of who has succeeded whom. */
   succeeded(owner: HostRole | "none"): Promise<Pick<Evidence, "succeeded">>;
   /** Waits for output that is under way: what has not come by then is missing. */

@@ -7,6 +7,8 @@ export interface Settled {
   readonly how: string;
   /** The wait was given up while pages of the guest were still missing on the target: its memory proves nothing. */
   readonly arriving?: PagesSeen;
+  /** The VM runs whole where it is, is to be protected, and is not: what that lacks. */
+  readonly unprotected?: string;
   /** How often the migration was asked for. */
   readonly tries?: number;
 }

@@ -17,6 +17,8 @@ export interface AgentStatus {
   readonly opened: Descriptor;
   readonly promised: Descriptor;
   readonly finished: boolean;
+  /** Escrow: it has the place that it came for. */
+  readonly letIn: boolean;
   readonly protect: boolean;
   readonly protected: boolean;
   readonly allPages: boolean;

@@ -21,17 +21,28 @@ const final = { ...SWITCHOVER, generation: generation(2), mode: "final" } as con
 const done: AgentStatus = { ...runs, phase: "completed", opened: final, migration: "completed", allPages: true };
 let files = 0;
 
+/** Time goes a hundred times as fast: what is a matter of leases is over soon. */
+class HurriedTimeline extends Timeline {
+  override get now_ms(): number {
+    return 100 * super.now_ms;
+  }
+}
+
 /** Agents that say one after the other what is in the script; the last of it for ever. `onLook` is told of each look. */
 async function migrate(
   script: readonly Statuses[],
   change: {
     readonly onLook?: (timeline: Timeline, look: number) => void;
     readonly faultsOver?: () => boolean;
+    readonly healing?: () => boolean;
+    readonly hurried_ms?: number;
+    readonly up?: (role: HostRole) => boolean;
     /** What is left of the source's /dev/shm. */
     readonly free_bytes?: number;
   } = {},
 ): Promise<{ settled: Settled; timeline: Timeline; asked: number }> {
-  const timeline = new Timeline(join(folder, `${files++}.ndjson`));
+  const path = join(folder, `${files++}.ndjson`);
+  const timeline = change.hurried_ms === undefined ? new Timeline(path) : new HurriedTimeline(path);
   let looks = 0;
   let asked = 0;
   const client = (role: HostRole) => ({
@@ -48,10 +59,11 @@ async function migrate(
       return said;
     },
   });
+  const up = change.up ?? (() => true);
   const free = (role: HostRole): number => (role === "source" ? (change.free_bytes ?? 2 ** 20) : 2 ** 20);
   const fleet = {
     host: (role: HostRole) => ({
-      up: true,
+      up: up(role),
       run: async (command: string) => (command.includes("avail") ? `${free(role)}\n` : "0\n"),
     }),
   };
@@ -61,11 +73,12 @@ async function migrate(
     memory_bytes: 2 ** 27,
     bytes_per_s: 1,
     timeline,
-    patience_ms: 500,
+    patience_ms: change.hurried_ms ?? 500,
     lease_ms: 500,
     struck: () => false,
     prepareTarget: async () => undefined,
     faultsOver: change.faultsOver ?? (() => true),
+    healing: change.healing ?? (() => false),
   }).run();
   await timeline.close();
   return { settled, timeline, asked };
@@ -143,6 +156,45 @@ describe("the wait for the agents", () => {
     expect(vain.settled.owner).toBe("target");
     expect(vain.timeline.events.flatMap((event) => (event.kind === "run.note" ? [event.text] : []))).toEqual([
       expect.stringContaining("waited for the faults to strike and to be healed: nothing has moved"),
+    ]);
+  });
+
+  it("does not hold a VM that nobody has the pages of for a fault that is still to strike, only for one to be healed", async () => {
+    const cut: Statuses = { source: undefined, target: { ...runs, route: "none" }, escrow: idle };
+    const { settled } = await migrate([cut], { faultsOver: () => false, hurried_ms: 60_000 });
+    expect(settled).toMatchObject({
+      owner: "none",
+      how: expect.stringMatching(/^the target waits for pages that nobody/),
+    });
+    const healing = await migrate([cut], { faultsOver: () => false, healing: () => true });
+    expect(healing.settled.how).toMatch(/^waited for the target to have every page: /);
+  });
+
+  it("does not hold a protected VM that is lost for a fault that is still to strike", async () => {
+    const lost: Statuses = { ...arriving, target: { ...done, protect: true, phase: "lost", vm: "gone" } };
+    const { settled } = await migrate([lost], { faultsOver: () => false, hurried_ms: 60_000 });
+    expect(settled.how).toBe("the agent on target says that the VM is lost");
+  });
+
+  it("ends where a VM goes on unprotected for good, and says what is missing", async () => {
+    const opened = { ...SWITCHOVER, generation: generation(2), mode: "unprotected" } as const;
+    const unprotected: Statuses = {
+      source: undefined,
+      target: { ...runs, allPages: true, protect: true, opened },
+      escrow: { ...idle, letIn: false },
+    };
+    const onLook = (timeline: Timeline, look: number): void =>
+      timeline.emit("target", { kind: "guest.progress", host: "target", cpu: 0, step: look });
+    const alone = await migrate([unprotected], { onLook, hurried_ms: 3_600_000, up: (role) => role !== "source" });
+    expect(alone.settled).toMatchObject({ owner: "target", how: "generation 2: whole on target, unprotected" });
+    expect(alone.settled.unprotected).toMatch(/^another escrow .* is dead, and it never will$/);
+    // Who may still be heard is waited for, as long as whatever goes on for ever.
+    const heard = await migrate([unprotected], { onLook });
+    expect(heard.settled).toMatchObject({ owner: "target", unprotected: expect.stringContaining("another escrow") });
+    expect(heard.timeline.events.flatMap((event) => (event.kind === "run.note" ? [event.text] : []))).toEqual([
+      expect.stringMatching(
+        /^waited for the VM on target to be protected \(another escrow has come.*nearer to an end$/,
+      ),
     ]);
   });
 });

@@ -11,12 +11,14 @@ import type { AgentStatus } from "./agent-client.ts";
 import type { Agents } from "./agents.ts";
 import {
   givenUp,
+  goesOnUnprotected,
   isProtectedAtSource,
   nobodyAfter_ms,
   type Statuses,
   settledAs,
   somebodyHas,
   tidy,
+  type Unprotected,
   waitsFor,
   waitsForPages,
 } from "./settling.ts";
@@ -38,6 +40,8 @@ export interface TxsyncOptions {
   readonly prepareTarget: () => Promise<unknown>;
   /** Whether every fault of the scenario has struck, and is healed where it is to be, or never will be. */
   readonly faultsOver: () => boolean;
+  /** Whether something that was broken is still to be healed. */
+  readonly healing: () => boolean;
 }
 
 const LOOK_EVERY_MS = 20;
@@ -128,13 +132,24 @@ export class TxsyncMigration {
   }
 
   async #settle(patience: Patience, movement: Movement): Promise<Settled> {
-    const { agents, bytes_per_s, timeline, lease_ms, faultsOver, struck, protect = "no" } = this.#options;
+    const {
+      agents,
+      fleet,
+      bytes_per_s,
+      timeline,
+      lease_ms,
+      faultsOver,
+      healing,
+      struck,
+      protect = "no",
+    } = this.#options;
     await agents.client("source").ask(protect === "no" ? { do: "migrate", bytes_per_s } : { do: "protect", on: true });
     let began_ms = timeline.now_ms;
     // One that is protected is asked to migrate when that is on; whatever breaks before is not waited for.
     let asked = protect !== "first";
     let seen_ms = began_ms;
     let pages_ms = began_ms;
+    let unprotected_ms = began_ms;
     let left = false;
     let tries = 1;
     let given_up_ms: number | undefined;
@@ -148,10 +163,16 @@ export class TxsyncMigration {
         patience.alive(states, now_ms);
       }
       if (somebodyHas(this.last)) seen_ms = now_ms;
-      if (!waitsForPages(this.last) || !faultsOver()) pages_ms = now_ms;
-      // When every fault is over, who serves pages is a matter of leases too.
+      // Only what is healed brings somebody back who has them; what is still to strike does not, whatever it waits for.
+      if (!waitsForPages(this.last) || healing()) pages_ms = now_ms;
+      // When nothing is to be healed any more, who serves pages is a matter of leases too.
       if (now_ms - pages_ms > nobodyAfter_ms(lease_ms))
         return { owner: "none", how: `${NOBODY_HAS}${this.#covered ? "" : NEVER_COVERED}`, tries };
+      const unprotected = goesOnUnprotected(this.last, (role) => fleet.host(role).up);
+      if (unprotected?.for_good !== true || !faultsOver()) unprotected_ms = now_ms;
+      // A word that is under way, or a vote, takes leases as well.
+      if (unprotected !== undefined && now_ms - unprotected_ms > nobodyAfter_ms(lease_ms))
+        return { ...leftUnprotected(unprotected), tries };
       const there = protect === "first" && isProtectedAtSource(this.last);
       const stays = there && this.last.source?.phase === "idle";
       if (stays && !asked) {
@@ -161,7 +182,9 @@ export class TxsyncMigration {
       }
       const settled = there ? undefined : settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
       // A VM that is protected for good is where it is only until what is to strike has struck.
-      const lasts = over_before || !HOST_ROLES.some((role) => this.last[role]?.protect === true);
+      const protects = HOST_ROLES.some((role) => this.last[role]?.protect === true);
+      // One that is lost stays so, unless what is healed brings it back.
+      const lasts = over_before || !protects || (settled?.owner === "none" && !healing());
       if (settled !== undefined && lasts) return { ...(await this.#tidied(settled)), tries };
       if (this.last.source !== undefined && this.last.source.phase !== "idle") left = true;
       if ((givenUp(this.last) || stays) && (left || now_ms - began_ms > BEGIN_MS)) {
@@ -178,12 +201,16 @@ export class TxsyncMigration {
         } else if (now_ms - given_up_ms > GIVEN_UP_MS)
           return { owner: "source", how: "the migration was given up before switchover: the source runs on", tries };
       } else given_up_ms = undefined;
-      const what = waitsFor(this.last);
+      const what = waitsFor(this.last, unprotected);
       const over = patience.over(now_ms);
       if (over !== undefined && settled !== undefined) {
         // Whose the VM is was known: what was waited for is a fault whose moment does not come.
         timeline.emit("run", { kind: "run.note", text: `waited for the faults to strike and to be healed: ${over}` });
         return { ...settled, tries };
+      }
+      if (over !== undefined && unprotected !== undefined) {
+        timeline.emit("run", { kind: "run.note", text: `waited for ${what}: ${over}` });
+        return { ...leftUnprotected(unprotected), tries };
       }
       if (over !== undefined) {
         const lacks = this.last.target?.vm === "running" && !this.last.target.allPages;
@@ -287,6 +314,11 @@ export class TxsyncMigration {
     );
     return Object.fromEntries(entries) as Record<HostRole, AgentStatus | undefined>;
   }
+}
+
+/** Where the VM is, and that it is not protected as it should be: it runs, and that is for the checks to see. */
+function leftUnprotected({ role, generation, lacks }: Unprotected): Settled {
+  return { owner: role, how: `generation ${generation}: whole on ${role}, unprotected`, unprotected: lacks };
 }
 
 /** The states of the three agents as words, to be compared and to be shown. */

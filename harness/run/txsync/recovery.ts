@@ -24,12 +24,11 @@ import { Edge } from "./edge.ts";
 import { keepEscrowLog } from "./escrow-log.ts";
 import { TxsyncMigration } from "./migration.ts";
 import { goesAhead, settingsFor, type TxsyncSettings } from "./settings.ts";
+import { unprotectedBy } from "./unprotect.ts";
 
 /** For a guest that has all its memory to do a step: it takes no longer for a large one. */
 const STEP_MS = 5_000;
-/** For a vote of three agents that are there. */
-const UNPROTECT_MS = 10_000;
-const NO_FAULTS: FaultsSeen = { done: true, struck: false };
+const NO_FAULTS: FaultsSeen = { done: true, struck: false, healing: false };
 
 /** Under txsync: agents have the VMs, the links and the decisions; the harness asks once and watches. */
 export class TxsyncRecovery implements RecoveryUnderTest {
@@ -164,6 +163,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       lease_ms: this.#settings.lease_ms,
       protect: this.#protects(),
       faultsOver: () => faults.done,
+      healing: () => faults.healing,
       struck: () => faults.struck,
       prepareTarget: () => this.#prepare("target", { start: "incoming" }),
     }).run();
@@ -196,20 +196,22 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     return this.#settings.protect_before ? "first" : "no";
   }
 
+  get goes_on_protected(): boolean {
+    return this.#settings.protect === "always";
+  }
+
   /** As an operator would: the agents of who has a VM that is protected are told that this is enough. */
-  async unprotect(): Promise<void> {
-    const { fleet } = this.#context;
+  async unprotect(): Promise<string | undefined> {
+    const { fleet, timeline } = this.#context;
     for (const role of ["source", "target"] as const) {
       const client = this.#agents.client(role);
       if (!fleet.host(role).up || !client.connected) continue;
-      const { protect } = await client.ask<AgentStatus>({ do: "status" });
-      if (!protect) continue;
-      await client.ask({ do: "protect", on: false });
-      await waitFor({ what: `the VM on ${role} to be protected no more`, timeout_ms: UNPROTECT_MS }, async () => {
-        const { opened } = await client.ask<AgentStatus>({ do: "status" });
-        return opened.mode === "final" ? true : undefined;
-      });
+      const said = await unprotectedBy(role, client).catch(messageOf);
+      if (said === undefined) continue;
+      timeline.emit("run", { kind: "run.note", text: said });
+      return said;
     }
+    return undefined;
   }
 
   async succeeded(owner: HostRole | "none"): Promise<Pick<Evidence, "succeeded">> {

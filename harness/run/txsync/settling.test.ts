@@ -3,6 +3,7 @@ import { generation, SWITCHOVER, transactionNumber } from "../../txsync/core/ind
 import type { AgentStatus } from "./agent-client.ts";
 import {
   givenUp,
+  goesOnUnprotected,
   nobodyAfter_ms,
   type Statuses,
   settledAs,
@@ -71,6 +72,57 @@ describe("a target that waits for pages", () => {
     expect(waitsForPages({ ...nobody, target: { ...waiting, allPages: true } })).toBe(false);
     expect(waitsForPages({ ...nobody, target: { ...waiting, route: "escrow" } })).toBe(false);
     expect(waitsForPages(nobody)).toBe(false);
+    // That it is to be protected afterwards too brings nobody back; one that was restored here lacks nothing.
+    expect(waitsForPages({ ...nobody, target: { ...waiting, protect: true } })).toBe(true);
+    const basis = { claim: generation(2), n: transactionNumber(7) };
+    const restored = { ...final, generation: generation(3), basis };
+    expect(waitsForPages({ ...nobody, target: { ...waiting, protect: true, opened: restored } })).toBe(false);
+  });
+});
+
+describe("a VM that goes on unprotected", () => {
+  const mode = "unprotected" as const;
+  const target: AgentStatus = {
+    ...idle,
+    phase: "draining",
+    vm: "running",
+    owner: true,
+    protect: true,
+    allPages: true,
+    opened: { ...SWITCHOVER, generation: generation(2), mode },
+  };
+  const whole: Statuses = { source: idle, target, escrow: idle };
+  const all = (): boolean => true;
+  const but = (dead: string) => (role: string) => role !== dead;
+
+  it("is whole, is to be protected, and is not", () => {
+    expect(goesOnUnprotected(whole, all)).toMatchObject({ role: "target", generation: 2, for_good: false });
+    expect(goesOnUnprotected({ ...whole, target: { ...target, protected: true } }, all)).toBeUndefined();
+    expect(goesOnUnprotected({ ...whole, target: { ...target, protect: false } }, all)).toBeUndefined();
+    expect(goesOnUnprotected({ ...whole, target: { ...target, allPages: false } }, all)).toBeUndefined();
+    expect(goesOnUnprotected({ ...whole, target: { ...target, owner: false } }, all)).toBeUndefined();
+    expect(goesOnUnprotected({ ...whole, target: undefined, source: { ...target } }, all)?.role).toBe("source");
+  });
+
+  it("stays so where the escrow's host is dead, or the one whom another escrow has to hear", () => {
+    expect(goesOnUnprotected(whole, but("source"))?.for_good).toBe(false);
+    expect(goesOnUnprotected({ ...whole, escrow: undefined }, but("escrow"))).toMatchObject({
+      for_good: true,
+      lacks: "the escrow's host is dead",
+    });
+    const newcomer = { ...whole, escrow: { ...idle, letIn: false } };
+    expect(goesOnUnprotected(newcomer, all)?.for_good).toBe(false);
+    expect(goesOnUnprotected({ ...newcomer, source: undefined }, but("source"))).toMatchObject({
+      for_good: true,
+      lacks: expect.stringMatching(/another escrow .* the source's host is dead, and it never will$/),
+    });
+  });
+
+  it("is said to wait for what it lacks", () => {
+    const deaf: Statuses = { ...whole, target: { ...target, hears: ["source"] } };
+    expect(waitsFor(deaf, goesOnUnprotected(deaf, all))).toBe(
+      "the VM on target to be protected (the escrow is not heard)",
+    );
   });
 });
 

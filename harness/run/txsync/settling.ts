@@ -48,6 +48,48 @@ export function isProtectedForGood(role: HostRole, agent: AgentStatus): boolean 
   return role === "source" || (agent.phase === "completed" && ["", "completed"].includes(agent.migration ?? ""));
 }
 
+/** A VM that is whole, and that nothing protects though that is wanted. */
+export interface Unprotected {
+  readonly role: HostRole;
+  readonly generation: number;
+  /** What its protection waits for, as the end of a sentence. */
+  readonly lacks: string;
+  /** That cannot come any more: a host that it takes is dead, and stays so. */
+  readonly for_good: boolean;
+}
+
+/**
+ * Whether a VM runs whole where it is, and is to be protected and is not: the agents go on trying, and who looks may say
+ * what is missing. @param up whether a host lives
+ */
+export function goesOnUnprotected(statuses: Statuses, up: (role: HostRole) => boolean): Unprotected | undefined {
+  for (const [role, other] of [
+    ["source", "target"],
+    ["target", "source"],
+  ] as const) {
+    const agent = statuses[role];
+    if (agent === undefined || !agent.owner || agent.vm !== "running" || !agent.protect || agent.protected) continue;
+    if (role === "target" && !agent.allPages && agent.opened.basis === null) continue;
+    const said = (lacks: string, for_good: boolean): Unprotected => ({
+      role,
+      generation: agent.opened.generation,
+      lacks,
+      for_good,
+    });
+    const { escrow } = statuses;
+    if (!up("escrow")) return said("the escrow's host is dead", true);
+    if (escrow?.letIn === false) {
+      const has_to = `another escrow has come, and is let in when it has heard the same of source and target`;
+      return up(other)
+        ? said(`${has_to}`, false)
+        : said(`${has_to}; the ${other}'s host is dead, and it never will`, true);
+    }
+    if (escrow === undefined || !agent.hears.includes("escrow")) return said("the escrow is not heard", false);
+    return said("the escrow has no base and no record of it yet", false);
+  }
+  return undefined;
+}
+
 /** The source has its VM, as before the migration: the migration was given up. */
 export function givenUp(statuses: Statuses): boolean {
   const source = statuses.source;
@@ -69,7 +111,9 @@ export function somebodyHas(statuses: Statuses): boolean {
 
 /** The target runs, and reaches nobody who has the pages that it lacks. */
 export function waitsForPages({ target }: Statuses): boolean {
-  return target?.vm === "running" && !target.allPages && !target.protect && target.route === "none";
+  if (target?.vm !== "running" || target.allPages || target.route !== "none") return false;
+  // One that was restored here and is to be protected again lacks nothing, though nobody has said so yet.
+  return !target.protect || target.opened.basis === null;
 }
 
 /** Whether every agent that answers is done: the owner runs, the others have let go of what they kept for it. */
@@ -85,8 +129,9 @@ export function tidy(statuses: Statuses, owner: HostRole): boolean {
 }
 
 /** What the agents are at, in words, for whoever waits for them. */
-export function waitsFor(statuses: Statuses): string {
+export function waitsFor(statuses: Statuses, unprotected?: Unprotected): string {
   const { source, target } = statuses;
+  if (unprotected !== undefined) return `the VM on ${unprotected.role} to be protected (${unprotected.lacks})`;
   if (source?.vm === "restoring" || target?.vm === "restoring") return "the VM to be restored";
   if (target?.vm === "running" && !target.allPages) return "the target to have every page";
   if (target?.vm === "running") return "the VM to be handed off";

@@ -13,6 +13,8 @@ export const statusSchema = z.looseObject({
   opened: descriptor,
   promised: descriptor,
   finished: z.boolean(),
+  /** Escrow: it has the place that it came for; of the others always true. */
+  letIn: z.boolean(),
   /** Protection is wanted; what is known of its base; and whether it is on. */
   protect: z.boolean(),
   base: z.string(),
@@ -29,7 +31,7 @@ export const statusSchema = z.looseObject({
 export type AgentStatus = z.infer<typeof statusSchema>;
 
 export function statusOf(state: AgentState, slot: Pick<VmSlot, "vm">, peers: readonly Role[]): AgentStatus {
-  const { phase, vm, opened, promised, finished, allPages, route, log, tx } = state;
+  const { phase, vm, opened, promised, finished, letIn, allPages, route, log, tx } = state;
   return {
     phase,
     vm,
@@ -37,6 +39,7 @@ export function statusOf(state: AgentState, slot: Pick<VmSlot, "vm">, peers: rea
     opened: { ...opened },
     promised: { ...promised },
     finished,
+    letIn,
     protect: state.protect,
     base: state.base,
     protected: tx.protectedIn === opened.generation && isOwner(state),

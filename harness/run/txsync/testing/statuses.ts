@@ -9,6 +9,7 @@ export const idle: AgentStatus = {
   opened: GENESIS,
   promised: GENESIS,
   finished: false,
+  letIn: true,
   protect: false,
   protected: false,
   allPages: false,
