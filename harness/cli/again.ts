@@ -2,6 +2,7 @@ import { FERRYMAN } from "../base/myself.ts";
 import { quoteWord } from "../base/words.ts";
 import { guestName } from "../run/guests/index.ts";
 import type { RunEnvironment, RunRequest } from "../run/request.ts";
+import type { TxsyncSettings } from "../run/txsync/settings.ts";
 import { configurationWords } from "./configuration.ts";
 
 /** The command that this process carries out, as one types it. */
@@ -23,9 +24,11 @@ export function commandOf(environment: RunEnvironment, request: RunRequest): str
   // What is the scenario's own comes with it.
   const { source_qemu: _source, target_qemu: _target, ...configuration } = request.configuration ?? {};
   words.push(...configurationWords(configuration));
+  // Stock QEMU has no agents that could be told, though the same command ran txsync too.
+  const agents: Partial<TxsyncSettings> = request.recovery === "stock" ? {} : (request.txsync ?? {});
   const { lease_ms, epoch_ms, durability, protect, protect_before, unprotected, switchover_by, base_ahead, find } =
-    request.txsync ?? {};
-  const held_bytes = request.txsync?.output_held_bytes;
+    agents;
+  const held_bytes = agents.output_held_bytes;
   if (lease_ms !== undefined) words.push(`--lease ${lease_ms}`);
   if (epoch_ms !== undefined) words.push(`--epoch ${epoch_ms}`);
   if (durability !== undefined) words.push(`--durability ${durability}`);

@@ -34,7 +34,7 @@ export function compose({ faults, expect, recoveries }: Said, base?: Scenario): 
     id: base === undefined ? COMPOSED_ID : base.id,
     group: "composed",
     title: typed.length === 0 ? "nothing is broken" : typed.join(" and "),
-    guests: ["integrity"],
+    guests: ["integrity", "linux"],
     migration: PURE_POSTCOPY,
     ...rest,
     ...(added.length === 0 ? {} : { title: typed.join(" and "), group: "composed" }),

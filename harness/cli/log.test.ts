@@ -1,8 +1,9 @@
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { UserError } from "../base/errors.ts";
 import { folder, TransactionLog } from "../txsync/log/index.ts";
 import { goOn, logFileOf, NOTHING, recordOf, store } from "../txsync/log/testing/sketch.ts";
 import { registerLog } from "./log.ts";
@@ -50,6 +51,13 @@ describe("ferryman log", () => {
     ]);
   });
 
+  it("takes the run's folder as well", async () => {
+    await mkdir(join(path, "escrow-log"));
+    await rename(join(path, "txlog-00000000"), join(path, "escrow-log", "txlog-00000000"));
+    await run("list", path, "--json");
+    expect(lines).toHaveLength(3);
+  });
+
   it("verifies a sound log, and says where a broken one ends", async () => {
     await run("verify", path);
     expect(lines).toHaveLength(4);
@@ -63,6 +71,35 @@ describe("ferryman log", () => {
     await run("verify", path);
     expect(lines.at(-1)).toContain("2 whole transactions");
     expect(process.exitCode).toBe(1);
+  });
+
+  it.each<[string, (bytes: Buffer) => Buffer | undefined]>([
+    ["empty", () => Buffer.alloc(0)],
+    ["random bytes", (bytes) => Buffer.from(bytes.map((_, at) => (at * 7_919 + (at >> 3) * 31) & 0xff))],
+    ["of another kind", () => Buffer.from("{}\n")],
+    ["damaged in its head", (bytes) => bytes.fill(0xff, 2, 4)],
+    ["damaged in the first transaction", (bytes) => bytes.fill(0xff, 200, 210)],
+    ["damaged in the last one", (bytes) => bytes.fill(0xff, bytes.length - 100, bytes.length - 98)],
+    ["a directory", () => undefined],
+  ])("lists a log that is %s as one that is damaged, and where", async (_, damage) => {
+    const file = join(path, "txlog-00000000");
+    const damaged = damage(await readFile(file));
+    await rm(file);
+    if (damaged === undefined) await mkdir(file);
+    else await writeFile(file, damaged);
+    const errors: string[] = [];
+    vi.spyOn(process.stderr, "write").mockImplementation((text) => errors.push(String(text)) > 0);
+    for (const how of [["list"], ["list", "--json"], ["verify"]]) {
+      const [command = "", ...options] = how;
+      process.exitCode = undefined;
+      lines = [];
+      errors.length = 0;
+      const refused = await run(command, path, ...options).catch((error: unknown) => error);
+      const said = refused instanceof UserError ? refused.message : [...lines, ...errors].join("\n");
+      expect(refused === undefined || refused instanceof UserError, String(refused)).toBe(true);
+      expect(said, how.join(" ")).toMatch(/txlog-00000000.*(from byte \d+ on it is not sound|is a directory|is empty)/);
+      if (refused === undefined) expect(process.exitCode).toBe(1);
+    }
   });
 
   it("is content with a log whose agent was still receiving something", async () => {

@@ -1,5 +1,5 @@
-import { mkdir, open, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { mkdir, open, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import { messageOf, UserError } from "../base/errors.ts";
 import { PAGE_BYTES } from "../base/page.ts";
@@ -26,13 +26,19 @@ export function registerLog(program: Command): void {
   const log = program.command("log").description("look at a transaction log left in a run folder");
   log
     .command("list <folder>")
-    .description("the transactions in it")
+    .description("the transactions in it, as far as it is sound; exit code 1 where it is not")
     .option("--json", "one JSON object a transaction")
     .action(async (path: string, options: { json?: boolean }) => {
-      const { records } = await read(path);
+      const found = await read(path);
+      const { records } = found;
       if (options.json !== true) console.log(LIST_HEAD);
       for (const { entry } of records)
         console.log(options.json === true ? JSON.stringify(summary(entry)) : listLine(entry));
+      const { sound, what } = judged(found);
+      if (sound && records.length > 0) return;
+      // What stands behind it is in no table.
+      process.stderr.write(`${found.name}: ${records.length} whole transactions, ${found.size} bytes${what}\n`);
+      if (!sound) process.exitCode = 1;
     });
   log
     .command("verify <folder>")
@@ -100,7 +106,15 @@ interface Found {
   readonly torn: Scanned["torn"];
 }
 
-async function read(path: string, onRecord?: (record: FoundRecord) => void): Promise<Found> {
+/** A run's folder will do: its log lies in it. */
+async function logFolderOf(path: string): Promise<string> {
+  const inside = join(path, "escrow-log");
+  const found = await stat(inside).catch(() => undefined);
+  return found?.isDirectory() === true ? inside : path;
+}
+
+async function read(given: string, onRecord?: (record: FoundRecord) => void): Promise<Found> {
+  const path = await logFolderOf(given);
   const files = folder(path);
   const names = await files.list().catch((error: unknown) => {
     throw new UserError(`no transaction log in ${path}: ${messageOf(error)}`);
@@ -108,6 +122,8 @@ async function read(path: string, onRecord?: (record: FoundRecord) => void): Pro
   const number = logNumbers(names)[0];
   if (number === undefined) throw new UserError(`no transaction log in ${path}: it holds no file named txlog-NNNNNNNN`);
   const name = fileName(number);
+  if ((await stat(join(path, name))).isDirectory())
+    throw new UserError(`${join(path, name)} is a directory, where a file ought to be`);
   const file = await files.open(name, "read");
   const records: FoundRecord[] = [];
   try {

@@ -37,6 +37,21 @@ describe("wrong usage is exit code 2 and a sentence on standard error, before an
     ["an expectation that is none", ["run", "no-fault", "--expect", "fine"], /a verdict is one of intact, lost/],
     ["nothing to save", ["run", "no-fault", "--save", "x.scenario.ts"], /--save writes what is put together/],
     ["runs that were never made", ["run", "--rerun-failed", "/nonexistent"], /There is no folder \/nonexistent/],
+    [
+      "a link to disks that are not there",
+      ["run", "--fault", "cut-silent:source-storage@pages=30%"],
+      /cut-silent \(link source-storage\) breaks what only a VM with disks has/,
+    ],
+    [
+      "a step that stock never comes to",
+      ["run", "--fault", "kill-host:target@step=takeover", "--recovery", "stock"],
+      /With --recovery stock fault 0 \(kill-host, target\) waits for "takeover", which never comes/,
+    ],
+    [
+      "a setting of txsync's under stock",
+      ["run", "no-fault", "--recovery", "stock", "--switchover-by", "agent"],
+      /--switchover-by is for --recovery txsync, or both/,
+    ],
     ["an unknown scenario", ["run", "no-such"], /There is no scenario "no-such"\. There are: no-fault, /],
     ["an unknown scenario beside all", ["run", "all", "no-such"], /There is no scenario "no-such"/],
     ["an unknown flag", ["run", "no-fault", "--frob"], /unknown option '--frob'/],
@@ -57,7 +72,16 @@ describe("wrong usage is exit code 2 and a sentence on standard error, before an
       ["run", "no-fault", "--switchover", "never"],
       /--switchover never cannot be/,
     ],
-    ["a guest that the scenario is not for", ["run", "no-fault", "--guest", "bsd"], /is not for the guest "bsd"/],
+    [
+      "a guest that the scenario is not for",
+      ["run", "no-fault", "--guest", "bsd"],
+      /no-fault is not for the guest "bsd": it takes --guest integrity, --guest linux, or/,
+    ],
+    [
+      "a guest of none for a fault",
+      ["run", "--fault", "kill-host:target@pages=30%", "--guest", "bsd"],
+      /What is put together with --fault is not for the guest "bsd": it takes --guest/,
+    ],
     ["an image that cannot be", ["run", "no-fault", "--qemu", "no image"], /QEMU version or the name of an image/],
     ["a report on nothing", ["report", "/nonexistent/ferryman"], /no folder \/nonexistent\/ferryman/],
   ])("%s", async (_, words, sentence) => {
@@ -67,6 +91,11 @@ describe("wrong usage is exit code 2 and a sentence on standard error, before an
     expect(stderr).not.toMatch(/^\s+at /m);
     expect(stderr.trimEnd().split("\n").length).toBeLessThanOrEqual(3);
     expect([code, stdout]).toEqual([2, ""]);
+    if (words[0] !== "run") return;
+    // What a run refuses its plan refuses in the same words.
+    said.stderr.length = 0;
+    expect(await carryOut([...words, "--dry-run"])).toBe(2);
+    expect([said.stderr.join(""), said.stdout.join("")]).toEqual([stderr, ""]);
   });
 
   test("help is no error", async () => {

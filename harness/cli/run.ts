@@ -30,7 +30,7 @@ import { settingsFor, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { commandOf } from "./again.ts";
 import { addCampaignOptions } from "./campaign-options.ts";
 import { type Chosen, choose, type Filters } from "./choose.ts";
-import { compose, saidAgain } from "./compose.ts";
+import { COMPOSED_ID, compose, saidAgain } from "./compose.ts";
 import { addConfigurationOptions, type ConfigurationOptions, configurationFrom } from "./configuration.ts";
 import { printExpect } from "./expect-grammar.ts";
 import { printFault } from "./fault-grammar.ts";
@@ -99,6 +99,7 @@ export interface RunFlags extends RunOptions, Filters, MatrixOptions {
 }
 
 const HEARTBEAT_MS_MAX = 10_000;
+const WRITE_RATES = { least: 0, most: WRITE_RATE_MAX };
 
 export function registerRun(program: Command): void {
   declareRun(program.command("run")).action(async (names: string[], options: RunFlags) => {
@@ -110,7 +111,9 @@ export function registerRun(program: Command): void {
 /** The words that `run` takes, for a person's command or for one that stands in a record. */
 export function declareRun(command: Command): Command {
   command
-    .description("run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run")
+    .description(
+      "run scenarios and judge what arrives; exit code 0: all as expected, 1: some not, 2: could not run, 130: ended by Ctrl-C or SIGTERM",
+    )
     .addArgument(
       new Argument("[scenario...]", 'scenarios by name (see list), glob ("link-*"), file (./my.scenario.ts), or all'),
     )
@@ -149,8 +152,8 @@ export function declareRun(command: Command): Command {
     .option("--memory <MiB>", `guest memory, ${rangeOf(LIMITS.memory_mib)}`, within(LIMITS.memory_mib), 128)
     .option(
       "--write-rate <pages/s>",
-      "pages that the guest rewrites in a second of its time, 0 is as fast as it goes (integrity); default 1000",
-      within({ least: 0, most: WRITE_RATE_MAX }),
+      `pages that the guest rewrites in a second of its time, ${rangeOf(WRITE_RATES)}, 0 is as fast as it goes (integrity); default 1000`,
+      within(WRITE_RATES),
     )
     .option(
       "--working-set <MiB>",
@@ -159,7 +162,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--chatter <lines/s>",
-      "it says so many lines of about 100 bytes on its console in a second (integrity guest); default none",
+      `it says so many lines of about 100 bytes on its console in a second (integrity guest), ${rangeOf(LIMITS.chatter_lines_per_s)}; default none`,
       within(LIMITS.chatter_lines_per_s),
     )
     .option(
@@ -191,7 +194,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--switchover-by <who>",
-      "txsync: qemu migrates by itself (default), or agents copy memory ahead to the target and make the package",
+      "txsync: qemu migrates by itself (default), or agents make the package, and copy memory ahead to the target where no fault strikes later than precopy",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
     )
     .option(
@@ -261,6 +264,7 @@ async function leave(): Promise<void> {
 }
 
 async function runCommand(names: readonly string[], options: RunFlags, signal: AbortSignal): Promise<void> {
+  refuseUnderStock(options);
   if (options.matrix === true) {
     if (names.length > 0) throw new UserError("--matrix has its own scenarios: it takes no names.");
     await runMatrix(options, signal);
@@ -284,12 +288,37 @@ async function runCommand(names: readonly string[], options: RunFlags, signal: A
   process.exitCode = as_expected ? 0 : 1;
 }
 
+/** What is set of agents, and what it is called on the command line. */
+const OF_AGENTS = [
+  "lease",
+  "epoch",
+  "durability",
+  "switchoverBy",
+  "protect",
+  "protectBefore",
+  "unprotected",
+  "heldOutput",
+  "ahead",
+  "find",
+] as const satisfies readonly (keyof RunOptions)[];
+
+/** Stock QEMU has no agents: what is set of them would be left out in silence. Of records that have it it is: they say what ran. */
+function refuseUnderStock(options: RunFlags): void {
+  if (options.recovery !== "stock") return;
+  const found = OF_AGENTS.find((name) => options[name] !== undefined);
+  if (found === undefined) return;
+  throw new UserError(`${flagOf(found)} is for --recovery txsync, or both: stock QEMU has no agents.`);
+}
+
+function flagOf(name: string): string {
+  return `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
 function refuseWithoutMatrix(options: RunFlags): void {
   const only = ["matrixSlice", "steps", "faults", "guests", "accels", "resume", "shard", "folder"] as const;
   const found = only.find((name) => options[name] !== undefined);
   if (found === undefined) return;
-  const flag = found.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  throw new UserError(`--${flag} is for run --matrix (or explore).`);
+  throw new UserError(`${flagOf(found)} is for run --matrix (or explore).`);
 }
 
 /** What was named, filtered, or put together. @throws UserError */
@@ -352,14 +381,13 @@ function shared({ jobs, repeat, json, keep, untilFail }: RunFlags): Pick<RunFlag
   };
 }
 
-/** What would be run. */
+/** What would be run. @throws UserError for what a run refuses before anything is started */
 function sayPlan(chosen: readonly Chosen[], options: RunFlags): void {
+  const { cases } = checkAsked(chosen, options);
   if (options.json === true) {
     for (const { scenario } of chosen) console.log(JSON.stringify(scenario));
     return;
   }
-  const cases = casesOf(chosen, options);
-  checkCases(cases, options);
   const rows = cases.map(({ scenario, seed, recovery, manager, pair }) => [
     seed === undefined ? scenario.id : `${scenario.id}, seed ${seed}`,
     recovery,
@@ -447,14 +475,29 @@ function allCasesOf(chosen: readonly Chosen[], options: RunOptions): readonly Ca
   );
 }
 
-/** What can be said of them before anything is started. @throws UserError for the first that cannot be had like this */
-function checkCases(cases: readonly Case[], options: RunOptions): void {
+interface Asked {
+  readonly cases: readonly Case[];
+  readonly repeat: number;
+}
+
+/**
+ * What was asked for, and all that can be said of it before anything is started.
+ * @throws UserError for the first thing that cannot be had like this
+ */
+function checkAsked(chosen: readonly Chosen[], options: RunOptions): Asked {
   const memory_bytes = options.memory * 1024 ** 2;
+  const repeat = options.untilFail === true && options.repeat === 1 ? LIMITS.repeat.most : options.repeat;
+  const at_a_time = Math.min(options.jobs, chosen.length * repeat);
+  checkMemory(memory_bytes, at_a_time);
+  if (options.ram === "hugetlbfs") checkHugePages(memory_bytes, at_a_time);
+  for (const { scenario } of chosen) {
+    checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...workOf(options) });
+    settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
+  }
+  const cases = casesOf(chosen, options);
   for (const { scenario, recovery, configuration } of cases)
-    checkConfiguration({
-      ...{ scenario, recovery, configuration, memory_bytes },
-      guest: guestOf(scenario, options),
-    });
+    checkConfiguration({ ...{ scenario, recovery, configuration, memory_bytes }, guest: guestOf(scenario, options) });
+  return { cases, repeat };
 }
 
 /** Runs scenarios with progress while they go and a table at the end. */
@@ -465,15 +508,9 @@ export async function runScenarios(
 ): Promise<readonly RunRecord[]> {
   const memory_bytes = options.memory * 1024 ** 2;
   const scenarios = chosen.map(({ scenario }) => scenario);
-  const repeat = options.untilFail === true && options.repeat === 1 ? LIMITS.repeat.most : options.repeat;
-  checkMemory(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
-  if (options.ram === "hugetlbfs") checkHugePages(memory_bytes, Math.min(options.jobs, scenarios.length * repeat));
+  const { cases, repeat } = checkAsked(chosen, options);
   const guests = new Set(scenarios.map((scenario) => guestOf(scenario, options)));
   const work = workOf(options);
-  for (const scenario of scenarios) checkWork(guestOf(scenario, options), memory_bytes, { ...scenario.work, ...work });
-  for (const scenario of scenarios) settingsFor(memory_bytes, scenario.txsync, settingsOf(options));
-  const cases = casesOf(chosen, options);
-  checkCases(cases, options);
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
   const images = cases.some((each) => hasImages(configurationOf(each)));
@@ -672,8 +709,11 @@ function guestOf(scenario: Scenario, { guest }: RunOptions): Guest {
   if (guest === "custom") return guest;
   const found = scenario.guests.find((one) => guestName(one) === guest);
   if (found === undefined) {
-    const names = scenario.guests.map(guestName).join(", ");
-    throw new UserError(`The scenario ${scenario.id} is not for the guest "${guest}", only for: ${names}.`);
+    const names = scenario.guests.map((one) => `--guest ${guestName(one)}`).join(", ");
+    const what = scenario.id === COMPOSED_ID ? "What is put together with --fault" : `The scenario ${scenario.id}`;
+    throw new UserError(
+      `${what} is not for the guest "${guest}": it takes ${names}, or --guest custom (a VM of yours).`,
+    );
   }
   return found;
 }

@@ -78,6 +78,22 @@ export function troublesAgent(fault: AnyFault): fault is IoError | ClockStep {
   return !isOwnFault(fault) && (fault.fault === "io-error" || fault.fault === "clock-step");
 }
 
+/** Whether a fault strikes an agent, or something that only agents have: stock QEMU has none. */
+export function strikesAgent(fault: FaultSpec): boolean {
+  switch (fault.fault) {
+    case "io-error":
+    case "clock-step":
+    case "deny-writes":
+    case "replace-host":
+      return true;
+    case "kill-process":
+    case "freeze-process":
+      return fault.process === "agent";
+    default:
+      return false;
+  }
+}
+
 export function isOwnFault(fault: AnyFault): fault is OwnFault {
   return "inject" in fault;
 }

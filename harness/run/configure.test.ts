@@ -3,8 +3,11 @@ import { noFault } from "../../scenarios/controls/no-fault.ts";
 import { EVERY_SCENARIO } from "../../scenarios/index.ts";
 import type { Configuration } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
+import type { FaultSpec } from "../faults/index.ts";
 import { checkConfiguration, configurationOf, extraArgsOf, machineTypeOf, managerOf, planOf } from "./configure.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
+import type { FaultPlan } from "./scenario.ts";
+import { STEP_NAMES, stepOf } from "./steps.ts";
 
 const MIB = 1024 ** 2;
 
@@ -152,6 +155,79 @@ describe("a run's configuration", () => {
       );
       expect(() => checkConfiguration(request({ manager: "libvirt:resume" }, { scenario }))).not.toThrow();
     }
+  });
+
+  const AT_30 = { on: "pages", percent: 30 } as const;
+  const KILL = { fault: "kill-host", host: "target" } as const;
+  const said = (faults: readonly FaultPlan[], change: Partial<RunRequest> = {}): string => {
+    try {
+      checkConfiguration(request(change.configuration ?? {}, { scenario: { ...noFault, faults }, ...change }));
+      return "";
+    } catch (error) {
+      expect(error).toBeInstanceOf(UserError);
+      return (error as Error).message;
+    }
+  };
+
+  it.each(["source-storage", "target-storage", "escrow-storage"] as const)(
+    "has disks where a fault breaks the link %s, or what serves them",
+    (link) => {
+      for (const fault of [{ fault: "cut-reset", link } as const, { fault: "kill-storage", what: "server" } as const]) {
+        const faults = [{ fault, at: AT_30 }];
+        for (const recovery of ["stock", "txsync"] as const)
+          expect(said(faults, { recovery })).toMatch(/only a VM with disks has: .*--guest linux --disk raw/);
+        expect(said(faults, { guest: "linux", configuration: { disks: ["raw"] } })).toBe("");
+      }
+    },
+  );
+
+  it("has agents where a fault strikes one, or what only they have", () => {
+    const faults: readonly FaultSpec[] = [
+      { fault: "kill-process", host: "target", process: "agent" },
+      { fault: "freeze-process", host: "escrow", process: "agent" },
+      { fault: "deny-writes", host: "escrow", what: "memory" },
+      { fault: "replace-host", host: "escrow" },
+    ];
+    for (const fault of faults) {
+      expect(said([{ fault, at: AT_30 }])).toMatch(/strikes an agent, and stock QEMU has none: .*--recovery txsync/);
+      expect(said([{ fault, at: AT_30 }], { recovery: "txsync" })).toBe("");
+    }
+    const escrow = { fault: { fault: "kill-process", host: "escrow", process: "qemu" }, at: AT_30 } as const;
+    expect(said([escrow])).toMatch(/QEMU on the escrow, and stock QEMU has none there/);
+    expect(said([escrow], { recovery: "txsync" })).toBe("");
+  });
+
+  it("takes a step to strike or to be healed at only under the recovery that comes to it", () => {
+    for (const step of STEP_NAMES) {
+      const { under } = stepOf(step);
+      for (const recovery of ["stock", "txsync"] as const) {
+        const comes = under === "both" || under === recovery;
+        const strike = said([{ fault: KILL, at: { on: "step", step } }], { recovery });
+        const heal = said([{ fault: KILL, at: AT_30, heal: { on: "step", step } }], { recovery });
+        for (const [text, waits] of [
+          [strike, "waits for"],
+          [heal, "is to be healed at"],
+        ] as const)
+          if (comes) expect(text).toBe("");
+          else {
+            expect(text).toContain(`With --recovery ${recovery} fault 0 (kill-host, target) ${waits} "${step}"`);
+            expect(text).toMatch(/which never comes: .*list --steps/);
+          }
+      }
+    }
+    expect(said([{ fault: KILL, at: { on: "transactions", count: 3 } }])).toMatch(/which never comes: no agent/);
+  });
+
+  it("has no faults that wait for each other, nor for one that never strikes", () => {
+    const faults: readonly FaultPlan[] = [
+      { fault: KILL, at: { on: "fault", index: 1 } },
+      { fault: { fault: "cut-reset", link: "source-target" }, at: { on: "fault", index: 0 } },
+    ];
+    for (const recovery of ["stock", "txsync"] as const) expect(said(faults, { recovery })).toMatch(/never comes/);
+    const [first, second] = faults as [FaultPlan, FaultPlan];
+    const late = [{ ...first, at: { on: "step", step: "takeover" } } as const, second];
+    expect(said(late)).toMatch(/never comes/);
+    expect(said(late, { recovery: "txsync" })).toBe("");
   });
 
   it("has no pc with more memory than lies there in one piece, and whole huge pages", () => {

@@ -9,11 +9,12 @@ import {
 } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
-import { troublesAgent, whereOf } from "../faults/index.ts";
+import { isOwnFault, strikesAgent, whereOf } from "../faults/index.ts";
 import { parseVersion } from "../qemu/versions.ts";
 import { hasImages } from "./custom/image-disks.ts";
 import { checkImage, checkReadable } from "./custom/image-file.ts";
 import { type Guest, guestName } from "./guests/index.ts";
+import { neverComes } from "./hopeless.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 import type { MigrationPlan } from "./scenario.ts";
 
@@ -119,15 +120,44 @@ export function checkConfiguration(
     throw new UserError(
       `${scenario.id} cannot be had with --disk: the agents of its second migration do not take the disks over yet.`,
     );
-  const troubled = scenario.faults.find(({ fault }) => troublesAgent(fault));
-  if (troubled !== undefined && recovery === "stock")
-    throw new UserError(
-      `The fault ${troubled.fault.fault} (${whereOf(troubled.fault)}) strikes an agent, and stock QEMU has none: run it with --recovery txsync.`,
-    );
+  if (recovery === "stock") checkWithoutAgents(scenario);
+  if (!has_disks) checkWithoutDisks(scenario);
   if (isLibvirt(manager)) checkUnderLibvirt(request, configuration, manager);
   else checkWithoutLibvirt(request.scenario);
   if (recovery === "txsync")
     checkUnderTxsync(configuration, planOf(request).switchover, recovery, request.configuration);
+  const never = neverComes(scenario.faults, recovery);
+  if (never !== undefined)
+    throw new UserError(
+      `With --recovery ${recovery} ${never}. Choose another moment: list --steps tells when each comes, and under which recovery alone.`,
+    );
+}
+
+/** What an agent is, or has: where there is none it could not strike, and the run would prove nothing. */
+function checkWithoutAgents({ faults }: RunRequest["scenario"]): void {
+  for (const { fault } of faults) {
+    if (isOwnFault(fault)) continue;
+    const with_txsync = "run it with --recovery txsync";
+    if (strikesAgent(fault))
+      throw new UserError(
+        `The fault ${fault.fault} (${whereOf(fault)}) strikes an agent, and stock QEMU has none: ${with_txsync}.`,
+      );
+    if ("process" in fault && fault.host === "escrow")
+      throw new UserError(
+        `The fault ${fault.fault} (${whereOf(fault)}) strikes a QEMU on the escrow, and stock QEMU has none there: ${with_txsync}.`,
+      );
+  }
+}
+
+function checkWithoutDisks({ faults }: RunRequest["scenario"]): void {
+  const ofDisks = faults.find(
+    ({ fault }) =>
+      !isOwnFault(fault) && (fault.fault === "kill-storage" || ("link" in fault && fault.link.endsWith("-storage"))),
+  );
+  if (ofDisks !== undefined)
+    throw new UserError(
+      `The fault ${ofDisks.fault.fault} (${whereOf(ofDisks.fault)}) breaks what only a VM with disks has: give it one, with --guest linux --disk raw.`,
+    );
 }
 
 /** What is for a guest of the user's is refused with any other, never left out. */

@@ -1,3 +1,4 @@
+import type { Recovery } from "../base/run-record.ts";
 import type { HostRole, ProtocolStep, TimelineEvent } from "../base/timeline.ts";
 import { whereOf } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "./scenario.ts";
@@ -44,6 +45,22 @@ export function hopelessTriggers(
   const outlook = new Outlook(plans, carrying);
   for (const event of events) outlook.see(event);
   return outlook.hopeless();
+}
+
+const NOT_ANY_MORE = "which cannot come any more";
+
+/**
+ * The first trigger of a scenario that never comes, whatever happens in the run: no run under this recovery comes to it, or it
+ * waits for a fault that never strikes. One sentence as above; undefined: each may come.
+ */
+export function neverComes(plans: readonly FaultPlan[], recovery: Recovery): string | undefined {
+  const started: TimelineEvent = { at_ms: 0, lane: "run", kind: "run.started", scenario: "", recovery, seed: 0 };
+  const struck = plans.map(({ fault }, index): TimelineEvent => {
+    return { at_ms: 0, lane: "fault", kind: "fault.injected", fault: fault.fault, id: faultId(index), what: "" };
+  });
+  // What heals is listened to only once its fault has struck.
+  const [found] = [[started], [started, ...struck]].flatMap((events) => hopelessTriggers(plans, events));
+  return found?.why.replaceAll(NOT_ANY_MORE, "which never comes");
 }
 
 /** The same, event by event: a function of the scenario's faults and of what it has seen. */
@@ -148,13 +165,13 @@ export class Outlook {
       if (!state.at_fired && !state.injected) {
         const why = this.#cannotCome(plan.at, new Set([index]));
         if (why === undefined) return [];
-        const text = `${name} waits for "${triggerText(plan.at)}", which cannot come any more: ${why}`;
+        const text = `${name} waits for "${triggerText(plan.at)}", ${NOT_ANY_MORE}: ${why}`;
         return [{ index, waits: "to strike", why: text }];
       }
       if (plan.heal === undefined || !state.injected || state.heal_fired) return [];
       const why = this.#cannotHeal(plan.heal, state);
       if (why === undefined) return [];
-      const text = `${name} is to be healed at "${triggerText(plan.heal)}", which cannot come any more: ${why}`;
+      const text = `${name} is to be healed at "${triggerText(plan.heal)}", ${NOT_ANY_MORE}: ${why}`;
       return [{ index, waits: "to be healed", why: text }];
     });
   }
