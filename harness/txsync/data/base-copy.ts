@@ -21,6 +21,8 @@ export interface BaseCopyOptions {
   readonly blocks: readonly BlockSize[];
   /** Sends a request to whoever has the base; false where nobody is reached. */
   readonly ask: (runs: readonly PageRun[]) => boolean;
+  /** Whether something comes that the copy has to leave room for. */
+  readonly yields?: () => boolean;
   /** Something came. */
   readonly onProgress: () => void;
 }
@@ -38,6 +40,7 @@ export class BaseCopy implements PageSource {
   readonly #small: readonly SmallBlock[];
   readonly #pages: BasePages;
   #ticking: NodeJS.Timeout;
+  readonly #yields: () => boolean;
   readonly #onProgress: () => void;
   /** Pages whose place still has what was discarded: there even zeros have to be written. */
   readonly #stale: PageMap;
@@ -49,6 +52,7 @@ export class BaseCopy implements PageSource {
     this.blocks = options.blocks;
     this.path = options.path;
     this.#fd = fd;
+    this.#yields = options.yields ?? (() => false);
     this.#onProgress = options.onProgress;
     this.#map = new PageMap(options.blocks);
     this.#stale = new PageMap(options.blocks);
@@ -139,6 +143,7 @@ export class BaseCopy implements PageSource {
 
   #tick(): void {
     const now_ms = performance.now();
+    this.#fetcher.yields = this.#yields();
     if (this.#map.complete) clearInterval(this.#ticking);
     else if (now_ms >= this.#full_until_ms) this.#fetcher.tick(now_ms);
   }

@@ -28,6 +28,8 @@ import type { StoreOutcome } from "./protocol.ts";
 const PEERS: readonly Role[] = ["source", "target"];
 const TELL_EVERY_MS = 20;
 const BACKLOG_BYTES = 1 << 20;
+/** A record of which nothing came for so long is not waited for: its link is down, perhaps. */
+const RECORD_MOVES_MS = 100;
 
 type LogWanted = Extract<Note, { kind: "log-wanted" }>;
 
@@ -36,6 +38,7 @@ interface Incoming {
   readonly stream: number;
   readonly from: Role;
   readonly record: IncomingRecord;
+  moved_ms: number;
   /** Whole, and waiting for the core's word. */
   header?: { readonly generation: number; readonly n: number };
 }
@@ -121,10 +124,11 @@ export class EscrowStore {
         this.#incoming = undefined;
         // One that waited for the core's word is not here any more.
         this.#came = undefined;
-        this.#incoming = { stream: piece.stream, from, record: this.#log.begin() };
+        this.#incoming = { stream: piece.stream, from, record: this.#log.begin(), moved_ms: 0 };
       }
       const incoming = this.#incoming;
       if (incoming === undefined || incoming.stream !== piece.stream || incoming.header !== undefined) return;
+      incoming.moved_ms = performance.now();
       await incoming.record.push(piece.bytes);
       if (!piece.last) return;
       const { generation, n, since, mark, acked } = (await incoming.record.finish()).head;
@@ -342,8 +346,16 @@ export class EscrowStore {
       path: join(this.#shell.config.memory_folder, "base-copy"),
       blocks,
       ask: (runs) => this.#ask(runs),
+      yields: () => this.#recordComes(),
       onProgress: () => this.#progress(),
     };
+  }
+
+  /** Protection waits for it; the copy of the base does not stand still for it. */
+  #recordComes(): boolean {
+    const incoming = this.#incoming;
+    if (incoming === undefined || incoming.header !== undefined) return false;
+    return performance.now() - incoming.moved_ms < RECORD_MOVES_MS;
   }
 
   #ask(runs: readonly PageRun[]): boolean {

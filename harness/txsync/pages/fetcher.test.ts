@@ -591,3 +591,50 @@ it("what goes before the background takes its part of the rate, and the backgrou
   for (let at_ms = 1002; at_ms <= 1400; at_ms += 2) fetcher.tick(at_ms);
   expect(asked - before).toBeGreaterThan(150);
 });
+
+it("while something comes that goes before the background, two runs of it are under way, however small they are", () => {
+  for (const every of [1, 3]) {
+    const map = new PageMap([{ name: "ram0", bytes: 12_000 * PAGE_BYTES }]);
+    // Every third page missing: runs of one page each.
+    for (let page = 0; page < 12_000; page += 1) if (page % every !== 0) map.add("ram0", page);
+    let under_way = 0;
+    let most = 0;
+    const waiting: PageRun[] = [];
+    const fetcher = new PageFetcher({
+      map,
+      order: "descending",
+      window_pages: 512,
+      bytes_per_s: 0,
+      retry_ms: 10_000,
+      ask: (runs) => {
+        waiting.push(...runs);
+        under_way += runs.reduce((sum, { count }) => sum + count, 0);
+        most = Math.max(most, under_way);
+        return true;
+      },
+      deliver: () => undefined,
+    });
+    fetcher.yields = true;
+    const answerOne = (): void => {
+      const run = waiting.shift();
+      if (run === undefined) return;
+      under_way -= run.count;
+      fetcher.answered({ ...run, pages: Array.from({ length: run.count }, () => null) });
+    };
+    let at_ms = 0;
+    for (; at_ms < 200; at_ms += 2) {
+      fetcher.tick(at_ms);
+      expect(under_way).toBeGreaterThan(64);
+      answerOne();
+    }
+    expect(most).toBeLessThanOrEqual(128);
+    fetcher.yields = false;
+    fetcher.tick(at_ms);
+    expect(most).toBeGreaterThan(400);
+    for (; waiting.length > 0; at_ms += 2) {
+      answerOne();
+      fetcher.tick(at_ms);
+    }
+    expect(map.complete).toBe(true);
+  }
+});

@@ -47,6 +47,7 @@ export class PageFetcher {
   share = 1;
   #ticked_ms: number | null = null;
   #paused = false;
+  #yields = false;
   urgent_pages = 0;
 
   constructor(options: FetcherOptions) {
@@ -63,6 +64,14 @@ export class PageFetcher {
   /** No background while it is paused; wanted pages are asked for all the same. */
   set paused(paused: boolean) {
     this.#paused = paused;
+  }
+
+  /**
+   * Something else comes to the same receiver that goes before the background: of that no more than two runs are under way.
+   * Whoever receives takes what has come of a connection, a whole window perhaps, before it looks at the next one.
+   */
+  set yields(yields: boolean) {
+    this.#yields = yields;
   }
 
   /** Somebody waits for these pages. Those that are there, or nowhere, are left out. */
@@ -154,7 +163,8 @@ export class PageFetcher {
     if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;
     const runs: AskedRun[] = [];
     // What somebody waits for comes by the same threads, and into the same stream: one run at a time is in its way.
-    const window = this.#asked.urgent_pages > 0 ? Math.min(window_pages, RUN_PAGES_MAX) : window_pages;
+    const most_runs = this.#asked.urgent_pages > 0 ? 1 : this.#yields ? 2 : Number.POSITIVE_INFINITY;
+    const window = Math.min(window_pages, most_runs * RUN_PAGES_MAX);
     for (;;) {
       const room = Math.min(window - this.#asked.background_pages, RUN_PAGES_MAX);
       const most = bytes_per_s > 0 ? Math.min(room, Math.floor(this.#allowance / PAGE_BYTES)) : room;
