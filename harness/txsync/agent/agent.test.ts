@@ -10,6 +10,7 @@ import { folder as folderOf } from "../log/index.ts";
 import { Agent } from "./agent.ts";
 import type { AgentConfig } from "./config.ts";
 import { MemoryStore } from "./memory.ts";
+import { startHere } from "./starter.ts";
 import { configOf, ScriptedData } from "./testing/stage.ts";
 
 let folder: string;
@@ -68,6 +69,7 @@ class Acted {
         this.fail = onFailed;
         return this.data;
       },
+      starter: () => startHere,
       // As a process that ends: what called goes no further, and nobody hears of it.
       die: ((error: unknown) => void this.died.push(String(error))) as never,
       write: (fd, bytes, offset, length, position) => {

@@ -37,6 +37,8 @@ import { Protector } from "./protector.ts";
 import { Restorer } from "./restorer.ts";
 import { log, type Shell } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
+import type { Starter } from "./starter.ts";
+import { StarterThread } from "./starter-thread.ts";
 import { isStorageTrouble, WRITE_AGAIN_MS } from "./storage-trouble.ts";
 import { TargetSide } from "./target-side.ts";
 import { TransactionTaker } from "./transaction-taker.ts";
@@ -56,6 +58,8 @@ const DATA_SILENT_MS = 60_000;
 export interface AgentParts {
   /** The thread that has all that is long. */
   readonly data: (options: ConstructorParameters<typeof DataThread>[0]) => Shell["data"];
+  /** Who starts processes: a thread of its own (`program` is the agent's). */
+  readonly starter: (program: string, onFailed: (error: Error) => void) => Starter;
   /** Stops the agent, gate shut; never returns. */
   readonly die: (error: unknown) => never;
   /** Writes what the agent has to remember, and what its VM has put out. */
@@ -66,6 +70,7 @@ export interface AgentParts {
 
 export const REAL_PARTS: AgentParts = {
   data: (options) => new DataThread(options),
+  starter: (program, onFailed) => new StarterThread(program, onFailed),
   die: (error) => {
     process.stderr.write(
       `the agent stops: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
@@ -88,6 +93,7 @@ export class Agent implements Shell {
   readonly #inbound: InboundKeeper;
   readonly #disks: DiskPart | undefined;
   readonly slot: VmSlot;
+  readonly #starter: Starter;
   readonly #peers: Peers<keyof typeof CHANNELS>;
   readonly #control: Control;
   readonly #memory: MemoryStore;
@@ -152,8 +158,10 @@ export class Agent implements Shell {
         ...(parts.write === undefined ? {} : { write: parts.write }),
       },
     );
+    const program = fileURLToPath(import.meta.url);
+    this.#starter = parts.starter(program, (error) => this.#die(error));
     this.data = parts.data({
-      program: fileURLToPath(import.meta.url),
+      program,
       config: dataConfig(config),
       onTell: (event) => this.#told(event),
       onFailed: (error) => this.#die(error),
@@ -171,6 +179,7 @@ export class Agent implements Shell {
     });
     this.slot = new VmSlot({
       config,
+      starter: this.#starter,
       emit: (event) => this.emit(event),
       onGone: (vm) => this.#life.gone(vm),
       ready: async () => await this.#disks?.ready(),
@@ -244,7 +253,7 @@ export class Agent implements Shell {
     this.#machine = remembered?.machine ?? undefined;
     if (role === "source") await this.#source.findAgain();
     const memory = remembered === null ? null : await findAgain(this, this.#source, remembered, durable);
-    const why = await goFirst(this.config.pagescan);
+    const why = await goFirst(this.#starter, this.config.pagescan);
     if (why !== undefined) log(this, `the control plane has no priority over vCPUs here: ${why}`);
     this.#started = true;
     this.#events.unshift({ kind: "started", incarnation: randomInt(2 ** 48 - 1), durable, memory, log: found });

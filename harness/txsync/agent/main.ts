@@ -1,10 +1,12 @@
-import { isMainThread } from "node:worker_threads";
+import { isMainThread, workerData } from "node:worker_threads";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { runDataPlane } from "../data/index.ts";
 import { DiskDaemon, daemonConfigSchema, daemonIsThere, serveStorage } from "../disk/index.ts";
 import { Agent } from "./agent.ts";
 import { loadConfig } from "./config.ts";
 import { disksGoFirst } from "./process.ts";
+import { startHere } from "./starter.ts";
+import { runStarter, STARTER } from "./starter-thread.ts";
 
 /**
  * The agent's program: `node agent.mjs CONFIG.json`. Ends only when it is killed, or must not go on. The same file is the
@@ -49,10 +51,11 @@ async function serveDisks(text: string, helper: string): Promise<void> {
   if ((await DiskDaemon.alone(config.folder)) === undefined || (await daemonIsThere(config.folder))) return;
   process.on("SIGTERM", () => process.exit(0));
   await DiskDaemon.start(config, say);
-  await disksGoFirst(helper);
+  await disksGoFirst(startHere, helper);
   say("disks are served");
 }
 
-// One file for both of its threads: the second one is the data plane.
+// One file for all of its threads: one starts processes, the other one is the data plane.
 if (isMainThread) await main();
+else if (workerData === STARTER) runStarter();
 else runDataPlane();

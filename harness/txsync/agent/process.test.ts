@@ -18,6 +18,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { alive, isProgram, mainLoopGoesFirst, makeFifos, monitored, processesOf, pushInto } from "./process.ts";
+import { startHere } from "./starter.ts";
 import { configOf, MACHINE } from "./testing/stage.ts";
 import { folderOf, killLeftover, makeSpares, VmProcess } from "./vm-process.ts";
 
@@ -30,7 +31,7 @@ afterEach(() => rmSync(folder, { recursive: true, force: true }));
 describe("a FIFO that nobody reads", () => {
   test("takes what it has room for, never waits, and takes more when it is read", async () => {
     const path = join(folder, "com1.in");
-    await makeFifos([path]);
+    await makeFifos(startHere, [path]);
     // As QEMU has it open.
     const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
     let taken = 0;
@@ -57,12 +58,12 @@ describe("a process by its number", () => {
     const child = sleeper();
     await once(child, "spawn");
     const pid = child.pid as number;
-    await mainLoopGoesFirst(join(folder, "no-helper"), pid);
+    await mainLoopGoesFirst(startHere, join(folder, "no-helper"), pid);
     expect(getPriority(pid)).toBe(-10);
     child.kill("SIGKILL");
     // One that is gone is nobody to be raised.
     await once(child, "exit");
-    await mainLoopGoesFirst(join(folder, "no-helper"), pid);
+    await mainLoopGoesFirst(startHere, join(folder, "no-helper"), pid);
   });
 
   test("is our QEMU only where program and folder are the same", async () => {
@@ -118,7 +119,9 @@ require("node:net").createServer((socket) => socket.write("220 this is mail\\r\\
 `;
   writeFileSync(program, script, { mode: 0o755 });
   const config = configOf("source", folder, { qemu: program });
-  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot")).rejects.toThrow("not QMP");
+  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot", startHere)).rejects.toThrow(
+    "not QMP",
+  );
   expect(alive(Number(readFileSync(join(folderOf(config, 1), "pid"), "utf8")))).toBe(false);
 });
 
@@ -126,13 +129,17 @@ test("a QEMU finds room for its serial lines where its host has none any more", 
   const config = configOf("source", folder, { qemu: "false" });
   await makeSpares(config);
   await makeSpares(config);
-  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot")).rejects.toThrow("ended at once");
+  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 1, "boot", startHere)).rejects.toThrow(
+    "ended at once",
+  );
   for (const name of ["com1", "com2"]) {
     const { size, blocks } = statSync(join(folderOf(config, 1), `${name}.out`));
     expect([size, blocks * 512]).toEqual([0, 256 * 1024]);
   }
   // Without spares it is started all the same.
-  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 2, "boot")).rejects.toThrow("ended at once");
+  await expect(VmProcess.start(config, { ...MACHINE, kernel: "kernel" }, 2, "boot", startHere)).rejects.toThrow(
+    "ended at once",
+  );
   expect(statSync(join(folderOf(config, 2), "com1.out")).blocks).toBe(0);
 });
 
@@ -140,7 +147,7 @@ test("what QEMU says for itself is kept to its last MiB, once it is long", async
   const config = configOf("source", folder, { qemu: "sh" });
   const of = folderOf(config, 3);
   mkdirSync(of, { recursive: true });
-  await makeFifos([join(of, "oob.in"), join(of, "oob.out")]);
+  await makeFifos(startHere, [join(of, "oob.in"), join(of, "oob.out")]);
   const runs = sleeper(`${of}/qmp`);
   await waitFor({ what: "it", timeout_ms: 5_000 }, () => processesOf("sh", of).length === 1 || undefined);
   writeFileSync(join(of, "pid"), String(runs.pid));

@@ -1,12 +1,12 @@
-import { type ChildProcess, execFile } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
-import { promisify } from "node:util";
 import { messageOf } from "../../base/errors.ts";
 import type { Budget } from "../dirty/pagescan.ts";
+import type { Starter } from "./starter.ts";
 
 /** Processes and FIFOs of this host, as /proc and the file system show them. */
 
@@ -89,6 +89,7 @@ const MONITOR_BUDGET: Budget = { runtime_us: 2_000, period_us: 100_000 };
 /** A `stop` waits for a flush of every disk, and for each of them twice where it is followed by a state. */
 const DISKS_BUDGET: Budget = { runtime_us: 10_000, period_us: 100_000 };
 const BUDGET_MS = 2_000;
+const FIFOS_MS = 15_000;
 
 /**
  * This thread goes before the vCPUs of its host: it needs a millisecond now and then, and leases hang on that. Where it has
@@ -96,13 +97,13 @@ const BUDGET_MS = 2_000;
  * @param helper the program that asks the kernel for a budget (pagescan)
  * @returns why not, where it may not even by a nice value
  */
-export async function goFirst(helper: string): Promise<string | undefined> {
-  return await goBefore(helper, process.pid, CONTROL_BUDGET, -20);
+export async function goFirst(starter: Starter, helper: string): Promise<string | undefined> {
+  return await goBefore(starter, helper, process.pid, CONTROL_BUDGET, -20);
 }
 
 /** The same of the daemon that serves this host's disks: a guest that stands still waits for it. */
-export async function disksGoFirst(helper: string): Promise<void> {
-  await goBefore(helper, process.pid, DISKS_BUDGET, -10);
+export async function disksGoFirst(starter: Starter, helper: string): Promise<void> {
+  await goBefore(starter, helper, process.pid, DISKS_BUDGET, -10);
 }
 
 /** A child that is not to inherit it: to be called before it has started threads of its own. */
@@ -114,9 +115,9 @@ export function goWithTheOthers(pid: number): void {
  * QEMU's main loop goes before its vCPUs: it is what a transaction waits for while the guest stands still (`stop`, device
  * state, `cont`). To be called when the vCPUs have their threads: they keep their place.
  */
-export async function mainLoopGoesFirst(helper: string, pid: number): Promise<void> {
-  await goBefore(helper, pid, MAIN_LOOP_BUDGET, -10);
-  for (const thread of threadsOf(pid, MONITOR_THREAD)) await goBefore(helper, thread, MONITOR_BUDGET, -10);
+export async function mainLoopGoesFirst(starter: Starter, helper: string, pid: number): Promise<void> {
+  await goBefore(starter, helper, pid, MAIN_LOOP_BUDGET, -10);
+  for (const thread of threadsOf(pid, MONITOR_THREAD)) await goBefore(starter, helper, thread, MONITOR_BUDGET, -10);
 }
 
 /** Threads of that name (proc(5)); none where the process is gone. */
@@ -132,13 +133,14 @@ function threadsOf(pid: number, name: string): readonly number[] {
 }
 
 async function goBefore(
+  starter: Starter,
   helper: string,
   pid: number,
   { runtime_us, period_us }: Budget,
   nice: number,
 ): Promise<string | undefined> {
   try {
-    await promisify(execFile)(helper, ["first", `${pid}`, `${runtime_us}`, `${period_us}`], { timeout: BUDGET_MS });
+    await starter.run(helper, ["first", `${pid}`, `${runtime_us}`, `${period_us}`], BUDGET_MS);
     return undefined;
   } catch {
     return priority(pid, nice);
@@ -155,8 +157,8 @@ function priority(pid: number, nice: number): string | undefined {
 }
 
 /** Nobody waits for it but whoever asked: a process takes its time to start where processors are busy. */
-export async function makeFifos(paths: readonly string[]): Promise<void> {
-  await promisify(execFile)("mkfifo", paths);
+export async function makeFifos(starter: Starter, paths: readonly string[]): Promise<void> {
+  await starter.run("mkfifo", paths, FIFOS_MS);
 }
 
 /** Both ends of a `-chardev pipe`: opened for both ways each, so that neither side ever sees an end. */

@@ -1,5 +1,5 @@
-import { rmSync } from "node:fs";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { unlinkLarge } from "../../base/unlink.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber } from "../core/index.ts";
 import type { Layout, Package, RestoredMemory } from "../data/index.ts";
@@ -159,13 +159,13 @@ export class Restorer {
     const { slot, config } = this.#shell;
     tellData(this.#shell, "abortRestore", {});
     await slot.kill();
-    rmSync(config.ram_path, { force: true });
+    unlinkLarge(config.ram_path);
   }
 
   /** The dead VM's memory goes before another one's comes. */
   async #makeRoom(): Promise<void> {
     await this.#shell.slot.kill();
-    rmSync(this.#shell.config.ram_path, { force: true });
+    unlinkLarge(this.#shell.config.ram_path);
   }
 
   async #feed(vm: VmProcess, what: Remade, { small, device_state }: Material): Promise<void> {

@@ -3,6 +3,7 @@ import { existsSync, linkSync, renameSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../base/errors.ts";
+import { unlinkLarge } from "../../base/unlink.ts";
 import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy, setMigrationParameters } from "../../qemu/migration-api.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
@@ -104,7 +105,7 @@ export class SourceSide {
   dropPackage(): void {
     this.#kept = undefined;
     forgetPackage(this.#shell.config.memory_folder);
-    rmSync(this.base_path, { force: true });
+    unlinkLarge(this.base_path);
   }
 
   /** Has the VM leave: by the agents where that is asked for and its pages can be tracked, else by QEMU's own migration. */
@@ -262,7 +263,7 @@ export class SourceSide {
       },
       small,
     };
-    rmSync(this.base_path, { force: true });
+    unlinkLarge(this.base_path);
     linkSync(config.ram_path, this.base_path);
     savePackage(config.memory_folder, kept);
     this.#kept = kept;
@@ -286,7 +287,7 @@ export class SourceSide {
       dispatch(inTime ? { kind: "migrationFailed" } : { kind: "packageReady", mark, acked: state().gate.acked });
       return;
     }
-    rmSync(this.base_path, { force: true });
+    unlinkLarge(this.base_path);
     if (stopped && !(await this.#runOn(vm))) return;
     dispatch({ kind: "migrationFailed" });
   }
@@ -549,7 +550,7 @@ export class SourceSide {
   async putBack(): Promise<void> {
     await this.#shell.data.ask("stopServing", {});
     if (this.#paused !== undefined) {
-      rmSync(this.base_path, { force: true });
+      unlinkLarge(this.base_path);
       return;
     }
     renameSync(this.base_path, this.#shell.config.ram_path);

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import { waitFor } from "../../base/wait.ts";
 import { enablePostcopy } from "../../qemu/migration-api.ts";
@@ -14,11 +15,14 @@ import type { VmProcess } from "./vm-process.ts";
 const PAUSED_MS = 5_000;
 /** All pages have been placed: what is left is one message and QEMU's own tidying. */
 const ENDED_MS = 2_000;
+/** A recovery after which no page has come is not worth another one at once: its host may have no room for any. */
+const VAIN_AGAIN_MS = 25;
+const VAIN_MOST_MS = 500;
 
 /** The target's part of the control plane: has QEMU load the package, recovers its stream, ends it at the handoff. */
 export class TargetSide {
   readonly #shell: Shell;
-  readonly #taker: TransactionTaker;
+  readonly #taker: Pick<TransactionTaker, "follow" | "followRunning" | "handOver" | "stop">;
   #package: Package | undefined;
   #incoming: Package | undefined;
   /** The QEMU whose stream the data plane has. */
@@ -30,10 +34,19 @@ export class TargetSide {
   #prepared: VmProcess | undefined;
   #listens = Promise.withResolvers<void>();
   #said = "";
+  /** How many pages there were at the last recovery, and how long to wait where the next one finds no more. */
+  #vain: { readonly count: number; readonly wait_ms: number } | undefined;
+  readonly #wait: (wait_ms: number) => Promise<unknown>;
   #base_known: string | undefined;
 
-  constructor(shell: Shell, taker: TransactionTaker) {
+  /** @param wait what a test replaces: how one waits between recoveries that bring nothing */
+  constructor(
+    shell: Shell,
+    taker: Pick<TransactionTaker, "follow" | "followRunning" | "handOver" | "stop">,
+    wait: (wait_ms: number) => Promise<unknown> = delay,
+  ) {
     this.#shell = shell;
+    this.#wait = wait;
     this.#taker = taker;
     this.#package = loadPackage(shell.config.memory_folder)?.package;
   }
@@ -174,6 +187,10 @@ export class TargetSide {
     const { emit, dispatch, slot } = this.#shell;
     const what = this.#package;
     if (what === undefined) return;
+    if (this.#vain !== undefined && this.#vain.wait_ms > 0) {
+      await this.#wait(this.#vain.wait_ms);
+      if (slot.vm !== vm || vm.gone) return;
+    }
     try {
       emit({ kind: "migration.step", step: "recovering" });
       const status = await waitFor(
@@ -198,6 +215,7 @@ export class TargetSide {
       this.#ended = false;
       this.#recovering = true;
       const { count, total } = await this.#recovered(path, what);
+      this.#noteRecovery(count);
       emit({ kind: "run.note", text: `QEMU goes on with ${count} of ${total} pages after a recovery` });
       this.#taker.follow(vm, what.blocks);
       // All pages may have been there before, and the VM may have been handed off meanwhile.
@@ -208,6 +226,14 @@ export class TargetSide {
       await slot.kill();
       dispatch({ kind: "qemuGone" });
     }
+  }
+
+  /** The second recovery in a row that finds no new page waits, and each one after that twice as long. */
+  #noteRecovery(count: number): void {
+    const last = this.#vain;
+    const vain = last?.count === count;
+    const wait_ms = vain ? Math.min(Math.max(2 * last.wait_ms, VAIN_AGAIN_MS), VAIN_MOST_MS) : 0;
+    this.#vain = { count, wait_ms };
   }
 
   async #recovered(path: string, what: Package): Promise<{ readonly count: number; readonly total: number }> {

@@ -1,6 +1,6 @@
-import { rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
+import { unlinkLarge } from "../../base/unlink.ts";
 import type { Action } from "../core/index.ts";
 import { deviceStateOf, type Restorer } from "./restorer.ts";
 import { runs } from "./runs.ts";
@@ -180,7 +180,7 @@ export class VmLife {
     this.#letGo();
     this.#shell.output.unfollow();
     await this.#shell.slot.kill();
-    rmSync(this.#shell.config.ram_path, { force: true });
+    unlinkLarge(this.#shell.config.ram_path);
   }
 
   /** The migration is over, and the VM elsewhere. */

@@ -1,16 +1,4 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { waitFor } from "../../base/wait.ts";
@@ -27,8 +15,6 @@ import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import {
   alive,
-  exitOf,
-  goWithTheOthers,
   isProgram,
   lastLines,
   mainLoopGoesFirst,
@@ -39,6 +25,7 @@ import {
   pushInto,
   signal,
 } from "./process.ts";
+import type { Starter } from "./starter.ts";
 
 /**
  * How a QEMU is started: to boot, to wait for a migration, to be restored on a new RAM file; or to stand by on the base,
@@ -110,12 +97,19 @@ export class VmProcess {
     return this.#gone;
   }
 
-  static async start(config: AgentConfig, machine: Machine, number: number, as: StartAs): Promise<VmProcess> {
+  static async start(
+    config: AgentConfig,
+    machine: Machine,
+    number: number,
+    as: StartAs,
+    starter: Starter,
+  ): Promise<VmProcess> {
     const folder = folderOf(config, number);
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
     for (const name of SERIAL_LINES) makeLine(config, folder, name);
     await makeFifos(
+      starter,
       [...SERIAL_LINES.map((name) => `${name}.in`), "oob.in", "oob.out"].map((name) => join(folder, name)),
     );
     const { monitors, extra, hold, card, state, ...rest } = machine;
@@ -133,39 +127,32 @@ export class VmProcess {
         ...extra,
       ],
     });
-    const log = openSync(join(folder, "log"), "a");
     // Whatever it is started for, its pages may have to be tracked one day.
-    const shim = config.shim === null ? {} : { LD_PRELOAD: config.shim, FERRYMAN_UFFD_STATUS: join(folder, "uffd") };
-    const child = spawn(config.qemu, argv, {
-      detached: true,
-      stdio: ["ignore", log, log],
-      env: { ...process.env, ...shim },
+    const env = config.shim === null ? {} : { LD_PRELOAD: config.shim, FERRYMAN_UFFD_STATUS: join(folder, "uffd") };
+    const { pid, exited } = await starter.start({ file: config.qemu, args: argv, log: join(folder, "log"), env });
+    let ended = false;
+    void exited.then(() => {
+      ended = true;
     });
-    closeSync(log);
-    const pid = child.pid ?? -1;
-    if (pid > 0) goWithTheOthers(pid);
-    child.unref();
-    await once(child, "spawn");
-    const ended = exitOf(child);
     try {
       writeFileSync(join(folder, "pid"), String(pid));
       // Connected first: it tells at once when QEMU ends instead of greeting.
-      const qmp = await connectMonitor(folder, pid, ended, false);
+      const qmp = await connectMonitor(folder, pid, exited, false);
       const oob = await QmpClient.connect(openFifos(join(folder, "oob")), { name: "QEMU oob" });
-      const vm = new VmProcess({ folder, pid, started_as: as }, oob, ended, config);
+      const vm = new VmProcess({ folder, pid, started_as: as }, oob, exited, config);
       if (booted !== undefined) await comeUp(qmp);
       await vm.#attach(qmp);
       // What it has gone through by then is no migration of ours.
       if (booted !== undefined) vm.migration = "";
       // QEMU's own announcements of a VM that starts would be output that nobody decided on: see `announce`.
       if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 0 });
-      void mainLoopGoesFirst(config.pagescan, pid);
+      void mainLoopGoesFirst(starter, config.pagescan, pid);
       void makeSpares(config);
       return vm;
     } catch (error) {
       // Nobody would know of it, and the next one gets the same memory.
-      if (child.exitCode === null && child.signalCode === null) signal(pid, "SIGKILL");
-      await ended;
+      if (!ended) signal(pid, "SIGKILL");
+      await exited;
       throw error;
     }
   }

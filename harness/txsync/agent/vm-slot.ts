@@ -1,14 +1,17 @@
 import { linkSync, rmSync } from "node:fs";
 import type { TimelineEventBody } from "../../base/timeline.ts";
+import { unlinkLarge } from "../../base/unlink.ts";
 import { basePath } from "../data/index.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Machine } from "./machine.ts";
+import type { Starter } from "./starter.ts";
 import { folderOf, killLeftover, type StartAs, VmProcess } from "./vm-process.ts";
 
 const LOOK_AT_LOG_EVERY_MS = 1_000;
 
 export interface SlotOptions {
   readonly config: AgentConfig;
+  readonly starter: Starter;
   /** The QEMU in the slot ended without having been told to. */
   readonly onGone: (vm: VmProcess) => void;
   readonly emit: (event: TimelineEventBody) => void;
@@ -57,11 +60,11 @@ export class VmSlot {
     await this.#end();
     rmSync(folderOf(config, this.#number - 1), { recursive: true, force: true });
     this.#number += 1;
-    if (as !== "restore") rmSync(config.ram_path, { force: true });
+    if (as !== "restore") unlinkLarge(config.ram_path);
     // The base by another name: it is the VM's memory from the moment it runs, and is not copied.
     if (as === "standby") linkSync(basePath(config.memory_folder), config.ram_path);
     await this.#options.ready?.();
-    const vm = await VmProcess.start(config, machine, this.#number, as);
+    const vm = await VmProcess.start(config, machine, this.#number, as, this.#options.starter);
     this.#take(vm);
     return vm;
   }

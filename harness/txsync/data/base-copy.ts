@@ -1,5 +1,6 @@
-import { closeSync, ftruncateSync, openSync, rmSync, writevSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, writevSync } from "node:fs";
 import { PAGE_BYTES } from "../../base/page.ts";
+import { unlinkLarge } from "../../base/unlink.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
@@ -72,7 +73,7 @@ export class BaseCopy implements PageSource {
   }
 
   static begin(options: BaseCopyOptions): BaseCopy {
-    rmSync(options.path, { force: true });
+    unlinkLarge(options.path);
     const fd = openSync(options.path, "wx+");
     ftruncateSync(fd, options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0);
     return new BaseCopy(options, fd);
@@ -133,7 +134,7 @@ export class BaseCopy implements PageSource {
     this.#closed = true;
     clearInterval(this.#ticking);
     closeSync(this.#fd);
-    rmSync(this.path, { force: true });
+    unlinkLarge(this.path);
   }
 
   #tick(): void {

@@ -2,6 +2,7 @@ import { closeSync, existsSync, openSync, rmSync, statSync, writeFileSync } from
 import { join } from "node:path";
 import { setTimeout as delay, setImmediate as turn } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { unlinkLarge } from "../../base/unlink.ts";
 import { waitFor } from "../../base/wait.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
@@ -394,7 +395,7 @@ export class SourceStore {
     if (this.#file !== undefined) closeSync(this.#file);
     this.#file = undefined;
     this.#base = undefined;
-    rmSync(this.#path, { force: true });
+    unlinkLarge(this.#path);
     rmSync(this.#touched_path, { force: true });
   }
 

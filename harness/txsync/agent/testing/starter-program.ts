@@ -1,0 +1,4 @@
+import { runStarter } from "../starter-thread.ts";
+
+/** What an agent's program does in the thread that starts processes. */
+runStarter();
