@@ -66,7 +66,7 @@ export async function kindOfFolder(folder: string): Promise<FolderKind> {
   if (!(await isFolder(folder)))
     throw new UserError(`no folder ${folder}: name a run's or a suite's folder, such as reports/runs/<run>`);
   if (await exists(join(folder, "suite.json"))) return "suite";
-  if ((await exists(join(folder, "run.json"))) || (await exists(join(folder, "timeline.ndjson")))) return "run";
+  if (await isRunFolder(folder)) return "run";
   if ((await runFoldersIn(folder)).length > 0) return "runs";
   throw new UserError(
     `${folder} is no run and no suite: it has no run.json, timeline.ndjson or suite.json, and no folder in it has`,
@@ -201,10 +201,17 @@ export function withLogLines(events: readonly ReportEvent[], logs: readonly LogF
  * @throws UserError when no run is there or named, or suite.json is newer than ours
  */
 export async function readSuite(folder: string, doubts: Doubts = NO_DOUBTS): Promise<ReadSuite> {
+  if (!(await isFolder(folder)))
+    throw new UserError(`no folder ${folder}: name a suite's, such as reports/runs/latest`);
   const { named, problem } = await suiteRecordIn(folder);
   const problems: string[] = [...(problem === undefined ? [] : [problem]), ...(named?.missing ?? [])];
   const runFolders = named?.runs ?? (await runFoldersIn(folder));
-  if (runFolders.length === 0) throw new UserError([`no run is in ${folder}`, ...problems].join("; "));
+  if (runFolders.length === 0) {
+    const none = (await isRunFolder(folder))
+      ? `${folder} is one run's: name the folder in which it lies`
+      : `no run is in ${folder}`;
+    throw new UserError([none, ...problems].join("; "));
+  }
   const runs: SuiteRun[] = [];
   const unread: string[] = [];
   for (const run of runFolders) {
@@ -248,10 +255,13 @@ export async function runFoldersIn(folder: string): Promise<string[]> {
   const found: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (!entry.isDirectory()) continue;
-    const [record, timeline] = ["run.json", "timeline.ndjson"].map((file) => exists(join(folder, entry.name, file)));
-    if ((await record) || (await timeline)) found.push(entry.name);
+    if (await isRunFolder(join(folder, entry.name))) found.push(entry.name);
   }
   return found.sort();
+}
+
+async function isRunFolder(folder: string): Promise<boolean> {
+  return (await exists(join(folder, "run.json"))) || (await exists(join(folder, "timeline.ndjson")));
 }
 
 function parseEvent(line: string, last_ms: number): ReportEvent {

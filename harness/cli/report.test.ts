@@ -146,6 +146,19 @@ test("what an earlier suite lacks is said, for the comparison lacks it too", asy
   expect(said).toMatch(/the earlier suite: .*run\.json/);
 });
 
+test("what is no earlier suite is refused in a sentence", async () => {
+  const nowhere = await report(folder, "--against", join(folder, "nowhere"));
+  expect(nowhere).toEqual({
+    code: 2,
+    said: expect.stringMatching(/^ferryman: no folder .*nowhere: name a suite's[^\n]*\n$/),
+  });
+  const run = await report(folder, "--against", join(folder, "judged-lost"));
+  expect(run).toEqual({
+    code: 2,
+    said: expect.stringMatching(/judged-lost is one run's: name the folder in which it lies\n$/),
+  });
+});
+
 /** Somebody would have a run be another than it was. */
 const EDITS: readonly (readonly [string, (record: RunRecord) => object])[] = [
   ["its verdict", (record) => ({ ...record, verdict: "intact", expected: "intact" })],

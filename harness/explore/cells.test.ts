@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { neverComes } from "../run/hopeless.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
 import { STEP_NAMES, stepOf } from "../run/steps.ts";
 import { cellsOf, scenarioOf, sliceOf } from "./cells.ts";
@@ -26,7 +27,10 @@ describe.each(RECOVERIES)("the matrix under %s", (recovery) => {
   it("is made of sound scenarios, each with a name of its own", () => {
     const world = { ...USUAL_WORLD, recovery };
     const scenarios = cells.map((cell) => scenarioOf(cell, world));
-    for (const scenario of scenarios) checkScenario(scenario, scenario.id);
+    for (const scenario of scenarios) {
+      checkScenario(scenario, scenario.id);
+      expect(neverComes(scenario.faults, recovery), scenario.id).toBeUndefined();
+    }
     expect(new Set(scenarios.map(({ id }) => id)).size).toBe(cells.length);
   });
 

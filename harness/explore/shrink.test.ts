@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { neverComes } from "../run/hopeless.ts";
 import type { FaultPlan } from "../run/scenario.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
 import { Coverage } from "./coverage.ts";
@@ -27,6 +28,7 @@ describe("a schedule that is drawn", () => {
         const job = candidate(seed, nth, SETTINGS);
         expect(candidate(seed, nth, SETTINGS)).toEqual(job);
         checkScenario(job.scenario, "drawn");
+        expect(neverComes(job.scenario.faults, job.recovery)).toBeUndefined();
         expect(job.scenario.faults.length).toBeGreaterThanOrEqual(1);
         expect(job.scenario.faults.length).toBeLessThanOrEqual(3);
       }),

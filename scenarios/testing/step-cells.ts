@@ -73,6 +73,7 @@ const OF_A_MIGRATION: readonly Struck[] = [
   ["record-stored", frozen("escrow")],
   ["transaction-committed", frozen("source")],
   ["output-released", silent("source-escrow")],
+  ["base-covered", delayed("source-escrow")],
 ];
 const NO_ESCROW: readonly Struck[] = [
   ["lease-lost", delayed("source-target")],
