@@ -35,7 +35,7 @@ import { atHeartbeat, performing } from "./perform.ts";
 import { goFirst } from "./process.ts";
 import { Protector } from "./protector.ts";
 import { Restorer } from "./restorer.ts";
-import { log, type Shell } from "./shell.ts";
+import { log, type Shell, tellData } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
 import type { Starter } from "./starter.ts";
 import { StarterThread } from "./starter-thread.ts";
@@ -119,6 +119,8 @@ export class Agent implements Shell {
   #stalled: { again_ms: number; waiting: boolean } | undefined;
   /** Heartbeats since the data plane answered. */
   #unanswered = 0;
+  /** Who was not heard at the last heartbeat. */
+  #silent: readonly Role[] = [];
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
   #found: VmProcess | undefined;
 
@@ -441,10 +443,17 @@ export class Agent implements Shell {
     this.#askData();
   }
 
+  #heardAgain(peer: Role): void {
+    this.#peers.heardAgain(peer);
+    tellData(this, "heardAgain", { peer });
+  }
+
   /** A data plane that answers nothing any more is as good as dead. Counted in our own beats: who stood still did not beat. */
   #askData(): void {
     const silent = (Object.keys(this.config.peers) as Role[]).filter((peer) => !hears(this.#state, peer));
     for (const peer of silent) this.#peers.notHeard(peer);
+    for (const peer of this.#silent) if (!silent.includes(peer)) this.#heardAgain(peer);
+    this.#silent = silent;
     if (this.#unanswered * this.config.heartbeat_ms > DATA_SILENT_MS)
       this.#die(new Error(`the data plane has not answered for ${this.#unanswered} heartbeats`));
     this.#unanswered += 1;

@@ -95,6 +95,7 @@ export class DataPlane implements DataShell {
       },
       answerEscrow: ({ key }) => this.peers.answerEscrow(key),
       notHeard: ({ peer }) => this.peers.notHeard(peer),
+      heardAgain: ({ peer }) => this.peers.heardAgain(peer),
       load: ({ path, package: what, hold }) => target.load(path, bufferOf(what), hold),
       prepareAhead: (offer) => target.prepareAhead(offer),
       recover: ({ path, package: what }) => target.recover(path, bufferOf(what)),

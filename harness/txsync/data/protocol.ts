@@ -94,6 +94,7 @@ export interface DataCalls {
   /** First of all: finds what an earlier life left, and begins to talk. `log` is the escrow's, `escrow` its key. */
   open: (what: { readonly escrow: string | null }) => { readonly log: LogState | null };
   notHeard: (what: { readonly peer: Role }) => void;
+  heardAgain: (what: { readonly peer: Role }) => void;
   /** Nobody else is answered in the escrow's role from now on. */
   answerEscrow: (what: { readonly key: string }) => void;
 

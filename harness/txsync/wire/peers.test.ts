@@ -51,7 +51,7 @@ class Agent {
     role: Role,
     port: number,
     addresses: Partial<Record<Role, number>>,
-    other: { readonly secret?: Buffer; readonly migration?: Buffer } = {},
+    other: { readonly secret?: Buffer; readonly migration?: Buffer; readonly patience_ms?: number } = {},
   ) {
     this.port = port;
     this.#peers = new Peers<"words" | "bulk">({
@@ -59,10 +59,10 @@ class Agent {
       secret: SECRET,
       migration: MIGRATION,
       channels: { words: 64 * 1024, bulk: 8 * 2 ** 20 },
+      patience_ms: 100,
       ...other,
       peers: Object.fromEntries(Object.entries(addresses).map(([peer, at]) => [peer, { host: HOST, port: at }])),
       listen: { host: HOST, port },
-      patience_ms: 100,
       onMessage: (from, message, body) => this.messages.push({ from, message, body: body.toString() }),
       onData: (from, payload) => {
         this.data.push({ from, payload: Buffer.from(payload) });
@@ -81,6 +81,7 @@ class Agent {
     return {
       start: () => peers.start(),
       notHeard: (peer: Role) => peers.notHeard(peer),
+      heardAgain: (peer: Role) => peers.heardAgain(peer),
       answerEscrow: (key: string) => peers.answerEscrow(key),
       send: (to: Role, message: Message, body: readonly Uint8Array[] = []) =>
         peers.send(to, body.length > 0 ? "bulk" : "words", message, body),
@@ -164,6 +165,18 @@ class Relay {
     this.#server.close();
     this.cut();
   }
+}
+
+/** A source whose connections to a target lead nowhere. */
+async function intoAHole(other: { patience_ms?: number }): Promise<{ source: Agent; target: Agent; proxy: Relay }> {
+  const ports = [await freePort(), await freePort()] as const;
+  const target = new Agent("target", ports[0], {});
+  const proxy = await Relay.to(ports[0]);
+  proxy.mode = "hole";
+  const source = new Agent("source", ports[1], { target: proxy.port }, other);
+  await Promise.all([target.peers.start(), source.peers.start()]);
+  await until("the connections that lead nowhere", () => proxy.accepted >= 2);
+  return { source, target, proxy };
 }
 
 /** A source that dials a target, both started. */
@@ -446,13 +459,7 @@ describe("peers", () => {
   });
 
   it("make connections anew that lead nowhere, once the peer is not heard", async () => {
-    const ports = [await freePort(), await freePort()] as const;
-    const target = new Agent("target", ports[0], {});
-    const proxy = await Relay.to(ports[0]);
-    proxy.mode = "hole";
-    const source = new Agent("source", ports[1], { target: proxy.port });
-    await Promise.all([target.peers.start(), source.peers.start()]);
-    await until("the connections that lead nowhere", () => proxy.accepted === 2);
+    const { source, target, proxy } = await intoAHole({ patience_ms: 1_000 });
     source.peers.notHeard("target");
     expect(proxy.accepted).toBe(2);
     expect(source.peers.send("target", CANCEL)).toBe(false);
@@ -462,5 +469,25 @@ describe("peers", () => {
       return source.peers.send("target", CANCEL) && source.peers.sendData("target", [Buffer.of(7)]);
     });
     await until("what was said on them", () => target.messages.length > 0 && target.data.length > 0);
+  });
+
+  it("make connections anew that lead nowhere though the peer is heard: what was said on them is lost", async () => {
+    const { source, target, proxy } = await intoAHole({});
+    proxy.mode = "open";
+    // Nobody says anything: the other channel may be well.
+    await source.reaches("target");
+    await until("what was said", () => target.messages.length > 0 && target.data.length > 0);
+  });
+
+  it("make connections anew at once when the peer is heard again", async () => {
+    const { source, proxy } = await intoAHole({ patience_ms: 600_000 });
+    proxy.mode = "open";
+    source.peers.heardAgain("target");
+    await source.reaches("target");
+    const { accepted } = proxy;
+    // What is up stays.
+    source.peers.heardAgain("target");
+    await source.reaches("target");
+    expect(proxy.accepted).toBe(accepted);
   });
 });

@@ -15,6 +15,8 @@ import { readInto } from "./read-into.ts";
  * peer that is not there: whoever has something to say says it again.
  */
 const REDIAL_MS = 50;
+/** A connection in the making has at most eight times the patience: a machine that is that busy gets there. */
+const IN_VAIN_MOST = 3;
 /** Nobody who is not authentic by then may keep a connection. */
 const HANDSHAKE_MS = 1_000;
 const HANDSHAKE_LENGTH_MAX = 256;
@@ -153,6 +155,11 @@ export class Peers<Channel extends string> {
     for (const channel of this.#channels) this.#line(peer, channel).renew();
   }
 
+  /** The peer is heard again: what was dialled while it was not, and leads nowhere yet, is dialled anew at once. */
+  heardAgain(peer: Role): void {
+    for (const channel of this.#channels) this.#line(peer, channel).redialUnlessUp();
+  }
+
   #line(to: Role, channel: Channel): Line {
     const line = this.#lines.get(`${to}:${channel}`);
     if (line === undefined) throw new Error(`the configuration names no address of ${to}`);
@@ -246,6 +253,8 @@ class Line {
   #long: Socket | undefined;
   #dialled_ms = 0;
   #again: NodeJS.Timeout | undefined;
+  /** Connections one after the other that led nowhere: each next one has twice the time. */
+  #in_vain = 0;
 
   constructor(options: LineOptions, peer: Role, channel: string) {
     this.#options = options;
@@ -307,6 +316,12 @@ class Line {
     this.dial();
   }
 
+  redialUnlessUp(): void {
+    if (this.#encoder !== undefined) return;
+    this.#socket?.destroy();
+    this.dial();
+  }
+
   dial(): void {
     clearTimeout(this.#again);
     const address = this.#options.peers[this.#peer];
@@ -316,6 +331,12 @@ class Line {
     const socket = createConnection({ host, port, noDelay: true });
     this.#socket = socket;
     this.#encoder = undefined;
+    // What was said while nothing came through may be lost for good, and nobody else need notice: the peer may be heard.
+    const most_ms = this.#options.patience_ms * 2 ** Math.min(this.#in_vain, IN_VAIN_MOST);
+    const deadline = setTimeout(() => {
+      this.#in_vain += 1;
+      socket.destroy();
+    }, most_ms);
     const encoder = new FrameEncoder();
     const decoder = new FrameDecoder({ types: ["hello", "auth"], length_max: HANDSHAKE_LENGTH_MAX });
     const handshake = new Handshake({ ...this.#options, peer: this.#peer, side: "initiator" });
@@ -327,6 +348,8 @@ class Line {
           const next = handshake.receive(frame);
           if ("auth" in next) writeAll(socket, encoder.encode("auth", [next.auth]));
           else {
+            clearTimeout(deadline);
+            this.#in_vain = 0;
             encoder.secure(next.session.sendKey);
             writeAll(socket, encoder.encode("data", [channelHello(this.#channel)]));
             if (this.#socket !== socket) continue;
@@ -341,6 +364,7 @@ class Line {
     });
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
+      clearTimeout(deadline);
       if (this.#socket !== socket) return;
       this.#socket = undefined;
       this.#encoder = undefined;
