@@ -66,7 +66,7 @@ class Agent {
       onMessage: (from, message, body) => this.messages.push({ from, message, body: body.toString() }),
       onData: (from, payload) => {
         this.data.push({ from, payload: Buffer.from(payload) });
-        return this.taking;
+        return this.takes(from);
       },
       onLog: (line) => this.log.push(line),
     });
@@ -74,6 +74,7 @@ class Agent {
 
   /** What whoever takes data waits for. */
   taking: Promise<void> | undefined;
+  takes: (from: Role) => Promise<void> | undefined = () => this.taking;
 
   /** Words over the one channel, what has a body and data over the other. */
   get peers() {
@@ -456,6 +457,27 @@ describe("peers", () => {
     resolve();
     await until("the rest, in order", () => target.data.length === 51);
     expect(target.data.slice(1).map(({ payload }) => payload[0])).toEqual(Array.from({ length: 50 }, (_, i) => i));
+  });
+
+  it("serve every connection in its turn: one on which much comes does not stand before the others", async () => {
+    const port = await freePort();
+    const escrow = new Agent("escrow", port, {});
+    const source = new Agent("source", await freePort(), { escrow: port });
+    const target = new Agent("target", await freePort(), { escrow: port });
+    await Promise.all([escrow.peers.start(), source.peers.start(), target.peers.start()]);
+    await Promise.all([source.reaches("escrow"), target.reaches("escrow")]);
+    await until("the first bytes", () => escrow.data.length === 2);
+    escrow.data.length = 0;
+    // Each piece of the one is taken before the next is read; of the other all is there at once.
+    escrow.takes = (from) => (from === "target" ? new Promise((resolve) => void setImmediate(resolve)) : undefined);
+    const block = Buffer.alloc(256 * 1024);
+    for (let i = 0; i < 64; i += 1) source.peers.sendData("escrow", [block]);
+    for (let i = 0; i < 24; i += 1) target.peers.sendData("escrow", [block]);
+    await until("all pieces", () => escrow.data.filter(({ from }) => from === "target").length === 24);
+    const at = escrow.data.flatMap(({ from }, i) => (from === "target" ? [i] : []));
+    const between = at.map((i, n) => i - (at[n - 1] ?? i) - 1);
+    expect(Math.max(...between)).toBeLessThanOrEqual(4);
+    await until("the rest", () => escrow.data.length === 64 + 24);
   });
 
   it("make connections anew that lead nowhere, once the peer is not heard", async () => {

@@ -29,6 +29,11 @@ const DRAIN_LOOK_MS = 250;
 const LONG_PIECE_BYTES = 64 * 1024;
 /** What is read of a connection in one go. */
 const READ_BYTES = 128 * 1024;
+/**
+ * After so much the others have their turn. Else Node reads on while more comes, some megabytes, which beside busy vCPUs takes
+ * 300 ms, and a handshake or a record's pieces need many turns.
+ */
+const TURN_BYTES = 256 * 1024;
 /** A run of 64 pages, or a piece of a record, with what stands around it. */
 const POOLED_BYTES = 264 * 1024;
 /** So many of them are kept: what waits in two connections for the network, and what is being taken. */
@@ -173,7 +178,27 @@ export class Peers<Channel extends string> {
       void read();
       // What is next comes into the same memory.
       decoder.keep();
+      turn_bytes += bytes.length;
+      if (turn_bytes < TURN_BYTES || turning) return;
+      turning = true;
+      hold();
+      setImmediate(() => {
+        turning = false;
+        turn_bytes = 0;
+        goOn();
+      });
     });
+    let turn_bytes = 0;
+    let turning = false;
+    let holds = 0;
+    const hold = (): void => {
+      holds += 1;
+      if (holds === 1) socket.pause();
+    };
+    const goOn = (): void => {
+      holds -= 1;
+      if (holds === 0) socket.resume();
+    };
     this.#accepted.add(socket);
     socket.setNoDelay(true);
     const encoder = new FrameEncoder();
@@ -223,9 +248,9 @@ export class Peers<Channel extends string> {
           } else if (frame.type === "data") {
             const taking = this.#options.onData?.(peer, frame.payload, channel);
             if (taking === undefined) continue;
-            socket.pause();
+            hold();
             await taking;
-            socket.resume();
+            goOn();
           }
         }
       } catch (error) {
