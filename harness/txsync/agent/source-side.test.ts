@@ -97,6 +97,49 @@ describe("a migration out of QEMU", () => {
     expect(vm.times("migrate-start-postcopy")).toBe(2);
   });
 
+  test("is told to switch over at once, whenever it is heard to be active", async () => {
+    // By then all of a small guest may have gone.
+    vm.answers.set("migrate", ({ uri }) => {
+      const socket = createConnection(String(uri).replace("unix:", ""));
+      sockets.push(socket.on("error", () => undefined));
+    });
+    await source.migrate();
+    expect(vm.said.filter((said) => said.startsWith("migrate"))).toEqual(
+      expect.arrayContaining(["migrate", "migrate-start-postcopy"]),
+    );
+    expect(stage.kinds).toEqual(["packageReady"]);
+  });
+
+  test.each(VERSIONS)(
+    "QEMU %s switches over without post-copy: that is given up, and the VM runs on",
+    async (version) => {
+      let running = false;
+      vm.answers.set("query-status", () => ({ running, status: running ? "running" : "finish-migrate" }));
+      vm.answers.set("migrate_cancel", () => {
+        running = true;
+        vm.becomes("cancelled");
+      });
+      vm.answers.set("migrate-start-postcopy", () => {
+        vm.becomes("device");
+        sockets.at(-1)?.write(shortened(sample(`pre-copy-${version}.forward`)));
+      });
+      await source.migrate();
+      expect(stage.kinds).toEqual(["migrationFailed"]);
+      expect(stage.lines.join()).toContain("without post-copy");
+      expect([vm.times("migrate_cancel"), vm.said.includes("SIGSTOP"), running]).toEqual([1, false, true]);
+      expect(existsSync(stage.config.ram_path)).toBe(true);
+    },
+  );
+
+  test.each(VERSIONS)("the package of QEMU %s is taken out of its stream", async (version) => {
+    vm.answers.set("migrate-start-postcopy", () => {
+      vm.becomes("device");
+      sockets.at(-1)?.write(shortened(sample(`post-copy-${version}.forward`)));
+    });
+    await source.migrate();
+    expect(stage.kinds).toEqual(["packageReady"]);
+  });
+
   test.each(["cancelled", "failed", "completed"])("a migration that is %s is over", async (status) => {
     vm.answers.set("migrate-start-postcopy", () => vm.becomes(status));
     await source.migrate();

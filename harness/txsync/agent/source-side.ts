@@ -339,14 +339,10 @@ export class SourceSide {
       await enablePostcopy(vm.qmp);
       await setMigrationParameters(vm.qmp, { "max-bandwidth": 2 ** 40 });
       const refused = Promise.withResolvers<string>();
-      let asked = false;
       stopListening.push(
         vm.on((event) => {
-          if (event.kind !== "migration") return;
-          if (FINAL.includes(event.status)) refused.resolve(`the migration is ${event.status}`);
-          if (event.status !== "active" || asked) return;
-          asked = true;
-          vm.qmp.executeRaw("migrate-start-postcopy").catch((error: unknown) => refused.resolve(messageOf(error)));
+          if (event.kind === "migration" && FINAL.includes(event.status))
+            refused.resolve(`the migration is ${event.status}`);
         }),
       );
       void vm.exited.then(() => refused.resolve("QEMU ended"));
@@ -356,7 +352,12 @@ export class SourceSide {
         this.#forgetCapture();
         return;
       }
-      await vm.qmp.executeRaw("migrate", { uri: `unix:${path}` });
+      const asked = vm.qmp.executeRaw("migrate", { uri: `unix:${path}` });
+      // Right behind it, and not when it is heard to be active: by then all of a small guest may have gone, and QEMU switches
+      // over without post-copy. It is taken from the moment that a migration is set up (QEMU: migration/migration.c,
+      // qmp_migrate_start_postcopy, migrate_init).
+      vm.qmp.executeRaw("migrate-start-postcopy").catch((error: unknown) => refused.resolve(messageOf(error)));
+      await asked;
       if (!wanted()) await this.cancel();
       const captured = await Promise.race([capture.captured, capture.broken, refused.promise]);
       if (typeof captured === "string") throw new Error(captured);
@@ -424,7 +425,9 @@ export class SourceSide {
       return;
     }
     if (existsSync(this.base_path) && !existsSync(config.ram_path)) renameSync(this.base_path, config.ram_path);
-    if (this.#frozen && !(await this.#runOn(vm))) return;
+    // One that switched over without post-copy stands still as well, and waits for a target that there is not.
+    const stands = this.#frozen || vm.migration === "device";
+    if (stands && !vm.gone && !(await this.#runOn(vm))) return;
     dispatch({ kind: "migrationFailed" });
   }
 

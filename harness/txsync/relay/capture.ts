@@ -24,7 +24,7 @@ export interface Captured {
 export class StreamCapture implements Disposable {
   readonly #server: Server;
   readonly captured: Promise<Captured>;
-  /** Settles with the reason when QEMU gave the migration up before the package. */
+  /** Settles with the reason when QEMU gave the migration up before the package, or ended it without one. */
   readonly broken: Promise<string>;
   #socket: Socket | undefined;
 
@@ -74,6 +74,15 @@ export class StreamCapture implements Disposable {
           ram_section_id: reader.ram_section_id ?? -1,
           blocks: reader.blocks,
         });
+        return;
+      }
+      // What comes after memory, and outside of a package, is the end of a migration without post-copy.
+      const end =
+        record.kind === "eof" || record.kind === "section" || (record.kind === "ram-section" && record.part === "end");
+      if (end) {
+        over = true;
+        broke("QEMU switched over without post-copy");
+        socket.destroy();
         return;
       }
       if (record.kind === "ram-section") inPart = record.part !== "start";
