@@ -294,10 +294,10 @@ export const PART_SEEDS: readonly Seed[] = [
   seed(
     "half-frame-believed",
     "a frame that was half written is taken up by a restarted agent",
-    "agent/output.ts",
-    "      if (at + HEAD_BYTES + length > bytes.length) break;\n",
+    "agent/two-places.ts",
+    "      if (this.#crcOfPiece(turn, end, piece) !== bytes.readUInt32BE(end + 4)) break;\n",
     "",
-    "agent/output.test.ts",
+    "agent/two-places.test.ts",
   ),
   seed(
     "arrived-and-more-forgotten",
