@@ -336,13 +336,14 @@ class Line {
   }
 
   renew(): void {
-    if (performance.now() - this.#dialled_ms < this.#options.patience_ms) return;
-    this.#socket?.destroy();
-    this.dial();
+    if (performance.now() - this.#dialled_ms >= this.#options.patience_ms) this.#redial();
   }
 
   redialUnlessUp(): void {
-    if (this.#encoder !== undefined) return;
+    if (this.#encoder === undefined) this.#redial();
+  }
+
+  #redial(): void {
     this.#socket?.destroy();
     this.dial();
   }
