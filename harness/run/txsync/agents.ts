@@ -142,6 +142,13 @@ export class Agents implements AsyncDisposable {
     return this.#pids.get(role);
   }
 
+  /** Whether the agent on a host that lives is away, and its supervisor will have it start, or has. @param timeout_ms to be told */
+  async comesBack(role: HostRole, timeout_ms: number): Promise<boolean> {
+    if (this.client(role).connected) return false;
+    const held = await this.#fleet.host(role).run(`test -e ${AGENT_FILES.hold} && echo held || true`, timeout_ms);
+    return held.trim() === "";
+  }
+
   /**
    * As an operator: nothing is left of the escrow that there is, memory and disk included; another one stands at its address,
    * and is named to the agents until the one that has the VM takes it.

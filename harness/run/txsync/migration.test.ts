@@ -39,6 +39,8 @@ async function migrate(
     readonly up?: (role: HostRole) => boolean;
     /** What is left of the source's /dev/shm. */
     readonly free_bytes?: number;
+    /** Whether an agent that is silent is being started again. */
+    readonly comesBack?: (role: HostRole) => boolean;
   } = {},
 ): Promise<{ settled: Settled; timeline: Timeline; asked: number }> {
   const path = join(folder, `${files++}.ndjson`);
@@ -69,7 +71,7 @@ async function migrate(
   };
   const settled = await new TxsyncMigration({
     fleet: fleet as unknown as StartedFleet,
-    agents: { client } as unknown as Agents,
+    agents: { client, comesBack: async (role: HostRole) => change.comesBack?.(role) ?? false } as unknown as Agents,
     memory_bytes: 2 ** 27,
     bytes_per_s: 1,
     timeline,
@@ -141,6 +143,35 @@ describe("the wait for the agents", () => {
     });
     expect(settled.how).toMatch(/waited for the VM to be handed off: .* nothing has come nearer to an end$/);
     expect(settled.arriving).toBeUndefined();
+  });
+
+  it("waits for an agent that is being started again, and until it has heard who has the VM", async () => {
+    const away: Statuses = { ...handed, source: undefined };
+    const deaf: Statuses = { ...handed, source: { ...runs, phase: "draining", owner: false, hears: [] } };
+    const told: string[] = [];
+    const told_at =
+      (what: string) =>
+      (role: HostRole): boolean => {
+        if (role === "source") told.push(what);
+        return true;
+      };
+    const { settled } = await migrate([away, away, away, deaf, deaf, deaf, handed], {
+      comesBack: told_at("asked"),
+      onLook: (_, look) => told.push(`look ${look}`),
+    });
+    expect(settled.owner).toBe("target");
+    expect(told).toContain("asked");
+    // Two looks a line of the script: those without an agent, and those of one that hears nobody, were all looked at.
+    expect(told.filter((what) => what.startsWith("look")).length).toBeGreaterThanOrEqual(12);
+  });
+
+  it("does not wait for an agent that stays away, nor for one that is cut off for good", async () => {
+    let looks = 0;
+    const away = await migrate([{ ...handed, source: undefined }], { onLook: (_, look) => (looks = look) });
+    expect(away.settled.owner).toBe("target");
+    expect(looks).toBeLessThan(4);
+    const deaf: Statuses = { ...handed, source: { ...runs, owner: false, hears: [] } };
+    expect((await migrate([deaf], { hurried_ms: 5_000 })).settled.owner).toBe("target");
   });
 
   it("waits for faults that may still strike, and not for one that was given up", async () => {

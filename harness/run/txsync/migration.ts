@@ -57,6 +57,8 @@ const ROOM_EVERY_MS = 1_000;
 const ROOM_LEAST_BYTES = 64 * 1024;
 /** A migration that was given up is looked at for a while: a VM that runs may still be taken away again. */
 const GIVEN_UP_MS = 300;
+/** For an agent that has come back to reach the others, besides leases. */
+const HEARS_MS = 1_000;
 
 const NOBODY_HAS = "the target waits for pages that nobody has whom it reaches";
 
@@ -70,6 +72,8 @@ export class TxsyncMigration {
   readonly #options: TxsyncOptions;
   /** Whether an agent told that the source's host may be lost: for the words of a verdict only. */
   #covered = false;
+  /** When an agent that was silent answered again. */
+  readonly #back_ms = new Map<HostRole, number>();
   last: Statuses = { source: undefined, target: undefined, escrow: undefined };
 
   constructor(options: TxsyncOptions) {
@@ -278,7 +282,7 @@ export class TxsyncMigration {
           waits_for_faults = false;
           patience = new Patience(patience_ms, now_ms);
         }
-        if (over && tidy(this.last, owner)) return settled;
+        if (over && tidy(this.last, owner) && !(await this.#anyComesBack(owner))) return settled;
         if (states !== statesOf(this.last)) {
           states = statesOf(this.last);
           patience.alive(states, now_ms);
@@ -299,7 +303,31 @@ export class TxsyncMigration {
     }
   }
 
+  /**
+   * Whether an agent that was away is about to come back, or has not had the time to hear who has the VM: what it finds on
+   * its host is its to end.
+   */
+  async #anyComesBack(owner: HostRole): Promise<boolean> {
+    const { agents, fleet, lease_ms, timeline } = this.#options;
+    const looks = HOST_ROLES.filter((role) => role !== owner && fleet.host(role).up).map(async (role) => {
+      const agent = this.last[role];
+      if (agent === undefined) return await agents.comesBack(role, ANSWER_MS).catch(() => false);
+      const back_ms = this.#back_ms.get(role);
+      if (back_ms === undefined || agent.hears.includes(owner)) return false;
+      return timeline.now_ms - back_ms < HEARS_MS + 2 * lease_ms;
+    });
+    return (await Promise.all(looks)).includes(true);
+  }
+
   async #look(): Promise<Statuses> {
+    const seen = await this.#askEach();
+    for (const role of HOST_ROLES)
+      if (this.last[role] === undefined && seen[role] !== undefined)
+        this.#back_ms.set(role, this.#options.timeline.now_ms);
+    return seen;
+  }
+
+  async #askEach(): Promise<Statuses> {
     const { fleet, agents } = this.#options;
     const entries = await Promise.all(
       HOST_ROLES.map(async (role): Promise<[HostRole, AgentStatus | undefined]> => {

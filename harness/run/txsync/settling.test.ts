@@ -54,9 +54,17 @@ describe("where the VM is, as the agents say", () => {
   });
 
   it("is where it was when the migration was given up", () => {
-    expect(givenUp({ ...nobody, source: { ...idle, vm: "running", owner: true } })).toBe(true);
-    expect(givenUp({ ...nobody, source: { ...idle, vm: "running", phase: "precopy" } })).toBe(false);
+    const runs: AgentStatus = { ...idle, vm: "running", owner: true, qemu: 41, migration: "cancelled" };
+    expect(givenUp({ ...nobody, source: runs })).toBe(true);
+    expect(givenUp({ ...nobody, source: { ...runs, migration: "" } })).toBe(true);
+    expect(givenUp({ ...nobody, source: { ...runs, phase: "precopy" } })).toBe(false);
     expect(givenUp(nobody)).toBe(false);
+  });
+
+  it("is not given up yet while QEMU stands behind its switchover, or is replaced by one that goes on from the package", () => {
+    const runs: AgentStatus = { ...idle, vm: "running", owner: true, qemu: 41, migration: "cancelled" };
+    expect(givenUp({ ...nobody, source: { ...runs, migration: "device" } })).toBe(false);
+    expect(givenUp({ ...nobody, source: { ...runs, qemu: null, migration: null } })).toBe(false);
   });
 
   it("is somewhere as long as one runs, loads or restores it", () => {

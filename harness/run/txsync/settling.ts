@@ -90,10 +90,16 @@ export function goesOnUnprotected(statuses: Statuses, up: (role: HostRole) => bo
   return undefined;
 }
 
-/** The source has its VM, as before the migration: the migration was given up. */
-export function givenUp(statuses: Statuses): boolean {
-  const source = statuses.source;
-  return source?.phase === "idle" && source.vm === "running" && source.opened.generation === 0 && !source.protect;
+/** What QEMU says of a migration that it is not in. */
+const NO_MIGRATION: readonly string[] = ["", "none", "cancelled", "failed"];
+
+/**
+ * The source has its VM, as before the migration: the migration was given up. Where QEMU had switched over by then it is
+ * ended, and the VM goes on from its package in another one: until that one is there, nothing has been given up yet.
+ */
+export function givenUp({ source }: Statuses): boolean {
+  if (source?.phase !== "idle" || source.vm !== "running" || source.opened.generation !== 0) return false;
+  return !source.protect && source.qemu !== null && NO_MIGRATION.includes(source.migration ?? "");
 }
 
 /** The VM is on the source, protected, and perhaps on its way. */
