@@ -13,6 +13,7 @@ import { writeEvidence } from "../run/evidence-file.ts";
 import { askedDigest, scenarioOf } from "../run/judge-again.ts";
 import { makeRecord } from "../run/make-record.ts";
 import { type JudgedAgain, judgeFolder } from "./judge.ts";
+import { leaveFiles } from "./testing/leave-files.ts";
 
 const folders: string[] = [];
 afterAll(() => {
@@ -80,7 +81,7 @@ describe("a run that is judged again from its folder", () => {
   it("is not of one piece where its evidence was made better", async () => {
     const { judged, contradictions } = await found((folder) => change(folder, "evidence.json", wholeMemory));
     expect(judged.verdict).toBe("unknown");
-    expect(judged.why).toContain("contradict each other: evidence.json is not the one");
+    expect(judged.why).toContain("not of one piece: evidence.json is not the one");
     expect(contradictions[0]).toContain("its SHA-256 is another than in run.json");
   });
 
@@ -190,6 +191,17 @@ describe("a sample of this version", () => {
     expect(contradictions).toEqual([]);
     expect([judged.verdict, judged.why]).toEqual([record.verdict, record.why]);
     expect(judged.checks).toEqual(record.checks);
+  });
+
+  it("that was intact is unknown where a log that it left is missing, and says what it would be by itself", async () => {
+    const folder = copyOf("judged-intact");
+    await leaveFiles(folder, { "target-console.log": "1.0 booted\n", "source-qmp.log": "" });
+    expect(await judgeFolder(folder)).toMatchObject({ judged: { verdict: "intact" }, contradictions: [] });
+    rmSync(join(folder, "target-console.log"));
+    const { judged, contradictions } = await judgeFolder(folder);
+    expect(contradictions).toEqual(["missing of what the run left: target-console.log"]);
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toMatch(/missing of what the run left: target-console.log; .* by themselves come to intact/);
   });
 
   it("that was lost is not intact, whatever one field of it says, digest and all", async () => {

@@ -8,6 +8,7 @@ import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { readEvidence } from "../run/evidence-file.ts";
+import { filesGone } from "../run/files-left.ts";
 import { believed, differences, inWords, recordContradictions, scenarioOf } from "../run/judge-again.ts";
 
 /** `judge <folder>`: judges runs again by what they wrote down, with today's checks. */
@@ -34,7 +35,7 @@ export interface JudgedAgain {
   readonly record: RunRecord;
   /** Unknown where the files contradict each other. */
   readonly judged: Judged;
-  /** Where the files of the run contradict each other. */
+  /** Where the files of the run contradict each other, or are not there any more. */
   readonly contradictions: readonly string[];
 }
 
@@ -47,7 +48,11 @@ export async function judgeFolder(folder: string, checks?: readonly Check[]): Pr
   const { evidence, sha256 } = await readEvidence(folder);
   const { events, changed } = await readTimeline(folder);
   const judged = judge(scenarioOf(record), events, evidence, checks);
-  const contradictions = [...changed, ...recordContradictions(record, events, evidence, sha256)];
+  const contradictions = [
+    ...changed,
+    ...recordContradictions(record, events, evidence, sha256),
+    ...(await filesGone(folder, evidence.files ?? [])),
+  ];
   return { record, judged: believed(judged, contradictions), contradictions };
 }
 

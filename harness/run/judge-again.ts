@@ -32,7 +32,7 @@ export function askedDigest(scenario: JudgedScenario): string {
 export function believed(judged: Judged, contradictions: readonly string[]): Judged {
   const [first] = contradictions;
   if (first === undefined) return judged;
-  const why = `the files of the run contradict each other: ${first}; timeline and evidence by themselves come to ${judged.verdict}: ${judged.why}`;
+  const why = `the files of the run are not of one piece: ${first}; timeline and evidence by themselves come to ${judged.verdict}: ${judged.why}`;
   return { ...judged, verdict: "unknown", why };
 }
 

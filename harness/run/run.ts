@@ -13,6 +13,7 @@ import { findLeftovers } from "../fleet/clean.ts";
 import { managerOf } from "./configure.ts";
 import { writeEvidence } from "./evidence-file.ts";
 import { type Circumstances, expectedOf, isExpected, limitsUnder } from "./expectation.ts";
+import { filesLeft } from "./files-left.ts";
 import { guestName } from "./guests/index.ts";
 import { askedDigest, scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
@@ -42,7 +43,8 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   }
   const leftovers = async () => (request.keep ? undefined : await findLeftovers(environment.docker, id));
   const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);
-  const { evidence, sha256 } = await writeEvidence(folder, whole, timeline.events);
+  const left = { ...whole, files: await filesLeft(folder) };
+  const { evidence, sha256 } = await writeEvidence(folder, left, timeline.events);
   const judged = judge(judgedScenario(scenario, recovery), timeline.events, evidence, checks);
   const { error } = evidence;
   const timings = timingsOf(timeline.events, judged.verdict !== "lost");
