@@ -18,7 +18,7 @@ const FAILING: readonly (readonly [string, string])[] = [
   ["link-cut-for-good", "stock"],
   ["link-cut-one-way", "stock"],
   ["release-ram-recovery", "stock"],
-  ["pause-when-all-is-sent", "stock"],
+  ["source-cut-off", "stock"],
 ];
 
 const AGAIN = 10;
