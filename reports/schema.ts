@@ -47,7 +47,12 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("run.settled", { how: z.string(), owner: z.enum([...HOST_ROLES, "none"]) }),
   event("run.note", { text: z.string() }),
   event("run.waiting", { what: z.string(), moved: z.string(), quiet_ms: count }),
-  event("run.finished", { verdict, as_expected: z.boolean(), evidence_sha256: z.exactOptional(z.string()) }),
+  event("run.finished", {
+    verdict,
+    as_expected: z.boolean(),
+    evidence_sha256: z.exactOptional(z.string()),
+    record_sha256: z.exactOptional(z.string()),
+  }),
   event("host.started", { container: z.string() }),
   event("host.gone", { how: z.string() }),
   event("qemu.started", { pid: z.number(), version: z.string(), argv: z.array(z.string()) }),

@@ -24,7 +24,11 @@ export async function readText(path: string): Promise<string> {
  * @throws UserError as `readText`, and where it is empty or no JSON
  */
 export async function readJson(path: string): Promise<unknown> {
-  const text = await readText(path);
+  return parseJson(await readText(path), path);
+}
+
+/** @throws UserError naming `path` where the text is empty or no JSON */
+export function parseJson(text: string, path: string): unknown {
   if (text.trim() === "") throw new UserError(`${path} is empty`);
   try {
     return JSON.parse(text);

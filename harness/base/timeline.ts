@@ -56,12 +56,13 @@ export type TimelineEventBody =
   | { readonly kind: "run.note"; readonly text: string }
   /** What the run waits for, said now and then: what moved last, and for how long nothing has. */
   | { readonly kind: "run.waiting"; readonly what: string; readonly moved: string; readonly quiet_ms: number }
-  /** `evidence_sha256`: of the `evidence.json` by which the run was judged, as it was written. */
+  /** `evidence_sha256`, `record_sha256`: of `evidence.json`, by which the run was judged, and `run.json`, as they were written. */
   | {
       readonly kind: "run.finished";
       readonly verdict: Verdict;
       readonly as_expected: boolean;
       readonly evidence_sha256?: string;
+      readonly record_sha256?: string;
     }
   | { readonly kind: "host.started"; readonly container: string }
   | { readonly kind: "host.gone"; readonly how: string }

@@ -58,7 +58,6 @@ async function run(suite: typeof runSuite, signal: AbortSignal): Promise<readonl
       vm: "memory",
       onStarted: () => undefined,
       onSample: () => undefined,
-      say: () => undefined,
     },
     suite,
   );
@@ -71,6 +70,7 @@ describe("the runs of a bench", () => {
     expect(samples).toHaveLength(20);
     expect(asked[0]).toMatchObject({
       memory_bytes: 128 * 1024 ** 2,
+      keep_log: false,
       work: { write_rate_pages_per_s: 20_000 },
       seed: 7,
     });

@@ -1,8 +1,6 @@
-import { rm } from "node:fs/promises";
 import { loadavg } from "node:os";
-import { join, relative } from "node:path";
+import { relative } from "node:path";
 import type { Configuration as RunConfiguration } from "../base/configuration.ts";
-import { messageOf } from "../base/errors.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { type NetworkFindings, seen } from "../checks/network-history.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
@@ -28,7 +26,6 @@ export interface BenchRuns {
   readonly folder: string;
   readonly onStarted: (run: Planned, nth: number, left_ms: number) => void;
   readonly onSample: (sample: Sample, nth: number, left_ms: number) => void;
-  readonly say: (line: string) => void;
 }
 
 /**
@@ -36,7 +33,7 @@ export interface BenchRuns {
  * measured until then is handed back, the run that was going on is not among it.
  */
 export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSuite): Promise<readonly Sample[]> {
-  const { environment, plan, folder, onStarted, onSample, say } = what;
+  const { environment, plan, folder, onStarted, onSample } = what;
   const samples: Sample[] = [];
   const estimate = new Estimate();
   for (const [index, planned] of plan.entries()) {
@@ -55,10 +52,6 @@ export async function benchRuns(what: BenchRuns, suite: typeof runSuite = runSui
     const { record } = finished;
     const took_ms = Math.round(performance.now() - began_ms);
     estimate.ran(planned, took_ms);
-    // As large as what the guest changed, times a few hundred runs; its figures are taken from the timeline.
-    await rm(join(finished.folder, "escrow-log"), { recursive: true, force: true }).catch((error: unknown) =>
-      say(`the escrow's log of ${record.id} could not be removed: ${messageOf(error)}`),
-    );
     const sample: Sample = {
       ...planned,
       verdict: record.verdict,
@@ -110,6 +103,8 @@ function requestOf(
     work: { write_rate_pages_per_s, ...(vm === "whole" ? { disk_pace_ms: 0 } : {}) },
     ...(vm === "whole" ? { configuration: { ...over.configuration, ...WHOLE_VM } } : {}),
     keep: false,
+    // A few hundred runs, and their figures are taken from the timeline.
+    keep_log: false,
     onEvent,
   };
 }

@@ -39,6 +39,13 @@ const progressSchema = z.object({
 });
 export type ProgressSample = Readonly<z.infer<typeof progressSchema>>;
 
+const fileSchema = z.object({
+  name: z.string().refine((name) => !name.split("/").some((part) => part === "" || part === ".."), {
+    error: "it is no path in the run's folder",
+  }),
+  bytes: z.int().nonnegative(),
+});
+
 /** All that a run found out, beside its timeline: what the checks judge. */
 export const evidenceSchema = z.object({
   version: z.literal(EVIDENCE_VERSION),
@@ -65,6 +72,11 @@ export const evidenceSchema = z.object({
    * generation, and from there nothing new has come since. "unheard": the owner let nothing out. Where there is a gate.
    */
   succeeded: z.union([hosts, z.literal("unheard")]).optional(),
+  /**
+   * What else lay in the run's folder by then, by its path there: nothing is judged by it, and it has to be there still.
+   * Absent: a run of before that was written down.
+   */
+  files: z.array(fileSchema).readonly().optional(),
   /** By the name of the finding. */
   findings: z.record(z.string(), gatheredSchema),
   /** Why the harness failed, where it did: then nothing of this was seen to the end. */

@@ -156,7 +156,6 @@ async function bench(options: BenchOptions, signal: AbortSignal): Promise<void> 
       samples.push(sample);
       say(sampleLine(sample, nth, plan.length, left_ms));
     },
-    say,
   });
   // Whatever ends it early, hours of what was measured are not lost by it.
   const [ended] = await Promise.allSettled([running]);

@@ -2,7 +2,7 @@ import { statfsSync } from "node:fs";
 import { freemem, tmpdir } from "node:os";
 import type { Command } from "commander";
 import type Docker from "dockerode";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, UserError } from "../base/errors.ts";
 import { findEngine } from "../fleet/engine.ts";
 import { canInstall } from "../fleet/images/apt.ts";
 import { DEFAULT_QEMU, imageState, QEMU_NAMES, qemuImageThere } from "../fleet/images.ts";
@@ -49,7 +49,14 @@ export function findingsTable(findings: readonly Finding[]): string {
 /** Looks at everything and changes nothing. */
 export async function examine(qemu: string): Promise<readonly Finding[]> {
   const findings: Finding[] = [memory(), disk()];
-  const docker = await findEngine();
+  let docker: Docker | undefined;
+  try {
+    docker = await findEngine();
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    findings.push({ what: "container engine", state: "missing", detail: error.message, needed: true });
+    return findings;
+  }
   if (!docker) {
     findings.push({ what: "container engine", state: "missing", ...engineMissing() });
     return findings;

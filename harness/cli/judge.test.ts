@@ -13,6 +13,7 @@ import { writeEvidence } from "../run/evidence-file.ts";
 import { askedDigest, scenarioOf } from "../run/judge-again.ts";
 import { makeRecord } from "../run/make-record.ts";
 import { type JudgedAgain, judgeFolder } from "./judge.ts";
+import { leaveFiles } from "./testing/leave-files.ts";
 
 const folders: string[] = [];
 afterAll(() => {
@@ -30,13 +31,20 @@ async function corruptRun(): Promise<string> {
   const asked = scenarioOf({ faults: FAULTS });
   const began = (event: TimelineEvent): TimelineEvent =>
     event.kind === "run.started" ? { ...event, asked_sha256: askedDigest(asked) } : event;
-  const told = [...WELL_EVENTS.map(began), at(3_001, "fault", STRUCK)];
-  const { scenario, events, evidence: draft } = makeCase({ findings: { memory }, events: told, faults: asked.faults });
+  const happened = [...WELL_EVENTS.map(began), at(3_001, "fault", STRUCK)];
+  const {
+    scenario,
+    events,
+    evidence: draft,
+  } = makeCase({ findings: { memory }, events: happened, faults: asked.faults });
   const { evidence, sha256 } = await writeEvidence(folder, draft, events);
   const { verdict, why, checks } = judge(scenario, events, evidence);
   const finished = { kind: "run.finished", verdict, as_expected: false, evidence_sha256: sha256 } as const;
   const over = at(9_000, "run", finished);
-  const lines = [...events, over].map((event: TimelineEvent) => `${JSON.stringify(event)}\n`);
+  const told = checks.map(({ check, verdict, summary }) =>
+    at(8_999, "check", { kind: "check.result", check, verdict, summary }),
+  );
+  const lines = [...events, ...told, over].map((event: TimelineEvent) => `${JSON.stringify(event)}\n`);
   writeFileSync(join(folder, "timeline.ndjson"), lines.join(""));
   const record = makeRecord({ verdict, why, checks, faults: FAULTS, evidence_sha256: sha256, as_expected: false });
   writeFileSync(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
@@ -74,13 +82,14 @@ describe("a run that is judged again from its folder", () => {
     );
     expect(judged.verdict).toBe("unknown");
     expect(judged.why).toContain("come to corrupt: ");
-    expect(contradictions).toEqual(["by run.json the verdict was intact, by the timeline corrupt"]);
+    expect(contradictions[0]).toBe("by run.json the verdict was intact, by the timeline corrupt");
+    expect(contradictions).toContain("by run.json memory-model said nothing, by the timeline false");
   });
 
   it("is not of one piece where its evidence was made better", async () => {
     const { judged, contradictions } = await found((folder) => change(folder, "evidence.json", wholeMemory));
     expect(judged.verdict).toBe("unknown");
-    expect(judged.why).toContain("contradict each other: evidence.json is not the one");
+    expect(judged.why).toContain("not of one piece: evidence.json is not the one");
     expect(contradictions[0]).toContain("its SHA-256 is another than in run.json");
   });
 
@@ -190,6 +199,17 @@ describe("a sample of this version", () => {
     expect(contradictions).toEqual([]);
     expect([judged.verdict, judged.why]).toEqual([record.verdict, record.why]);
     expect(judged.checks).toEqual(record.checks);
+  });
+
+  it("that was intact is unknown where a log that it left is missing, and says what it would be by itself", async () => {
+    const folder = copyOf("judged-intact");
+    await leaveFiles(folder, { "target-console.log": "1.0 booted\n", "source-qmp.log": "" });
+    expect(await judgeFolder(folder)).toMatchObject({ judged: { verdict: "intact" }, contradictions: [] });
+    rmSync(join(folder, "target-console.log"));
+    const { judged, contradictions } = await judgeFolder(folder);
+    expect(contradictions).toEqual(["missing of what the run left: target-console.log"]);
+    expect(judged.verdict).toBe("unknown");
+    expect(judged.why).toMatch(/missing of what the run left: target-console.log; .* by themselves come to intact/);
   });
 
   it("that was lost is not intact, whatever one field of it says, digest and all", async () => {

@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import type { Command } from "commander";
-import { readRunRecord } from "../../reports/read.ts";
+import { parseRunRecord } from "../../reports/read.ts";
 import { timelineEventSchema } from "../../reports/schema.ts";
-import { readText } from "../base/read-text.ts";
+import { parseJson, readText } from "../base/read-text.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
-import { readEvidence } from "../run/evidence-file.ts";
+import { parseEvidence, readEvidenceText, sha256Of } from "../run/evidence-file.ts";
+import { filesGone } from "../run/files-left.ts";
 import { believed, differences, inWords, recordContradictions, scenarioOf } from "../run/judge-again.ts";
 
 /** `judge <folder>`: judges runs again by what they wrote down, with today's checks. */
@@ -34,7 +35,7 @@ export interface JudgedAgain {
   readonly record: RunRecord;
   /** Unknown where the files contradict each other. */
   readonly judged: Judged;
-  /** Where the files of the run contradict each other. */
+  /** Where the files of the run contradict each other, or are not there any more. */
   readonly contradictions: readonly string[];
 }
 
@@ -43,17 +44,47 @@ export interface JudgedAgain {
  * @throws UserError where one of its files is missing, is none, or is of a later version
  */
 export async function judgeFolder(folder: string, checks?: readonly Check[]): Promise<JudgedAgain> {
-  const record = await readRunRecord(folder);
-  const { evidence, sha256 } = await readEvidence(folder);
-  const { events, changed } = await readTimeline(folder);
-  const judged = judge(scenarioOf(record), events, evidence, checks);
-  const contradictions = [...changed, ...recordContradictions(record, events, evidence, sha256)];
+  const texts: RunTexts = {
+    record: await readText(join(folder, "run.json")),
+    evidence: await readEvidenceText(folder),
+    timeline: await readText(join(folder, "timeline.ndjson")),
+  };
+  const { files = [] } = parseEvidence(texts.evidence, folder).evidence;
+  return judgeTexts(folder, texts, {
+    ...(checks === undefined ? {} : { checks }),
+    gone: await filesGone(folder, files),
+  });
+}
+
+/** What a run is judged by, as it stands in its files. */
+export interface RunTexts {
+  readonly record: string;
+  readonly evidence: string;
+  readonly timeline: string;
+}
+
+/**
+ * `judgeFolder`, of what was read from `folder`; `gone`: what of its other files is not as it was.
+ * @throws UserError where one of them is none, or is of a later version
+ */
+export function judgeTexts(
+  folder: string,
+  texts: RunTexts,
+  { checks, gone = [] }: { readonly checks?: readonly Check[]; readonly gone?: readonly string[] } = {},
+): JudgedAgain {
+  const path = join(folder, "run.json");
+  const record = parseRunRecord(parseJson(texts.record, path), path);
+  const { evidence, sha256 } = parseEvidence(texts.evidence, folder);
+  const { events, changed } = readTimeline(texts.timeline);
+  // What was written behind that says what came of it, and is nothing to judge by.
+  const judged = judge(scenarioOf(record), events.slice(0, evidence.timeline.events), evidence, checks);
+  const seals = { record: sha256Of(texts.record), evidence: sha256 };
+  const contradictions = [...changed, ...recordContradictions(record, events, evidence, seals), ...gone];
   return { record, judged: believed(judged, contradictions), contradictions };
 }
 
 /** The timeline as it was written; what of it was not written like this is named. */
-async function readTimeline(folder: string): Promise<{ events: readonly TimelineEvent[]; changed: readonly string[] }> {
-  const text = await readText(join(folder, "timeline.ndjson"));
+function readTimeline(text: string): { events: readonly TimelineEvent[]; changed: readonly string[] } {
   const events: TimelineEvent[] = [];
   const changed: string[] = [];
   for (const [index, line] of text.split("\n").entries()) {

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { RunRecord } from "../base/run-record.ts";
 import { carryOut } from "./program.ts";
+import { leaveFiles } from "./testing/leave-files.ts";
 
 /** Runs of real parts, of which one came out intact and one lost, each as expected. */
 const SAMPLES = join(import.meta.dirname, "../../reports/samples/v1");
@@ -93,8 +94,52 @@ describe.each(WRECKED)("%s %s", (file, wreck) => {
   });
 });
 
+/** What a run under txsync leaves beside what it is judged by. */
+const LEFT = {
+  "source-agent.log": "2.0 agent-pid 25\n",
+  "source-console.log": "1.0 booted\n",
+  "source-qmp.log": "1.0 -> {}\n",
+  "target-console.log": "2.0 running\n",
+  "escrow-log/txlog-00000000": "records",
+};
+
+test("a run whose logs are as it left them is whole", async () => {
+  await leaveFiles(join(folder, "judged-lost"), LEFT);
+  expect(await report(folder)).toEqual({ code: 0, said: "" });
+});
+
+test.each(Object.keys(LEFT))(
+  "a run that left %s, which is missing, is not whole: it is said in a sentence",
+  async (name) => {
+    const run = join(folder, "judged-lost");
+    await leaveFiles(run, LEFT);
+    rmSync(join(run, name));
+    const alone = await report(run);
+    expect(alone.code, alone.said).toBe(1);
+    expect(alone.said).toBe(`not whole: ${run} is not of one piece: missing of what the run left: ${name}\n`);
+    expect(textIn("judged-lost", "index.html")).not.toMatch(/As expected/);
+    expect((await report(folder)).code).toBe(1);
+    expect(textIn("index.html")).toContain("1 of 2 runs as expected");
+    expect(textIn("index.html")).toContain(`missing of what the run left: ${name}`);
+  },
+);
+
+test("all that is missing is one sentence, and what is cut short or a directory another", async () => {
+  const run = join(folder, "judged-lost");
+  await leaveFiles(run, LEFT);
+  for (const name of ["source-agent.log", "escrow-log"]) rmSync(join(run, name), { recursive: true });
+  writeFileSync(join(run, "source-qmp.log"), "");
+  WRECKS["a directory"]?.(join(run, "target-console.log"));
+  const { code, said } = await report(run);
+  expect(code).toBe(1);
+  expect(said).toContain("missing of what the run left: escrow-log/txlog-00000000, source-agent.log\n");
+  expect(said).toContain(
+    "not as the run left it: source-qmp.log (0 bytes, 10 when the run ended), target-console.log (no file any more)\n",
+  );
+});
+
 test.each(["missing", "empty", "random bytes"])(
-  "a log that is %s says nothing of the VM, and is no error",
+  "of a run that did not write down what it left, a log that is %s is no error",
   async (wreck) => {
     WRECKS[wreck]?.(join(folder, "judged-lost", "source-console.log"));
     expect(await report(folder)).toEqual({ code: 0, said: "" });

@@ -36,7 +36,7 @@ export interface SeenFile {
 /** Starts a container and waits until it says that it is ready. One that does not start is taken away again. */
 export async function startContainer(spec: ContainerSpec): Promise<StartedTestContainer> {
   // Only now: it takes half a second to load, and most commands start no container.
-  const { FerrymanContainer, getContainerRuntimeClient, Wait } = await import("./ferryman-container.ts");
+  const { FerrymanContainer, runtimeClient, Wait } = await import("./ferryman-container.ts");
   const container = new FerrymanContainer(spec.image, spec.devices ?? [])
     .withName(spec.name)
     .withLabels(runLabels(spec.run, spec.owner))
@@ -55,10 +55,10 @@ export async function startContainer(spec: ContainerSpec): Promise<StartedTestCo
   if (spec.tmpfs) container.withTmpFs(spec.tmpfs);
   if (spec.read_only)
     container.withBindMounts(spec.read_only.map(({ local, path }) => ({ source: local, target: path, mode: "ro" })));
+  const engine = await runtimeClient();
   try {
     return await within({ what: `the engine to start ${spec.name}`, timeout_ms: START_TIMEOUT_MS }, container.start());
   } catch (error) {
-    const engine = await getContainerRuntimeClient();
     if (container.created !== undefined) await removeContainer(engine.container.getById(container.created));
     throw error;
   }

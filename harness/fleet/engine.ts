@@ -8,6 +8,7 @@ import { canInstall, installPackages } from "./images/apt.ts";
 import { runCommand } from "./images/command.ts";
 import { privateFolder } from "./private-folder.ts";
 import { publishedOn } from "./published.ts";
+import { isSsh, openedSshEngine, sshEngine } from "./ssh-engine.ts";
 
 /** How long the engine may take for one thing that it is asked for; it takes tenths of a second when nothing is wrong. */
 export const ENGINE_MS = 30_000;
@@ -23,7 +24,10 @@ export interface EngineOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** The container engine that answers: at DOCKER_HOST, or on the usual sockets. Changes nothing; undefined: none does. */
+/**
+ * The container engine that answers: at DOCKER_HOST, or on the usual sockets. Changes nothing; undefined: none does.
+ * @throws UserError where DOCKER_HOST, or what belongs to it, cannot be used
+ */
 export async function findEngine(): Promise<Docker | undefined> {
   for (const docker of await candidates()) {
     if ((await answerOf(docker)) === "yes") return docker;
@@ -42,9 +46,13 @@ export async function ensureEngine(options: EngineOptions): Promise<Docker> {
   await publishedOn();
   const found = await findEngine();
   if (found) return found;
+  const answers = await Promise.all((await candidates()).map(answerOf));
   const host = process.env["DOCKER_HOST"];
-  if (host) throw new UserError(`no container engine answers at DOCKER_HOST=${host}: start it, or unset DOCKER_HOST`);
-  const complaint = (await Promise.all((await candidates()).map(answerOf))).find((answer) => /EACCES/.test(answer));
+  if (host)
+    throw new UserError(
+      `no container engine answers at DOCKER_HOST=${host} (${answers.join(", ")}): start it, or unset DOCKER_HOST`,
+    );
+  const complaint = answers.find((answer) => /EACCES/.test(answer));
   if (complaint) {
     throw new UserError(
       'the container engine runs, but this user may not talk to it. Run:\n  sudo usermod -aG docker "$USER"\nthen log in again',
@@ -117,11 +125,30 @@ async function answered(timeout_ms: number): Promise<Docker | undefined> {
 async function candidates(): Promise<readonly Docker[]> {
   // Only now: it takes a quarter of a second to load, and whoever is refused for what was typed needs none of it.
   const { default: Docker } = await import("dockerode");
-  if (process.env["DOCKER_HOST"]) return [new Docker()];
+  const named = process.env["DOCKER_HOST"];
+  // What docker-modem itself knows of ssh is neither ~/.ssh/config nor the ports of that machine.
+  if (isSsh(named)) {
+    const { engine_socket: socketPath } = await sshEngine(named);
+    return [new Docker({ socketPath, host: "", protocol: "http" })];
+  }
+  if (named) return [at(named, Docker)];
   const sockets = ["/var/run/docker.sock"];
   const runtime = process.env["XDG_RUNTIME_DIR"];
   if (runtime) sockets.push(join(runtime, "docker.sock"));
   return sockets.filter((path) => existsSync(path)).map((socketPath) => new Docker({ socketPath }));
+}
+
+/** The engine at DOCKER_HOST, by TLS where the environment says so. @throws UserError where that is not said rightly */
+function at(name: string, Docker: new () => Docker): Docker {
+  const { DOCKER_TLS_VERIFY: tls, DOCKER_CERT_PATH: certificates } = process.env;
+  if (tls !== undefined && tls !== "" && tls !== "1")
+    throw new UserError(`DOCKER_TLS_VERIFY is 1, or is not set; it is "${tls}".`);
+  try {
+    return new Docker();
+  } catch (error) {
+    const where = certificates ? ` with DOCKER_CERT_PATH=${certificates} (ca.pem, cert.pem, key.pem)` : "";
+    throw new UserError(`DOCKER_HOST=${name}${where} cannot be used: ${messageOf(error)}`);
+  }
 }
 
 /** "yes", or why not. */
@@ -130,7 +157,9 @@ async function answerOf(docker: Docker): Promise<string> {
     await within({ what: "the engine", timeout_ms: ANSWER_TIMEOUT_MS }, docker.ping());
     return "yes";
   } catch (error) {
-    return messageOf(error);
+    // Behind ssh a connection that is refused there is only closed here: ssh has the reason.
+    const words = openedSshEngine()?.lastWords();
+    return words === undefined ? messageOf(error) : `${messageOf(error)}; ssh: ${words}`;
   }
 }
 

@@ -1,10 +1,37 @@
-import { GenericContainer } from "testcontainers";
+import { type ContainerRuntimeClient, GenericContainer, getContainerRuntimeClient } from "testcontainers";
 import { publishedOn } from "./published.ts";
+import { openedSshEngine } from "./ssh-engine.ts";
 
-export { getContainerRuntimeClient, Wait } from "testcontainers";
+export { Wait } from "testcontainers";
 
 // The reaper's image cannot be counted on without a registry; leftovers are found by label instead (clean.ts).
 process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
+
+let client: Promise<ContainerRuntimeClient> | undefined;
+
+/**
+ * The engine as testcontainers knows it. It asks the environment once where that is, and knows no ssh: where ours leads
+ * through it, DOCKER_HOST is for that moment the socket here. To be called before any container is started.
+ */
+export async function runtimeClient(): Promise<ContainerRuntimeClient> {
+  client ??= findClient().catch((error: unknown) => {
+    client = undefined;
+    throw error;
+  });
+  return await client;
+}
+
+async function findClient(): Promise<ContainerRuntimeClient> {
+  const ssh = openedSshEngine();
+  if (ssh === undefined) return await getContainerRuntimeClient();
+  const before = process.env["DOCKER_HOST"];
+  process.env["DOCKER_HOST"] = `unix://${ssh.engine_socket}`;
+  try {
+    return await getContainerRuntimeClient();
+  } finally {
+    if (before !== undefined) process.env["DOCKER_HOST"] = before;
+  }
+}
 
 /** A testcontainers container with what its interface does not offer: devices, and ports that are open on one address only. */
 export class FerrymanContainer extends GenericContainer {

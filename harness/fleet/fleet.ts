@@ -10,7 +10,7 @@ import { createNetworks } from "./networks.ts";
 import { Outside } from "./outside.ts";
 import { keptBy, ownerOf } from "./owner.ts";
 import { TOXIPROXY_API_PORT } from "./ports.ts";
-import { publishedOn } from "./published.ts";
+import { publishedUrl } from "./published-port.ts";
 import { LIBVIRT_HOST_RIGHTS, LINKS_RIGHTS } from "./rights.ts";
 import { splitLink } from "./split.ts";
 
@@ -135,7 +135,8 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
       });
       removals.push(() => removeContainer(docker.getContainer(started.getId())));
       await connectTo(docker, networks.fabric, started.getId(), LINKS_ALIAS);
-      const url = `http://${await publishedOn()}:${started.getMappedPort(TOXIPROXY_API_PORT)}`;
+      const { url, close } = await publishedUrl(started.getMappedPort(TOXIPROXY_API_PORT));
+      removals.push(async () => close());
       await waitFor({ what: "Toxiproxy to answer", timeout_ms: 10_000 }, () =>
         fetch(`${url}/version`, { signal: AbortSignal.timeout(ANSWER_MS) }).then(
           (answer) => (answer.ok ? true : undefined),

@@ -1,4 +1,4 @@
-import { createConnection, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { pipeline, type Readable, Transform } from "node:stream";
 import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
@@ -10,7 +10,7 @@ import { Demultiplexer } from "./demultiplexer.ts";
 import { ENGINE_MS } from "./engine.ts";
 import { MANAGEMENT_NAME, MANAGEMENT_PORTS } from "./ports.ts";
 import { HostProcess } from "./process.ts";
-import { publishedOn } from "./published.ts";
+import { connectPublished } from "./published-port.ts";
 import { type ContainerRights, HOST_RIGHTS } from "./rights.ts";
 import { HostShell } from "./shell.ts";
 
@@ -169,21 +169,8 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
    * @throws WaitTimeoutError or the socket's error when nobody answers there.
    */
   async connect(port: number, timeout_ms = 5_000): Promise<Socket> {
-    const socket = createConnection({
-      host: await publishedOn(),
-      port: this.#started.getMappedPort(port),
-      noDelay: true,
-    });
-    const connected = new Promise<void>((resolve, reject) => {
-      socket.once("connect", resolve).once("error", reject);
-    });
-    try {
-      await within({ what: `a connection to port ${port} of ${this.role}`, timeout_ms }, connected);
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    }
-    return socket;
+    const what = `a connection to port ${port} of ${this.role}`;
+    return await connectPublished(this.#started.getMappedPort(port), { what, timeout_ms });
   }
 
   /**

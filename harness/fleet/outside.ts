@@ -1,4 +1,4 @@
-import { createConnection, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import type Docker from "dockerode";
 import type { StartedTestContainer } from "testcontainers";
 import { UserError } from "../base/errors.ts";
@@ -8,7 +8,7 @@ import { removeContainer, startContainer } from "./container.ts";
 import { NEIGHBOUR_PROGRAM } from "./neighbour.ts";
 import { PORTS } from "./ports.ts";
 import { HostProcess } from "./process.ts";
-import { publishedOn } from "./published.ts";
+import { connectPublished } from "./published-port.ts";
 import { OUTSIDE_RIGHTS } from "./rights.ts";
 
 /** Its tap, and the network that it shares with the guest (fixtures/guests/linux/src/net.c). */
@@ -87,13 +87,8 @@ export class Outside implements AsyncDisposable {
   /** The cable's end. */
   async plugIn(): Promise<Socket> {
     const port = this.#started.getMappedPort(PORTS.wall);
-    const host = await publishedOn();
-    return await waitFor({ what: "the outside's cable to be plugged in", timeout_ms: SET_UP_MS }, async () => {
-      const socket = createConnection({ host, port, noDelay: true });
-      return await new Promise<Socket | undefined>((resolve) => {
-        socket.once("connect", () => resolve(socket)).once("error", () => resolve(undefined));
-      });
-    });
+    const waiting = { what: "the outside's cable to be plugged in", timeout_ms: SET_UP_MS };
+    return await waitFor(waiting, () => connectPublished(port, waiting).catch(() => undefined));
   }
 
   /** From now on the guest gets its address by DHCP, and can be dialled. @throws Error where that does not come up */
@@ -114,14 +109,11 @@ export class Outside implements AsyncDisposable {
 
   /** A connection to a TCP port of the guest, as from any program outside. @throws Error where the guest does not take it */
   async dial(port: number, timeout_ms = DIAL_MS): Promise<Socket> {
-    const socket = createConnection({
-      host: await publishedOn(),
-      port: this.#started.getMappedPort(PORTS.dial),
-      noDelay: true,
-    });
+    const what = "the world outside to dial";
+    const socket = await connectPublished(this.#started.getMappedPort(PORTS.dial), { what, timeout_ms });
     socket.on("error", () => undefined);
     const taken = new Promise<void>((resolve, reject) => {
-      socket.once("connect", () => socket.write(`${GUEST_ADDRESS} ${port}\n`));
+      socket.write(`${GUEST_ADDRESS} ${port}\n`);
       socket.once("close", () => reject(new Error(`port ${port} of the guest does not take a connection`)));
       // Nobody speaks before it is taken, so this comes first.
       socket.on("readable", function look() {

@@ -29,15 +29,23 @@ export async function writeEvidence(
   return { evidence: evidenceSchema.parse(JSON.parse(text)), sha256: sha256Of(text) };
 }
 
-/** @throws UserError with the place in it that is not as it has to be, or where there is none */
+/** @throws UserError where there is none, or as `parseEvidence` */
 export async function readEvidence(folder: string): Promise<EvidenceRead> {
-  const path = join(folder, EVIDENCE_FILE);
-  let text: string;
+  return parseEvidence(await readEvidenceText(folder), folder);
+}
+
+/** @throws UserError where there is none */
+export async function readEvidenceText(folder: string): Promise<string> {
   try {
-    text = await readText(path);
+    return await readText(join(folder, EVIDENCE_FILE));
   } catch (error) {
     throw new UserError(`${messageOf(error)}: only a run that wrote its evidence down can be judged again.`);
   }
+}
+
+/** @throws UserError with the place in it that is not as it has to be */
+export function parseEvidence(text: string, folder: string): EvidenceRead {
+  const path = join(folder, EVIDENCE_FILE);
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -56,6 +64,6 @@ export async function readEvidence(folder: string): Promise<EvidenceRead> {
   return { evidence: parsed.data, sha256: sha256Of(text) };
 }
 
-function sha256Of(text: string): string {
+export function sha256Of(text: string): string {
   return createHash("sha256").update(text).digest("hex");
 }

@@ -4,6 +4,7 @@ import type { CheckVerdict, TimelineEvent } from "../base/timeline.ts";
 import type { JudgedScenario } from "../checks/check.ts";
 import type { Evidence } from "../checks/evidence.ts";
 import type { Judged } from "../checks/verdict.ts";
+import { isEnding } from "./timeline.ts";
 import { faultId } from "./trigger.ts";
 
 /** What of an old run has to be known to judge it again, from its own record. */
@@ -32,7 +33,7 @@ export function askedDigest(scenario: JudgedScenario): string {
 export function believed(judged: Judged, contradictions: readonly string[]): Judged {
   const [first] = contradictions;
   if (first === undefined) return judged;
-  const why = `the files of the run contradict each other: ${first}; timeline and evidence by themselves come to ${judged.verdict}: ${judged.why}`;
+  const why = `the files of the run are not of one piece: ${first}; timeline and evidence by themselves come to ${judged.verdict}: ${judged.why}`;
   return { ...judged, verdict: "unknown", why };
 }
 
@@ -55,6 +56,12 @@ export function differences(then: readonly CheckResult[], now: readonly CheckRes
   });
 }
 
+/** SHA-256 of the files as they are. */
+export interface Seals {
+  readonly record: string;
+  readonly evidence: string;
+}
+
 /**
  * Where `run.json` contradicts what stands beside it, each place in one sentence. That timeline and evidence agree is a
  * check of its own.
@@ -63,7 +70,7 @@ export function recordContradictions(
   record: RunRecord,
   events: readonly TimelineEvent[],
   evidence: Evidence,
-  evidence_sha256: string,
+  { record: record_sha256, evidence: evidence_sha256 }: Seals,
 ): readonly string[] {
   const found: string[] = [];
   if (record.evidence_sha256 === undefined) found.push("run.json does not say which evidence it was judged by");
@@ -79,20 +86,63 @@ export function recordContradictions(
       found.push("the faults or limits in run.json are not those with which the run began");
   if (evidence.guest.kind !== record.guest)
     found.push(`by run.json the guest is ${record.guest}, by the evidence ${evidence.guest.kind}`);
+  found.push(...endContradictions(record, events, evidence, { record: record_sha256, evidence: evidence_sha256 }));
+  return found;
+}
+
+/** Where what stands behind the events that a run was judged by contradicts its other files. */
+function endContradictions(
+  record: RunRecord,
+  events: readonly TimelineEvent[],
+  evidence: Evidence,
+  are: Seals,
+): readonly string[] {
+  const found: string[] = [];
   const finished = events.findLast((event) => event.kind === "run.finished");
-  if (finished === undefined) found.push("timeline.ndjson ends before a verdict, and run.json has one");
-  if (finished?.kind === "run.finished" && finished.verdict !== record.verdict)
+  if (finished === undefined) return ["timeline.ndjson ends before a verdict, and run.json has one"];
+  if (finished.verdict !== record.verdict)
     found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
-  if (finished?.kind === "run.finished" && (finished.evidence_sha256 ?? evidence_sha256) !== evidence_sha256)
-    found.push("evidence.json is not the one with which the timeline ends: its SHA-256 is another");
-  if (finished?.kind === "run.finished" && finished.as_expected !== record.as_expected)
+  if (finished.as_expected !== record.as_expected)
     found.push(`by run.json it was ${record.as_expected ? "" : "not "}as expected, by the timeline it was otherwise`);
-  for (const event of events) {
-    if (event.kind !== "check.result") continue;
-    const result = record.checks.find(({ check }) => check === event.check);
-    if (result?.verdict !== event.verdict)
-      found.push(`by run.json ${event.check} said ${result?.verdict ?? "nothing"}, by the timeline ${event.verdict}`);
+  found.push(...resultContradictions(record.checks, events));
+  for (const [file, seal, is] of [
+    ["evidence.json", finished.evidence_sha256, are.evidence],
+    ["run.json", finished.record_sha256, are.record],
+  ] as const) {
+    if (seal !== undefined && seal !== is)
+      found.push(`${file} is not the one with which the timeline ends: its SHA-256 is another`);
+    if (seal === undefined && isSealed(evidence))
+      found.push(`the timeline's end does not say which ${file} is the run's`);
   }
+  if (!isSealed(evidence)) return found;
+  const behind = events.slice(evidence.timeline.events).filter((event) => !isEnding(event));
+  for (const { kind } of behind) found.push(`the timeline has an event ${kind} behind what the run was judged by`);
+  if (events.find(({ kind }) => kind === "run.finished") !== events.at(-1))
+    found.push("the timeline goes on behind the run's end");
+  return found;
+}
+
+/** Since evidence names the run's other files the timeline is sealed with it, and its end has the seals of both. */
+function isSealed({ files }: Evidence): boolean {
+  return files !== undefined;
+}
+
+/** What checks said by run.json, and by the timeline. */
+function resultContradictions(results: readonly CheckResult[], events: readonly TimelineEvent[]): readonly string[] {
+  const told = events.filter((event) => event.kind === "check.result");
+  const found = told.flatMap(({ check, verdict, summary }) => {
+    const result = results.find((one) => one.check === check);
+    if (result?.verdict !== verdict)
+      return [`by run.json ${check} said ${result?.verdict ?? "nothing"}, by the timeline ${verdict}`];
+    return result.summary === summary ? [] : [`by run.json and by the timeline ${check} said it in other words`];
+  });
+  const untold = results.filter(({ check }) => !told.some((event) => event.check === check));
+  if (untold.length > 0)
+    found.push(
+      `by the timeline nothing was said by ${untold.map(({ check }) => check).join(", ")}, by run.json there was`,
+    );
+  const twice = told.find(({ check }, index) => told.findIndex((one) => one.check === check) < index);
+  if (twice !== undefined) found.push(`by the timeline ${twice.check} said something twice`);
   return found;
 }
 

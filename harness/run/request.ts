@@ -61,6 +61,8 @@ export interface RunRequest {
   readonly patience_ms?: number;
   /** So long the guest is looked at where it is before anything is asked of it, ms; default not at all. */
   readonly watch_ms?: number;
+  /** Whether the escrow's transaction log is kept in the run's folder; default true. It is as large as what the guest changed. */
+  readonly keep_log?: boolean;
   /** Leaves the fleet standing after the run. */
   readonly keep: boolean;
   /** Which job of a campaign it is: what has such a record is done (--resume), and one suite is made of many by it. */

@@ -11,8 +11,9 @@ import { timingsOf } from "../checks/timings.ts";
 import { judge } from "../checks/verdict.ts";
 import { findLeftovers } from "../fleet/clean.ts";
 import { managerOf } from "./configure.ts";
-import { writeEvidence } from "./evidence-file.ts";
+import { sha256Of, writeEvidence } from "./evidence-file.ts";
 import { type Circumstances, expectedOf, isExpected, limitsUnder } from "./expectation.ts";
+import { filesLeft } from "./files-left.ts";
 import { guestName } from "./guests/index.ts";
 import { askedDigest, scenarioOf } from "./judge-again.ts";
 import { brokenOff, type EvidenceDraft, lookWhenTakenDown } from "./looks.ts";
@@ -42,16 +43,17 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
   }
   const leftovers = async () => (request.keep ? undefined : await findLeftovers(environment.docker, id));
   const whole = await lookWhenTakenDown(checks, draft, timeline.events, leftovers);
-  const { evidence, sha256 } = await writeEvidence(folder, whole, timeline.events);
-  const judged = judge(judgedScenario(scenario, recovery), timeline.events, evidence, checks);
+  const left = { ...whole, files: await filesLeft(folder) };
+  const events = timeline.seal();
+  const { evidence, sha256 } = await writeEvidence(folder, left, events);
+  const judged = judge(judgedScenario(scenario, recovery), events, evidence, checks);
   const { error } = evidence;
-  const timings = timingsOf(timeline.events, judged.verdict !== "lost");
+  const timings = timingsOf(events, judged.verdict !== "lost");
   for (const { check, verdict, summary } of judged.checks)
     timeline.emit("check", { kind: "check.result", check, verdict, summary });
   const expected = expectedOf(scenario, circumstancesOf(environment, request));
   const tidy = judged.untidy.length === 0;
   const as_expected = error === undefined && isExpected(expected, judged.verdict) && tidy;
-  timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected, evidence_sha256: sha256 });
   const record = recordOf(environment, request, {
     id,
     started_at,
@@ -63,8 +65,11 @@ export async function runScenario(environment: RunEnvironment, request: RunReque
     timings,
     error,
   });
+  const text = `${JSON.stringify(record, null, 2)}\n`;
+  const seals = { evidence_sha256: sha256, record_sha256: sha256Of(text) };
+  timeline.emit("run", { kind: "run.finished", verdict: judged.verdict, as_expected, ...seals });
   await timeline.close();
-  await writeFile(join(folder, "run.json"), `${JSON.stringify(record, null, 2)}\n`);
+  await writeFile(join(folder, "run.json"), text);
   return { record, folder, untidy: judged.untidy };
 }
 

@@ -36,6 +36,20 @@ describe("timeline", () => {
     await timeline.close();
   });
 
+  it("takes nothing but what comes of it once it is sealed", async () => {
+    const path = join(folder, "sealed.ndjson");
+    const timeline = new Timeline(path);
+    timeline.emit("run", { kind: "run.phase", phase: "check" });
+    const sealed = timeline.seal();
+    timeline.emit("source", { kind: "host.gone", how: "seen too late" });
+    timeline.emit("check", { kind: "check.result", check: "ledger", verdict: true, summary: "all there" });
+    timeline.emit("run", { kind: "run.finished", verdict: "intact", as_expected: true });
+    await timeline.close();
+    const kinds = readFileSync(path, "utf8").match(/"kind":"[a-z.]+"/g);
+    expect(kinds).toEqual(['"kind":"run.phase"', '"kind":"check.result"', '"kind":"run.finished"']);
+    expect(sealed).toHaveLength(1);
+  });
+
   it("takes what comes after its end, such as a process seen to exit with its host, without breaking", async () => {
     const path = join(folder, "late.ndjson");
     const timeline = new Timeline(path);

@@ -3,8 +3,8 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/pr
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import Docker from "dockerode";
 import type { RunRecord } from "../base/run-record.ts";
+import { findEngine } from "../fleet/engine.ts";
 import { agentBundle } from "../fleet/images/agent.ts";
 import { debianTag, QEMU_RECIPES } from "../fleet/images/debian.ts";
 import { hostTag } from "../fleet/images/host.ts";
@@ -119,8 +119,9 @@ async function removeImage(seed: Seed): Promise<void> {
   const base = debianTag(recipe);
   const agent = await agentBundle([seedPlugin(seed)]);
   const tag = hostTag({ base, base_content: base, tools: toolsTag(), agent });
-  await new Docker()
-    .getImage(tag)
+  const docker = await findEngine();
+  await docker
+    ?.getImage(tag)
     .remove()
     .catch(() => undefined);
 }

@@ -6,8 +6,9 @@ import { chunksOf } from "../../base/patience.ts";
 import { AGENT_FILES } from "../../fleet/agent-files.ts";
 import type { RunContext } from "../recovery.ts";
 
-/** The escrow's transaction log, for `ferryman log`; where there is none, or no escrow any more, nothing is kept. */
-export async function keepEscrowLog({ fleet, folder, looking, timeline }: RunContext): Promise<void> {
+/** The escrow's transaction log, for `ferryman log`; where there is none, no escrow any more, or nobody wants it, nothing is kept. */
+export async function keepEscrowLog({ fleet, folder, looking, request, timeline }: RunContext): Promise<void> {
+  if (request.keep_log === false) return;
   try {
     const escrow = fleet.host("escrow");
     if (!escrow.up) return;
