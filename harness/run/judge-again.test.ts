@@ -93,9 +93,9 @@ describe("a run that is judged again", () => {
   });
 
   it("is found out where anything of its record was changed, or an event was put behind the sealed ones", () => {
-    const sealed = { ...ended(judged.verdict), record_sha256: SHA256 };
+    const sealed = { ...ended(judged.verdict), evidence_sha256: SHA256, record_sha256: SHA256 };
     const of = (told: readonly TimelineEvent[], seals = SEALS): readonly string[] =>
-      recordContradictions(RECORD, told, evidence, seals);
+      recordContradictions(RECORD, told, { ...evidence, files: [] }, seals);
     expect(of([...events, ...TOLD, sealed])).toEqual([]);
     expect(of([...events, ...TOLD, sealed], { ...SEALS, record: "1".repeat(64) })).toEqual([
       "run.json is not the one with which the timeline ends: its SHA-256 is another",
@@ -106,6 +106,10 @@ describe("a run that is judged again", () => {
       "the timeline has an event fault.injected behind what the run was judged by",
     ]);
     expect(of([...events, sealed, ...TOLD])).toEqual(["the timeline goes on behind the run's end"]);
+    expect(of([...events, ...TOLD, ended(judged.verdict)])).toEqual([
+      "the timeline's end does not say which evidence.json is the run's",
+      "the timeline's end does not say which run.json is the run's",
+    ]);
   });
 
   it("is not whole where its timeline ends before a verdict", () => {

@@ -86,24 +86,45 @@ export function recordContradictions(
       found.push("the faults or limits in run.json are not those with which the run began");
   if (evidence.guest.kind !== record.guest)
     found.push(`by run.json the guest is ${record.guest}, by the evidence ${evidence.guest.kind}`);
-  const finished = events.findLast((event) => event.kind === "run.finished");
-  if (finished === undefined) found.push("timeline.ndjson ends before a verdict, and run.json has one");
-  if (finished?.kind === "run.finished" && finished.verdict !== record.verdict)
-    found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
-  if (finished?.kind === "run.finished" && (finished.evidence_sha256 ?? evidence_sha256) !== evidence_sha256)
-    found.push("evidence.json is not the one with which the timeline ends: its SHA-256 is another");
-  if (finished?.kind === "run.finished" && finished.as_expected !== record.as_expected)
-    found.push(`by run.json it was ${record.as_expected ? "" : "not "}as expected, by the timeline it was otherwise`);
-  if (finished !== undefined) found.push(...resultContradictions(record.checks, events));
-  if (finished?.kind === "run.finished" && finished.record_sha256 !== undefined) {
-    if (finished.record_sha256 !== record_sha256)
-      found.push("run.json is not the one with which the timeline ends: its SHA-256 is another");
-    // Of before a run had that seal, an exit that was seen late may stand there.
-    const behind = events.slice(evidence.timeline.events).filter((event) => !isEnding(event));
-    for (const { kind } of behind) found.push(`the timeline has an event ${kind} behind what the run was judged by`);
-    if (events.at(-1) !== finished) found.push("the timeline goes on behind the run's end");
-  }
+  found.push(...endContradictions(record, events, evidence, { record: record_sha256, evidence: evidence_sha256 }));
   return found;
+}
+
+/** Where what stands behind the events that a run was judged by contradicts its other files. */
+function endContradictions(
+  record: RunRecord,
+  events: readonly TimelineEvent[],
+  evidence: Evidence,
+  are: Seals,
+): readonly string[] {
+  const found: string[] = [];
+  const finished = events.findLast((event) => event.kind === "run.finished");
+  if (finished === undefined) return ["timeline.ndjson ends before a verdict, and run.json has one"];
+  if (finished.verdict !== record.verdict)
+    found.push(`by run.json the verdict was ${record.verdict}, by the timeline ${finished.verdict}`);
+  if (finished.as_expected !== record.as_expected)
+    found.push(`by run.json it was ${record.as_expected ? "" : "not "}as expected, by the timeline it was otherwise`);
+  found.push(...resultContradictions(record.checks, events));
+  for (const [file, seal, is] of [
+    ["evidence.json", finished.evidence_sha256, are.evidence],
+    ["run.json", finished.record_sha256, are.record],
+  ] as const) {
+    if (seal !== undefined && seal !== is)
+      found.push(`${file} is not the one with which the timeline ends: its SHA-256 is another`);
+    if (seal === undefined && isSealed(evidence))
+      found.push(`the timeline's end does not say which ${file} is the run's`);
+  }
+  if (!isSealed(evidence)) return found;
+  const behind = events.slice(evidence.timeline.events).filter((event) => !isEnding(event));
+  for (const { kind } of behind) found.push(`the timeline has an event ${kind} behind what the run was judged by`);
+  if (events.find(({ kind }) => kind === "run.finished") !== events.at(-1))
+    found.push("the timeline goes on behind the run's end");
+  return found;
+}
+
+/** Since evidence names the run's other files the timeline is sealed with it, and its end has the seals of both. */
+function isSealed({ files }: Evidence): boolean {
+  return files !== undefined;
 }
 
 /** What checks said by run.json, and by the timeline. */

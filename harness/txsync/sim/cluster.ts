@@ -8,6 +8,7 @@ import {
   step,
 } from "../core/index.ts";
 import { act } from "./acting.ts";
+import { Bulk } from "./bulk.ts";
 import { Faults } from "./faults.ts";
 import { clockOf, type Host, heardRunning, makeHost } from "./hosts.ts";
 import { type Model, TODAY } from "./model.ts";
@@ -38,6 +39,8 @@ export class Cluster {
   readonly random: Random;
   readonly hosts: Readonly<Record<Role, Host>>;
   readonly network: Network;
+  /** What is long, where connections are played. */
+  readonly bulk: Bulk | null;
   readonly vm: ModelVm;
   readonly faults: Faults;
   readonly watch: ProtectionWatch;
@@ -67,6 +70,7 @@ export class Cluster {
     const make = (role: Role): Host => makeHost(role, schedule, rules, this.random);
     this.hosts = { source: make("source"), target: make("target"), escrow: make("escrow") };
     this.network = new Network(this);
+    this.bulk = schedule.wire === undefined ? null : new Bulk(this, schedule.wire);
     this.vm = new ModelVm(this);
     this.faults = new Faults(this);
     this.watch = new ProtectionWatch(this);

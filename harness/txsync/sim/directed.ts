@@ -1,4 +1,4 @@
-import { type Fault, LARGE, type Schedule, SMALL, type When } from "./schedule.ts";
+import { BUSY_GUEST, BUSY_WIRE, type Fault, LARGE, type Schedule, SMALL, type When } from "./schedule.ts";
 
 /** Schedules that lead straight to where a rule is needed, whatever the seed makes of delays. */
 export type Directed = Omit<Schedule, "seed">;
@@ -250,6 +250,18 @@ export const LINK_BLINKS: Directed = { ...CALM, pageRate: 0.7, size: BLINKING, f
 export const LINK_BLINKS_TARGET_DIES: Directed = {
   ...LINK_BLINKS,
   faults: [...BLINKS, { kind: "kill-host", role: "target", when: { at_ms: 6_860 } }],
+};
+
+/**
+ * The escrow's link to a busy guest blinks while it copies the base, and is whole again before anybody who dialled into it had
+ * a reason to dial once more.
+ */
+export const LINK_BLINKS_UNDER_LOAD: Directed = {
+  ...CALM,
+  pageRate: 0.7,
+  size: BUSY_GUEST,
+  wire: BUSY_WIRE,
+  faults: [cut("target-escrow", 780, { at_ms: 900 })],
 };
 
 // ---- protection beside a migration
