@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { fuzz } from "./fuzz.ts";
+import { Dice, mutateValue } from "./mutate.ts";
 import { type FuzzTarget, targets } from "./targets.ts";
 
 /** A short turn; `npm run fuzz` makes it a million. */
@@ -49,5 +50,15 @@ describe("the fuzzer bites", () => {
       await fuzz(target, { seed: 5, cases: 3_000 }),
     ];
     expect(once).toEqual(twice);
+  });
+
+  it("puts in nothing that a reader may freeze for the inputs behind it", () => {
+    const freeze = (part: unknown): void => {
+      if (typeof part !== "object" || part === null) return;
+      for (const inner of Object.values(part)) freeze(inner);
+      Object.freeze(part);
+    };
+    const dice = new Dice(1);
+    for (let turn = 0; turn < 3_000; turn += 1) freeze(mutateValue(dice, { a: [1, { b: "c" }], d: [] }));
   });
 });

@@ -139,7 +139,7 @@ function changePart(dice: Dice, holder: Record<string, unknown>, key: string): v
       else holder[key] = nested(dice.below(200));
       return;
     default:
-      holder[key] = dice.pick(VALUES);
+      holder[key] = structuredClone(dice.pick(VALUES));
   }
 }
 
