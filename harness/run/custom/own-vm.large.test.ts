@@ -129,7 +129,8 @@ test("is found out by each of the three checks when it loses what it acknowledge
     memory_bytes: 128 * 1024 ** 2,
     configuration,
     onEvent: (event: TimelineEvent) => {
-      if (event.kind === "migration.step" && event.step === "target-running") due = true;
+      // The client's next operation, half a second later, has to be over before anybody looks.
+      if (event.kind === "run.phase" && event.phase === "migrate") due = true;
     },
   };
   const { record } = await runScenario(environment, request);

@@ -29,7 +29,7 @@ printf 'Content-type: text/plain\r\n\r\n'
 case $QUERY_STRING in
 append=*) echo "\${QUERY_STRING#*=}" >>/disk/ledger && sync && echo "done \${QUERY_STRING#*=}" ;;
 list) cat /disk/ledger && echo end ;;
-harm) sed -i 3d /disk/ledger; rm /www/health; dd if=/dev/zero of=/dev/vdb bs=1k seek=2 count=1; sync; echo harmed ;;
+harm) rm /www/health; sed -i 3d /disk/ledger; dd if=/dev/zero of=/dev/vdb bs=1k seek=2 count=1; sync; echo harmed ;;
 esac
 END
 chmod 755 /www/cgi-bin/do
