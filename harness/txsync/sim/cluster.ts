@@ -103,16 +103,21 @@ export class Cluster {
 
   // ---- agents
 
-  /** Something happens to an agent. If its host is frozen, or its thread is busy, it is handled later. */
-  event(role: Role, body: EventBody): void {
+  /**
+   * Something happens to an agent. If its host is frozen, or its thread is busy, it is handled later: also where that takes
+   * longer than it seemed, in the order in which it came (`place`).
+   */
+  event(role: Role, body: EventBody, place?: number): void {
     const host = this.hosts[role];
     if (!host.up || !host.agentUp) return;
     const { life } = host;
     const free_ms = Math.max(host.frozenUntil_ms, host.stalledUntil_ms);
     if (free_ms > this.now_ms) {
-      this.at(free_ms - this.now_ms, () => {
-        if (host.life === life) this.event(role, body);
-      });
+      const mine = place ?? this.#queue.place();
+      const again = (): void => {
+        if (host.life === life) this.event(role, body, mine);
+      };
+      this.#queue.push(free_ms, again, mine);
       return;
     }
     this.events += 1;

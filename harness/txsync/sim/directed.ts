@@ -524,3 +524,32 @@ export const DROPPED_DURING_A_SLOW_TAKE: Directed = {
     cut("target-escrow", 600, afterStep("takeTransaction", "target", 3, 30)),
   ],
 };
+
+/** The escrow's agent is back while its host is frozen, and the host is frozen for longer before it has read a word. */
+export const BACK_IN_A_FREEZE_THAT_LASTS: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "crash-agent", role: "escrow", for_ms: 600, when: { at_ms: 200 } },
+    { kind: "freeze-host", role: "escrow", for_ms: 1_400, when: { at_ms: 400 } },
+    { kind: "freeze-host", role: "escrow", for_ms: 1_100, when: { at_ms: 1_100 } },
+  ],
+};
+
+/** It lets out for the second time when it has run undisturbed for long, and its QEMU dies with it. */
+export const STRUCK_AFTER_A_LONG_CALM: Directed = {
+  ...CALM,
+  durability: "host",
+  logSync: "memory",
+  faults: [{ kind: "kill-qemu", role: "target", when: afterStep("releaseOutput", "target", 2) }],
+};
+
+/** The escrow's disk loses what it had said it has, and its host the memory of it before an agent is back. */
+export const LOG_AND_ITS_MEMORY_LOST: Directed = {
+  ...CALM,
+  pageRate: 12,
+  faults: [
+    { kind: "kill-qemu", role: "target", when: { at_ms: 530 } },
+    { kind: "lose-tail", records: 3, for_ms: 1_200, when: { at_ms: 550 } },
+    { kind: "reboot-host", role: "escrow", for_ms: 100, when: { at_ms: 680 } },
+  ],
+};

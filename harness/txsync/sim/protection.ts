@@ -34,7 +34,10 @@ export class ProtectionWatch {
 
   /** The target's VM has run undisturbed for so long that nobody has a reason to take it over. */
   get calm(): boolean {
-    return this.#able_ms !== null && this.#cluster.now_ms - this.#able_ms > CALM_LEASES * TIMING.lease_ms;
+    if (this.#able_ms === null) return false;
+    // What struck since the last look is not seen in it yet.
+    const since_ms = Math.max(this.#able_ms, this.#cluster.faults.quiet_ms);
+    return this.#cluster.now_ms - since_ms > CALM_LEASES * TIMING.lease_ms;
   }
 
   look(): void {
