@@ -41,13 +41,13 @@ const TXSYNC: Readonly<Record<string, readonly string[]>> = {
   restore: ["dirty"],
   transaction: ["dirty", "core"],
   device: ["disk", "log", "core"],
+  search: ["sim", "core"],
+  sim: ["pages", "wire", "core"],
   pages: ["dirty", "core"],
   log: ["core"],
   wire: ["core"],
   disk: [],
   dirty: [],
-  search: ["sim", "core"],
-  sim: ["core"],
   core: [],
 };
 

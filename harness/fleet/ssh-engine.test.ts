@@ -126,6 +126,7 @@ describe("an engine through ssh", () => {
       "echo 'Permission denied (publickey).' >&2; exit 255",
       "Permission denied (publickey).",
     ],
+    ["what the other machine says instead", "echo no home >&2; echo not available; exit 1", "no home; not available"],
     ["how it ended where it said nothing", "exit 255", "it ended with code 255"],
     ["that nothing was forwarded", "echo no forwardings >&2; echo ferryman-is-let-in; exec cat", "no forwardings"],
   ])("says %s", async (_what, script, words) => {

@@ -103,6 +103,8 @@ export class SshEngine {
     // A group of its own: Ctrl-C at the terminal is not for ssh, without which nothing could be taken down.
     const child = spawn(program, sshArguments(place, folder), { stdio: ["pipe", "pipe", "pipe"], detached: true });
     const engine = new SshEngine(place, folder, child);
+    // What that machine says to who may come, but not work there.
+    let said = "";
     const over = new Promise<never>((_resolve, reject) => {
       child.once("error", (error: NodeJS.ErrnoException) => {
         const missing =
@@ -110,7 +112,7 @@ export class SshEngine {
         reject(engine.#failure(missing ?? error.message));
       });
       child.once("close", (code, signal) => {
-        engine.#ended = engine.lastWords() ?? `it ended with ${signal ?? `code ${code}`}`;
+        engine.#ended = engine.lastWords(said) ?? `it ended with ${signal ?? `code ${code}`}`;
         reject(engine.#failure(engine.#ended));
       });
     });
@@ -120,10 +122,11 @@ export class SshEngine {
       engine.#last = (engine.#last + text).slice(-LAST_BYTES);
     });
     const let_in = new Promise<void>((resolve) => {
-      let said = "";
       child.stdout.setEncoding("utf8").on("data", (text: string) => {
         said = (said + text).slice(-LAST_BYTES);
-        if (said.includes(UP)) resolve();
+        if (!said.includes(UP)) return;
+        said = "";
+        resolve();
       });
     });
     // It is there for as long as this process is, and does not keep it.
@@ -150,10 +153,10 @@ export class SshEngine {
     return this.#ended;
   }
 
-  /** What ssh said last, of a forwarding that was refused for example. */
-  lastWords(): string | undefined {
-    const line = this.#last.trim().split("\n").at(-1)?.trim();
-    return line === "" ? undefined : line;
+  /** What ssh said last, of a forwarding that was refused for example, and the other machine. */
+  lastWords(said = ""): string | undefined {
+    const lines = [this.#last, said].map((text) => text.trim().split("\n").at(-1)?.trim() ?? "");
+    return lines.filter((line) => line !== "").join("; ") || undefined;
   }
 
   /**

@@ -332,4 +332,22 @@ export const PART_SEEDS: readonly Seed[] = [
     " frame is not authentic`, this.#offset);\n      }\n      this.#number += 0;",
     "wire/wire.test.ts",
   ),
+  seed(
+    "turn-without-end",
+    "of a connection on which much comes is read on, and what comes on the others waits",
+    "wire/turn.ts",
+    "if (this.#bytes < TURN_BYTES || this.#over) return false;",
+    "if (this.#bytes < 64 * TURN_BYTES || this.#over) return false;",
+    "wire/turn.test.ts",
+    "sim/connections.test.ts",
+  ),
+  seed(
+    "base-before-record",
+    "the copy of the base takes all the room there is while a record comes",
+    "pages/fetcher.ts",
+    "this.#yields ? 2 : Number.POSITIVE_INFINITY",
+    "this.#yields ? 200 : Number.POSITIVE_INFINITY",
+    "pages/fetcher.test.ts",
+    "sim/connections.test.ts",
+  ),
 ];

@@ -91,7 +91,7 @@ export function cameOf(stdout: string, stderr = ""): Came {
 }
 
 /** A copy of the project, as git knows it, with the bug in it; it goes with its image. */
-async function copyOf(seed: Seed): Promise<AsyncDisposable & { readonly folder: string }> {
+export async function copyOf(seed: Seed): Promise<AsyncDisposable & { readonly folder: string }> {
   const folder = await mkdtemp(join(tmpdir(), "ferryman-seed-"));
   const remove = async (): Promise<void> => {
     await rm(folder, { recursive: true, force: true });

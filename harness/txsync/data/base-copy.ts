@@ -4,14 +4,13 @@ import { unlinkLarge } from "../../base/unlink.ts";
 import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { COPY_ASKS } from "../pages/copy-asks.ts";
 import { PageFetcher } from "../pages/fetcher.ts";
 import type { PageAnswer } from "../pages/page-frames.ts";
 import { type BlockSize, PageMap } from "../pages/page-map.ts";
 import { BasePages, type PageSource } from "../pages/page-source.ts";
 
 const TICK_MS = 2;
-const WINDOW_PAGES = 512;
-const RETRY_MS = 250;
 /** A tmpfs that was full is tried again after so long. */
 const FULL_AGAIN_MS = 250;
 const ZEROS = Buffer.alloc(PAGE_BYTES);
@@ -65,11 +64,8 @@ export class BaseCopy implements PageSource {
     const ram = options.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
     this.#pages = new BasePages(RAM_BLOCK, fd, ram, this.#small);
     this.#fetcher = new PageFetcher({
+      ...COPY_ASKS,
       map: this.#map,
-      order: "descending",
-      window_pages: WINDOW_PAGES,
-      bytes_per_s: 0,
-      retry_ms: RETRY_MS,
       ask: options.ask,
       deliver: (block, first, pages) => this.#store(block, first, pages),
     });

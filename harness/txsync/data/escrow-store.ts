@@ -14,6 +14,7 @@ import {
   RecordViolation,
   TransactionLog,
 } from "../log/index.ts";
+import { RECORD_MOVES_MS } from "../pages/copy-asks.ts";
 import { encodeNote, type Note } from "../pages/notes.ts";
 import { decodePages, decodeRequest, encodePages, encodeRequest } from "../pages/page-frames.ts";
 import type { BlockSize } from "../pages/page-map.ts";
@@ -28,8 +29,6 @@ import type { StoreOutcome } from "./protocol.ts";
 const PEERS: readonly Role[] = ["source", "target"];
 const TELL_EVERY_MS = 20;
 const BACKLOG_BYTES = 1 << 20;
-/** A record of which nothing came for so long is not waited for: its link is down, perhaps. */
-const RECORD_MOVES_MS = 100;
 
 type LogWanted = Extract<Note, { kind: "log-wanted" }>;
 

@@ -22,12 +22,15 @@ describe("the simulator bites", () => {
 
   it.each(MUTANTS)("finds it when $what", (mutant) => {
     const model = modelOf(mutant);
+    const { budget = BUDGET } = mutant;
     for (const from of FROM) {
-      const { failures, schedules } = search(mutant.directed, from, BUDGET, { rules: without(mutant.rule), model });
+      const { failures, schedules } = search(mutant.directed, from, budget, { rules: without(mutant.rule), model });
       expect(failures, `${schedules} schedules from seed ${from}`).toHaveLength(1);
-      console.log(`${mutant.rule}: found after ${schedules} schedules from seed ${from}: ${failures[0]?.what}`);
+      console.log(
+        `${mutant.rule ?? Object.keys(mutant.model ?? {})}: found after ${schedules} schedules from seed ${from}: ${failures[0]?.what}`,
+      );
       // With the rule in force the very same schedules do no harm.
-      expect(search(mutant.directed, from, BUDGET, {}).failures).toEqual([]);
+      expect(search(mutant.directed, from, budget, {}).failures).toEqual([]);
     }
   });
 

@@ -8,6 +8,7 @@ import {
   step,
 } from "../core/index.ts";
 import { act } from "./acting.ts";
+import { Bulk } from "./bulk.ts";
 import { Faults } from "./faults.ts";
 import { clockOf, type Host, heardRunning, makeHost } from "./hosts.ts";
 import { type Model, TODAY } from "./model.ts";
@@ -38,6 +39,8 @@ export class Cluster {
   readonly random: Random;
   readonly hosts: Readonly<Record<Role, Host>>;
   readonly network: Network;
+  /** What is long, where connections are played. */
+  readonly bulk: Bulk | null;
   readonly vm: ModelVm;
   readonly faults: Faults;
   readonly watch: ProtectionWatch;
@@ -67,6 +70,7 @@ export class Cluster {
     const make = (role: Role): Host => makeHost(role, schedule, rules, this.random);
     this.hosts = { source: make("source"), target: make("target"), escrow: make("escrow") };
     this.network = new Network(this);
+    this.bulk = schedule.wire === undefined ? null : new Bulk(this, schedule.wire);
     this.vm = new ModelVm(this);
     this.faults = new Faults(this);
     this.watch = new ProtectionWatch(this);
@@ -99,16 +103,21 @@ export class Cluster {
 
   // ---- agents
 
-  /** Something happens to an agent. If its host is frozen, or its thread is busy, it is handled later. */
-  event(role: Role, body: EventBody): void {
+  /**
+   * Something happens to an agent. If its host is frozen, or its thread is busy, it is handled later: also where that takes
+   * longer than it seemed, in the order in which it came (`place`).
+   */
+  event(role: Role, body: EventBody, place?: number): void {
     const host = this.hosts[role];
     if (!host.up || !host.agentUp) return;
     const { life } = host;
     const free_ms = Math.max(host.frozenUntil_ms, host.stalledUntil_ms);
     if (free_ms > this.now_ms) {
-      this.at(free_ms - this.now_ms, () => {
-        if (host.life === life) this.event(role, body);
-      });
+      const mine = place ?? this.#queue.place();
+      const again = (): void => {
+        if (host.life === life) this.event(role, body, mine);
+      };
+      this.#queue.push(free_ms, again, mine);
       return;
     }
     this.events += 1;

@@ -1,4 +1,4 @@
-import { type Fault, LARGE, type Schedule, SMALL, type When } from "./schedule.ts";
+import { BUSY_GUEST, BUSY_WIRE, type Fault, LARGE, type Schedule, SMALL, type When } from "./schedule.ts";
 
 /** Schedules that lead straight to where a rule is needed, whatever the seed makes of delays. */
 export type Directed = Omit<Schedule, "seed">;
@@ -250,6 +250,18 @@ export const LINK_BLINKS: Directed = { ...CALM, pageRate: 0.7, size: BLINKING, f
 export const LINK_BLINKS_TARGET_DIES: Directed = {
   ...LINK_BLINKS,
   faults: [...BLINKS, { kind: "kill-host", role: "target", when: { at_ms: 6_860 } }],
+};
+
+/**
+ * The escrow's link to a busy guest blinks while it copies the base, and is whole again before anybody who dialled into it had
+ * a reason to dial once more.
+ */
+export const LINK_BLINKS_UNDER_LOAD: Directed = {
+  ...CALM,
+  pageRate: 0.7,
+  size: BUSY_GUEST,
+  wire: BUSY_WIRE,
+  faults: [cut("target-escrow", 780, { at_ms: 900 })],
 };
 
 // ---- protection beside a migration
@@ -510,5 +522,34 @@ export const DROPPED_DURING_A_SLOW_TAKE: Directed = {
   faults: [
     { kind: "slow-takes", for_ms: 100, take_ms: 1_400, when: afterStep("takeTransaction", "target", 3) },
     cut("target-escrow", 600, afterStep("takeTransaction", "target", 3, 30)),
+  ],
+};
+
+/** The escrow's agent is back while its host is frozen, and the host is frozen for longer before it has read a word. */
+export const BACK_IN_A_FREEZE_THAT_LASTS: Directed = {
+  ...CALM,
+  faults: [
+    { kind: "crash-agent", role: "escrow", for_ms: 600, when: { at_ms: 200 } },
+    { kind: "freeze-host", role: "escrow", for_ms: 1_400, when: { at_ms: 400 } },
+    { kind: "freeze-host", role: "escrow", for_ms: 1_100, when: { at_ms: 1_100 } },
+  ],
+};
+
+/** It lets out for the second time when it has run undisturbed for long, and its QEMU dies with it. */
+export const STRUCK_AFTER_A_LONG_CALM: Directed = {
+  ...CALM,
+  durability: "host",
+  logSync: "memory",
+  faults: [{ kind: "kill-qemu", role: "target", when: afterStep("releaseOutput", "target", 2) }],
+};
+
+/** The escrow's disk loses what it had said it has, and its host the memory of it before an agent is back. */
+export const LOG_AND_ITS_MEMORY_LOST: Directed = {
+  ...CALM,
+  pageRate: 12,
+  faults: [
+    { kind: "kill-qemu", role: "target", when: { at_ms: 530 } },
+    { kind: "lose-tail", records: 3, for_ms: 1_200, when: { at_ms: 550 } },
+    { kind: "reboot-host", role: "escrow", for_ms: 100, when: { at_ms: 680 } },
   ],
 };

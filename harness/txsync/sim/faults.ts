@@ -148,7 +148,9 @@ export class Faults {
         const { escrow } = cluster.hosts;
         if (!escrow.up || !escrow.agentUp) return;
         this.#crash(escrow, fault.for_ms);
-        cutLog(cluster, escrow, escrow.log.length - fault.records);
+        const kept = Math.max(0, escrow.log.length - fault.records);
+        escrow.lostSynced = escrow.log[kept]?.synced === true;
+        cutLog(cluster, escrow, kept);
         return;
       }
       case "kill-host": {
@@ -159,7 +161,8 @@ export class Faults {
       }
       case "reboot-host": {
         const host = cluster.hosts[fault.role];
-        if (!host.up) return;
+        // A disk that lost what it had said it has, and then the memory of it before anybody looked: nobody could know.
+        if (!host.up || host.lostSynced) return;
         loseMemory(cluster, host);
         host.up = false;
         cluster.at(fault.for_ms, () => {

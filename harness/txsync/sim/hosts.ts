@@ -57,6 +57,8 @@ export interface Host {
   qemu: number;
   /** Its QEMU was killed, and the agent has not noticed yet. */
   dying: boolean;
+  /** Escrow: records that were safe on its disk are gone, and no agent has come up since. */
+  lostSynced: boolean;
   frozenUntil_ms: number;
   /** Its agent's thread of control has no processor, or other work, until then. */
   stalledUntil_ms: number;
@@ -107,6 +109,7 @@ export function makeHost(role: Role, schedule: Schedule, rules: Rules, random: R
     life: 0,
     qemu: 0,
     dying: false,
+    lostSynced: false,
     frozenUntil_ms: 0,
     stalledUntil_ms: 0,
     taking: null,
@@ -173,6 +176,7 @@ export function startAgent(cluster: Cluster, host: Host): void {
   const { oracle, vm, schedule } = cluster;
   host.agentUp = true;
   host.life += 1;
+  host.lostSynced = false;
   host.letOut = 0;
   cluster.lives += 1;
   if (host.life > 1) host.clockOffset_ms = UP_MS - cluster.now_ms * host.clockRate;

@@ -129,6 +129,7 @@ export class ModelVm {
   /** The escrow's host has lost its memory: what it had of a base is to be offered once more. */
   forgetCopy(): void {
     this.pagesEscrow = PAGES;
+    this.#cluster.bulk?.forgetCopy();
     if (this.#begun !== null) this.#begun.adopted = false;
   }
 
@@ -339,6 +340,7 @@ export class ModelVm {
   /** The record is not sent again. */
   drop(host: Host, id: { readonly generation: number; readonly n: number }): void {
     host.bodies.delete(keyOf(id));
+    this.#cluster.bulk?.drop(host);
     if (this.#cluster.model.dropForgets && host.takeNext !== null) host.vm?.table.forget();
   }
 
@@ -516,7 +518,7 @@ export class ModelVm {
     const copies =
       source.hasBase && source.state.promised.generation > 0 && cluster.network.canTalk("source", "escrow");
     if (copies && this.#followed && this.pagesEscrow > 0) {
-      this.pagesEscrow = Math.max(0, this.pagesEscrow - rate);
+      this.pagesEscrow = cluster.bulk?.missing ?? Math.max(0, this.pagesEscrow - rate);
       if (this.pagesEscrow === 0) cluster.event("escrow", { kind: "baseComplete", complete: true });
     }
     const covered = (this.#followed && this.pagesTarget >= this.pagesEscrow) || this.pagesTarget >= PAGES;

@@ -13,6 +13,12 @@ export interface Model {
   readonly staleMark: boolean;
   /** What changes is tracked from when the running VM's memory was copied, not from before. */
   readonly armedLate: boolean;
+  /** The escrow's copy of the base leaves no room for a record that comes. */
+  readonly copyTakesAll: boolean;
+  /** A connection that was dialled into a cut link is left to its other end. */
+  readonly deadLines: boolean;
+  /** Of a connection is read on while more comes. */
+  readonly longTurns: boolean;
 }
 
 export const TODAY: Model = {
@@ -21,6 +27,9 @@ export const TODAY: Model = {
   dropForgets: false,
   staleMark: false,
   armedLate: false,
+  copyTakesAll: false,
+  deadLines: false,
+  longTurns: false,
 };
 
 /** Shells that do wrong: what the escrow says of them is expected, and no protection is. */

@@ -16,6 +16,7 @@ import {
   LAST_RECORD_TAKES_LONG,
   LINK_BLINKS,
   LINK_BLINKS_TARGET_DIES,
+  LINK_BLINKS_UNDER_LOAD,
   LOG_LOSES_ITS_TAIL,
   MORE_COMMITTED_SINCE_THE_CLAIM,
   NOBODY_KNOWS_WHAT_CHANGES,
@@ -46,6 +47,8 @@ export interface Mutant {
   readonly model?: Partial<Model>;
   readonly what: string;
   readonly directed: Directed;
+  /** Where it shows at once. */
+  readonly budget?: number;
 }
 
 /** Delays are drawn anew for each: so many schedules have to be enough, from whatever seed on. */
@@ -202,6 +205,27 @@ export const MUTANTS: readonly Mutant[] = [
     model: { armedLate: true },
     what: "what changes is tracked from when the memory was copied, not from before",
     directed: PROTECTED_ALONE,
+  },
+  {
+    rule: null,
+    model: { copyTakesAll: true },
+    what: "between two pieces of a record the escrow takes as much of the base as there is",
+    directed: LINK_BLINKS_UNDER_LOAD,
+    budget: 12,
+  },
+  {
+    rule: null,
+    model: { deadLines: true },
+    what: "a connection that was dialled into a cut link is not dialled anew when its peer is heard again",
+    directed: LINK_BLINKS_UNDER_LOAD,
+    budget: 12,
+  },
+  {
+    rule: null,
+    model: { longTurns: true },
+    what: "of a connection is read on while more comes",
+    directed: LINK_BLINKS_UNDER_LOAD,
+    budget: 12,
   },
 ];
 

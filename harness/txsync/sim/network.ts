@@ -45,6 +45,7 @@ export class Network {
 
   heal(pair: Pair, direction: Direction): void {
     for (const key of cutKeys(pair, direction)) this.#cut[key] = (this.#cut[key] ?? 1) - 1;
+    this.#cluster.bulk?.connections.goOn();
   }
 
   /** Is the direction from one host to another alive, and are they for each other who they say they are? */
@@ -68,6 +69,7 @@ export class Network {
     const cluster = this.#cluster;
     const { random } = cluster;
     const from = host.role;
+    if (this.#byConnection(host, message)) return;
     if (!this.pathOk(from, to)) return;
     const load = this.#loadOf(host, message);
     const late_ms = cluster.faults.delayOf(from, message.kind);
@@ -77,6 +79,18 @@ export class Network {
       if (load === undefined) this.#deliver(from, to, message, delay_ms + late_ms);
       else this.#stream(host, to, message, load, delay_ms + late_ms);
     }
+  }
+
+  /** A record, where connections are played. */
+  #byConnection(host: Host, message: Message): boolean {
+    const { bulk, faults } = this.#cluster;
+    const body = message.kind === "append" ? host.bodies.get(keyOf(message)) : undefined;
+    if (bulk === null || body === undefined || message.kind !== "append") return false;
+    const { life } = host;
+    this.#cluster.at(faults.delayOf(host.role, message.kind), () => {
+      if (host.life === life) bulk.send(host, message, body);
+    });
+    return true;
   }
 
   #loadOf(host: Host, message: Message): Load | undefined {

@@ -34,7 +34,10 @@ export class ProtectionWatch {
 
   /** The target's VM has run undisturbed for so long that nobody has a reason to take it over. */
   get calm(): boolean {
-    return this.#able_ms !== null && this.#cluster.now_ms - this.#able_ms > CALM_LEASES * TIMING.lease_ms;
+    if (this.#able_ms === null) return false;
+    // What struck since the last look is not seen in it yet.
+    const since_ms = Math.max(this.#able_ms, this.#cluster.faults.quiet_ms);
+    return this.#cluster.now_ms - since_ms > CALM_LEASES * TIMING.lease_ms;
   }
 
   look(): void {
@@ -63,7 +66,8 @@ export class ProtectionWatch {
   }
 
   bound_ms(): number {
-    return VOTES_LEASES * TIMING.lease_ms + TIMES * this.everything_ms() + this.base_ms;
+    const { wire } = this.#cluster.schedule;
+    return wire?.back_ms ?? VOTES_LEASES * TIMING.lease_ms + TIMES * this.everything_ms() + this.base_ms;
   }
 
   /** A new base, where one may be needed: begun when it is known that the old one is gone, and then copied. */
@@ -83,11 +87,13 @@ export class ProtectionWatch {
     );
   }
 
-  /** What all pages that ever changed take: to be copied, to go over a link, to be written. */
+  /** What all pages that ever changed take: to be copied, to go over a link, to be read there, to be written. */
   everything_ms(): number {
-    const { size } = this.#cluster.schedule;
+    const { size, wire } = this.#cluster.schedule;
     const pages = this.#cluster.runner.vm?.table.since(0).length ?? 0;
-    const each_ms = 1 / size.copy_bytes_per_ms + 1 / size.link_bytes_per_ms + 1 / size.disk_bytes_per_ms;
+    // Where others come over connections too it has every other turn.
+    const read_ms = wire === undefined ? 0 : 2 / wire.read_bytes_per_ms;
+    const each_ms = 1 / size.copy_bytes_per_ms + 1 / size.link_bytes_per_ms + read_ms + 1 / size.disk_bytes_per_ms;
     return (pages + size.writes) * size.page_bytes * each_ms;
   }
 

@@ -9,10 +9,15 @@ export class EventQueue {
     return this.#times.length;
   }
 
-  push(time_ms: number, run: () => void): void {
-    let i = this.#times.length;
+  /** A place among what comes at the same time, for one that is put in again later. */
+  place(): number {
     const order = this.#order;
     this.#order += 1;
+    return order;
+  }
+
+  push(time_ms: number, run: () => void, order = this.place()): void {
+    let i = this.#times.length;
     this.#times.push(time_ms);
     this.#orders.push(order);
     this.#runs.push(run);

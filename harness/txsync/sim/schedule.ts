@@ -94,6 +94,9 @@ export const LARGE: Size = {
   hot_pages: 4,
 };
 
+/** A guest that writes to 8 MB in no time: all of it is in the first record after a gap. */
+export const BUSY_GUEST: Size = { ...SMALL, page_bytes: 200_000, copy_bytes_per_ms: 200_000, writes: 8, hot_pages: 40 };
+
 /** How the VM is protected where that is not only from switchover to handoff. */
 export interface ProtectPlan {
   /**
@@ -105,6 +108,24 @@ export interface ProtectPlan {
   readonly always: boolean;
   readonly unprotected: "go" | "hold";
 }
+
+/** How connections are played, and what is read of them. */
+export interface Wire {
+  /** Of a data thread that reads, checks and opens beside busy processors. */
+  readonly read_bytes_per_ms: number;
+  /** Whatever another thread has to do first waits for a processor up to so long. */
+  readonly late_ms: number;
+  /** The base that the escrow copies. */
+  readonly base_pages: number;
+  /** When nothing is in its way any more, protection is back within this; `null`: within what its size takes. */
+  readonly back_ms: number | null;
+}
+
+/**
+ * A data plane beside busy vCPUs: 4 MiB take 300 ms. 256 MiB are to be copied, so that base is on its way throughout. A VM
+ * whose host died 2.2 s after its link was well was lost (scenario `escrow-link-blinks`).
+ */
+export const BUSY_WIRE: Wire = { read_bytes_per_ms: 14_000, late_ms: 60, base_pages: 65_536, back_ms: 2_200 };
 
 /** One schedule: plain data, and all that is needed to play it again. */
 export interface Schedule {
@@ -122,6 +143,8 @@ export interface Schedule {
   readonly nervous: boolean;
   /** Protection beside that of a migration; absent: a migration as it always was. */
   readonly protect?: ProtectPlan;
+  /** Records and base go over connections, of which one thread a host reads; absent: over links that carry everything at once. */
+  readonly wire?: Wire;
   readonly faults: readonly Fault[];
 }
 
@@ -159,6 +182,31 @@ export function scheduleOf(seed: number): Schedule {
     nervous: random.chance(0.12),
     faults,
   };
+}
+
+/** A record that was given up may be on its way before the one that counts: two of 5 MB are through in time. */
+const HOT_PAGES_MOST = 25;
+
+/**
+ * A migration whose connections are played, of a guest that writes much: the escrow's links blink, as somebody's did, and now
+ * and then something else happens.
+ */
+export function connectedScheduleOf(seed: number): Schedule {
+  const schedule = scheduleOf(seed);
+  const random = new Random(seed ^ 0x510e527f);
+  const size = { ...BUSY_GUEST, hot_pages: random.int(4, HOT_PAGES_MOST), writes: random.int(1, 8) };
+  const shaped = { ...schedule, durability: "process", pageRate: 0.7, size, nervous: false } as const;
+  if (random.chance(0.3) && schedule.faults.length > 0) return { ...shaped, wire: { ...BUSY_WIRE, back_ms: null } };
+  const faults: Fault[] = [];
+  let at_ms = random.int(200, 1_500);
+  for (let left = random.int(1, 4); left > 0; left -= 1) {
+    const pair = random.pick(["target-escrow", "target-escrow", "source-escrow"] as const);
+    const direction = random.pick(["both", "both", "both", "forward", "backward"] as const);
+    const for_ms = random.int(50, 1_200);
+    faults.push({ kind: "cut", pair, direction, for_ms, when: { at_ms } });
+    at_ms += for_ms + random.int(20, 600);
+  }
+  return { ...shaped, wire: BUSY_WIRE, faults };
 }
 
 /** Whose package is large too: it takes up to 200 ms. */

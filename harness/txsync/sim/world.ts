@@ -11,6 +11,7 @@ const TIMES = 4;
 const EVENTS_MAX = 60_000;
 /** Faults are over by then, unless the schedule says when. */
 const QUIET_MS = 1_700;
+const LOOKED_MS = 150;
 const MIGRATE_EVERY_MS = 90;
 const MIGRATE_TRIES = 30;
 
@@ -51,6 +52,7 @@ function begin(cluster: Cluster): void {
     cluster.at(5, () => cluster.event("source", { kind: "protect", on: true }));
   if (when === "before") cluster.at(20, () => migrateWhenProtected(cluster, MIGRATE_TRIES));
   else if (when !== "alone") cluster.at(5, () => cluster.event("source", { kind: "migrate" }));
+  cluster.bulk?.begin();
   cluster.vm.begin();
   cluster.faults.begin();
 }
@@ -75,7 +77,9 @@ function toTheEnd(cluster: Cluster): boolean {
       faults.disarm();
       mark = vm.framesEver;
     }
-    const flows = mark >= 0 && vm.edgeFresh > mark && watch.satisfied;
+    // Protection is looked for now and then.
+    const looked = schedule.wire === undefined || next_ms > quiet_ms + LOOKED_MS;
+    const flows = looked && mark >= 0 && vm.edgeFresh > mark && watch.satisfied;
     const ends = schedule.faults.length > 0 || cluster.hosts.escrow.finished || watch.protectedForGood;
     if (flows && ends) return true;
     if (schedule.nervous && next_ms > quiet_ms + 300) return false;

@@ -3,20 +3,21 @@ import { messageOf } from "../../base/errors.ts";
 import type { Message, Role } from "../core/index.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { channelHello, readChannel } from "./channel.ts";
+import { Dialling, REDIAL_MS } from "./dialling.ts";
 import { FrameDecoder, FrameEncoder } from "./frame.ts";
 import { Handshake, SECRET_BYTES, secretWith } from "./handshake.ts";
 import { LogLimit } from "./log-limit.ts";
 import { decodeMessage, encodeMessage } from "./message.ts";
 import { readInto } from "./read-into.ts";
+import { READ_BYTES, Turn } from "./turn.ts";
 
 /**
  * How the parts of agents talk. Each opens its own connections to each peer, one a channel, and only sends on them; what
  * comes in, comes on the peer's own connections. So what is short never waits behind what is long. Nothing is kept for a
- * peer that is not there: whoever has something to say says it again.
+ * peer that is not there: whoever has something to say says it again. When a connection is given up says `Dialling`, how much
+ * of one is read before the next `Turn`.
  */
-const REDIAL_MS = 50;
-/** A connection in the making has at most eight times the patience: a machine that is that busy gets there. */
-const IN_VAIN_MOST = 3;
+
 /** Nobody who is not authentic by then may keep a connection. */
 const HANDSHAKE_MS = 1_000;
 const HANDSHAKE_LENGTH_MAX = 256;
@@ -27,13 +28,6 @@ const REFUSALS = { lines: 10, per_ms: 10_000 };
 const DRAIN_LOOK_MS = 250;
 /** Of what is long so much is handed to a connection at a time. */
 const LONG_PIECE_BYTES = 64 * 1024;
-/** What is read of a connection in one go. */
-const READ_BYTES = 128 * 1024;
-/**
- * After so much the others have their turn. Else Node reads on while more comes, some megabytes, which beside busy vCPUs takes
- * 300 ms, and a handshake or a record's pieces need many turns.
- */
-const TURN_BYTES = 256 * 1024;
 /** A run of 64 pages, or a piece of a record, with what stands around it. */
 const POOLED_BYTES = 264 * 1024;
 /** So many of them are kept: what waits in two connections for the network, and what is being taken. */
@@ -178,18 +172,14 @@ export class Peers<Channel extends string> {
       void read();
       // What is next comes into the same memory.
       decoder.keep();
-      turn_bytes += bytes.length;
-      if (turn_bytes < TURN_BYTES || turning) return;
-      turning = true;
+      if (!turn.took(bytes.length)) return;
       hold();
       setImmediate(() => {
-        turning = false;
-        turn_bytes = 0;
+        turn.begin();
         goOn();
       });
     });
-    let turn_bytes = 0;
-    let turning = false;
+    const turn = new Turn();
     let holds = 0;
     const hold = (): void => {
       holds += 1;
@@ -276,15 +266,14 @@ class Line {
   #number = 0;
   /** Where something long is on its way: nothing may come into its middle. */
   #long: Socket | undefined;
-  #dialled_ms = 0;
   #again: NodeJS.Timeout | undefined;
-  /** Connections one after the other that led nowhere: each next one has twice the time. */
-  #in_vain = 0;
+  readonly #dialling: Dialling;
 
   constructor(options: LineOptions, peer: Role, channel: string) {
     this.#options = options;
     this.#peer = peer;
     this.#channel = channel;
+    this.#dialling = new Dialling(options.patience_ms);
   }
 
   get connection(): number | undefined {
@@ -336,7 +325,7 @@ class Line {
   }
 
   renew(): void {
-    if (performance.now() - this.#dialled_ms >= this.#options.patience_ms) this.#redial();
+    if (this.#dialling.isOld(performance.now())) this.#redial();
   }
 
   redialUnlessUp(): void {
@@ -352,15 +341,13 @@ class Line {
     clearTimeout(this.#again);
     const address = this.#options.peers[this.#peer];
     if (address === undefined) return;
-    this.#dialled_ms = performance.now();
+    const most_ms = this.#dialling.dialled(performance.now());
     const { host, port } = address;
     const socket = createConnection({ host, port, noDelay: true });
     this.#socket = socket;
     this.#encoder = undefined;
-    // What was said while nothing came through may be lost for good, and nobody else need notice: the peer may be heard.
-    const most_ms = this.#options.patience_ms * 2 ** Math.min(this.#in_vain, IN_VAIN_MOST);
     const deadline = setTimeout(() => {
-      this.#in_vain += 1;
+      this.#dialling.ledNowhere();
       socket.destroy();
     }, most_ms);
     const encoder = new FrameEncoder();
@@ -375,7 +362,7 @@ class Line {
           if ("auth" in next) writeAll(socket, encoder.encode("auth", [next.auth]));
           else {
             clearTimeout(deadline);
-            this.#in_vain = 0;
+            this.#dialling.isUp();
             encoder.secure(next.session.sendKey);
             writeAll(socket, encoder.encode("data", [channelHello(this.#channel)]));
             if (this.#socket !== socket) continue;
