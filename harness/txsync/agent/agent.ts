@@ -119,8 +119,6 @@ export class Agent implements Shell {
   #stalled: { readonly again: WriteAgain; waiting: boolean } | undefined;
   /** Heartbeats since the data plane answered. */
   #unanswered = 0;
-  /** Who was not heard at the last heartbeat. */
-  #silent: readonly Role[] = [];
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
   #found: VmProcess | undefined;
 
@@ -362,6 +360,8 @@ export class Agent implements Shell {
   }
 
   #do(action: Action): void {
+    // Also one that was not heard for less than a heartbeat may have been dialled into a silent link.
+    if (action.kind === "report" && action.report.what === "lease-regained") this.#heardAgain(action.report.peer);
     // The table has a deed of the right type for every kind.
     (this.#perform[action.kind] as (action: Action) => void)(action);
   }
@@ -451,8 +451,6 @@ export class Agent implements Shell {
   #askData(): void {
     const silent = (Object.keys(this.config.peers) as Role[]).filter((peer) => !hears(this.#state, peer));
     for (const peer of silent) this.#peers.notHeard(peer);
-    for (const peer of this.#silent) if (!silent.includes(peer)) this.#heardAgain(peer);
-    this.#silent = silent;
     if (this.#unanswered * this.config.heartbeat_ms > DATA_SILENT_MS)
       this.#die(new Error(`the data plane has not answered for ${this.#unanswered} heartbeats`));
     this.#unanswered += 1;
