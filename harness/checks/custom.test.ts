@@ -44,6 +44,10 @@ describe("the checks of a guest of which nothing is known", () => {
       summary: "disk1, partition 1: the ext4 is not clean: Inode 12 has wrong size",
     });
     expect(judged(diskImages, "images", "images", [{ ...disk, format: "2 errors" }])).toMatchObject({ verdict: false });
+    expect(judged(diskImages, "images", "images", [{ ...disk, gone: ["partition 1"] }])).toMatchObject({
+      verdict: "unknown",
+      summary: "disk0, partition 1: the image came with an ext4, and there is none any more",
+    });
   });
 
   it("have nothing to say of other guests", () => {

@@ -9,6 +9,8 @@ const imagesSchema = z.array(
     format: z.string().optional(),
     /** File systems that were found on it and can be looked at, and what their checker said where that was not content. */
     filesystems: z.array(z.object({ where: z.string(), kind: z.string(), fsck: z.string().optional() })),
+    /** Where the user's image had a file system, and none is to be found any more. */
+    gone: z.array(z.string()).optional(),
     /** Why its file systems were not looked at. */
     not_looked: z.string().optional(),
   }),
@@ -37,6 +39,13 @@ export const diskImages: Check = {
         if (bad !== undefined)
           return { verdict: false, summary: `${name}, ${bad.where}: the ${bad.kind} is not clean: ${bad.fsck}` };
       }
+      const lacking = found.find(({ gone = [] }) => gone.length > 0);
+      // It may have made that so itself; or what says that there is one was lost.
+      if (lacking !== undefined)
+        return {
+          verdict: "unknown",
+          summary: `${lacking.name}, ${lacking.gone?.join(", ")}: the image came with an ext4, and there is none any more`,
+        };
       const told = found.map(({ name, filesystems, not_looked }) => {
         const kinds = filesystems.map(({ kind, where }) => `${kind} ${where} clean`);
         return `${name}: ${[...kinds, ...(not_looked === undefined ? [] : [not_looked])].join(", ") || "no file system that can be looked at"}`;

@@ -1,6 +1,9 @@
 import { describe, expect, it } from "vitest";
 import type { HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
+import { runCheck } from "../../checks/check.ts";
+import { clientHistory } from "../../checks/client-history.ts";
+import { got, makeCase } from "../../checks/testing/make-case.ts";
 import { ClientRunner } from "./client-runner.ts";
 import type { HistoryClient, Operation } from "./history-client.ts";
 
@@ -51,6 +54,32 @@ describe("a client of the user's", () => {
     // What failed before the first that did not is no part of what it was told.
     expect(found).toMatchObject({ name: "mine", whole: true, unknown: 1, acknowledged: from.length });
     expect([begun, runner.acknowledged]).toEqual([LAST, LAST - 2]);
+  });
+
+  it.each([
+    ["keeps what it acknowledged", () => false, true],
+    ["forgets one of those", (n: number) => n === 3, false],
+  ] as const)("of a VM that %s: the check says so", async (_, forgets, whole) => {
+    const kept = new Set<number>();
+    const client: HistoryClient = {
+      name: "mine",
+      start: () => ({
+        invoke: async (n) => {
+          if (!forgets(n)) kept.add(n);
+          return n;
+        },
+        check: async (history) => {
+          const lost = history.filter(({ n, outcome }) => outcome === "acknowledged" && !kept.has(n));
+          return { whole: lost.length === 0, summary: `${lost.length} lost` };
+        },
+      }),
+    };
+    using runner = ClientRunner.start(client, reach, { seed: 1 }, () => undefined);
+    await waitFor({ what: "operations", timeout_ms: 5_000 }, () => (runner.acknowledged >= 5 ? true : undefined));
+    await runner.stop(true);
+    const evidence = { guest: { kind: "custom", can: ["client"] } } as const;
+    const judged = runCheck(clientHistory, makeCase({ evidence, findings: { client: got(await runner.look()) } }));
+    expect(judged?.verdict).toBe(whole);
   });
 
   it("that hangs in its last operation is stopped all the same where nobody could answer", async () => {

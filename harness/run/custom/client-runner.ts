@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { HostRole } from "../../base/timeline.ts";
 import { pause, waitFor, within } from "../../base/wait.ts";
@@ -83,6 +84,8 @@ export class ClientRunner implements Disposable {
         this.#history.push({ n, invoked_ms, ended_ms: this.#now(), outcome: "unknown", why: messageOf(error) });
         await pause(AGAIN_MS, signal).catch(() => undefined);
       }
+      // A client that is answered at once must not keep everybody else from their turns.
+      await setImmediate();
     }
     this.#over = true;
   }

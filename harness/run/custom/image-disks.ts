@@ -15,7 +15,7 @@ import type { HostProcess } from "../../fleet/process.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { READ_ONLY_DISK } from "../../qemu/disk-devices.ts";
 import { listensOn, lookUntilWell, serve } from "../storage-server.ts";
-import { EXT_MAGIC_AT, isExt, PARTITION_TABLE_BYTES, partitionsIn } from "./partitions.ts";
+import { lookAtImage } from "./look-at-image.ts";
 import { overlayFiles, overlayPath } from "./snapshot-files.ts";
 
 /** Where the storage host sees the user's images, and what belongs to the run beside them. */
@@ -29,9 +29,6 @@ const SOCKET = "/dev/shm/images.sock";
 /** What a run may write to its disks; only what is written takes memory. */
 export const IMAGES_SHM_BYTES = 4 * 1024 ** 3;
 const START_MS = 20_000;
-const CHECK_MS = 60_000;
-/** A copy of a larger disk is not made to look at its file systems, bytes that are not zeros. */
-const LOOKED_AT_BYTES_MAX = 8 * 1024 ** 3;
 
 export function hasImages({ images, cloud_init }: Configuration): boolean {
   return images !== undefined || cloud_init !== undefined;
@@ -149,48 +146,11 @@ export class ImageDisks {
 
   async #look(): Promise<ImageFindings> {
     const found: ImageFindings[number][] = [];
-    for (const [number] of this.#images.entries()) found.push(await this.#lookAt(`disk${number}`));
-    return found;
-  }
-
-  async #lookAt(name: string): Promise<ImageFindings[number]> {
-    const overlay = `${OVERLAYS}/${name}`;
-    // 3 is room that nobody uses: what was under way when the VM was stopped.
-    const said = (await this.#host.run(`qemu-img check -U -f qcow2 ${overlay} 2>&1; echo code $?`, CHECK_MS)).trim();
-    const format = /code [03]$/.test(said) ? {} : { format: said.slice(0, 2_000) };
-    const copy = `/tmp/look-${name}`;
-    const size = Number(
-      await this.#host.run(`qemu-img measure -U -f qcow2 -O qcow2 ${overlay} | awk '/required/ {print $3}'`),
-    );
-    if (!(size <= LOOKED_AT_BYTES_MAX))
-      return {
-        name,
-        ...format,
-        filesystems: [],
-        not_looked: `its file systems were not looked at: it holds ${size} bytes`,
-      };
-    try {
-      await this.#host.run(`qemu-img convert -U -f qcow2 -O raw ${overlay} ${copy}`, CHECK_MS);
-      const table = await this.#read(copy, 0, PARTITION_TABLE_BYTES);
-      const filesystems: ImageFindings[number]["filesystems"][number][] = [];
-      for (const { where, at_bytes } of partitionsIn(table)) {
-        if (!isExt(await this.#read(copy, at_bytes + EXT_MAGIC_AT, 2))) continue;
-        const place = `'${copy}?offset=${at_bytes}'`;
-        // Of a system that lost power first what its journal has is brought in, as its next start would do.
-        const replayed = `e2fsck -E journal_only -p ${place} >/dev/null 2>&1`;
-        const fsck = (await this.#host.run(`${replayed}; e2fsck -fn ${place} 2>&1; echo code $?`, CHECK_MS)).trim();
-        filesystems.push({ where, kind: "ext4", ...(fsck.endsWith("code 0") ? {} : { fsck: fsck.slice(0, 2_000) }) });
-      }
-      return { name, ...format, filesystems };
-    } finally {
-      await this.#host.run(`rm -f ${copy}`).catch(() => undefined);
+    for (const [number, { format }] of this.#images.entries()) {
+      const name = `disk${number}`;
+      const image = { path: `${IMAGES}/${number}`, format };
+      found.push(await lookAtImage(this.#host, { name, overlay: `${OVERLAYS}/${name}`, image }));
     }
-  }
-
-  async #read(path: string, offset: number, length: number): Promise<Buffer> {
-    const text = await this.#host.run(
-      `dd if=${path} bs=1M iflag=skip_bytes,count_bytes skip=${offset} count=${length} status=none | base64 -w0`,
-    );
-    return Buffer.from(text.trim(), "base64");
+    return found;
   }
 }

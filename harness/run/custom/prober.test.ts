@@ -3,6 +3,9 @@ import { Duplex } from "node:stream";
 import { afterEach, describe, expect, it } from "vitest";
 import type { HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
+import { runCheck } from "../../checks/check.ts";
+import { probes } from "../../checks/probes.ts";
+import { got, makeCase } from "../../checks/testing/make-case.ts";
 import type { Reach } from "../net/reach.ts";
 import { Prober } from "./prober.ts";
 
@@ -66,6 +69,33 @@ describe("the probes of a guest of which nothing is known", () => {
     vm.from = "target";
     expect((await prober.look()).map(({ answered_ms }) => answered_ms !== undefined)).toEqual([true, true]);
     expect(prober.steps("target")).toBeGreaterThan(prober.steps("source") ?? 0);
+  });
+
+  it("are silent, and the check says which, where the VM answers one of them no more", async () => {
+    using prober = new Prober([{ tcp: 80 }, { http: 80, path: "/health" }], emit);
+    let well = true;
+    let refused = 0;
+    const vm = await reached((socket) =>
+      socket.on("data", () => {
+        if (!well) refused += 1;
+        socket.end(`HTTP/1.1 ${well ? "200 OK" : "404 Gone"}\r\n\r\n`);
+      }),
+    );
+    prober.start(vm);
+    await waitFor(soon, () => (prober.answers.every((count) => count >= 1) ? true : undefined));
+    well = false;
+    // One asks after the other: none that was well is under way any more.
+    await waitFor(soon, () => (refused > 0 ? true : undefined));
+    const [tcp_before = 0] = prober.answers;
+    const looking = prober.look();
+    await waitFor(soon, () => ((prober.answers[0] ?? 0) > tcp_before + 1 ? true : undefined));
+    prober[Symbol.dispose]();
+    const evidence = { guest: { kind: "custom", can: ["probes"] } } as const;
+    const judged = runCheck(probes, makeCase({ evidence, findings: { probes: got(await looking) } }));
+    expect(judged).toMatchObject({
+      verdict: false,
+      summary: expect.stringContaining("http=80/health does not answer"),
+    });
   });
 
   it("do not take an error of the server's for an answer", async () => {

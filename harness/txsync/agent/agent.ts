@@ -39,7 +39,7 @@ import { log, type Shell, tellData } from "./shell.ts";
 import { SourceSide } from "./source-side.ts";
 import type { Starter } from "./starter.ts";
 import { StarterThread } from "./starter-thread.ts";
-import { isStorageTrouble, WRITE_AGAIN_MS } from "./storage-trouble.ts";
+import { isStorageTrouble, WriteAgain } from "./storage-trouble.ts";
 import { TargetSide } from "./target-side.ts";
 import { TransactionTaker } from "./transaction-taker.ts";
 import type { WriteAt } from "./two-places.ts";
@@ -116,11 +116,9 @@ export class Agent implements Shell {
   /** Nothing happens any more, and nothing is let out. */
   #dead = false;
   /** What it has to remember cannot be written: nothing happens until it can. */
-  #stalled: { again_ms: number; waiting: boolean } | undefined;
+  #stalled: { readonly again: WriteAgain; waiting: boolean } | undefined;
   /** Heartbeats since the data plane answered. */
   #unanswered = 0;
-  /** Who was not heard at the last heartbeat. */
-  #silent: readonly Role[] = [];
   /** A VM that was found when the agent came up again, and that nobody has let go on yet. */
   #found: VmProcess | undefined;
 
@@ -350,19 +348,20 @@ export class Agent implements Shell {
   }
 
   #stall(why: string): void {
-    const stalled = this.#stalled ?? { again_ms: WRITE_AGAIN_MS.first / 2, waiting: false };
+    const stalled = this.#stalled ?? { again: new WriteAgain(), waiting: false };
     if (this.#stalled === undefined)
       log(this, `what the agent has to remember cannot be written, so it does nothing until it can: ${why}`);
-    stalled.again_ms = Math.min(2 * stalled.again_ms, WRITE_AGAIN_MS.most);
     stalled.waiting = true;
     this.#stalled = stalled;
     setTimeout(() => {
       stalled.waiting = false;
       this.#run();
-    }, stalled.again_ms);
+    }, stalled.again.failed());
   }
 
   #do(action: Action): void {
+    // Also one that was not heard for less than a heartbeat may have been dialled into a silent link.
+    if (action.kind === "report" && action.report.what === "lease-regained") this.#heardAgain(action.report.peer);
     // The table has a deed of the right type for every kind.
     (this.#perform[action.kind] as (action: Action) => void)(action);
   }
@@ -452,8 +451,6 @@ export class Agent implements Shell {
   #askData(): void {
     const silent = (Object.keys(this.config.peers) as Role[]).filter((peer) => !hears(this.#state, peer));
     for (const peer of silent) this.#peers.notHeard(peer);
-    for (const peer of this.#silent) if (!silent.includes(peer)) this.#heardAgain(peer);
-    this.#silent = silent;
     if (this.#unanswered * this.config.heartbeat_ms > DATA_SILENT_MS)
       this.#die(new Error(`the data plane has not answered for ${this.#unanswered} heartbeats`));
     this.#unanswered += 1;
@@ -475,7 +472,8 @@ export class Agent implements Shell {
   /** Nobody is told of a promise before it is on disk, so a disk that takes nothing is waited for: it is as one that is slow. */
   async #savePromise(durable: Durable): Promise<void> {
     let said = false;
-    for (let again_ms: number = WRITE_AGAIN_MS.first; !this.#dead; ) {
+    const again = new WriteAgain();
+    while (!this.#dead) {
       try {
         await savePromise(this.#promises, durable);
         if (said) log(this, "the promise is written");
@@ -485,8 +483,7 @@ export class Agent implements Shell {
         if (!said) log(this, `a promise cannot be written, and is not given before it is: ${messageOf(error)}`);
         said = true;
       }
-      await delay(again_ms);
-      again_ms = Math.min(2 * again_ms, WRITE_AGAIN_MS.most);
+      await delay(again.failed());
     }
   }
 }

@@ -1,5 +1,4 @@
-import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { isOwner, lettingOutFreely } from "../core/index.ts";
 import { DiskPart, type Ownership } from "../device/disk-part.ts";
@@ -9,8 +8,8 @@ import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
 import type { StatePart } from "../device/state-part.ts";
 import type { DaemonConfig } from "../disk/index.ts";
 import type { AgentConfig } from "./config.ts";
-import { goWithTheOthers } from "./process.ts";
 import { log, type Shell } from "./shell.ts";
+import { spawnApart } from "./starter.ts";
 import { disksFolder } from "./vm-process.ts";
 
 /** In these states of a migration QEMU's main loop would wait for a page with a frame that comes in, and answer nothing. */
@@ -74,15 +73,9 @@ function startDaemon({ memory_folder, pagescan }: AgentConfig, config: DaemonCon
   const program = process.argv[1];
   if (program === undefined) throw new Error("the agent does not know its own program");
   mkdirSync(config.folder, { recursive: true, mode: 0o700 });
-  const out = openSync(join(memory_folder, "disks.log"), "a");
-  const child = spawn(process.execPath, [program, "disks", JSON.stringify(config), pagescan], {
-    detached: true,
-    stdio: ["ignore", out, out],
-  });
-  closeSync(out);
-  child.on("error", () => undefined);
-  if (child.pid !== undefined) goWithTheOthers(child.pid);
-  child.unref();
+  const args = [program, "disks", JSON.stringify(config), pagescan];
+  const daemon = spawnApart({ file: process.execPath, args, log: join(memory_folder, "disks.log"), env: {} });
+  daemon.on("error", () => undefined);
 }
 
 /** Whose the disks of this host are, by what the core knows. */

@@ -3,7 +3,7 @@ import type { FrameNumber } from "../core/index.ts";
 import type { OutputSource } from "../device/output-source.ts";
 import type { OutputFrame } from "../log/index.ts";
 import type { StillOutputs } from "../transaction/take.ts";
-import { isStorageTrouble, WRITE_AGAIN_MS } from "./storage-trouble.ts";
+import { isStorageTrouble, WriteAgain } from "./storage-trouble.ts";
 import { TwoPlaces, type WriteAt } from "./two-places.ts";
 
 const HEAD_BYTES = 21;
@@ -50,7 +50,7 @@ export class OutputStore {
   /** The last frame that is on the tmpfs. */
   #stored = 0;
   readonly #onTrouble: (why: string | undefined) => void;
-  #trouble: { again_ms: number; next_ms: number } | undefined;
+  #trouble: { readonly again: WriteAgain; next_ms: number } | undefined;
   /** The log is made shorter once it is longer than this. */
   #shorten_bytes = LOG_BYTES_MAX;
   #frames = new Map<number, OutputFrame>();
@@ -330,9 +330,9 @@ export class OutputStore {
   }
 
   #failed(error: unknown): void {
-    const again_ms = Math.min(2 * (this.#trouble?.again_ms ?? WRITE_AGAIN_MS.first / 2), WRITE_AGAIN_MS.most);
+    const again = this.#trouble?.again ?? new WriteAgain();
     const is_new = this.#trouble === undefined;
-    this.#trouble = { again_ms, next_ms: performance.now() + again_ms };
+    this.#trouble = { again, next_ms: performance.now() + again.failed() };
     if (is_new) this.#onTrouble(messageOf(error));
   }
 

@@ -1,6 +1,7 @@
 import { setPriority } from "node:os";
 import { parentPort, Worker } from "node:worker_threads";
 import { messageOf } from "../../base/errors.ts";
+import { Questions } from "../../base/questions.ts";
 import { type LongLived, type Started, type Starter, startHere } from "./starter.ts";
 
 /** What a thread of the agent's program is told that is to start processes (`workerData`). */
@@ -27,9 +28,8 @@ type Told =
  */
 export class StarterThread implements Starter, AsyncDisposable {
   readonly #worker: Worker;
-  readonly #asked = new Map<number, { resolve: (pid: number) => void; reject: (error: Error) => void }>();
+  readonly #questions = new Questions();
   readonly #running = new Map<number, () => void>();
-  #last = 0;
 
   /**
    * @param program the agent's own
@@ -61,12 +61,7 @@ export class StarterThread implements Starter, AsyncDisposable {
   }
 
   #ask(what: (id: number) => Asked): Promise<number> {
-    this.#last += 1;
-    const id = this.#last;
-    return new Promise((resolve, reject) => {
-      this.#asked.set(id, { resolve, reject });
-      this.#worker.postMessage(what(id));
-    });
+    return this.#questions.ask((id) => this.#worker.postMessage(what(id)));
   }
 
   #told(told: Told): void {
@@ -75,14 +70,12 @@ export class StarterThread implements Starter, AsyncDisposable {
       this.#running.delete(told.id);
       return;
     }
-    const asked = this.#asked.get(told.id);
-    this.#asked.delete(told.id);
     if ("pid" in told) {
-      asked?.resolve(told.pid);
+      this.#questions.answered(told.id, told.pid);
       return;
     }
     this.#running.delete(told.id);
-    asked?.reject(new Error(told.failed));
+    this.#questions.failed(told.id, new Error(told.failed));
   }
 }
 

@@ -9,5 +9,17 @@ export function isStorageTrouble(error: unknown): boolean {
   return error instanceof Error && "code" in error && TROUBLES.has(error.code);
 }
 
-/** How long after a write that failed it is tried again: first, and at most. */
-export const WRITE_AGAIN_MS = { first: 25, most: 1_000 } as const;
+const FIRST_MS = 25;
+const MOST_MS = 1_000;
+
+/** When a write that failed is tried again: ever more seldom. */
+export class WriteAgain {
+  #next_ms = FIRST_MS;
+
+  /** It has failed once more. @returns after how long it is tried again */
+  failed(): number {
+    const again_ms = this.#next_ms;
+    this.#next_ms = Math.min(2 * again_ms, MOST_MS);
+    return again_ms;
+  }
+}

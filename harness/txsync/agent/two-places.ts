@@ -73,11 +73,11 @@ export class TwoPlaces {
     head.writeBigUInt64BE(turn, 0);
     head.writeUInt32BE(content.length, 8);
     head.writeUInt32BE(crcOf(head.subarray(0, 12), content), 12);
-    const fd = this.#open(slot);
-    this.#writeAll(fd, Buffer.concat([head, content]), 0);
+    const end = HEAD_BYTES + content.length;
+    this.#writeOrFind(slot, Buffer.concat([head, content]), 0, { turn, end });
     this.#slot = slot;
     this.#turn = turn;
-    this.#end = HEAD_BYTES + content.length;
+    this.#end = end;
     this.#added_bytes = 0;
     this.#giveBack(1 - slot);
   }
@@ -100,8 +100,9 @@ export class TwoPlaces {
     const head = Buffer.alloc(PIECE_HEAD_BYTES);
     head.writeUInt32BE(piece.length, 0);
     head.writeUInt32BE(this.#crcOfPiece(this.#turn, this.#end, piece), 4);
-    this.#writeAll(this.#open(this.#slot), Buffer.concat([head, piece]), this.#end);
-    this.#end += PIECE_HEAD_BYTES + piece.length;
+    const end = this.#end + PIECE_HEAD_BYTES + piece.length;
+    this.#writeOrFind(this.#slot, Buffer.concat([head, piece]), this.#end, { turn: this.#turn, end });
+    this.#end = end;
     this.#added_bytes += piece.length;
   }
 
@@ -109,6 +110,25 @@ export class TwoPlaces {
     const fd = this.#fds[slot] ?? openSync(this.#paths[slot] ?? "", constants.O_RDWR | constants.O_CREAT, 0o600);
     this.#fds[slot] = fd;
     return fd;
+  }
+
+  /**
+   * What stands in the file whole is written, whatever was said of the write: whoever reads it next believes it. What could
+   * not be written may have stood there already (zeros, or the end of an earlier content).
+   * @throws what the file does, where it is not there
+   */
+  #writeOrFind(
+    slot: number,
+    bytes: Uint8Array,
+    at: number,
+    whole: { readonly turn: bigint; readonly end: number },
+  ): void {
+    try {
+      this.#writeAll(this.#open(slot), bytes, at);
+    } catch (error) {
+      const found = this.#read(slot);
+      if (found?.turn !== whole.turn || found.end < whole.end) throw error;
+    }
   }
 
   #writeAll(fd: number, bytes: Uint8Array, at: number): void {

@@ -1,5 +1,6 @@
 import { Worker } from "node:worker_threads";
 import { UserError } from "../../base/errors.ts";
+import { Questions } from "../../base/questions.ts";
 import type { DataCalls, DataConfig, DataEvent, FromData, ToData } from "./protocol.ts";
 
 /** What the control plane needs of the data plane. */
@@ -8,16 +9,10 @@ export interface DataClient {
   ask<K extends keyof DataCalls>(call: K, what: Parameters<DataCalls[K]>[0]): Promise<ReturnType<DataCalls[K]>>;
 }
 
-interface Asked {
-  readonly resolve: (value: never) => void;
-  readonly reject: (error: Error) => void;
-}
-
 /** The data plane in its thread: asked by name, answered later; tells what happens there in the order in which it does. */
 export class DataThread implements DataClient {
   readonly #worker: Worker;
-  readonly #asked = new Map<number, Asked>();
-  #last = 0;
+  readonly #questions = new Questions();
 
   /**
    * @param program file that runs the data plane where it is not the main thread: the agent's own
@@ -35,21 +30,14 @@ export class DataThread implements DataClient {
         options.onTell(message.tell);
         return;
       }
-      const asked = this.#asked.get(message.id);
-      this.#asked.delete(message.id);
-      if ("error" in message) asked?.reject(new UserError(message.error));
-      else asked?.resolve(message.ok as never);
+      if ("error" in message) this.#questions.failed(message.id, new UserError(message.error));
+      else this.#questions.answered(message.id, message.ok);
     });
     this.#worker.on("error", options.onFailed);
     this.#worker.on("exit", (code) => options.onFailed(new Error(`the data plane ended with code ${code}`)));
   }
 
   async ask<K extends keyof DataCalls>(call: K, what: Parameters<DataCalls[K]>[0]): Promise<ReturnType<DataCalls[K]>> {
-    this.#last += 1;
-    const id = this.#last;
-    return await new Promise((resolve, reject) => {
-      this.#asked.set(id, { resolve, reject });
-      this.#worker.postMessage({ id, call, what } satisfies ToData);
-    });
+    return await this.#questions.ask((id) => this.#worker.postMessage({ id, call, what } satisfies ToData));
   }
 }

@@ -124,6 +124,9 @@ function noteReport(cluster: Cluster, host: Host, report: Report): void {
       }
       return;
     }
+    case "lease-regained":
+      cluster.bulk?.connections.heardAgain(host.role, report.peer);
+      return;
     case "protection-off":
       if (cluster.saysProtected === host.role) cluster.saysProtected = null;
       return;

@@ -26,6 +26,11 @@ describe("txsync over connections that are dialled, greeted and read in turn", (
     }
   });
 
+  it("dials anew whom it has heard again, also where the silence fell between two heartbeats", () => {
+    const { violation, live } = playOne(connectedScheduleOf(5680));
+    expect({ violation, live }).toEqual({ violation: null, live: true });
+  });
+
   it("plays the same schedule the same way", () => {
     for (let seed = 0; seed < 4; seed += 1)
       expect(tell(connectedScheduleOf(seed))).toEqual(tell(connectedScheduleOf(seed)));

@@ -120,6 +120,7 @@ class Line {
   }
 
   redialUnlessUp(): void {
+    this.#dialling.heardAgain();
     if (this.up === undefined) this.#dial();
   }
 
@@ -217,8 +218,7 @@ export class Connections {
   readonly random: Random;
   readonly threads: Readonly<Record<Role, DataThread>>;
   readonly #lines = new Map<string, { readonly life: number; readonly line: Line }>();
-  /** Who was not heard at the last heartbeat, by who listened; and when that was. */
-  readonly #silent = new Map<Role, readonly Role[]>();
+  /** When an agent had its last heartbeat. */
   readonly #beat_ms: Record<Role, number> = { source: 0, target: 0, escrow: 0 };
 
   constructor(cluster: Cluster, { read_bytes_per_ms }: Wire) {
@@ -268,15 +268,15 @@ export class Connections {
 
   /** As an agent does at its heartbeats. */
   #beat(host: Host): void {
-    const { now_ms, model } = this.cluster;
+    const { now_ms } = this.cluster;
     const { role } = host;
     if (now_ms - this.#beat_ms[role] < TIMING.heartbeat_ms) return;
     this.#beat_ms[role] = now_ms;
     const silent = ROLES.filter((peer) => peer !== role && !hears(host.state, peer));
-    const before = this.#silent.get(role) ?? [];
-    this.#silent.set(role, silent);
     for (const peer of silent) this.#lines.get(`${role}:${peer}`)?.line.renew();
-    if (model.deadLines) return;
-    for (const peer of before) if (!silent.includes(peer)) this.#lines.get(`${role}:${peer}`)?.line.redialUnlessUp();
+  }
+
+  heardAgain(by: Role, peer: Role): void {
+    if (!this.cluster.model.deadLines) this.#lines.get(`${by}:${peer}`)?.line.redialUnlessUp();
   }
 }

@@ -13,6 +13,13 @@ it("gives a connection twice the time that the one before it had in vain, eight 
   expect(dialling.dialled(9_000)).toBe(100);
 });
 
+it("gives a connection its plain time again when the peer is heard again", () => {
+  const dialling = new Dialling(100);
+  for (let i = 0; i < 4; i += 1) dialling.ledNowhere();
+  dialling.heardAgain();
+  expect(dialling.dialled(9_000)).toBe(100);
+});
+
 it("lets a connection have its time, up or not, when its peer is not heard", () => {
   const dialling = new Dialling(100);
   dialling.dialled(5_000);

@@ -28,6 +28,11 @@ export class Dialling {
     this.#in_vain = 0;
   }
 
+  /** The peer is heard again: that those before it led nowhere was the link's doing. */
+  heardAgain(): void {
+    this.#in_vain = 0;
+  }
+
   /** Its time is over, and it leads nowhere. */
   ledNowhere(): void {
     this.#in_vain += 1;

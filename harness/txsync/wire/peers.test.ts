@@ -4,7 +4,8 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { generation, type Message, type Role, SWITCHOVER, transactionNumber } from "../core/index.ts";
-import { FrameEncoder } from "./frame.ts";
+import { FrameDecoder, FrameEncoder } from "./frame.ts";
+import { Handshake } from "./handshake.ts";
 import { Peers } from "./peers.ts";
 
 const HOST = "127.0.0.1";
@@ -288,6 +289,50 @@ describe("peers", () => {
     await source.reaches("escrow");
     await before.reaches("source");
     await source.heard(heard + 1);
+  });
+
+  it("end with whoever was the escrow even where it has proved itself and not said yet which channel that is", async () => {
+    const [a, c] = [await freePort(), await freePort()];
+    const source = new Agent("source", a, { escrow: c });
+    await source.peers.start();
+    const socket = createConnection({ host: HOST, port: a, noDelay: true });
+    socket.on("error", () => undefined);
+    const gone = once(socket, "close");
+    const handshake = new Handshake({
+      role: "escrow",
+      side: "initiator",
+      peer: "source",
+      secretOf: () => SECRET,
+      migration: MIGRATION,
+    });
+    const [decoder, encoder] = [new FrameDecoder({ types: ["hello", "auth"], length_max: 256 }), new FrameEncoder()];
+    const say = (pieces: readonly Uint8Array[]): void => {
+      for (const piece of pieces) socket.write(piece);
+    };
+    let proved = false;
+    socket.on("data", (chunk: Buffer) => {
+      decoder.push(chunk);
+      for (let frame = decoder.next(); frame !== undefined; frame = decoder.next()) {
+        const next = handshake.receive(frame);
+        if ("auth" in next) say(encoder.encode("auth", [next.auth]));
+        else {
+          encoder.secure(next.session.sendKey);
+          proved = true;
+        }
+      }
+    });
+    say(encoder.encode("hello", [handshake.hello()]));
+    await until("the proof", () => proved);
+    // Its proof has been read where what came later by other connections was.
+    for (let round = 0; round < 3; round += 1) {
+      const other = createConnection({ host: HOST, port: a });
+      await once(other, "data");
+      other.destroy();
+    }
+    expect(socket.closed).toBe(false);
+    source.peers.answerEscrow("another");
+    await gone;
+    expect(source.nothing).toBe(true);
   });
 
   it("close connections that bring garbage, or nothing, and go on for those who are welcome", async () => {

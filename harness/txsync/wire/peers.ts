@@ -18,7 +18,7 @@ import { READ_BYTES, Turn } from "./turn.ts";
  * of one is read before the next `Turn`.
  */
 
-/** Nobody who is not authentic by then may keep a connection. */
+/** Nobody who is not authentic by then, or has not said which channel it is, may keep a connection. */
 const HANDSHAKE_MS = 1_000;
 const HANDSHAKE_LENGTH_MAX = 256;
 /** Two peers, their channels, some that are dead ends, and some that are nobody's yet. */
@@ -58,7 +58,8 @@ export class Peers<Channel extends string> {
   readonly #incoming = new Map<string, Socket>();
   readonly #channels: readonly Channel[];
   readonly #refusals = new LogLimit(REFUSALS);
-  readonly #accepted = new Set<Socket>();
+  /** Every connection that was taken, and who it is from as soon as that is proved. */
+  readonly #accepted = new Map<Socket, Role | undefined>();
   readonly #read_into = Buffer.allocUnsafeSlow(READ_BYTES);
   /** The escrow's key, where it is not the first one that has this place. */
   #escrow: string | null = null;
@@ -89,7 +90,8 @@ export class Peers<Channel extends string> {
     if (key === this.#escrow) return;
     this.#escrow = key;
     const all = this.#options.role === "escrow";
-    for (const [key, socket] of this.#incoming) if (all || key.startsWith("escrow:")) socket.destroy();
+    // Also one that has proved itself and not said yet which channel it is; who is to prove itself has to know the key.
+    for (const [socket, peer] of this.#accepted) if (peer === "escrow" || (all && peer !== undefined)) socket.destroy();
     for (const [key, line] of this.#lines) if (all || key.startsWith("escrow:")) line.end();
   }
 
@@ -189,7 +191,7 @@ export class Peers<Channel extends string> {
       holds -= 1;
       if (holds === 0) socket.resume();
     };
-    this.#accepted.add(socket);
+    this.#accepted.set(socket, undefined);
     socket.setNoDelay(true);
     const encoder = new FrameEncoder();
     const handshake = new Handshake({ ...this.#options, secretOf: this.#secretOf, side: "acceptor" });
@@ -224,10 +226,11 @@ export class Peers<Channel extends string> {
               continue;
             }
             peer = next.session.peer;
+            this.#accepted.set(socket, peer);
             decoder.secure(next.session.receiveKey);
-            clearTimeout(deadline);
           } else if (channel === undefined) {
             channel = readChannel(frame, this.#channels);
+            clearTimeout(deadline);
             decoder.limit(this.#options.channels[channel]);
             // The newest connection counts: an older one may be a dead end that nobody has noticed.
             this.#incoming.get(`${peer}:${channel}`)?.destroy();
@@ -329,6 +332,7 @@ class Line {
   }
 
   redialUnlessUp(): void {
+    this.#dialling.heardAgain();
     if (this.#encoder === undefined) this.#redial();
   }
 
