@@ -27,6 +27,8 @@ const SECOND_BUG = "it believes what nobody sends who is well: that takes a seco
 const POWER =
   "hosts are containers: a killed one loses its memory, and never what its kernel has still to write to a disk";
 const RACE = "it takes two candidates, or two messages, in one order of many: no fault of a run has them so";
+const BUSY =
+  "it takes processors that others keep busy (escrow-link-blinks --memory 1024 --write-rate 20000 --jobs 2 lost 3 of 6 so), and a run must not hang on that";
 const TAMPERED = "it takes somebody who changes bytes on the way, and TCP brings what was sent";
 
 /** Of every bug in what ships, by the name of the bug. */
@@ -108,6 +110,8 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "half-frame-believed": unseen("it takes a death between two bytes of one small write"),
   "arrived-and-more-forgotten": run("no-fault --chatter 1000"),
   // ---- wire
+  "turn-without-end": unseen(BUSY),
+  "base-before-record": unseen(BUSY),
   "mac-not-compared": unseen(TAMPERED),
   "checksum-not-compared": unseen(TAMPERED),
   "replay-accepted": unseen(TAMPERED),
