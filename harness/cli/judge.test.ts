@@ -5,6 +5,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { UserError } from "../base/errors.ts";
+import { changedAt, placesIn } from "../base/json-places.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { at, makeCase, WELL_EVENTS } from "../checks/testing/make-case.ts";
@@ -171,28 +172,6 @@ function copyOf(sample: string): string {
   return folder;
 }
 
-type Path = readonly (string | number)[];
-
-/** Every place in a JSON text. */
-function placesIn(value: unknown, path: Path = []): readonly Path[] {
-  if (typeof value !== "object" || value === null) return [path];
-  const entries = Array.isArray(value) ? value.map((each, index) => [index, each] as const) : Object.entries(value);
-  return [path, ...entries.flatMap(([key, each]) => placesIn(each, [...path, key]))];
-}
-
-/** With something else in one place; undefined: with nothing there any more. */
-function changedAt(value: unknown, [key, ...rest]: Path, forged: unknown): unknown {
-  if (key === undefined) return forged;
-  if (Array.isArray(value))
-    return forged === undefined && rest.length === 0
-      ? value.filter((_, index) => index !== key)
-      : value.map((each, index) => (index === key ? changedAt(each, rest, forged) : each));
-  const fields = Object.entries(value as object).map(
-    ([name, each]) => [name, name === key ? changedAt(each, rest, forged) : each] as const,
-  );
-  return Object.fromEntries(fields);
-}
-
 describe("a sample of this version", () => {
   it.each(["judged-intact", "judged-lost"])("%s comes to what it came to", async (sample) => {
     const { record, judged, contradictions } = await judgeFolder(join(SAMPLES, sample));
@@ -216,7 +195,9 @@ describe("a sample of this version", () => {
     const folder = copyOf("judged-lost");
     const files = ["evidence.json", "run.json"] as const;
     const texts = files.map((file) => readFileSync(join(folder, file), "utf8"));
-    const places = texts.map((text) => placesIn(JSON.parse(text)).filter((path) => path.length > 0));
+    const places = texts.map((text) =>
+      [...placesIn(JSON.parse(text))].map(([path]) => path).filter((path) => path.length > 0),
+    );
     const forged = fc.constantFrom<unknown>(undefined, 0, 1, 9_999, true, false, "target", "intact", [], {}, null);
     const one = fc.nat(1).chain((of) => fc.tuple(fc.constant(of), fc.constantFrom(...(places[of] ?? [[]])), forged));
     await fc.assert(

@@ -1,4 +1,5 @@
 import { UserError } from "../base/errors.ts";
+import { changedAt, type JsonPath, placesIn } from "../base/json-places.ts";
 import { HOST_ROLES, type TimelineEvent } from "../base/timeline.ts";
 import { type JudgedAgain, judgeTexts, type RunTexts } from "../cli/judge.ts";
 import { differences } from "../run/judge-again.ts";
@@ -11,8 +12,6 @@ import { differences } from "../run/judge-again.ts";
 
 export type RunFile = keyof RunTexts;
 export const RUN_FILES: readonly RunFile[] = ["record", "evidence", "timeline"];
-
-type Path = readonly (string | number)[];
 
 /** One field as it is not. */
 export interface Forgery {
@@ -33,7 +32,7 @@ export interface Fate {
   readonly found_by: "schema" | "seal" | "check" | "nothing";
   /** Which check, or what was said, without numbers. */
   readonly by: string;
-  /** The run passes for better than it was, or its record says something else and nobody objects. */
+  /** What the forged run comes to; "refused" where one of its files is. */
   readonly verdict: string;
 }
 
@@ -116,26 +115,7 @@ function* forgedFieldsOf(whole: unknown): Generator<readonly [place: string, how
       for (const [how, other] of othersOf(value)) yield [nameOf(path), how, () => changedAt(whole, path, other)];
 }
 
-/** Every place in a JSON value, and what stands there. */
-function* placesIn(value: unknown, path: Path = []): Generator<readonly [Path, unknown]> {
-  yield [path, value];
-  if (typeof value !== "object" || value === null) return;
-  const entries = Array.isArray(value) ? value.entries() : Object.entries(value);
-  for (const [key, each] of entries) yield* placesIn(each, [...path, key]);
-}
-
-/** With something else in one place; undefined: with nothing there any more. */
-function changedAt(value: unknown, [key, ...rest]: Path, other: unknown): unknown {
-  if (key === undefined) return other;
-  if (Array.isArray(value))
-    return other === undefined && rest.length === 0
-      ? value.toSpliced(Number(key), 1)
-      : value.map((each, index) => (index === key ? changedAt(each, rest, other) : each));
-  const fields = Object.entries(value as object);
-  return Object.fromEntries(fields.map(([name, each]) => [name, name === key ? changedAt(each, rest, other) : each]));
-}
-
-function nameOf(path: Path): string {
+function nameOf(path: JsonPath): string {
   return path.map((key) => (typeof key === "number" ? "*" : key)).join(".");
 }
 
