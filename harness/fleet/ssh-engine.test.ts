@@ -17,6 +17,8 @@ const words = process.argv.slice(2);
 const after = (word) => words[words.indexOf(word) + 1];
 const engine = createServer((one) => one.pipe(one)).listen(after("-L").split(":")[0]);
 const ports = createServer((one) => one.once("data", (asked) => {
+  // It has answered before it is through, and keeps what comes until then.
+  one.pause();
   const far = createConnection(asked.readUInt16BE(2), "127.0.0.1");
   far.once("error", () => { console.error("channel 3: open failed: connect failed: Connection refused"); one.destroy(); });
   one.on("error", () => far.destroy());
