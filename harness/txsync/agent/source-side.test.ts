@@ -384,6 +384,7 @@ describe("a QEMU that stands by", () => {
 
 test("nothing is laid over the base before a committed transaction is known, once", async () => {
   await source.migrate();
+  stage.set({ phase: "switchover", vm: "none" });
   source.afterStep();
   expect(stage.data.calls).not.toContain("mayLayOver");
   stage.set({ peerTarget: { committed: 1 } as never });
@@ -391,6 +392,21 @@ test("nothing is laid over the base before a committed transaction is known, onc
   source.afterStep();
   expect(stage.data.calls.filter((call) => call === "mayLayOver")).toHaveLength(1);
 });
+
+test.each(["restoring", "ready", "running"] as const)(
+  "nothing is laid over a base that is the memory of a VM that is %s here, as another life of the agent finds it",
+  async (state) => {
+    await source.migrate();
+    make();
+    stage.set({ phase: "draining", vm: state, peerTarget: { committed: 1 } as never });
+    source.afterStep();
+    expect(stage.data.calls).not.toContain("mayLayOver");
+    // It came to nothing.
+    stage.set({ vm: "none" });
+    source.afterStep();
+    expect(stage.data.times("mayLayOver")).toBe(1);
+  },
+);
 
 describe("a migration by the agents", () => {
   const AHEAD = { tracked: true, rounds: 2, sent_pages: 9, sent_bytes: 9, left_pages: 1 } as const;

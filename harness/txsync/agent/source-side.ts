@@ -538,8 +538,8 @@ export class SourceSide {
     if (this.#may_lay_over || this.#kept === undefined || this.#shell.machine().hold) return;
     const { follows } = this.#kept.package;
     if ((state.peerTarget?.committed ?? -1) <= (follows?.n ?? 0)) return;
-    // Until it has left it is the memory of a VM that runs.
-    if (follows !== undefined && state.vm === "running") return;
+    // Before it has left, and where it is made again here, the base is the memory of a VM that may run at any moment.
+    if (state.vm !== "none" && state.vm !== "gone") return;
     this.#may_lay_over = true;
     void this.#layOver();
   }

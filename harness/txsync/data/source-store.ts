@@ -78,7 +78,9 @@ export class SourceStore {
   #may_lay_over = false;
   #laying: Promise<unknown> | undefined;
   #more = false;
-  /** Records were laid over by themselves until a restore began. */
+  /** A restore has begun, and nobody has said that it came to nothing: the base may be the memory of a running VM. */
+  #restoring = false;
+  /** Records may be laid over by themselves once the restore has come to nothing. */
   #resume = false;
 
   constructor(shell: DataShell) {
@@ -386,6 +388,7 @@ export class SourceStore {
   forget(): void {
     this.#serving = false;
     this.#may_lay_over = false;
+    this.#restoring = false;
     this.#resume = false;
     this.#pages = undefined;
     this.#reader?.abandon();
@@ -401,8 +404,10 @@ export class SourceStore {
 
   // ---- laying over
 
+  /** A restore that has begun goes before it, however late this comes. */
   mayLayOver(): void {
-    this.#may_lay_over = true;
+    if (this.#restoring) this.#resume = true;
+    else this.#may_lay_over = true;
     this.#layOver();
   }
 
@@ -456,6 +461,7 @@ export class SourceStore {
    */
   async restore(n: number): Promise<RestoredMemory> {
     // From here on the base may become a running VM's memory at any moment: nothing is laid over it by itself.
+    this.#restoring = true;
     this.#resume ||= this.#may_lay_over;
     this.#may_lay_over = false;
     try {
@@ -478,6 +484,7 @@ export class SourceStore {
 
   /** Nothing was made of it: the VM may go on elsewhere, and its records are laid over as before. */
   #goOnLaying(): void {
+    this.#restoring = false;
     if (!this.#resume) return;
     this.#resume = false;
     this.#may_lay_over = true;
@@ -489,6 +496,7 @@ export class SourceStore {
     if (existsSync(this.#touched_path))
       throw new UserError("committed transactions were laid over the base: the package alone is not the VM any more");
     if (this.#base === undefined) throw new UserError("there is no base here");
+    this.#restoring = true;
     return { small: this.#base.small };
   }
 
