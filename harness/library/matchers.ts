@@ -1,6 +1,7 @@
 import { underText } from "../base/run-record.ts";
 import type { Verdict } from "../base/timeline.ts";
 import type { PlayedRun } from "./ferryman.ts";
+import { howItWent } from "./how-it-went.ts";
 
 /** What a matcher says: its message reads the same whether it was to match or not. */
 export interface Matched {
@@ -31,16 +32,18 @@ export function isAsExpected(run: PlayedRun): Matched {
   return { pass: as_expected, message: () => storyOf(run, `the verdict ${expected}, as the scenario says`) };
 }
 
-/** Why a run came out as it did, with the first evidence and where the rest is. */
-function storyOf({ record, report }: PlayedRun, expected: string, why = record.why): string {
+/** Why a run came out as it did, with the first evidence, how it went, and where the rest is. */
+function storyOf({ record, report, folder }: PlayedRun, expected: string, why = record.why): string {
   const bad = record.checks.filter(({ verdict }) => verdict !== true);
   const [first] = bad;
   const evidence = first?.evidence === undefined ? "" : JSON.stringify(first.evidence);
+  const went = howItWent(folder);
   const shown = evidence.length > EVIDENCE_SHOWN ? `${evidence.slice(0, EVIDENCE_SHOWN)} …` : evidence;
   return [
     `${record.scenario} (${underText(record)}): expected ${expected}, it is ${record.verdict}: ${why}`,
     ...bad.map(({ check, verdict, summary }) => `  ${check}: ${verdict}, ${summary}`),
     ...(shown === "" ? [] : [`  evidence of ${first?.check}: ${shown}`]),
+    ...(went.length === 0 ? [] : ["  how it went:", ...went.map((line) => `  ${line}`)]),
     `  report: ${report}`,
     `  again:  ${record.command}`,
   ].join("\n");
