@@ -44,6 +44,7 @@ export class MemoryStore {
       hasPackage: state.hasPackage,
       allPages: state.allPages,
       restored: state.restored,
+      contained: state.gate.committed,
       everFree: state.everFree,
       ranFree: state.ranFree,
       leftAt: state.leftAt,

@@ -550,7 +550,9 @@ export class SourceSide {
       this.#paused = undefined;
       await this.standBy();
     }
-    tellData(this.#shell, "mayLayOver", {});
+    const { vm } = this.#shell.state();
+    this.#may_lay_over = vm === "none" || vm === "gone";
+    if (this.#may_lay_over) tellData(this.#shell, "mayLayOver", {});
   }
 
   /** For an audit: the QEMU that the VM left stands as it stood, with its RAM where it was. */

@@ -23,6 +23,8 @@ export interface HostMemory {
   readonly allPages: boolean;
   /** The VM stands ready, restored from this. */
   readonly restored: Basis | null;
+  /** What its transaction contains of the output. It may have been told to run, and have put out more since. */
+  readonly contained: FrameNumber;
   /** As `AgentState.everFree`. To be written before any action of the step that set it is carried out. */
   readonly everFree: boolean;
   /** As `AgentState.ranFree`; to be written likewise. */
@@ -151,4 +153,4 @@ export type EventBody =
 /** Every event carries the local clock, which only needs to go forward; drift costs time, never safety. */
 export type AgentEvent = EventBody & { readonly now_ms: number };
 
-export type TimerName = "heartbeat" | "epoch";
+export type TimerName = "heartbeat" | "epoch" | "asked";

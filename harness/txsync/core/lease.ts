@@ -27,6 +27,11 @@ export function inGrace(s: AgentState): boolean {
   return s.now_ms < s.graceUntil_ms;
 }
 
+/** How long a peer that is heard counts as heard if it says nothing more. */
+export function leaseLeft_ms(s: AgentState, peer: Role): number {
+  return heardAt(s, peer) + s.config.lease_ms - s.now_ms;
+}
+
 function heardAt(s: AgentState, peer: Role): number {
   return peer === "source" ? s.heardSource_ms : peer === "target" ? s.heardTarget_ms : s.heardEscrow_ms;
 }

@@ -85,7 +85,15 @@ describe("a restored VM that was asked to run", () => {
       const { promised, everFree, ranFree, gate } = trio.states.source;
       trio.start("source", {
         durable: { descriptor: promised, opened: true },
-        memory: { ...trio.remembered, everFree, ranFree, produced: gate.produced, acked: gate.acked, ...found },
+        memory: {
+          ...trio.remembered,
+          everFree,
+          ranFree,
+          produced: gate.produced,
+          contained: gate.committed,
+          acked: gate.acked,
+          ...found,
+        },
       });
       // Just started it has to listen for a lease first.
       trio.beat(8);
@@ -107,6 +115,22 @@ describe("a restored VM that was asked to run", () => {
       const { restored } = trio.states.source;
       expect(again(trio, { vm: "ready", restored })).toMatchObject({ vm: "running", phase: "completed" });
       expect(trio.of("source", "runQemu")).toHaveLength(2);
+    });
+
+    it("and that stands ready still, as far as is known, lets nothing out that it may have said since it was told to run", () => {
+      const trio = ready();
+      const { restored } = trio.states.source;
+      trio.done.splice(0);
+      const [produced, contained] = [frameNumber(9), frameNumber(3)];
+      const state = again(trio, { vm: "ready", restored, produced, contained, acked: frameNumber(1) });
+      expect(state).toMatchObject({ vm: "ready", runAsked: true, opened: { mode: "final" } });
+      trio.event("source", { kind: "edgeConnected", upTo: frameNumber(1) });
+      expect(trio.of("source", "releaseOutput").map(({ to }) => to)).toEqual([3]);
+      // It is gone before it was known to run: it is restored from the same, and nobody has seen more than that.
+      trio.event("source", { kind: "qemuGone" });
+      trio.beat(3);
+      expect(trio.of("source", "startRestore")).toHaveLength(1);
+      expect(trio.of("source", "releaseOutput").map(({ to }) => to)).toEqual([3]);
     });
 
     it("and that had run, is not", () => {

@@ -1,7 +1,15 @@
 import type { Config } from "./config.ts";
 import type { AgentEvent, HostMemory } from "./event.ts";
 import type { AgentState } from "./state.ts";
-import { type Descriptor, frameNumber, generation, type Role, transactionNumber, type VmState } from "./values.ts";
+import {
+  type Descriptor,
+  type FrameNumber,
+  frameNumber,
+  generation,
+  type Role,
+  transactionNumber,
+  type VmState,
+} from "./values.ts";
 
 type Started = Extract<AgentEvent, { kind: "started" }>;
 
@@ -52,6 +60,7 @@ export function initialState(config: Config): AgentState {
     openedNoted: false,
     seen: generation(0),
     candidacy: null,
+    asker: null,
     phase: "idle",
     vm: config.role === "source" ? "running" : "none",
     untrackable: null,
@@ -146,11 +155,15 @@ export function startedState(config: Config, event: Started): AgentState {
     hasPackage: memory?.hasPackage ?? false,
     allPages: isAllHere(config, memory, vm),
     restored: memory?.restored ?? null,
-    // A VM that stands ready has put out what its transaction contains, and nothing since.
-    gate: { produced, released: acked, acked, committed: vm === "ready" ? produced : acked },
+    gate: { produced, released: acked, acked, committed: vm === "ready" ? containedOf(memory, produced) : acked },
     tx: { ...fresh.tx, committed: durable === null ? -1 : memory === null ? null : memory.committed },
     log,
   };
+}
+
+/** Of a VM that stands ready, as far as is known: its agent may have died as it told it to run. */
+function containedOf(memory: HostMemory | null, produced: FrameNumber): FrameNumber {
+  return frameNumber(Math.min(memory?.contained ?? 0, produced));
 }
 
 function isFinalOf(d: Descriptor, role: Role): boolean {

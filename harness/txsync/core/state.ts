@@ -27,6 +27,13 @@ export interface Candidacy {
   readonly nextAsk_ms: number;
 }
 
+/** A question before a vote that is answered later: `pre` promises bind nobody. */
+export interface Asker {
+  readonly from: Role;
+  readonly descriptor: Descriptor;
+  readonly asked_ms: number;
+}
+
 /** A write of the durable record that is under way, and what follows it. */
 export interface Persisting {
   readonly durable: Durable;
@@ -125,6 +132,8 @@ export interface AgentState {
   /** The highest generation that anybody was heard to have promised or tried. */
   readonly seen: Generation;
   readonly candidacy: Candidacy | null;
+  /** Who asked whether it would be promised, and was refused because an owner was heard. */
+  readonly asker: Asker | null;
   readonly phase: Phase;
   readonly vm: VmState;
   /** Target: why nobody can say which pages change. */

@@ -38,7 +38,7 @@ import {
   takingFailed,
 } from "./transactions.ts";
 import { type Descriptor, type FrameNumber, frameNumber, generation, type Role, transactionNumber } from "./values.ts";
-import { becomeIncoming, handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
+import { answerLate, becomeIncoming, handleAsk, persist, replyPromise, sameDescriptor } from "./votes.ts";
 
 /**
  * One step of an agent: a pure function of its state and of what happened. Nothing of `state` is changed.
@@ -56,6 +56,7 @@ export function step(state: AgentState, event: AgentEvent): Step {
     happen(s, out, event);
   }
   adoptOpened(s, out);
+  answerLate(s, out);
   pursue(s, out);
   workAsOwner(s, out);
   leaveWhenStored(s, out);
@@ -98,10 +99,9 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
   switch (event.kind) {
     case "timer":
       if (event.timer === "heartbeat") heartbeat(s, out);
-      else {
-        takeIfDue(s, out, false);
-        tick(s, out);
-      }
+      if (event.timer !== "epoch") return;
+      takeIfDue(s, out, false);
+      tick(s, out);
       return;
     case "message":
       receive(s, out, event.from, event.message);

@@ -1,5 +1,5 @@
 import type { Action } from "./action.ts";
-import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
+import { hears, inGrace, leaseLeft_ms, peerStatus, peersOf } from "./lease.ts";
 import type { Refusal } from "./message.ts";
 import { isFree, isWell, statusOf } from "./owner.ts";
 import type { AgentState, Draft, Persisting } from "./state.ts";
@@ -97,20 +97,47 @@ export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: 
     const validFrom = generation(Math.max(s.promised.validFrom, s.opened.validFrom));
     const promised = { ...higher(s.promised, s.opened), validFrom };
     out.push({ kind: "send", to: from, message: { kind: "refuse", pre, descriptor: p, promised, why } });
+    if (pre && why === "hears-owner") oweAnswer(s, out, from, p);
     return;
   }
   if (pre) {
-    out.push({
-      kind: "send",
-      to: from,
-      message: { kind: "promise", pre, descriptor: p, status: statusOf(s) },
-    });
+    wouldPromise(s, out, from, p);
     return;
   }
   s.candidacy = null;
   out.push({ kind: "report", report: { what: "vote-promised", descriptor: p, to: from } });
   persist(s, out, { descriptor: p, opened: false }, { kind: "reply", to: from });
   if (!s.config.rules.promiseDurable) sendPromise(s, out, from, false);
+}
+
+function wouldPromise(s: Draft, out: Action[], to: Role, descriptor: Descriptor): void {
+  if (s.asker?.from === to) s.asker = null;
+  out.push({ kind: "send", to, message: { kind: "promise", pre: true, descriptor, status: statusOf(s) } });
+}
+
+/** For so many heartbeats: whoever still wants to know has asked again by then. */
+const OWED_BEATS = 2;
+
+/**
+ * Two agents lose sight of an owner within a heartbeat of each other, and the first of them asks the second too early. It
+ * is answered as soon as the owner is heard no more, or says that it has no VM, and not when it happens to ask again.
+ */
+function oweAnswer(s: Draft, out: Action[], from: Role, descriptor: Descriptor): void {
+  s.asker = { from, descriptor, asked_ms: s.now_ms };
+  for (const peer of peersOf(s.config.role)) {
+    const left_ms = leaseLeft_ms(s, peer);
+    const soon = left_ms >= 0 && left_ms < OWED_BEATS * s.config.heartbeat_ms;
+    if (peer !== from && soon) out.push({ kind: "setTimer", timer: "asked", delay_ms: left_ms + 1 });
+  }
+}
+
+/** After whatever happened: is what was refused refused still? */
+export function answerLate(s: Draft, out: Action[]): void {
+  const { asker } = s;
+  if (asker === null) return;
+  const owed = s.now_ms - asker.asked_ms <= OWED_BEATS * s.config.heartbeat_ms;
+  if (!owed) s.asker = null;
+  else if (refusal(s, asker.from, asker.descriptor) === null) wouldPromise(s, out, asker.from, asker.descriptor);
 }
 
 /** The target starts an empty QEMU when it joins; it waits for the package. */

@@ -496,7 +496,6 @@ export class SourceStore {
     if (existsSync(this.#touched_path))
       throw new UserError("committed transactions were laid over the base: the package alone is not the VM any more");
     if (this.#base === undefined) throw new UserError("there is no base here");
-    this.#restoring = true;
     return { small: this.#base.small };
   }
 

@@ -49,6 +49,7 @@ const AGES: Readonly<Record<string, number>> = {
   graceUntil_ms: 0,
   retry_ms: 0,
   nextAsk_ms: 0,
+  asked_ms: 3,
 };
 
 let low = 0;

@@ -256,6 +256,9 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
     // It may stand still for its last transaction here: nothing was promised, it goes on.
     vm.running = true;
     found = "running";
+  } else if (state.vm === "ready") {
+    // It may have been told to run: its agent has to hear so from it.
+    found = "ready";
   } else found = vm.running ? "running" : "ready";
   if (found === "running") heardRunning(host);
   if (host.role === "source" && found === "gone") found = "none";
@@ -268,6 +271,7 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
     hasBase: host.role === "escrow" ? state.hasBase : host.hasBase,
     hasPackage: host.package !== null,
     restored: state.restored,
+    contained: state.gate.committed,
     everFree: state.everFree,
     ranFree: state.ranFree,
     leftAt: state.leftAt,

@@ -70,7 +70,9 @@ export function mustBeLive(cluster: Ending): boolean {
     }
     if (owner.vm === null || !owner.agentUp) return false;
     if (isOwner(owner.state) && isFree(owner.state.opened)) return pagesOk(cluster, owner.role);
-    return (owner.role === "target" ? st || te : st || se) && pagesOk(cluster, owner.role);
+    // On its way to a newer generation; where output is to wait for the escrow that is one which only the escrow can give.
+    const escrowed = owner.role === "target" ? te : se;
+    return (holds ? escrowed : st || escrowed) && pagesOk(cluster, owner.role);
   }
   // It runs, and its output waits for the escrow, as it was asked to: nobody takes it over for that.
   if (holds && schedule.protect?.when !== "alone" && target.agentUp && target.vm !== null && !te) return false;

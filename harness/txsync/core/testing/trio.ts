@@ -103,6 +103,7 @@ export class Trio {
     hasBase: true,
     hasPackage: true,
     restored: null,
+    contained: frameNumber(0),
     allPages: false,
     ranFree: false,
     leftAt: null,
