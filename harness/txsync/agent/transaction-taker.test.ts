@@ -157,7 +157,7 @@ describe.skipIf(!canBuildNative())("with the real helper, base and log are what 
 
 /** A helper that is played. */
 class ScriptedTracker implements DirtyTracker {
-  readonly mode = "sure";
+  mode: DirtyTracker["mode"] = "sure";
   readonly why = "";
   gone = false;
   held = false;
@@ -185,7 +185,10 @@ class ScriptedTracker implements DirtyTracker {
   arm = async (): Promise<Armed> => ({ mode: "sure", pages: 0, arm_ms: 0 });
   disarm = async (): Promise<void> => undefined;
   look = async (): Promise<readonly []> => [];
-  absorb = async (): Promise<number> => 0;
+  absorb = async (): Promise<number> => {
+    this.said.push("absorb");
+    return 0;
+  };
   learn = async (block: string, first: number, content: Uint8Array): Promise<void> =>
     void this.said.push(`learn ${block} ${first} ${content.length}`);
   present = async (): Promise<readonly []> => [];
@@ -234,6 +237,27 @@ describe("with a helper that is played", () => {
     expect(tracker().said).toEqual(["take 2 0", "release", "take 3 0"]);
     expect(stage.data.calls.filter((call) => call === "dropRecord")).toHaveLength(1);
   });
+
+  test.each([
+    { epoch_ms: 60_000, times: 1 },
+    { epoch_ms: 0, times: 3 },
+  ])(
+    "what changed is absorbed once in an epoch of $epoch_ms ms, however many transactions it has",
+    async ({ epoch_ms, times }) => {
+      Object.assign(stage.config, { epoch_ms });
+      taker = new TransactionTaker(stage.shell, parts);
+      taker.follow(vm.as, [BLOCK]);
+      await taker.idle();
+      tracker().mode = "quick";
+      for (const n of [1, 2, 3]) {
+        take(taker, 1, n);
+        await stage.until(`transaction ${n}`, () => has("transactionTaken", 1, n));
+        taker.forget(1, n);
+      }
+      await taker.idle();
+      expect(tracker().said.filter((word) => word === "absorb")).toHaveLength(times);
+    },
+  );
 
   test("what is dropped late takes nothing from the one after it", async () => {
     taker.follow(vm.as, [BLOCK]);

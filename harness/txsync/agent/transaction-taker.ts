@@ -15,7 +15,7 @@ import type { VmProcess } from "./vm-process.ts";
 
 type Take = Extract<Action, { kind: "takeTransaction" }>;
 
-/** It has the same processor time as what a guest that stands still waits for. */
+/** Some 5 ms, once in an epoch: it has the same processor time as what a guest that stands still waits for. */
 const ABSORB_PAGES = 2048;
 const SLOW_EVERY_MS = 1_000;
 /** A record that takes so many epochs to be stored is too much for the log: the guest is slowed. */
@@ -80,6 +80,7 @@ export class TransactionTaker implements Stilling {
   /** Whose pages lie in the spool: until the data plane has let go of them nothing else is taken. */
   #spooled: Taken | undefined;
   #told_slow_ms = Number.NEGATIVE_INFINITY;
+  #absorbed_ms = Number.NEGATIVE_INFINITY;
   readonly #throttle: Throttle;
   #runs_since_ms = performance.now();
   /** What has to be done with the last one before anybody is told of it. What it throws is the take's. */
@@ -310,7 +311,10 @@ export class TransactionTaker implements Stilling {
       for (const part of parts) part.stopping?.(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
-    if (tracker.mode === "quick" && !last) await tracker.absorb(ABSORB_PAGES);
+    const now_ms = performance.now();
+    if (tracker.mode !== "quick" || last || now_ms - this.#absorbed_ms < this.#shell.config.epoch_ms) return;
+    this.#absorbed_ms = now_ms;
+    await tracker.absorb(ABSORB_PAGES);
   }
 
   async #leave(last: LastTaken): Promise<void> {
