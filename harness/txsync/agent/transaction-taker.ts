@@ -15,8 +15,8 @@ import type { VmProcess } from "./vm-process.ts";
 
 type Take = Extract<Action, { kind: "takeTransaction" }>;
 
-/** Some 5 ms, once in an epoch: it has the same processor time as what a guest that stands still waits for. */
-const ABSORB_PAGES = 2048;
+/** Some 2 ms, once in an epoch: it has the same processor time as what a guest that stands still waits for. */
+const ABSORB_PAGES = 1024;
 const SLOW_EVERY_MS = 1_000;
 /** A record that takes so many epochs to be stored is too much for the log: the guest is slowed. */
 const SLOW_EPOCHS = 10;
