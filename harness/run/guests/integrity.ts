@@ -22,6 +22,7 @@ import { LOOKING, type Looking } from "../looking.ts";
 import { BootWork } from "./boot-work.ts";
 import { FIRST_NOT_ZERO } from "./first-not-zero.ts";
 import type { GuestClock, GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
+import { whileStill } from "./while-still.ts";
 import { checkWork, type GuestWork } from "./work.ts";
 
 export interface GuestSettings {
@@ -177,9 +178,7 @@ export class IntegrityGuest implements GuestUnderTest {
   }
 
   async memory(vm: StartedVm): Promise<MemoryFindings> {
-    const { running } = await vm.control.execute("query-status");
-    if (running) await vm.control.execute("stop");
-    try {
+    return await whileStill(vm, async () => {
       const ram = await verifyRam(
         chunksOf(await vm.host.readFile(vm.ram_path), {
           what: `the guest's memory on ${vm.host.role} to be read`,
@@ -206,9 +205,7 @@ export class IntegrityGuest implements GuestUnderTest {
         bad_count: ram.bad_count + ram.ledger_bad.length + above.length,
         bad: [...bad, ...ledger_bad, ...above],
       };
-    } finally {
-      if (running) await vm.control.execute("cont");
-    }
+    });
   }
 
   /**
