@@ -122,7 +122,7 @@ export interface TrackerOptions {
  * that is heard often has a transaction every 40 ms, each of which costs a millisecond for every GiB to find what changed:
  * whoever has used its budget up waits for the next period, and the guest stands still for it.
  */
-const FIRST_BUDGET: Budget = { runtime_us: 15_000, period_us: 100_000 };
+const FIRST_BUDGET: Budget = { runtime_us: 20_000, period_us: 100_000 };
 
 function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"> {
   const content_path = join(folder, "spool");
