@@ -191,6 +191,8 @@ function wishOfSource(s: AgentState): Wish | null {
   const { peerEscrow } = s;
   const base = s.hasBase || (peerEscrow?.hasBase === true && peerEscrow.baseComplete && peerEscrow.log !== null);
   if (!base || s.ranFree || inGrace(s) || claimedAlready(s)) return null;
+  // What went out freely is in no log, and the host may have been lost before anybody else heard of that generation.
+  if (s.promised.mode === "unprotected" && s.promised.owner === "source" && s.everFree) return null;
   const target = s.peerTarget;
   const helpless =
     target?.well === false && (target.vm === "none" || target.vm === "restoring") && target.promised.generation > 0;
