@@ -1,8 +1,8 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { describe } from "../../reports/model/describe.ts";
 import type { ReportEvent } from "../../reports/model/event.ts";
 import { storyOf } from "../../reports/model/story.ts";
+import { endOfFile } from "../base/end-of-file.ts";
 
 /** Of a timeline that is longer its end is read. */
 const READ_BYTES = 4 * 2 ** 20;
@@ -35,14 +35,7 @@ export function howItWent(folder: string): readonly string[] {
 function readEnd(path: string): readonly ReportEvent[] {
   let text: string;
   try {
-    const file = openSync(path, "r");
-    try {
-      const { size } = fstatSync(file);
-      const bytes = Buffer.alloc(Math.min(size, READ_BYTES));
-      text = bytes.subarray(0, readSync(file, bytes, 0, bytes.length, size - bytes.length)).toString("utf8");
-    } finally {
-      closeSync(file);
-    }
+    text = endOfFile(path, READ_BYTES);
   } catch {
     return [];
   }

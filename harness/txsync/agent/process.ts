@@ -1,9 +1,10 @@
 import type { ChildProcess } from "node:child_process";
-import { closeSync, constants, fstatSync, openSync, readdirSync, readFileSync, readSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import { setPriority } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
+import { endOfFile } from "../../base/end-of-file.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Budget } from "../dirty/pagescan.ts";
 import type { Starter } from "./starter.ts";
@@ -193,19 +194,8 @@ const TAIL_BYTES = 64 * 1024;
 /** The last lines of QEMU's own log. */
 export function lastLines(folder: string): string {
   try {
-    return tailOf(join(folder, "log")).trim().split("\n").slice(-6).join(" | ") || "it said nothing";
+    return endOfFile(join(folder, "log"), TAIL_BYTES).trim().split("\n").slice(-6).join(" | ") || "it said nothing";
   } catch (error) {
     return messageOf(error);
-  }
-}
-
-function tailOf(path: string): string {
-  const file = openSync(path, "r");
-  try {
-    const { size } = fstatSync(file);
-    const bytes = Buffer.alloc(Math.min(size, TAIL_BYTES));
-    return bytes.subarray(0, readSync(file, bytes, 0, bytes.length, size - bytes.length)).toString("utf8");
-  } finally {
-    closeSync(file);
   }
 }
