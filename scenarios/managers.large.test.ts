@@ -51,6 +51,15 @@ describe.each(["7.2", "10.0"])("with QEMU %s and Debian's libvirt beside it", (q
     expect(new Set(records.map((record) => record.manager))).toEqual(new Set([manager]));
   });
 
+  test("its VM takes its disks along", async () => {
+    const environment = await prepareRuns(qemu, ended.signal, { libvirt: true, storage: true });
+    const asked = {
+      ...request("no-fault", { guest: "linux", memory_mib: 192 }),
+      configuration: { manager: "libvirt", disks: ["raw", "ext4"] },
+    } as const;
+    expect(wrong(await play(environment, [asked], 1))).toEqual([]);
+  });
+
   test("what breaks libvirt in post-copy costs no VM: the stream goes from QEMU to QEMU", async () => {
     const environment = await prepareRuns(qemu, ended.signal, { libvirt: true });
     const records = await play(environment, OF_LIBVIRT.map(brokenInPostcopy), 1);

@@ -20,20 +20,22 @@ const plain = (text: string): string =>
 
 describe("the domain that libvirt is asked for", () => {
   it("has the machine, guest RAM in a shared file, and monitors for the harness beside libvirt's", () => {
-    const xml = domainXml(machine, "/usr/bin/qemu");
+    const xml = domainXml(machine, "/usr/bin/qemu", "");
     expect(xml).toContain('<memory unit="b">134217728</memory>');
     expect(xml).toContain("<vcpu>2</vcpu>");
     expect(xml).toContain('<source type="file"/><access mode="shared"/>');
     expect(xml.match(/mode=control/g)).toHaveLength(3);
     expect(xml).toContain('<qemu:arg value="virtio-rng-pci"/>');
-    expect(domainXml({ ...machine, accel: "kvm" }, "/usr/bin/qemu")).toContain('<domain type="kvm"');
+    expect(domainXml({ ...machine, accel: "kvm" }, "/usr/bin/qemu", "<disk/>")).toMatch(
+      /<domain type="kvm"[\s\S]*<devices>.*<disk\/>/,
+    );
   });
 
   it("carries any command line and any argument through XML", () => {
     const text = fc.string({ unit: fc.constantFrom("a", "=", "<", ">", "&", '"', " ", ";") });
     fc.assert(
       fc.property(text, text, (append, argument) => {
-        const xml = domainXml({ ...machine, append, extra: [argument] }, "/usr/bin/qemu");
+        const xml = domainXml({ ...machine, append, extra: [argument] }, "/usr/bin/qemu", "");
         expect(plain(/<cmdline>([^<]*)<\/cmdline>/.exec(xml)?.[1] ?? "?")).toBe(append);
         expect([...xml.matchAll(/<qemu:arg value="([^"]*)"/g)].map(([, value = "?"]) => plain(value))).toContain(
           argument,
@@ -43,6 +45,6 @@ describe("the domain that libvirt is asked for", () => {
   });
 
   it("is refused for guest RAM that the harness could not read", () => {
-    expect(() => domainXml({ ...machine, ram: "memfd" }, "/usr/bin/qemu")).toThrow(/is a file here, not memfd/);
+    expect(() => domainXml({ ...machine, ram: "memfd" }, "/usr/bin/qemu", "")).toThrow(/is a file here, not memfd/);
   });
 });

@@ -16,9 +16,10 @@ export const MEMORY_FOLDER = "/dev/shm/ram";
  * The VM as libvirt takes it: the same that a plain QEMU is asked for (harness/qemu/command-line.ts), as far as libvirt
  * lets one say so. Beside libvirt's own monitor QEMU has three for the harness, which work whatever libvirt does.
  * @param emulator path of QEMU on the host
+ * @param disks elements of its disks (disks.ts), empty where it has none
  * @throws UserError for what libvirt is not told here
  */
-export function domainXml(machine: VmMachine, emulator: string): string {
+export function domainXml(machine: VmMachine, emulator: string, disks: string): string {
   const { accel, memory_bytes, vcpus, kernel, initrd, append, extra } = machine;
   if (kernel === undefined || append === undefined)
     throw new UserError("Under libvirt the guest is booted by a kernel of its own here, with a command line.");
@@ -45,7 +46,7 @@ export function domainXml(machine: VmMachine, emulator: string): string {
     '<cpu mode="custom" match="exact" check="none"><model fallback="forbid">qemu64</model>',
     '<feature policy="disable" name="pni"/><feature policy="disable" name="svm"/></cpu>',
     "<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash>",
-    `<devices><emulator>${escaped(emulator)}</emulator>`,
+    `<devices><emulator>${escaped(emulator)}</emulator>${disks}`,
     `<serial type="file"><source path="${CONSOLE_PATH}" append="on"/><target port="0"/></serial>`,
     `<serial type="tcp">${com2}<target port="1"/></serial>`,
     '<controller type="usb" model="none"/><memballoon model="none"/></devices>',

@@ -14,6 +14,7 @@ import { type LibvirtContext, LibvirtManager, ResumingLibvirtManager } from "../
 import { StockMigration } from "../migration.ts";
 import { StockRecovery } from "../recovery.ts";
 import { LibvirtDaemon } from "./daemon.ts";
+import { diskElements, wordsForDisks } from "./disks.ts";
 import { DOMAIN, domainXml, PID_PATH } from "./domain.ts";
 import { ask, askFor } from "./virsh.ts";
 import { findVm, followLogs } from "./vm.ts";
@@ -44,7 +45,8 @@ export class LibvirtRecovery extends StockRecovery implements RecoveryUnderTest 
     const [source] = await Promise.all([this.#managed("source"), this.#managed("target")]);
     const host = fleet.host("source");
     const emulator = (await host.run("readlink -f $(command -v qemu-system-x86_64)")).trim();
-    await host.writeFile(XML_PATH, domainXml(vmMachineOf(this.context, "source"), emulator));
+    const disks = diskElements(configurationOf(this.context.request), "source");
+    await host.writeFile(XML_PATH, domainXml(vmMachineOf(this.context, "source"), emulator, disks));
     const { code, said } = await askFor(host, ["create", XML_PATH], timeline.emit, CREATE_MS);
     if (code !== 0) throw new Error(`libvirt did not start the VM: ${said}`);
     const vm = await this.#find("source", source, () => false);
@@ -104,10 +106,12 @@ export class LibvirtRecovery extends StockRecovery implements RecoveryUnderTest 
     const [from, to] = [hosts.get("source"), hosts.get("target")];
     if (source === undefined || from === undefined || to === undefined) throw new Error("no VM was started");
     const plan = planOf(request);
+    const configuration = configurationOf(request);
     const context: LibvirtContext = {
       source,
       plan,
-      configuration: configurationOf(request),
+      configuration,
+      words: await wordsForDisks(configuration, source.host, "target"),
       timeline,
       daemons: { source: from.daemon, target: to.daemon },
       findTarget: async (over) => {
@@ -132,7 +136,7 @@ export class LibvirtRecovery extends StockRecovery implements RecoveryUnderTest 
 
   /** Has libvirt carry the VM over to another host, by pre-copy, on a way of its own, and sees it go on there. */
   readonly migrateAgain = async (owner: StartedVm): Promise<MigrateAgainFindings> => {
-    const { fleet, guest, vms, timeline, looking } = this.context;
+    const { fleet, guest, vms, timeline, looking, request } = this.context;
     const from = owner.host.role;
     const to = (["source", "target", "escrow"] as const).find((role) => role !== from && fleet.host(role).up);
     if (to === undefined) throw new Error("no other host is left to migrate to");
@@ -145,8 +149,9 @@ export class LibvirtRecovery extends StockRecovery implements RecoveryUnderTest 
     const steps_before = (await guest.steps(owner)) ?? 0;
     const way = await fleet.openLibvirtWay(from, to);
     const how = ["--live", "--p2p", "--timeout", String(STILL_AFTER_S), "--timeout-suspend"];
+    const words = await wordsForDisks(configurationOf(request), owner.host, to);
     const where = ["--migrateuri", `tcp://${way.stream}`, DOMAIN, `qemu+tcp://${way.control}/system`];
-    const { answered } = await ask(owner.host, ["migrate", ...how, ...where], timeline.emit);
+    const { answered } = await ask(owner.host, ["migrate", ...how, ...words, ...where], timeline.emit);
     let answer: Awaited<typeof answered> | undefined;
     void answered.then((one) => {
       answer = one;

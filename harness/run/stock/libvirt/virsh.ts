@@ -4,7 +4,8 @@ import { within } from "../../../base/wait.ts";
 import type { StartedHost } from "../../../fleet/host.ts";
 import type { HostProcess } from "../../../fleet/process.ts";
 
-const CONNECTION = ["--connect", "qemu:///system"];
+/** How a host's own daemon is reached. */
+export const CONNECTION = ["--connect", "qemu:///system"];
 /** What an answer is cut to on the timeline. */
 const SAID_MAX = 400;
 

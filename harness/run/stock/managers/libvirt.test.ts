@@ -41,6 +41,7 @@ function made<M extends LibvirtManager>(kind: new (context: LibvirtContext) => M
     source: vm,
     plan: BANDWIDTH,
     configuration: {},
+    words: [],
     timeline: { emit: () => undefined } as unknown as LibvirtContext["timeline"],
     daemons: daemons as unknown as { source: LibvirtDaemon; target: LibvirtDaemon },
     findTarget: async () => vm,

@@ -22,6 +22,8 @@ const AT_ONCE_MIB_PER_S = 4;
 
 export type LibvirtContext = Omit<ManagerContext, "target"> & {
   readonly daemons: { readonly source: LibvirtDaemon; readonly target: LibvirtDaemon };
+  /** What `virsh migrate` is told beside how and where to. */
+  readonly words: readonly string[];
   /** The target's VM as soon as libvirt has started it there; undefined where `over` says that it will not. */
   readonly findTarget: (over: () => boolean) => Promise<StartedVm | undefined>;
 };
@@ -54,11 +56,11 @@ export class LibvirtManager implements StockManager {
 
   /** Asks for the migration, as it was asked for at first, with some words more. */
   protected async call(more: readonly string[]): Promise<void> {
-    const { source, plan, timeline } = this.context;
+    const { source, plan, timeline, words } = this.context;
     const mib_per_s = String(Math.max(1, Math.round(plan.bandwidth_bytes_per_s / MIB)));
     const postcopy = plan.switchover === "never" ? [] : ["--postcopy", "--postcopy-bandwidth", mib_per_s];
     const before = plan.switchover === "at-once" ? String(AT_ONCE_MIB_PER_S) : mib_per_s;
-    const how = ["--live", "--p2p", ...postcopy, "--bandwidth", before, ...more];
+    const how = ["--live", "--p2p", ...postcopy, "--bandwidth", before, ...words, ...more];
     const where = [
       "--migrateuri",
       `tcp://${LIBVIRT_LINKS.stream}`,
