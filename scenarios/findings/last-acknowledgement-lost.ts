@@ -12,6 +12,13 @@ export const lastAcknowledgementLost: Scenario = {
   expect_on: [
     {
       under: "stock",
+      before: "8.0",
+      verdict: "intact",
+      or: ["lost"],
+      why: "the source's QEMU never runs its VM again; the target goes on where all had come, and else it waits for a link that never comes back",
+    },
+    {
+      under: "stock",
       from: "10.0",
       verdict: "rollback",
       or: ["split-brain", "corrupt", "intact"],
