@@ -4,11 +4,14 @@ import { type Command, InvalidArgumentError } from "commander";
 import {
   CONFIGURATION_FIELDS,
   type Configuration,
+  DISK_BUSES,
+  DISK_FORMATS,
   DISK_KINDS,
   DISKS_MAX,
+  type DiskAsked,
+  type DiskBus,
   type DiskImage,
-  type DiskKind,
-  IMAGE_FORMATS,
+  diskText,
   MACHINES,
   MANAGERS,
   type Manager,
@@ -25,7 +28,6 @@ import {
 } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoteWord, splitWords } from "../base/words.ts";
-import { DISK_BUSES, type DiskBus } from "../qemu/disk-devices.ts";
 import { formatOf } from "../run/custom/image-file.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
@@ -44,7 +46,7 @@ export interface ConfigurationOptions {
   readonly cpu?: string;
   readonly net?: (typeof NETS)[number];
   readonly ram?: (typeof RAM_KINDS)[number];
-  readonly disk?: readonly DiskAsked[];
+  readonly disk?: readonly (DiskAsked | DiskImage)[];
   readonly diskBus?: DiskBus;
   readonly kernel?: string;
   readonly initrd?: string;
@@ -108,18 +110,18 @@ function addMachineOptions(command: Command): Command {
     .option("--cpu <model>", "CPU model, as QEMU's -cpu takes it", cpuModel)
     .option(
       "--net <card>",
-      `the VM has a network card (${NETS.join(" or ")}), and a client outside talks to it; the Linux guest only`,
+      `the VM has a network card (${NETS.join(" or ")}), and a client outside talks to it: --guest linux or custom`,
       oneOf(...NETS),
     )
     .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))
     .option(
       "--disk <kind|file[,format=…]>",
-      `a disk, may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(" or ")}, what the Linux guest does with it; or an image of yours (${IMAGE_FORMATS.join(", ")}) for --guest custom, to which nothing is written`,
+      `a disk (${DISK_FORMATS.join(", ")}), may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(" or ")}, what the Linux guest does with it; or an image of yours for --guest custom, to which nothing is written`,
       disk,
     )
     .option(
       "--disk-bus <kind>",
-      "--guest custom: its disks are virtio-blk (blk, default) or virtio-scsi (scsi)",
+      "the VM's disks are virtio-blk (blk, default) or virtio-scsi (scsi)",
       oneOf(...DISK_BUSES),
     )
     .option("--kernel <file>", "--guest custom: the kernel that it boots, where not from its first disk", localFile)
@@ -204,7 +206,7 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("cpu", configuration.cpu),
     ...option("net", configuration.net),
     ...option("ram", configuration.ram),
-    ...(configuration.disks ?? []).flatMap((kind) => option("disk", kind)),
+    ...(configuration.disks ?? []).flatMap((each) => option("disk", diskText(each))),
     ...(configuration.images ?? []).flatMap(({ path, format }) => option("disk", `${path},format=${format}`)),
     ...option("disk-bus", configuration.disk_bus),
     ...option("kernel", configuration.kernel),
@@ -267,18 +269,15 @@ function qemuArgs(text: string): readonly string[] {
   throw new InvalidArgumentError("It is words, in quotes, such as '-device virtio-net-pci'.");
 }
 
-/** One of the Linux guest's, or an image. */
-type DiskAsked = DiskKind | DiskImage;
-
 /** A word that is no kind is a file. */
-function disk(text: string, before: readonly DiskAsked[] = []): readonly DiskAsked[] {
+function disk(text: string, before: ConfigurationOptions["disk"] = []): ConfigurationOptions["disk"] {
   if (before.length === DISKS_MAX) throw new InvalidArgumentError(`There are ${DISKS_MAX} disks at most.`);
-  const kind = DISK_KINDS.find((each) => each === text);
-  if (kind !== undefined) return [...before, kind];
   const [, file = "", said] = /^(.*?)(?:,format=([^,]*))?$/.exec(text) ?? [];
-  const format = IMAGE_FORMATS.find((each) => each === said);
+  const format = DISK_FORMATS.find((each) => each === said);
   if (said !== undefined && format === undefined)
-    throw new InvalidArgumentError(`A format is ${IMAGE_FORMATS.join(" or ")}.`);
+    throw new InvalidArgumentError(`A format is ${DISK_FORMATS.join(" or ")}.`);
+  const kind = DISK_KINDS.find((each) => each === file);
+  if (kind !== undefined) return [...before, format === "qcow2" ? { kind, format } : kind];
   if (!existsSync(file))
     throw new InvalidArgumentError(`It is ${DISK_KINDS.join(" or ")}, or an image of yours: there is no file ${file}.`);
   const path = resolve(file);
@@ -291,9 +290,10 @@ function localFile(text: string): string {
   return resolve(text);
 }
 
-function disksFrom(asked: readonly DiskAsked[] = []): Pick<Configuration, "disks" | "images"> {
-  const disks = asked.filter((each) => typeof each === "string");
-  const images = asked.filter((each) => typeof each === "object");
+function disksFrom(asked: ConfigurationOptions["disk"] = []): Pick<Configuration, "disks" | "images"> {
+  const isImage = (each: DiskAsked | DiskImage): each is DiskImage => typeof each === "object" && "path" in each;
+  const disks = asked.filter((each): each is DiskAsked => !isImage(each));
+  const images = asked.filter(isImage);
   return { ...(disks.length === 0 ? {} : { disks }), ...(images.length === 0 ? {} : { images }) };
 }
 
