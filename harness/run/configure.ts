@@ -207,7 +207,16 @@ function checkUnderLibvirt(
   configuration: Configuration,
   manager: Manager,
 ): void {
-  const { capabilities = {}, parameters = {}, tls, transport = "tcp", ram = "file", cpu, net } = configuration;
+  const {
+    capabilities = {},
+    parameters = {},
+    tls,
+    transport = "tcp",
+    ram = "file",
+    cpu,
+    disk_bus,
+    net,
+  } = configuration;
   const { source_qemu_args: of_source, target_qemu_args: of_target } = configuration;
   const refuse = (what: string, why: string): never => {
     throw new UserError(`${what} cannot be had with --manager ${manager}: ${why}.`);
@@ -217,6 +226,7 @@ function checkUnderLibvirt(
   if (tls !== undefined) refuse(`--tls ${tls}`, "libvirt takes certificates, and none are made here");
   if (transport !== "tcp") refuse(`--transport ${transport}`, "libvirt has QEMU connect by TCP");
   if (ram !== "file") refuse(`--ram ${ram}`, "its domain has guest RAM in a file, where the harness can read it");
+  if (disk_bus !== undefined) refuse("--disk-bus", "its domain has its disks as virtio-blk");
   if (net !== undefined) refuse("--net", "its domain has no network card yet");
   if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
   if (of_source !== undefined || of_target !== undefined)

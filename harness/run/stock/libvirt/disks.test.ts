@@ -3,9 +3,10 @@ import { storageAddress } from "../../../fleet/links.ts";
 import { diskElements, withDisksFrom } from "./disks.ts";
 
 it("a domain's disks are the storage's, over the link of its host", () => {
-  const xml = diskElements({ disks: ["raw", "ext4"], storage_patience_ms: 4_000 }, "source");
+  const xml = diskElements({ disks: ["raw", { kind: "ext4", format: "qcow2" }], storage_patience_ms: 4_000 }, "source");
   expect([...xml.matchAll(/protocol="nbd" name="(\w+)"/g)].map(([, name]) => name)).toEqual(["disk0", "disk1"]);
   expect([...xml.matchAll(/target dev="(\w+)"/g)].map(([, dev]) => dev)).toEqual(["vda", "vdb"]);
+  expect([...xml.matchAll(/name="qemu" type="(\w+)"/g)].map(([, format]) => format)).toEqual(["raw", "qcow2"]);
   expect(xml).toContain('<reconnect delay="4"/>');
   expect(diskElements({}, "source")).toBe("");
 });

@@ -1,4 +1,4 @@
-import { type Configuration, STORAGE_PATIENCE_MS_DEFAULT } from "../../../base/configuration.ts";
+import { type Configuration, disksOf, STORAGE_PATIENCE_MS_DEFAULT } from "../../../base/configuration.ts";
 import type { HostRole } from "../../../base/timeline.ts";
 import type { StartedHost } from "../../../fleet/host.ts";
 import { storageAddress } from "../../../fleet/links.ts";
@@ -12,15 +12,13 @@ const TARGET_XML_PATH = "/run/ferryman/vm-elsewhere.xml";
  * A domain's disks, as libvirt takes them: the same that a plain QEMU is asked for (harness/run/disks.ts), over the link of
  * the host on which it runs. Without a cache libvirt takes them for safe to migrate.
  */
-export function diskElements(
-  { disks = [], storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT }: Configuration,
-  role: HostRole,
-): string {
-  return disks
-    .map((_, number) =>
+export function diskElements(configuration: Configuration, role: HostRole): string {
+  const { storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
+  return disksOf(configuration)
+    .map(({ format }, number) =>
       [
         '<disk type="network" device="disk">',
-        '<driver name="qemu" type="raw" cache="none" error_policy="stop" rerror_policy="stop"/>',
+        `<driver name="qemu" type="${format}" cache="none" error_policy="stop" rerror_policy="stop"/>`,
         `<source protocol="nbd" name="disk${number}">${hostElement(role)}`,
         `<reconnect delay="${storage_patience_ms / 1_000}"/></source>`,
         `<target dev="vd${String.fromCharCode("a".charCodeAt(0) + number)}" bus="virtio"/></disk>`,
