@@ -6,6 +6,7 @@ import type { GuestAbility } from "../../checks/evidence.ts";
 import type { ProbeFindings } from "../../checks/probes.ts";
 import type { StartedFleet } from "../../fleet/fleet.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
+import { refuseGone } from "../guests/gone.ts";
 import type { GuestFiles, GuestUnderTest, Workload } from "../guests/guest.ts";
 import type { GuestSettings } from "../guests/integrity.ts";
 import { LOOKING, type Looking } from "../looking.ts";
@@ -91,8 +92,8 @@ export class CustomGuest implements GuestUnderTest {
         },
         lastLines: () => [this.#prober.told, ...this.#clientTold(), ...vm.process.lastLines()],
       },
-      () => {
-        if (vm.process.gone) throw new Error(`QEMU exited: ${vm.process.lastLines().join(" | ")}`);
+      async () => {
+        await refuseGone(vm);
         return this.#answered(1) ? true : undefined;
       },
     );

@@ -21,6 +21,7 @@ import type { HistoryClient } from "../custom/history-client.ts";
 import { LOOKING, type Looking } from "../looking.ts";
 import { BootWork } from "./boot-work.ts";
 import { FIRST_NOT_ZERO } from "./first-not-zero.ts";
+import { refuseGone } from "./gone.ts";
 import type { GuestClock, GuestFiles, GuestUnderTest, Reached, Workload } from "./guest.ts";
 import { whileStill } from "./while-still.ts";
 import { checkWork, type GuestWork } from "./work.ts";
@@ -146,8 +147,8 @@ export class IntegrityGuest implements GuestUnderTest {
 
   async booted(vm: StartedVm): Promise<void> {
     // It says how far it is while it fills its memory, so that a large guest has the time that it takes.
-    const boot = await this.#whileItBoots(vm, "the integrity guest to boot", () => {
-      if (vm.process.gone) throw new Error(`QEMU exited: ${vm.process.lastLines().join(" | ")}`);
+    const boot = await this.#whileItBoots(vm, "the integrity guest to boot", async () => {
+      await refuseGone(vm);
       return this.#boot;
     });
     if (!boot.startsWith("ferryman-integrity boot")) throw new UserError(`the guest does not boot: ${boot}`);

@@ -9,6 +9,7 @@ import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/c
 import { LinuxControl } from "../../guests/linux/control.ts";
 import { linuxFiles } from "../../guests/linux/files.ts";
 import { LOOKING, type Looking } from "../looking.ts";
+import { refuseGone } from "./gone.ts";
 import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
 import type { GuestSettings } from "./integrity.ts";
 import { checkWork } from "./work.ts";
@@ -103,8 +104,8 @@ export class LinuxGuest implements GuestUnderTest {
           `${(await vm.host.run(`stat -L -c %b ${vm.ram_path}`, 1_000)).trim()} blocks of memory in use`,
         lastLines: () => vm.process.lastLines(),
       },
-      () => {
-        if (vm.process.gone) throw new Error(`QEMU exited: ${vm.process.lastLines().join(" | ")}`);
+      async () => {
+        await refuseGone(vm);
         return this.#steps.has(vm.host.role) ? true : undefined;
       },
     );

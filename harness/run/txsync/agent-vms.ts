@@ -25,9 +25,10 @@ class AgentQemu implements QemuProcess {
   }
 
   ended(last_lines: readonly string[] = []): void {
+    // Its monitor tells of its end before its agent does, and without a word.
+    if (this.#last.length === 0) this.#last = last_lines;
     if (this.#gone) return;
     this.#gone = true;
-    this.#last = last_lines;
     this.#exit(null);
   }
 
