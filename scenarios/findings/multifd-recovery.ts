@@ -1,4 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
+import { MAY_BE_STALE } from "./stale-pages.ts";
 
 /** The same, recovered: of two channels QEMU 7.2 brings one back. */
 export const multifdRecovery: Scenario = {
@@ -23,6 +24,7 @@ export const multifdRecovery: Scenario = {
       verdict: "lost",
       why: "the source stays in postcopy-recover, the target in postcopy-paused, however often it is recovered",
     },
+    MAY_BE_STALE,
   ],
   only: {
     versions: [{ before: "10.0" }, { from: "10.1" }],

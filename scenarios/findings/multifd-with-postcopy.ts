@@ -1,4 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
+import { MAY_BE_STALE } from "./stale-pages.ts";
 
 /** KubeVirt has multifd on by default; QEMU says which of the two it means only since 10.0. */
 export const multifdWithPostcopy: Scenario = {
@@ -17,6 +18,7 @@ export const multifdWithPostcopy: Scenario = {
       verdict: "lost",
       why: "the capability is taken and the migration completes, and then the target's QEMU aborts in yank_unregister_instance",
     },
+    MAY_BE_STALE,
   ],
   only: {
     versions: [{ before: "10.0" }, { from: "10.1" }],
