@@ -9,7 +9,7 @@ export const fourVcpusWait: Scenario = {
   tags: ["large"],
   title:
     "four vCPUs wait for pages that nobody can bring: the target is cut off, silently, and is back before anybody acts",
-  guests: ["linux"],
+  guests: ["linux", "integrity"],
   configuration: { vcpus: 4 },
   work: { write_rate_pages_per_s: 20_000 },
   migration: PURE_POSTCOPY,
