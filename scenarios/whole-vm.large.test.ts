@@ -56,6 +56,8 @@ test.each([
   ["four-vcpus-wait", "txsync", "integrity"],
   ["four-vcpus-wait", "stock", "linux"],
   ["four-vcpus-wait", "stock", "integrity"],
+  ["one-of-four-vcpus-waits", "txsync", "integrity"],
+  ["one-of-four-vcpus-waits", "stock", "integrity"],
 ] as const)(
   "%s, %s, %s",
   async (id, recovery, guest) => {
