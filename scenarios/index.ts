@@ -35,6 +35,7 @@ import { linkResetTellsOne } from "./network/link-reset-tells-one.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
+import { oneOfFourVcpusWaits } from "./network/one-of-four-vcpus-waits.ts";
 import { storageKilledAndBack } from "./network/storage-killed-and-back.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
 import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
@@ -109,6 +110,7 @@ export const SCENARIOS: readonly Scenario[] = [
   storageLinkCutForGood,
   storageKilledAndBack,
   fourVcpusWait,
+  oneOfFourVcpusWaits,
   linkCutTwiceHealed,
   sourceAgentRestarted,
   sourceAgentRestartedBeforePackage,

@@ -26,3 +26,24 @@ eachRow("with transaction synchronisation", [
     return { what: `${asked.scenario.id}, by the agents, memory ahead`, qemu: "10.0", asked };
   }),
 ]);
+
+/** The integrity guest on four vCPUs, each with a region of its own. */
+eachRow(
+  "with four vCPUs",
+  (
+    [
+      ["no-fault", "stock", "10.0", "tcg"],
+      ["still-audit", "stock", "10.0", "tcg"],
+      ["link-cut-healed", "stock", "10.0", "tcg"],
+      ["target-host-killed", "txsync", "10.0", "tcg"],
+      ["source-host-killed", "txsync", "10.0", "tcg"],
+      ["recovered-then-rebooted", "txsync", "10.0", "tcg"],
+      ["target-host-killed", "txsync", "7.2", "tcg"],
+      ["target-host-killed", "txsync", "11.1", "tcg"],
+      ["no-fault", "stock", "10.0", "kvm"],
+    ] as const
+  ).map(([id, recovery, qemu, accel]) => {
+    const asked = { ...request(id, { recovery, accel }), configuration: { vcpus: accel === "kvm" ? 2 : 4 } };
+    return { what: `${id}, ${recovery}, QEMU ${qemu}, ${accel}`, qemu, asked };
+  }),
+);

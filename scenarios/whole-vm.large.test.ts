@@ -86,14 +86,18 @@ test.each(
 
 /** Several vCPUs and watchdogs, at the configuration that their scenarios have. */
 test.each([
-  ["target-host-killed-watched", "txsync"],
-  ["four-vcpus-wait", "txsync"],
-  ["four-vcpus-wait", "stock"],
+  ["target-host-killed-watched", "txsync", "linux"],
+  ["four-vcpus-wait", "txsync", "linux"],
+  ["four-vcpus-wait", "txsync", "integrity"],
+  ["four-vcpus-wait", "stock", "linux"],
+  ["four-vcpus-wait", "stock", "integrity"],
+  ["one-of-four-vcpus-waits", "txsync", "integrity"],
+  ["one-of-four-vcpus-waits", "stock", "integrity"],
 ] as const)(
-  "%s, %s",
-  async (id, recovery) => {
+  "%s, %s, %s",
+  async (id, recovery, guest) => {
     const environment = await prepareRuns("10.0", ended.signal);
-    expect(wrong(await play(environment, [request(id, { guest: "linux", recovery, memory_mib: 256 })], 1))).toEqual([]);
+    expect(wrong(await play(environment, [request(id, { guest, recovery, memory_mib: 256 })], 1))).toEqual([]);
   },
   300_000,
 );

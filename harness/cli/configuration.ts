@@ -28,6 +28,7 @@ import {
 } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoteWord, splitWords } from "../base/words.ts";
+import { PROCESSORS_MAX } from "../guests/integrity/processors.ts";
 import { formatOf } from "../run/custom/image-file.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
@@ -103,7 +104,7 @@ function addMachineOptions(command: Command): Command {
     .option("--target-qemu-args <words>", "further arguments of QEMU on target and escrow", qemuArgs)
     .option(
       "--smp <vCPUs>",
-      `${rangeOf(LIMITS.vcpus)}; the integrity guest works on the first; default 1`,
+      `${rangeOf(LIMITS.vcpus)}; the integrity guest works on the first ${PROCESSORS_MAX}; default 1`,
       within(LIMITS.vcpus),
     )
     .option("--machine <type>", `${MACHINES.join(" or ")}; default q35`, oneOf(...MACHINES))

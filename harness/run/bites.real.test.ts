@@ -12,7 +12,7 @@ import { judgeFolder } from "../cli/judge.ts";
 import { runLabels } from "../fleet/labels.ts";
 import { ownerOf } from "../fleet/owner.ts";
 import { RAM_PATH } from "../fleet/vm.ts";
-import { pageOfStep } from "../guests/integrity/rule.ts";
+import { pageLeftAlone } from "../guests/integrity/left-alone.ts";
 import { STATUS_ADDRESS } from "../guests/integrity/status-page.ts";
 import { locateBlocks } from "../qemu/ram-blocks.ts";
 import { prepareRuns } from "./prepare.ts";
@@ -134,12 +134,8 @@ describe.concurrent("what the checks are there for", () => {
         const [cpu] = cpus;
         if (cpu === undefined) throw new Error("the guest has no processor");
         // A page that the guest does not rewrite soon, so that it is still there to be found.
-        const soon = new Set(
-          Array.from({ length: STEPS_AHEAD }, (_, ahead) => pageOfStep(cpu.region, cpu.step_done + 1 + ahead)),
-        );
         // The guest looks through its memory upwards: near the end, so that it cannot have been there already.
-        let chosen = cpu.region.first_page + cpu.region.pages - 1;
-        while (soon.has(chosen)) chosen -= 1;
+        const chosen = pageLeftAlone(cpu, STEPS_AHEAD);
         await at.flip("target", RAM_PATH, first_address + chosen * PAGE_BYTES + 2000);
         return chosen;
       },

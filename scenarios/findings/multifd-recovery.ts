@@ -1,5 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
-import { MAY_BE_STALE } from "./stale-pages.ts";
+import { MAY_BE_STALE } from "../may-be-stale.ts";
 
 /** The same, recovered: of two channels QEMU 7.2 brings one back. */
 export const multifdRecovery: Scenario = {

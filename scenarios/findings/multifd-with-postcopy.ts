@@ -1,5 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
-import { MAY_BE_STALE } from "./stale-pages.ts";
+import { MAY_BE_STALE } from "../may-be-stale.ts";
 
 /** KubeVirt has multifd on by default; QEMU says which of the two it means only since 10.0. */
 export const multifdWithPostcopy: Scenario = {

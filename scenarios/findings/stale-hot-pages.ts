@@ -1,5 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
-import { MAY_BE_STALE } from "./stale-pages.ts";
+import { MAY_BE_STALE } from "../may-be-stale.ts";
 
 /** Seen with libvirt and without, and without any fault: what is written all the time arrives as it was before switchover. */
 export const staleHotPages: Scenario = {

@@ -1,5 +1,5 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
-import { MAY_BE_STALE } from "./stale-pages.ts";
+import { MAY_BE_STALE } from "../may-be-stale.ts";
 
 /** QEMU's issue 1052. */
 export const stopHangsTheMonitor: Scenario = {

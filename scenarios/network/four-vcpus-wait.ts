@@ -1,22 +1,14 @@
 import { PURE_POSTCOPY, type Scenario } from "../../harness/run/scenario.ts";
 
-/** Shorter than a lease: nobody takes the VM, and a `stop` has to wait for vCPUs none of which can go on. */
+/** Shorter than a lease: nobody takes the VM, and a `stop` has to wait for vCPUs that cannot go on. */
 const CUT_MS = 200;
 
-export const fourVcpusWait: Scenario = {
-  id: "four-vcpus-wait",
-  group: "network",
-  tags: ["large"],
-  title:
-    "four vCPUs wait for pages that nobody can bring: the target is cut off, silently, and is back before anybody acts",
-  guests: ["linux"],
-  configuration: { vcpus: 4 },
-  work: { write_rate_pages_per_s: 20_000 },
-  migration: PURE_POSTCOPY,
-  faults: [
+/** The target is cut off from both others, silently, and is back before anybody acts. */
+export function cutOffAt(percent: number): Scenario["faults"] {
+  return [
     {
       fault: { fault: "cut-silent", link: "source-target", direction: "both" },
-      at: { on: "pages", percent: 30 },
+      at: { on: "pages", percent },
       heal: { on: "fault", index: 0, after_ms: CUT_MS },
     },
     {
@@ -24,6 +16,20 @@ export const fourVcpusWait: Scenario = {
       at: { on: "fault", index: 0 },
       heal: { on: "fault", index: 1, after_ms: CUT_MS },
     },
-  ],
+  ];
+}
+
+export const fourVcpusWait: Scenario = {
+  id: "four-vcpus-wait",
+  group: "network",
+  tags: ["large"],
+  title:
+    "four vCPUs wait for pages that nobody can bring: the target is cut off, silently, and is back before anybody acts",
+  guests: ["linux", "integrity"],
+  configuration: { vcpus: 4 },
+  work: { write_rate_pages_per_s: 20_000 },
+  migration: PURE_POSTCOPY,
+  // Pages come from the first one on: of none of the integrity guest's regions, which are quarters, all are there yet.
+  faults: cutOffAt(20),
   expect: { stock: "intact", txsync: "intact" },
 };

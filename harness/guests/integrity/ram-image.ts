@@ -17,8 +17,8 @@ export interface RamImageOptions {
   /** Steps done, by processor. */
   readonly steps: readonly number[];
   readonly fill: Fill;
-  /** Words of the next step's page that processor 0 has written, if it is in the middle of it. */
-  readonly words_new?: number;
+  /** Words of the next step's page that a processor has written, if it is in the middle of it; a number: processor 0. */
+  readonly words_new?: number | readonly (number | undefined)[];
   readonly ledger?: readonly Omit<LedgerEntry, "index">[];
 }
 
@@ -50,6 +50,7 @@ export function makeRamImage(options: RamImageOptions): Uint8Array {
     });
   });
   const words = new Int32Array(ram.buffer, FIRST_ADDRESS);
+  const words_new = typeof options.words_new === "object" ? options.words_new : [options.words_new];
   let first_page = 0;
   options.regions.forEach((count, cpu) => {
     const working_pages = working[cpu] ?? count;
@@ -60,7 +61,7 @@ export function makeRamImage(options: RamImageOptions): Uint8Array {
     for (let page = first_page; page < first_page + count; page++) {
       writeContent(words, page * 1024, contentOf(key, page, last(page), options.fill));
     }
-    const torn = cpu === 0 ? options.words_new : undefined;
+    const torn = words_new[cpu];
     if (torn !== undefined) {
       const page = pageOfStep(region, done + 1);
       writeContent(words, page * 1024, contentOf(key, page, done + 1, options.fill), torn);

@@ -15,6 +15,7 @@ import type { StartedVm } from "../../fleet/vm.ts";
 import type { LedgerEntry } from "../../guests/integrity/ledger-area.ts";
 import { type HelloAnswer, LedgerClient, LedgerUnknownError } from "../../guests/integrity/ledger-client.ts";
 import { unacknowledged } from "../../guests/integrity/ledger-history.ts";
+import { idleProcessors, standingStill } from "../../guests/integrity/processors.ts";
 import { decodeStatusPage, STATUS_ADDRESS, STATUS_BYTES, type StatusPage } from "../../guests/integrity/status-page.ts";
 import { verifyRam } from "../../guests/integrity/verify-ram.ts";
 import type { HistoryClient } from "../custom/history-client.ts";
@@ -36,7 +37,7 @@ export interface GuestSettings {
   readonly disks?: readonly DiskKind[];
   /** What they are for it; default blk. */
   readonly disk_bus?: DiskBus;
-  /** Default 1; the Linux guest has a memory worker for each. */
+  /** Default 1; the Linux guest has a memory worker for each. (The integrity guest finds out by itself.) */
   readonly vcpus?: number;
   /** Its network card; the Linux guest answers clients by it. Absent: it has none. */
   readonly net?: Net;
@@ -52,6 +53,8 @@ export interface GuestSettings {
 const VERIFY_PAGES_FIRST = 256;
 const VERIFY_QUICK_MS = 100;
 const VERIFY_BUDGET_MS = 2_000;
+/** Each of its processors does a step within this time, for whatever rate it was asked; and it is not the only guest. */
+const STEP_EACH_MS = 6_000;
 /** Half a second on a quiet machine. */
 const ABOVE_MS_PER_GIB = 15_000;
 /** Enough to change hundreds of pages in every phase, and not enough to keep a processor from everybody else. */
@@ -139,7 +142,11 @@ export class IntegrityGuest implements GuestUnderTest {
 
   onConsole(host: HostRole, line: string): void {
     this.#emit(host, { kind: "guest.log", host, line });
-    if (line.startsWith("ferryman-integrity ")) this.#boot ??= line;
+    if (line.startsWith("ferryman-integrity ")) {
+      this.#boot ??= line;
+      const text = idleProcessors(line);
+      if (text !== undefined) this.#emit(host, { kind: "run.note", text });
+    }
     const [, cpu, step] = STEP_LINE.exec(line) ?? [];
     if (cpu === undefined) this.#boot_lines += 1;
     else this.#emit(host, { kind: "guest.progress", host, cpu: Number(cpu), step: Number(step), outside: true });
@@ -233,7 +240,10 @@ export class IntegrityGuest implements GuestUnderTest {
     await this.#whileItBoots(vm, "the integrity guest to boot again", async () => {
       // While it boots there is no status page, or a half written one.
       const now = await this.#status(vm).catch(() => undefined);
-      return now !== undefined && now.boot_id !== before?.boot_id && now.phase === "working" ? true : undefined;
+      if (now === undefined || now.boot_id === before?.boot_id || now.phase !== "working") return undefined;
+      const [had, has] = [before?.cpus.length ?? 1, now.cpus.length];
+      if (has < had) throw new Error(`of the ${had} vCPUs that the guest worked on ${has} came up again`);
+      return true;
     });
   }
 
@@ -244,6 +254,10 @@ export class IntegrityGuest implements GuestUnderTest {
   async selfCheck(vm: StartedVm): Promise<GuestFindings> {
     return this.#asked(vm, async (client) => {
       const { errors, pages } = await greet(client);
+      const [still] = await this.#standing(vm);
+      // It would wait for that one, to look through its memory.
+      if (still !== undefined)
+        return { pages_checked: 0, bad_count: 0, errors: errors + 1, first: `vCPU ${still} does no step any more` };
       const started_ms = performance.now();
       let [pages_checked, bad_count, first] = [0, 0, "see the console log"];
       let part_pages = VERIFY_PAGES_FIRST;
@@ -258,6 +272,23 @@ export class IntegrityGuest implements GuestUnderTest {
       }
       return { pages_checked, bad_count, errors, first };
     });
+  }
+
+  /** Processors that do no step within their time. Of one alone others tell whether it does. */
+  async #standing(vm: StartedVm): Promise<readonly number[]> {
+    const look = (): Promise<StatusPage> =>
+      waitFor({ what: `the guest's status page on ${vm.host.role}`, timeout_ms: STATUS_MS }, () =>
+        this.#status(vm).catch(() => undefined),
+      );
+    const before = await look();
+    if (before.cpus.length === 1) return [];
+    const each_ms = before.rate === 0 ? 0 : (1_000 * before.cpus.length) / before.rate;
+    const until_ms = performance.now() + STEP_EACH_MS + 2 * each_ms;
+    for (;;) {
+      const still = standingStill(before, await look());
+      if (still.length === 0 || performance.now() >= until_ms) return still;
+      await delay(LOOK_EVERY_MS);
+    }
   }
 
   async ledger(): Promise<LedgerFindings> {

@@ -1,6 +1,6 @@
-import type { Scenario } from "../../harness/run/scenario.ts";
+import type { Scenario } from "../harness/run/scenario.ts";
 
-/** What 11.1 may make of any post-copy under TCG, whatever else is shown (stale-hot-pages.ts). */
+/** What 11.1 may make of any post-copy under TCG, whatever else is shown (findings/stale-hot-pages.ts). */
 export const MAY_BE_STALE = {
   under: "stock",
   from: "11.0",
