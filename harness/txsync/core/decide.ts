@@ -60,8 +60,7 @@ function wishOfProtected(s: AgentState): Wish | null {
     .filter((peer) => peer === "escrow" || hears(s, other))
     .map((peer) => peerStatus(s, peer)?.promised)
     .some((d) => d?.owner === other && d.mode !== "claim" && d.generation > s.promised.generation);
-  const itsVote = hears(s, other) && !e && peerStatus(s, other)?.well === false;
-  if (succeeded && !itsVote) return null;
+  if (succeeded && (e || !hasLostIt(s, other))) return null;
   const free = isOwner(s) && isFree(s.opened);
   const tracked = s.untrackable === null || !rules.untrackableGivesUp;
   if (!tracked) return free ? null : ask("unprotected", validFrom(s), heard(s));
@@ -84,6 +83,12 @@ function wishOfProtected(s: AgentState): Wish | null {
   }
   // Silence may be our own doing: wait for a lease before giving protection up.
   return goesOn && hears(s, other) && !inGrace(s) ? ask("unprotected", validFrom(s), [other]) : null;
+}
+
+/** That host is heard, and has no VM, whatever it has promised itself. */
+function hasLostIt(s: AgentState, other: Role): boolean {
+  const there = peerStatus(s, other);
+  return hears(s, other) && there?.well === false && (there.vm === "none" || there.vm === "gone");
 }
 
 /**
