@@ -55,12 +55,12 @@ function wishOfProtected(s: AgentState): Wish | null {
   const yields = s.opened.owner === other && s.promised.generation <= s.opened.generation;
   if (yields && hears(s, other) && peerStatus(s, other)?.well === true) return null;
   // Another host's VM has gone on since, as somebody knows: ours is not the one any more. What that host has promised to
-  // itself alone may never have been opened; when it is silent the escrow decides.
+  // itself alone may never have been opened; when it is silent the escrow decides, and when the escrow is, its own vote.
   const succeeded = peersOf(role)
     .filter((peer) => peer === "escrow" || hears(s, other))
     .map((peer) => peerStatus(s, peer)?.promised)
     .some((d) => d?.owner === other && d.mode !== "claim" && d.generation > s.promised.generation);
-  if (succeeded) return null;
+  if (succeeded && (e || !hasLostIt(s, other))) return null;
   const free = isOwner(s) && isFree(s.opened);
   const tracked = s.untrackable === null || !rules.untrackableGivesUp;
   if (!tracked) return free ? null : ask("unprotected", validFrom(s), heard(s));
@@ -83,6 +83,12 @@ function wishOfProtected(s: AgentState): Wish | null {
   }
   // Silence may be our own doing: wait for a lease before giving protection up.
   return goesOn && hears(s, other) && !inGrace(s) ? ask("unprotected", validFrom(s), [other]) : null;
+}
+
+/** That host is heard, and has no VM, whatever it has promised itself. */
+function hasLostIt(s: AgentState, other: Role): boolean {
+  const there = peerStatus(s, other);
+  return hears(s, other) && there?.well === false && (there.vm === "none" || there.vm === "gone");
 }
 
 /**
@@ -158,11 +164,12 @@ function wishOfTarget(s: AgentState): Wish | null {
   const waits = s.vm === "incoming" && s.opened.generation > 0 && s.opened.owner === "source";
   if (s.vm !== "none" && s.vm !== "gone" && !(waits && s.config.rules.restoresWhileWaiting)) return null;
   // Our VM is dead and so is the source's host: only the escrow's copy of the base can bring it back.
-  if (s.ranFree || inGrace(s) || !e || src || isWell(s)) return null;
+  const bound = isBoundToUs(s);
+  if (s.ranFree || inGrace(s) || !e || (src && !bound) || isWell(s)) return null;
   // What went out freely is in no log. A free generation that we never opened let nothing out.
   if (isFree(s.promised) && s.promised.basis === null && s.everFree) return null;
   const escrow = s.peerEscrow;
-  if (escrow === null || escrow.hearsSource || !escrow.baseComplete || escrow.log === null) return null;
+  if (escrow === null || (escrow.hearsSource && !bound) || !escrow.baseComplete || escrow.log === null) return null;
   return claimedAlready(s) ? null : ask("claim", validFrom(s), ["escrow"]);
 }
 
@@ -200,7 +207,7 @@ function wishOfSource(s: AgentState): Wish | null {
   const never = s.opened.owner === "source" && target?.vm === "none";
   const dead =
     never || helpless || (target !== null && (target.vm === "gone" || (target.vm === "incoming" && waitsInVain(s))));
-  if (t && !dead) return null;
+  if (t && !dead && !isBoundToUs(s)) return null;
   if (e) return ask("claim", validFrom(s), ["escrow"]);
   // Nothing was ever committed and the target itself says so: the package is the last transaction.
   if (t && s.hasPackage && s.promised.validFrom <= 1 && target?.committed === -1)
@@ -222,6 +229,18 @@ function waitsInVain(s: AgentState): boolean {
 function readyWish(s: AgentState, from: readonly Role[]): Wish | null {
   if (isOwner(s) && isFree(s.opened)) return null;
   return s.restored === null ? null : ask("final", validFrom(s), from, s.restored);
+}
+
+/**
+ * The escrow has promised us that we restore the VM, or run it: so nobody else goes on. And whoever is heard with an older VM
+ * knows that it is not the one.
+ */
+function isBoundToUs(s: AgentState): boolean {
+  const { role } = s.config;
+  const there = s.peerEscrow?.promised;
+  if (!hears(s, "escrow") || there?.owner !== role || there.generation === 0) return false;
+  const other = role === "source" ? "target" : "source";
+  return (there.mode === "claim" || there.mode === "final") && peerStatus(s, other)?.well === false;
 }
 
 function claimedAlready(s: AgentState): boolean {

@@ -70,6 +70,21 @@ describe("a protected VM that migrates", () => {
     expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "final" });
   });
 
+  it("goes on at the target whose agent comes up again, though nobody has heard that it came", () => {
+    const trio = asked();
+    trio.shells.loses = (message) => "status" in message && message.status.opened.owner === "target";
+    left(trio);
+    const { promised, opened, leftAt } = trio.states.target;
+    expect([opened.generation, trio.states.escrow.opened.generation]).toEqual([3, 2]);
+    trio.shells.loses = () => false;
+    const memory = { ...trio.remembered, vm: "running", base: "following", everFree: false, leftAt } as const;
+    trio.start("target", { durable: { descriptor: promised, opened: false }, memory });
+    trio.beat(8);
+    expect(trio.of("target", "stopQemu")).toEqual([]);
+    expect(trio.states.target).toMatchObject({ vm: "running", opened: { owner: "target", mode: "protected" } });
+    expect(trio.states.target.opened.generation).toBeGreaterThan(opened.generation);
+  });
+
   it("is made again by the target, whose QEMU waits in vain, when its host is gone", () => {
     const trio = asked();
     trio.deaf.add("source");

@@ -97,8 +97,9 @@ export function learnOpened(s: Draft, out: Action[], d: Descriptor): void {
   if (d.mode !== "final") beginAgain(s);
   if (role === "escrow" || d.owner === role) return;
   if (d.mode === "protected" && OVER.includes(s.phase)) s.phase = "watching";
-  // A `final` of ours that was opened would have bound a majority to us: it was not, so nothing ran under it.
-  s.ranFree = false;
+  // A `final` of ours that was opened would have bound a majority to us: it was not, so nothing ran under it. Of one that
+  // came after this generation that says nothing.
+  if (d.generation >= s.promised.generation) s.ranFree = false;
   s.runAsked = false;
   if (isFree(d) && d.mode === "final") closeOut(s, out);
   else if (s.vm === "running" && d.mode !== "claim") {

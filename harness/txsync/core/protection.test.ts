@@ -100,6 +100,29 @@ describe("an escrow that is offered a base", () => {
   });
 });
 
+describe("an escrow that is asked for a claim", () => {
+  it.each([
+    { from: 2, answer: "promise" },
+    { from: 3, answer: "refuse" },
+  ] as const)("answers with $answer where who asks counts records from generation $from on", ({ from, answer }) => {
+    const trio = protectedAtSource();
+    trio.deaf.add("source").add("target");
+    trio.beat(8);
+    expect(trio.states.escrow.log?.generation).toBe(2);
+    const [claim, validFrom] = [generation(9), generation(from)];
+    const descriptor: Descriptor = { generation: claim, owner: "source", mode: "claim", validFrom, basis: null };
+    trio.event("escrow", {
+      kind: "message",
+      from: "source",
+      message: { kind: "ask", pre: true, descriptor, attempt: 0 },
+    });
+    expect(trio.sent("escrow", answer).at(-1)).toMatchObject({
+      descriptor,
+      ...(answer === "refuse" ? { why: "log-cannot-restore" } : {}),
+    });
+  });
+});
+
 describe("an escrow that comes up again", () => {
   /** The target is cut off from the source, and the escrow dies before it has told of the generation. */
   function up(logOf: "this generation" | "one before" | "none"): Trio {

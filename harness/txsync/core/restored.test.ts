@@ -133,6 +133,45 @@ describe("a restored VM that was asked to run", () => {
       expect(trio.of("source", "releaseOutput").map(({ to }) => to)).toEqual([3]);
     });
 
+    /** The target's agent was only away; the second vote is on the source's disk, and nobody's answer came before it died. */
+    function half(found: Partial<HostMemory>, back: boolean): Trio {
+      const trio = new Trio();
+      trio.switchOver();
+      trio.says(3);
+      trio.beat(2);
+      trio.deaf.add("target");
+      // Of its claim nobody has heard but the source itself.
+      trio.shells.loses = (message) =>
+        ("status" in message && message.status.opened.mode === "claim") ||
+        (message.kind === "promise" && !message.pre && message.descriptor.mode === "final");
+      for (let i = 0; i < 12 && trio.states.source.vm !== "restoring"; i += 1) trio.beat(1);
+      restored(trio);
+      const { promised, restored: basis } = trio.states.source;
+      expect(promised).toMatchObject({ owner: "source", mode: "final", basis });
+      trio.shells.loses = () => false;
+      trio.deaf.add("source");
+      if (back) trio.deaf.delete("target");
+      trio.beat(8);
+      trio.deaf.delete("source");
+      const memory = { ...trio.remembered, everFree: false, restored: basis, ...found };
+      trio.start("source", { durable: { descriptor: promised, opened: false }, memory });
+      trio.beat(12);
+      return trio;
+    }
+
+    it("and that stands ready still, runs although who has not heard of its claim speaks of what was before", () => {
+      const trio = half({ vm: "ready", contained: frameNumber(3), produced: frameNumber(3) }, true);
+      expect(trio.of("source", "abortRestore")).toEqual([]);
+      expect(trio.states.source).toMatchObject({ vm: "running", opened: { owner: "source", mode: "final" } });
+      expect(trio.states.target).toMatchObject({ vm: "gone" });
+    });
+
+    it("and that is known to have run, is not made again for an old word of who has not heard of its claim", () => {
+      const trio = half({ vm: "none", everFree: true, ranFree: true }, false);
+      expect(trio.states.source.ranFree).toBe(true);
+      expect(trio.of("source", "startRestore")).toHaveLength(1);
+    });
+
     it("and that had run, is not", () => {
       const trio = ready();
       trio.event("source", { kind: "vmRunning" });

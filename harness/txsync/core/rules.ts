@@ -66,6 +66,8 @@ export interface Rules {
   readonly logTellsOpened: boolean;
   /** A restored VM that runs lacks nothing, as its agent knows after a restart too. */
   readonly restoredStaysWhole: boolean;
+  /** An agent that comes up again knows that what its VM came from was opened: older words take nothing away. */
+  readonly restartKnowsOrigin: boolean;
   /** An owner that holds its output back, and whose new base the escrow does not take, has its log declared void. */
   readonly refusedBaseComesAgain: boolean;
   /** Another escrow comes in the place of one that is gone while the VM is unprotected, and votes when both others say so. */
@@ -106,6 +108,7 @@ export const ALL_RULES: Rules = {
   claimNeedsBase: true,
   logTellsOpened: true,
   restoredStaysWhole: true,
+  restartKnowsOrigin: true,
   refusedBaseComesAgain: true,
   replacedWhileUnprotected: true,
 };

@@ -124,7 +124,8 @@ export function startedState(config: Config, event: Started): AgentState {
   const { durable, memory, log, now_ms, incarnation } = event;
   const promised = durable?.descriptor ?? GENESIS;
   const { role } = config;
-  const opened = knownOpened(config, promised, durable?.opened ?? false);
+  const known = knownOpened(config, promised, durable?.opened ?? false);
+  const opened = known ?? originOf(config, promised, memory);
   const vm = memory?.vm ?? (durable === null && role === "source" ? "running" : durable === null ? "none" : "gone");
   const ranFree = hasRunFree(config, promised, memory, vm);
   const acked = memory?.acked ?? frameNumber(0);
@@ -140,7 +141,7 @@ export function startedState(config: Config, event: Started): AgentState {
     escrow: durable?.escrow ?? null,
     letIn: fresh.letIn || durable !== null,
     opened,
-    begun: opened.owner === role && opened.generation === promised.generation ? opened.generation : null,
+    begun: known?.owner === role ? known.generation : null,
     openedNoted: durable?.opened ?? false,
     seen: promised.generation,
     phase: phaseAfterRestart(config, promised, opened, vm, ranFree),
@@ -203,13 +204,32 @@ function invalidateLog(d: Descriptor): Descriptor {
   return { ...d, validFrom: generation(d.generation + 1) };
 }
 
-function knownOpened(config: Config, promised: Descriptor, noted: boolean): Descriptor {
+function knownOpened(config: Config, promised: Descriptor, noted: boolean): Descriptor | null {
   if (noted) return promised;
   if (!config.rules.restartOpensGeneration && config.role === promised.owner) return promised;
   // The source promised generation 1 to itself only after both others had: it was opened with that.
-  return config.role === "source" && promised.owner === "target" && promised.generation === SWITCHOVER.generation
-    ? promised
-    : GENESIS;
+  const left = config.role === "source" && promised.owner === "target";
+  return promised.generation === 0 || (left && promised.generation === SWITCHOVER.generation) ? promised : null;
+}
+
+/**
+ * The VM here is of a generation of ours that was opened, whatever was promised since: the claim that it was restored for,
+ * or the one in which it came. Who has not heard of that speaks of what was before, and takes away nothing that came after.
+ */
+function originOf({ role, rules }: Config, promised: Descriptor, memory: HostMemory | null): Descriptor {
+  if (role === "escrow" || !rules.restartKnowsOrigin) return GENESIS;
+  const basis = (promised.owner === role ? promised.basis : null) ?? memory?.restored ?? null;
+  const came = role === "target" ? (memory?.leftAt?.generation ?? 0) : 0;
+  const origin = Math.max(basis?.claim ?? 0, came);
+  if (origin === 0) return GENESIS;
+  const validFrom = generation(Math.min(promised.validFrom, origin));
+  return {
+    generation: generation(origin),
+    owner: role,
+    mode: came === origin ? "protected" : "claim",
+    validFrom,
+    basis: null,
+  };
 }
 
 function phaseAfterRestart(

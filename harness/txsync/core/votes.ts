@@ -3,7 +3,7 @@ import { hears, inGrace, leaseLeft_ms, peerStatus, peersOf } from "./lease.ts";
 import type { Refusal } from "./message.ts";
 import { isFree, isWell, statusOf } from "./owner.ts";
 import type { AgentState, Draft, Persisting } from "./state.ts";
-import { type Basis, type Descriptor, type Durable, generation, type LogState, type Role } from "./values.ts";
+import { type Basis, type Descriptor, type Durable, type Generation, generation, type Role } from "./values.ts";
 
 /**
  * Votes. A generation is opened by the promises of two of three agents, its owner's among them. An agent promises a
@@ -40,7 +40,7 @@ export function refusal(s: AgentState, from: Role, p: Descriptor): Refusal | nul
   if (p.validFrom < Math.max(d.validFrom, s.promised.validFrom) && rules.logMustBeValid) return "stale";
   // What went out freely is in no log; only a restored VM that never ran may be claimed anew, by its owner.
   if (p.mode === "claim" && isFree(d) && d.basis === null && rules.freeBindsForEver) return "log-cannot-restore";
-  if (role === "escrow" && p.mode === "claim" && !restorable(s.log, s, from)) return "log-cannot-restore";
+  if (role === "escrow" && p.mode === "claim" && !restorable(s, p.validFrom, from)) return "log-cannot-restore";
   if (p.basis !== null && rules.finalChecksBasis) {
     // A record under way will be answered for: whether the VM contains it is known when it is stored.
     if (s.storing !== null) return "busy";
@@ -64,11 +64,14 @@ function isLatest(s: AgentState, d: Descriptor, basis: Basis): boolean {
   return s.tx.committed !== null && s.tx.committed <= basis.n;
 }
 
-/** The log holds what a restore needs. An empty log does, for the source, while nothing was ever committed. */
-export function restorable(log: LogState | null, s: AgentState, by: Role): boolean {
-  if (!s.config.rules.logMustBeValid) return true;
-  if (log === null) return s.promised.validFrom <= 1 && by === "source";
-  return log.generation >= s.promised.validFrom;
+/**
+ * The log holds what a restore needs, as far as we know or who asks does: the time without protection may be one that nobody
+ * else has heard of. An empty log does, for the source, while nothing was ever committed.
+ */
+function restorable({ log, promised, config }: AgentState, from: Generation, by: Role): boolean {
+  if (!config.rules.logMustBeValid) return true;
+  const validFrom = Math.max(promised.validFrom, from);
+  return log === null ? validFrom <= 1 && by === "source" : log.generation >= validFrom;
 }
 
 /** Promises `durable.descriptor` in memory at once, on disk next; `then` follows when it is there. */

@@ -371,6 +371,12 @@ export const ESCROW_SILENT_OUTPUT_HELD: Directed = {
   faults: [cut("source-escrow", 1_500, protectedAlone)],
 };
 
+/** Nobody hears the host on which it waits: then it is made again where somebody does. */
+export const HELD_AND_CUT_OFF: Directed = {
+  ...ESCROW_SILENT_OUTPUT_HELD,
+  faults: [cut("source-escrow", null, protectedAlone), cut("source-target", null, protectedAlone)],
+};
+
 /**
  * The VM's host dies, and the escrow's log loses its last record: nothing restores. Where output is held back an offer of a
  * base that was long on its way is taken then.
@@ -489,6 +495,41 @@ export const RUNS_AND_DIES_UNNOTED: Directed = {
     { kind: "kill-host", role: "target", when: thirdStore },
     { kind: "crash-agent", role: "source", for_ms: 300, when: afterStep("persistPromise", "source", 4, 2) },
     { kind: "kill-qemu", role: "source", when: afterStep("persistPromise", "source", 4, 60) },
+  ],
+};
+
+/**
+ * The target is cut off, and the source's agent dies when the VM that it has restored has half of the second vote; the
+ * escrow's agent has forgotten who claimed, and what is heard first when all are back is of what was before.
+ */
+export const RESTORED_UNHEARD_AGENTS_RESTART: Directed = {
+  ...CALM,
+  pageRate: 0.2,
+  faults: [
+    cut("target-escrow", 900, thirdStore),
+    cut("source-target", 1_200, thirdStore),
+    { kind: "crash-agent", role: "source", for_ms: 900, when: promisedAgain },
+    { kind: "crash-agent", role: "escrow", for_ms: 100, when: { ...promisedAgain, plus_ms: 12 } },
+  ],
+};
+
+/** ... and what it had restored is gone with its agent. */
+export const RESTORED_UNHEARD_AND_GONE: Directed = {
+  ...RESTORED_UNHEARD_AGENTS_RESTART,
+  faults: [
+    ...RESTORED_UNHEARD_AGENTS_RESTART.faults,
+    { kind: "kill-qemu", role: "source", when: { ...promisedAgain, plus_ms: 100 } },
+  ],
+};
+
+/** ... and the escrow's host is gone as well: what is left is the VM that the target has still, behind its shut gate. */
+export const RESTORED_UNHEARD_ESCROW_GONE: Directed = {
+  ...RESTORED_UNHEARD_AND_GONE,
+  pageRate: 25,
+  protect: { when: "after", always: true, unprotected: "go" },
+  faults: [
+    ...RESTORED_UNHEARD_AND_GONE.faults,
+    { kind: "kill-host", role: "escrow", when: { ...promisedAgain, plus_ms: 700 } },
   ],
 };
 

@@ -256,10 +256,10 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
     // It may stand still for its last transaction here: nothing was promised, it goes on.
     vm.running = true;
     found = "running";
-  } else if (state.vm === "ready") {
-    // It may have been told to run: its agent has to hear so from it.
-    found = "ready";
-  } else found = vm.running ? "running" : "ready";
+  } else {
+    // One that stood ready may have been told to run: its agent has to hear so from it.
+    found = state.vm !== "ready" && vm.running ? "running" : "ready";
+  }
   if (found === "running") heardRunning(host);
   if (host.role === "source" && found === "gone") found = "none";
   if (host.role === "target" && state.vm === "incoming") found = "gone";

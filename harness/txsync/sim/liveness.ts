@@ -60,7 +60,8 @@ export function mustBeLive(cluster: Ending): boolean {
     free?.mode === "unprotected" && promisedBy(escrow).generation > free.generation && valid(promisedBy(escrow));
   if (free !== null && !overtaken) {
     const owner = cluster.hosts[free.owner];
-    if (owner.vm === null && owner.agentUp && free.basis !== null && !owner.heardRunning && isOwner(owner.state)) {
+    const again = owner.agentUp && (isOwner(owner.state) || !owner.state.everFree);
+    if (owner.vm === null && again && free.basis !== null && !owner.heardRunning) {
       // It was never known to run, so nobody has seen anything of it: it is restored from the same again.
       const logged =
         escrow.log.some(({ header }) => header.n === free?.basis?.n) || (source.package !== null && free.basis.n === 0);
@@ -74,11 +75,13 @@ export function mustBeLive(cluster: Ending): boolean {
     const escrowed = owner.role === "target" ? te : se;
     return (holds ? escrowed : st || escrowed) && pagesOk(cluster, owner.role);
   }
-  // It runs, and its output waits for the escrow, as it was asked to: nobody takes it over for that.
-  if (holds && schedule.protect?.when !== "alone" && target.agentUp && target.vm !== null && !te) return false;
+  // It runs, and its output waits for the escrow, as it was asked to: nobody who hears it takes it over for that.
+  const waits = (host: SeenHost, escrowed: boolean): boolean =>
+    holds && st && !escrowed && host.agentUp && host.vm !== null && promisedBy(host).owner === host.role;
+  if (waits(target, te) || waits(source, se)) return false;
   if (target.agentUp && target.vm !== null && (holds ? te : st || te)) return pagesOk(cluster, "target");
-  if (["alone", "before"].includes(schedule.protect?.when ?? "no") && source.agentUp && source.vm !== null)
-    return holds ? se : st || se;
+  const stayed = ["alone", "before"].includes(schedule.protect?.when ?? "no");
+  if (stayed && source.agentUp && source.vm !== null && (holds ? se : st || se)) return true;
   if (se && hasBase(source)) {
     const last = escrow.log[escrow.log.length - 1];
     return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);

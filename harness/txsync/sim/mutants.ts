@@ -29,6 +29,7 @@ import {
   RECORD_COMES_LATE,
   RECORD_LOST,
   RESTORED_AGENT_RESTARTS,
+  RESTORED_UNHEARD_AGENTS_RESTART,
   RUNS_UNHEARD,
   SLOW_LINK,
   SOURCE_DIES_AT_SWITCHOVER,
@@ -189,6 +190,11 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "restoredStaysWhole",
     what: "an agent that comes up again forgets that the VM which was restored here is whole",
     directed: RESTORED_AGENT_RESTARTS,
+  },
+  {
+    rule: "restartKnowsOrigin",
+    what: "an agent that comes up again throws away what it has restored for a word of what was before its claim",
+    directed: RESTORED_UNHEARD_AGENTS_RESTART,
   },
   {
     rule: "refusedBaseComesAgain",

@@ -9,6 +9,7 @@ import {
   ESCROW_REPLACED_AND_RESTARTED,
   ESCROW_REPLACED_HOST_DIES,
   ESCROW_SILENT_OUTPUT_HELD,
+  HELD_AND_CUT_OFF,
   LOST_WITH_ITS_LOG_OUTPUT_HELD,
   OFFERS_ARE_HEARD_LATE,
   ONLY_THE_LOG_TELLS,
@@ -17,6 +18,7 @@ import {
   PROTECTED_MIGRATES_FOR_GOOD,
   PROTECTED_QEMU_DIES,
   RESTORED_AGENT_RESTARTS,
+  RESTORED_UNHEARD_ESCROW_GONE,
   SOURCE_DIES_BEFORE_IT_LETS_GO,
   SOURCE_DIES_WHEN_IT_LETS_GO,
   SOURCE_DIES_WHILE_AHEAD,
@@ -102,6 +104,16 @@ describe("protection beside a migration, under simulated faults", () => {
       directed: ESCROW_SILENT_OUTPUT_HELD,
       path: /^source:protected $/,
     },
+    {
+      what: "output is held back, and nobody hears the host where it waits",
+      directed: HELD_AND_CUT_OFF,
+      path: /^source:protected target:claim target:final/,
+    },
+    {
+      what: "it was claimed, restored and lost again, and then the escrow is gone too",
+      directed: RESTORED_UNHEARD_ESCROW_GONE,
+      path: /^target:protected .*source:claim .*target:unprotected/,
+    },
     { what: "it migrates", directed: PROTECTED_MIGRATES, path: /^source:protected target:protected .*target:final/ },
     {
       what: "it migrates, and protection goes on",
@@ -155,10 +167,23 @@ describe("protection beside a migration, under simulated faults", () => {
       expect(playOne({ ...directed, seed }).violation, `seed ${seed}`).toBeNull();
   });
 
-  // The VM's host is lost just when it goes on unprotected, and the escrow has not heard of that.
-  it.each([568_814, 592_375])("restores nothing that lacks what went out freely (schedule %d)", (seed) => {
+  // The VM's host is lost just when it goes on unprotected, or is about to be protected again, and the escrow has not heard
+  // of that.
+  it.each([568_814, 592_375, 1_200_700])("restores nothing that lacks what went out freely (schedule %d)", (seed) => {
     expect(playOne(protectedScheduleOf(seed)).violation).toBeNull();
   });
+
+  // The target's agent is away, the VM is restored beside it, and then the escrow and half of the second vote are gone.
+  it("has the VM run of which two hosts have one each, and neither is known to be the one (schedule 632784)", () => {
+    expect(playOne(protectedScheduleOf(632_784))).toMatchObject({ violation: null, live: true });
+  });
+
+  it.each([516_029, 660_634, 1_130_392])(
+    "leaves a restored VM alone whose output waits for the escrow, as it was asked to (schedule %d)",
+    (seed) => {
+      expect(playOne(protectedScheduleOf(seed))).toMatchObject({ violation: null, live: false });
+    },
+  );
 
   it("plays the same schedule the same way", () => {
     for (let seed = 0; seed < 30; seed += 1) {

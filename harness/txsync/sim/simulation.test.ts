@@ -9,6 +9,8 @@ import {
   LINK_BLINKS,
   LINK_BLINKS_TARGET_DIES,
   LOG_AND_ITS_MEMORY_LOST,
+  RESTORED_UNHEARD_AGENTS_RESTART,
+  RESTORED_UNHEARD_AND_GONE,
   RUNS_AND_DIES_UNNOTED,
   SLOW_PACKAGE,
   STRUCK_AFTER_A_LONG_CALM,
@@ -53,6 +55,8 @@ describe("txsync under simulated faults", () => {
     { what: "it blinks, and then the target's host dies", directed: LINK_BLINKS_TARGET_DIES },
     { what: "who claims it cannot restore it, and gives way", directed: CLAIM_GIVES_WAY },
     { what: "a transaction is dropped while it is taken, slowly", directed: DROPPED_DURING_A_SLOW_TAKE },
+    { what: "agents restart that forget whose claim was opened", directed: RESTORED_UNHEARD_AGENTS_RESTART },
+    { what: "they do, and what was restored is gone by then", directed: RESTORED_UNHEARD_AND_GONE },
   ])("brings VM and protection back when $what", ({ directed }) => {
     for (let seed = 0; seed < DIRECTED; seed += 1) {
       const { violation, live } = playOne({ ...directed, seed });
