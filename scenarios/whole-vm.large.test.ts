@@ -49,6 +49,39 @@ test.each(RUNS)(
   300_000,
 );
 
+const DEVICES: Readonly<Record<string, Configuration>> = {
+  "disks that are qcow2": {
+    disks: [
+      { kind: "raw", format: "qcow2" },
+      { kind: "ext4", format: "qcow2" },
+    ],
+  },
+};
+const WITH_DEVICES: readonly (readonly [string, Recovery])[] = [
+  ...["no-fault", "target-host-killed", "source-host-killed", "link-cut-healed"].map((id) => [id, "txsync"] as const),
+  ["link-cut-healed", "stock"],
+];
+
+/** Other devices than those that everything else here is run with. */
+test.each(
+  Object.entries(DEVICES).flatMap(([what, configuration]) =>
+    ["7.2", "10.0", "11.1"].flatMap((qemu) =>
+      WITH_DEVICES.map(([id, recovery]) => ({ what, configuration, qemu, id, recovery })),
+    ),
+  ),
+)(
+  "$what: $id, QEMU $qemu, $recovery",
+  async ({ configuration, qemu, id, recovery }) => {
+    const environment = await prepareRuns(qemu, ended.signal, { storage: true, images: true });
+    const asked = {
+      ...request(id, { guest: "linux", recovery, memory_mib: 256 }),
+      configuration: { vcpus: 2, ...configuration },
+    };
+    expect(wrong(await play(environment, [asked], 1))).toEqual([]);
+  },
+  300_000,
+);
+
 /** Several vCPUs and watchdogs, at the configuration that their scenarios have. */
 test.each([
   ["target-host-killed-watched", "txsync"],

@@ -25,6 +25,34 @@ export const NETS = ["virtio"] as const;
 /** What the guest does with a disk: records by O_DIRECT, or files on a file system, with fsync. */
 export const DISK_KINDS = ["raw", "ext4"] as const;
 export type DiskKind = (typeof DISK_KINDS)[number];
+export const DISK_FORMATS = ["raw", "qcow2"] as const;
+export type DiskFormat = (typeof DISK_FORMATS)[number];
+/** By its kind alone it is raw: QEMU's node is the export. A qcow2 lies inside of the export, and QEMU reads it there. */
+const diskSchema = z.union([
+  z.enum(DISK_KINDS),
+  z.strictObject({ kind: z.enum(DISK_KINDS), format: z.literal("qcow2") }).readonly(),
+]);
+export type DiskAsked = z.infer<typeof diskSchema>;
+
+/** A disk of the Linux guest. */
+export interface GuestDisk {
+  readonly kind: DiskKind;
+  readonly format: DiskFormat;
+}
+
+/** The disks of the Linux guest, each with all that it is. */
+export function disksOf({ disks = [] }: Configuration): readonly GuestDisk[] {
+  return disks.map((disk) => (typeof disk === "string" ? { kind: disk, format: "raw" } : disk));
+}
+
+function diskWords({ kind, format }: GuestDisk): string {
+  return format === "raw" ? kind : `${kind} in ${format}`;
+}
+
+/** As the command line takes it. */
+export function diskText(disk: DiskAsked): string {
+  return typeof disk === "string" ? disk : `${disk.kind},format=${disk.format}`;
+}
 /** fixtures/guests/linux/src/guest.h, DISKS_MAX. */
 export const DISKS_MAX = 4;
 export const MACHINES = ["q35", "pc"] as const;
@@ -46,10 +74,8 @@ export function isLibvirt(manager: Manager | undefined): manager is "libvirt" | 
   return manager?.startsWith("libvirt") === true;
 }
 
-export const IMAGE_FORMATS = ["raw", "qcow2"] as const;
-export type ImageFormat = (typeof IMAGE_FORMATS)[number];
 /** An image file of the user's on this machine, as a disk of the VM. Nothing is ever written to it. */
-const imageSchema = z.strictObject({ path: z.string().min(1), format: z.enum(IMAGE_FORMATS) }).readonly();
+const imageSchema = z.strictObject({ path: z.string().min(1), format: z.enum(DISK_FORMATS) }).readonly();
 export type DiskImage = z.infer<typeof imageSchema>;
 
 export const PROBES_MAX = 8;
@@ -106,7 +132,7 @@ export const CONFIGURATION_FIELDS = {
   /** What guest RAM is: a file on a tmpfs, a memfd, or huge pages. */
   ram: z.exactOptional(z.enum(RAM_KINDS)),
   /** Disks of the VM, in their order, and what the guest does with each. A host of their own exports them. */
-  disks: z.exactOptional(z.array(z.enum(DISK_KINDS)).min(1).max(DISKS_MAX).readonly()),
+  disks: z.exactOptional(z.array(diskSchema).min(1).max(DISKS_MAX).readonly()),
   /** Of a custom guest. Its disks, in their order; what it boots from, where that is not the first of them: files here. */
   images: z.exactOptional(z.array(imageSchema).min(1).max(DISKS_MAX).readonly()),
   /** What its disks are for the guest; absent: virtio-blk. */
@@ -171,7 +197,7 @@ export function configurationTexts(configuration: Configuration): readonly strin
     ...said("CPU", cpu),
     ...said("network card", net),
     ...said("RAM", ram),
-    ...said("disks", disks?.join(", ")),
+    ...said("disks", disks && disksOf({ disks }).map(diskWords).join(", ")),
     ...images.map(({ path, format }) => `disk ${path} (${format})`),
     ...said("disks by virtio", disk_bus),
     ...said("kernel", kernel),

@@ -16,6 +16,13 @@ describe("disk-history", () => {
     expect(runCheck(diskHistory, makeCase())).toBeUndefined();
   });
 
+  it("takes room that nobody uses for no damage, and says so", () => {
+    const qcow2 = { ...RAW, format: "qcow2" };
+    expect(judge([qcow2])?.summary).toContain("400 on raw in a qcow2 that is clean");
+    expect(judge([{ ...qcow2, leaks: "3 leaked clusters" }])).toMatchObject({ verdict: true });
+    expect(judge([{ ...qcow2, leaks: "3 leaked clusters" }])?.summary).toContain("in a qcow2 that leaks");
+  });
+
   it("is true where all records are there, and proves nothing where none was written", () => {
     expect(judge([RAW, EXT4])).toMatchObject({ verdict: true });
     expect(judge([RAW, { ...EXT4, told: 0 }])).toMatchObject({ verdict: "unknown" });
@@ -33,5 +40,8 @@ describe("disk-history", () => {
     expect(future?.summary).toContain("one from the future");
     expect(judge([RAW, { ...EXT4, fsck: "inode 12 has wrong i_blocks" }])).toMatchObject({ verdict: false });
     expect(judge([RAW, EXT4], 1)).toMatchObject({ verdict: false });
+    const damaged = judge([RAW, { ...EXT4, format: "qcow2", damaged: "1 errors were found on the image." }]);
+    expect(damaged).toMatchObject({ verdict: false });
+    expect(damaged?.summary).toContain("disk 1 (ext4 in qcow2): the image is damaged: 1 errors");
   });
 });

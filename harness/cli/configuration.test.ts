@@ -4,9 +4,9 @@ import { describe, expect, it } from "vitest";
 import {
   type Configuration,
   configurationSchema,
+  DISK_FORMATS,
   DISK_KINDS,
   DISKS_MAX,
-  IMAGE_FORMATS,
   MACHINES,
   MANAGERS,
   PROBES_MAX,
@@ -58,7 +58,7 @@ const configurations = fc.record(
     cpu: fc.constantFrom("max", "qemu64,-pni,-svm"),
     ram: fc.constantFrom(...RAM_KINDS),
     images: fc.array(
-      fc.record({ path: fc.constantFrom("/dev/null", process.execPath), format: fc.constantFrom(...IMAGE_FORMATS) }),
+      fc.record({ path: fc.constantFrom("/dev/null", process.execPath), format: fc.constantFrom(...DISK_FORMATS) }),
       { minLength: 1, maxLength: 2 },
     ),
     disk_bus: fc.constantFrom("blk", "scsi"),
@@ -72,7 +72,13 @@ const configurations = fc.record(
       ),
       { minLength: 1, maxLength: PROBES_MAX },
     ),
-    disks: fc.array(fc.constantFrom(...DISK_KINDS), { minLength: 1, maxLength: DISKS_MAX - 2 }),
+    disks: fc.array(
+      fc.oneof(
+        fc.constantFrom(...DISK_KINDS),
+        fc.record({ kind: fc.constantFrom(...DISK_KINDS), format: fc.constant("qcow2" as const) }),
+      ),
+      { minLength: 1, maxLength: DISKS_MAX - 2 },
+    ),
     bandwidth_bytes_per_s: fc.integer({ min: 1, max: 1024 }).map((mib) => mib * 1024 ** 2),
     switchover: fc.oneof(
       fc.constantFrom(...SWITCHOVER_WORDS),
@@ -108,6 +114,7 @@ describe("a configuration on the command line", () => {
     [["--machine", "microvm"], "one of q35, pc"],
     [["--ram", "swap"], "one of file, memfd, hugetlbfs"],
     [["--disk", "zfs"], "raw or ext4"],
+    [["--disk", "ext4,format=vmdk"], "A format is raw or qcow2"],
     [["--disk", "raw", "--disk", "raw", "--disk", "raw", "--disk", "raw", "--disk", "raw"], "4 disks at most"],
     [["--cpu", " "], "a CPU model"],
     [["--switchover", "soon"], "after=<ms>"],

@@ -4,11 +4,12 @@ import { type Command, InvalidArgumentError } from "commander";
 import {
   CONFIGURATION_FIELDS,
   type Configuration,
+  DISK_FORMATS,
   DISK_KINDS,
   DISKS_MAX,
+  type DiskAsked,
   type DiskImage,
-  type DiskKind,
-  IMAGE_FORMATS,
+  diskText,
   MACHINES,
   MANAGERS,
   type Manager,
@@ -44,7 +45,7 @@ export interface ConfigurationOptions {
   readonly cpu?: string;
   readonly net?: (typeof NETS)[number];
   readonly ram?: (typeof RAM_KINDS)[number];
-  readonly disk?: readonly DiskAsked[];
+  readonly disk?: readonly (DiskAsked | DiskImage)[];
   readonly diskBus?: DiskBus;
   readonly kernel?: string;
   readonly initrd?: string;
@@ -114,7 +115,7 @@ function addMachineOptions(command: Command): Command {
     .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))
     .option(
       "--disk <kind|file[,format=…]>",
-      `a disk, may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(" or ")}, what the Linux guest does with it; or an image of yours (${IMAGE_FORMATS.join(", ")}) for --guest custom, to which nothing is written`,
+      `a disk (${DISK_FORMATS.join(", ")}), may be given again, ${DISKS_MAX} times at most: ${DISK_KINDS.join(" or ")}, what the Linux guest does with it; or an image of yours for --guest custom, to which nothing is written`,
       disk,
     )
     .option(
@@ -204,7 +205,7 @@ export function configurationWords(configuration: Configuration): readonly strin
     ...option("cpu", configuration.cpu),
     ...option("net", configuration.net),
     ...option("ram", configuration.ram),
-    ...(configuration.disks ?? []).flatMap((kind) => option("disk", kind)),
+    ...(configuration.disks ?? []).flatMap((each) => option("disk", diskText(each))),
     ...(configuration.images ?? []).flatMap(({ path, format }) => option("disk", `${path},format=${format}`)),
     ...option("disk-bus", configuration.disk_bus),
     ...option("kernel", configuration.kernel),
@@ -267,18 +268,15 @@ function qemuArgs(text: string): readonly string[] {
   throw new InvalidArgumentError("It is words, in quotes, such as '-device virtio-net-pci'.");
 }
 
-/** One of the Linux guest's, or an image. */
-type DiskAsked = DiskKind | DiskImage;
-
 /** A word that is no kind is a file. */
-function disk(text: string, before: readonly DiskAsked[] = []): readonly DiskAsked[] {
+function disk(text: string, before: ConfigurationOptions["disk"] = []): ConfigurationOptions["disk"] {
   if (before.length === DISKS_MAX) throw new InvalidArgumentError(`There are ${DISKS_MAX} disks at most.`);
-  const kind = DISK_KINDS.find((each) => each === text);
-  if (kind !== undefined) return [...before, kind];
   const [, file = "", said] = /^(.*?)(?:,format=([^,]*))?$/.exec(text) ?? [];
-  const format = IMAGE_FORMATS.find((each) => each === said);
+  const format = DISK_FORMATS.find((each) => each === said);
   if (said !== undefined && format === undefined)
-    throw new InvalidArgumentError(`A format is ${IMAGE_FORMATS.join(" or ")}.`);
+    throw new InvalidArgumentError(`A format is ${DISK_FORMATS.join(" or ")}.`);
+  const kind = DISK_KINDS.find((each) => each === file);
+  if (kind !== undefined) return [...before, format === "qcow2" ? { kind, format } : kind];
   if (!existsSync(file))
     throw new InvalidArgumentError(`It is ${DISK_KINDS.join(" or ")}, or an image of yours: there is no file ${file}.`);
   const path = resolve(file);
@@ -291,9 +289,10 @@ function localFile(text: string): string {
   return resolve(text);
 }
 
-function disksFrom(asked: readonly DiskAsked[] = []): Pick<Configuration, "disks" | "images"> {
-  const disks = asked.filter((each) => typeof each === "string");
-  const images = asked.filter((each) => typeof each === "object");
+function disksFrom(asked: ConfigurationOptions["disk"] = []): Pick<Configuration, "disks" | "images"> {
+  const isImage = (each: DiskAsked | DiskImage): each is DiskImage => typeof each === "object" && "path" in each;
+  const disks = asked.filter((each): each is DiskAsked => !isImage(each));
+  const images = asked.filter(isImage);
   return { ...(disks.length === 0 ? {} : { disks }), ...(images.length === 0 ? {} : { images }) };
 }
 

@@ -12,8 +12,8 @@ import { quoteWord } from "../base/words.ts";
 import { DEFAULT_QEMU, QEMU_NAMES } from "../fleet/images.ts";
 import type { AccelChoice } from "../qemu/accel.ts";
 import { checkConfiguration, configurationOf, managerOf } from "../run/configure.ts";
-import { hasImages } from "../run/custom/image-disks.ts";
 import { ensureSnapshot } from "../run/custom/snapshot.ts";
+import { needsImageTools } from "../run/disks.ts";
 import { expectedOf, notFor } from "../run/expectation.ts";
 import { type Guest, guestName } from "../run/guests/index.ts";
 import { checkWork, type GuestWork, WRITE_RATE_MAX } from "../run/guests/work.ts";
@@ -513,7 +513,7 @@ export async function runScenarios(
   const work = workOf(options);
   const folder = join(RUNS_FOLDER, `${stamp(new Date())}-${randomBytes(2).toString("hex")}`);
   const storage = cases.some((each) => configurationOf(each).disks !== undefined);
-  const images = cases.some((each) => hasImages(configurationOf(each)));
+  const images = cases.some((each) => needsImageTools(configurationOf(each)));
   const environments = new Map<string, RunEnvironment>();
   const one_at_a_time = options.oneAtATime === true ? { turns: new Turns() } : {};
   for (const each of cases) {

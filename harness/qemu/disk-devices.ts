@@ -1,3 +1,5 @@
+import type { DiskFormat } from "../base/configuration.ts";
+
 /** What disks are for the guest: a virtio device each, or units of one virtio-scsi controller. */
 export const DISK_BUSES = ["blk", "scsi"] as const;
 export type DiskBus = (typeof DISK_BUSES)[number];
@@ -5,15 +7,21 @@ export type DiskBus = (typeof DISK_BUSES)[number];
 /** Name of a disk that nobody writes to: the seed of cloud-init. The guest has to see that, in whichever QEMU it runs. */
 export const READ_ONLY_DISK = "seed";
 
+/** A disk as QEMU has it: the export of that name, and the format of what lies there. */
+export interface DiskNode {
+  readonly name: string;
+  readonly format: DiskFormat;
+}
+
 /**
  * QEMU's arguments for a VM's disks.
- * @param names of the block devices, in their order
- * @param blockdev the value of `-blockdev` for one of them, but for its name
+ * @param disks in their order
+ * @param exported the options of `-blockdev` for the export of one of them, but for the node's name
  */
 export function diskDevices(
-  names: readonly string[],
+  disks: readonly DiskNode[],
   bus: DiskBus,
-  blockdev: (name: string) => string,
+  exported: (name: string) => readonly string[],
 ): readonly string[] {
   // An error that could be one of the way to the storage stops the VM: it can go on later.
   const on_error = "werror=stop,rerror=stop";
@@ -22,10 +30,14 @@ export function diskDevices(
       ? `virtio-blk-pci,drive=${name},${on_error}`
       : `scsi-hd,bus=scsi0.0,drive=${name},lun=${number},${on_error}`;
   return [
-    ...(bus === "scsi" && names.length > 0 ? ["-device", "virtio-scsi-pci,id=scsi0"] : []),
-    ...names.flatMap((name, number) => [
+    ...(bus === "scsi" && disks.length > 0 ? ["-device", "virtio-scsi-pci,id=scsi0"] : []),
+    ...disks.flatMap(({ name, format }, number) => [
       "-blockdev",
-      `node-name=${name},${name === READ_ONLY_DISK ? "read-only=on," : ""}${blockdev(name)}`,
+      [
+        `node-name=${name}`,
+        ...(name === READ_ONLY_DISK ? ["read-only=on"] : []),
+        ...(format === "raw" ? exported(name) : [`driver=${format}`, ...exported(name).map((each) => `file.${each}`)]),
+      ].join(","),
       "-device",
       device(name, number),
     ]),

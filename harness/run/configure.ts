@@ -1,5 +1,6 @@
 import {
   type Configuration,
+  diskText,
   isLibvirt,
   type Manager,
   mergeConfigurations,
@@ -90,10 +91,11 @@ export function checkConfiguration(
   const { scenario, recovery, guest, memory_bytes } = request;
   const configuration = configurationOf(request);
   const { capabilities = {}, parameters = {}, machine, net, ram, disks } = configuration;
-  if (disks !== undefined && guest !== "linux")
+  const [disk] = disks ?? [];
+  if (disk !== undefined && guest !== "linux")
     throw new UserError(
       guest === "custom"
-        ? `A disk ${disks[0]} is for what the Linux guest does with it: give the custom guest an image file with --disk.`
+        ? `A disk ${diskText(disk)} is for what the Linux guest does with it: give the custom guest an image file with --disk.`
         : `The ${guest} guest does nothing with disks: take --guest linux with --disk.`,
     );
   if (guest === "custom") checkCustom(request, configuration);

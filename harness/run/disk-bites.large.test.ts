@@ -37,7 +37,7 @@ const folder = mkdtempSync(join(tmpdir(), "ferryman-disk-bites-"));
 let environment: RunEnvironment;
 
 beforeAll(async () => {
-  environment = { ...(await prepareRuns("10.0", ended.signal, { storage: true })), runs_folder: folder };
+  environment = { ...(await prepareRuns("10.0", ended.signal, { storage: true, images: true })), runs_folder: folder };
 }, 600_000);
 
 afterAll(() => {
@@ -70,6 +70,26 @@ test("a block that was put back to an older version is found", async () => {
   expect(version).toBeGreaterThan(0);
   expect(record.verdict).toBe("corrupt");
   expect(saidFalse(record)).toContain("disk-history");
+}, 120_000);
+
+test("a qcow2 in which a table is damaged is found", async () => {
+  const saboteur = new Saboteur(environment.docker).follow(
+    async (at) => {
+      // The entry of the first cluster in the L1 table (QEMU: docs/interop/qcow2.rst), which QEMU has read and does not write again.
+      const l1_at = (await at.read(STORAGE, IMAGE, 40, 8)).readBigUInt64BE();
+      await at.flip(STORAGE, IMAGE, l1_at + 6n);
+      return l1_at;
+    },
+    ({ kind }) => kind === "run.settled",
+  );
+  const configuration = { disks: [{ kind: "raw", format: "qcow2" }] } as const;
+  const run = { ...REQUEST, configuration, scenario: noFault, recovery: "stock" as const, onEvent: saboteur.onEvent };
+  const { record } = await runScenario(environment, run);
+  expect(await saboteur.done()).toBeGreaterThan(0n);
+  expect(record.verdict).toBe("corrupt");
+  const said = record.checks.find(({ check }) => check === "disk-history");
+  expect(said).toMatchObject({ verdict: false });
+  expect(said?.summary).toContain("disk 0 (raw in qcow2): the image is damaged");
 }, 120_000);
 
 test("agents that let an uncommitted write through are found when the VM is made again", async () => {

@@ -1,4 +1,10 @@
-import { type Configuration, type DiskKind, STORAGE_PATIENCE_MS_DEFAULT } from "../base/configuration.ts";
+import {
+  type Configuration,
+  type DiskKind,
+  disksOf,
+  type GuestDisk,
+  STORAGE_PATIENCE_MS_DEFAULT,
+} from "../base/configuration.ts";
 import { PAGE_BYTES } from "../base/page.ts";
 import type { FleetHost, HostRole, STORAGE } from "../base/timeline.ts";
 import { within } from "../base/wait.ts";
@@ -12,8 +18,9 @@ import { storageAddress } from "../fleet/links.ts";
 import { PORTS } from "../fleet/ports.ts";
 import type { HostProcess } from "../fleet/process.ts";
 import { expectedFiles, RAW_SLOTS, type WrongRecord, wrongInFile, wrongInRing } from "../guests/linux/disk-records.ts";
-import { diskDevices } from "../qemu/disk-devices.ts";
-import { imageNames } from "./custom/image-disks.ts";
+import { type DiskNode, diskDevices } from "../qemu/disk-devices.ts";
+import { hasImages, imageNames } from "./custom/image-disks.ts";
+import { checkQcow2 } from "./qcow2-check.ts";
 import type { RunRequest } from "./request.ts";
 import { listensOn, lookUntilWell, serve } from "./storage-server.ts";
 
@@ -21,31 +28,57 @@ import { listensOn, lookUntilWell, serve } from "./storage-server.ts";
 const FOLDER = "/dev/shm/disks";
 /** A file system has a journal of 4 MiB, and eight files of the guest's. */
 const BYTES: Readonly<Record<DiskKind, number>> = { raw: 4 * 1024 ** 2, ext4: 32 * 1024 ** 2 };
+/**
+ * The export of a qcow2 is larger than what it can hold at once: NBD does not grow, and its own tables and what leaks where
+ * a write fails come on top. Its clusters are small: for as long as the guest writes to new places these tables change.
+ */
+const QCOW2_TIMES = 2;
+const QCOW2_CLUSTER_BYTES = 4096;
 const START_MS = 15_000;
 const LOOK_MS = 30_000;
 
+/** Of a qcow2: what it is made of, and what it is read as. */
+const MADE = "/dev/shm/made";
+const READ = "/dev/shm/read";
+
 /** Room on the storage host for the images and what is taken out of them, bytes. */
-export function storageShmBytes(disks: readonly DiskKind[]): number {
-  return 64 * 1024 ** 2 + disks.reduce((sum, kind) => sum + 2 * BYTES[kind], 0);
+export function storageShmBytes(disks: readonly GuestDisk[]): number {
+  const of = ({ kind, format }: GuestDisk): number => (format === "qcow2" ? QCOW2_TIMES + 2 : 2) * BYTES[kind];
+  return 64 * 1024 ** 2 + disks.reduce((sum, disk) => sum + of(disk), 0);
+}
+
+/** Whether the storage host has to have programs that know images' formats. */
+export function needsImageTools(configuration: Configuration): boolean {
+  return hasImages(configuration) || disksOf(configuration).some(({ format }) => format === "qcow2");
+}
+
+/** The VM's disks as QEMU has them: those of the Linux guest, or images of the user's. What an image is is the storage's affair. */
+export function diskNodesOf(configuration: Configuration): readonly DiskNode[] {
+  return [
+    ...disksOf(configuration).map(({ format }, number) => ({ name: `disk${number}`, format })),
+    ...imageNames(configuration).map((name) => ({ name, format: "raw" as const })),
+  ];
 }
 
 /** QEMU's arguments for the VM's disks, where it reaches the storage by itself. */
 export function diskArgs(configuration: Configuration, role: HostRole): readonly string[] {
-  const { disks = [], disk_bus = "blk", storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
+  const { disk_bus = "blk", storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
   const { host, port } = storageAddress(role);
-  const names = [...disks.map((_, number) => `disk${number}`), ...imageNames(configuration)];
-  return diskDevices(
-    names,
-    disk_bus,
-    (name) =>
-      `driver=nbd,server.type=inet,server.host=${host},server.port=${port},export=${name},cache.direct=on,reconnect-delay=${storage_patience_ms / 1_000}`,
-  );
+  return diskDevices(diskNodesOf(configuration), disk_bus, (name) => [
+    "driver=nbd",
+    "server.type=inet",
+    `server.host=${host}`,
+    `server.port=${port}`,
+    `export=${name}`,
+    "cache.direct=on",
+    `reconnect-delay=${storage_patience_ms / 1_000}`,
+  ]);
 }
 
 /** The disks of a run's VM, where they are stored. */
 export class StoredDisks implements StorageServer {
   readonly #host: StartedHost<typeof STORAGE>;
-  readonly #kinds: readonly DiskKind[];
+  readonly #disks: readonly GuestDisk[];
   readonly #seed: number;
 
   readonly #argv: readonly string[];
@@ -54,21 +87,16 @@ export class StoredDisks implements StorageServer {
 
   private constructor(
     host: StartedHost<typeof STORAGE>,
-    kinds: readonly DiskKind[],
+    disks: readonly GuestDisk[],
     seed: number,
     argv: readonly string[],
     log: (host: FleetHost, line: string) => void,
   ) {
     this.#host = host;
-    this.#kinds = kinds;
+    this.#disks = disks;
     this.#seed = seed;
     this.#argv = argv;
     this.#log = log;
-  }
-
-  /** Of the exports. */
-  get names(): readonly string[] {
-    return this.#kinds.map((_, number) => `disk${number}`);
   }
 
   /**
@@ -77,26 +105,22 @@ export class StoredDisks implements StorageServer {
    */
   static async make(
     fleet: StartedFleet,
-    kinds: readonly DiskKind[],
+    disks: readonly GuestDisk[],
     { recovery, seed }: Pick<RunRequest, "recovery" | "seed">,
     log: (host: FleetHost, line: string) => void,
   ): Promise<StoredDisks | undefined> {
     const host = fleet.storage;
     if (host === undefined) return undefined;
-    const made = kinds.map((kind, number) => {
-      const image = `${FOLDER}/disk${number}`;
-      const format = kind === "ext4" ? ` && mkfs.ext4 -q -F -b ${PAGE_BYTES} -E nodiscard ${image}` : "";
-      return `truncate -s ${BYTES[kind]} ${image}${format}`;
-    });
+    const made = disks.map((disk, number) => makeImage(disk, `${FOLDER}/disk${number}`));
     await host.run([`mkdir -p ${FOLDER}`, ...made].join(" && "), START_MS);
     const port = String(PORTS.storage);
     const argv =
       recovery === "stock"
         ? ["nbdkit", "-f", "-p", port, "file", `dir=${FOLDER}`]
         : [AGENT_FILES.node, AGENT_FILES.program, "storage", FOLDER, port];
-    const disks = new StoredDisks(host, kinds, seed, argv, log);
-    await disks.start();
-    return disks;
+    const stored = new StoredDisks(host, disks, seed, argv, log);
+    await stored.start();
+    return stored;
   }
 
   /** Starts what exports them. Where one was killed its images and what it knows of generations are still there. */
@@ -119,34 +143,47 @@ export class StoredDisks implements StorageServer {
   async look(told: DisksTold): Promise<DiskFindings> {
     return await lookUntilWell(
       () => this.#look(told),
-      ({ disks }) => disks.every(({ wrong, fsck }) => wrong === 0 && fsck === undefined),
+      ({ disks }) =>
+        disks.every(({ wrong, fsck, damaged }) => wrong === 0 && fsck === undefined && damaged === undefined),
     );
   }
 
   async #look(told: DisksTold): Promise<DiskFindings> {
     const disks: DiskFindings["disks"][number][] = [];
-    for (const [number, kind] of this.#kinds.entries()) {
+    for (const [number, disk] of this.#disks.entries()) {
       const records = told.records[number] ?? 0;
-      const { wrong, fsck } = kind === "raw" ? await this.#raw(number, records) : await this.#ext4(number, records);
+      const { wrong, ...rest } = await this.#lookAt(number, disk, records);
       const [first] = wrong;
+      const { kind, format } = disk;
       disks.push({
-        kind,
-        told: records,
-        wrong: wrong.length,
+        ...{ kind, format, told: records, wrong: wrong.length },
         ...(first === undefined ? {} : { first }),
-        ...(fsck === undefined ? {} : { fsck }),
+        ...rest,
       });
     }
     return { disks, errors: told.errors };
   }
 
-  async #raw(number: number, told: number): Promise<Seen> {
-    const bytes = await this.#read(`${FOLDER}/disk${number}`, RAW_SLOTS * PAGE_BYTES);
+  /** A qcow2 is checked as such, and what it holds then read as a raw image; of a damaged one nothing more is to be told. */
+  async #lookAt(number: number, { kind, format }: GuestDisk, told: number): Promise<Seen> {
+    const stored = `${FOLDER}/disk${number}`;
+    const look = async (image: string): Promise<Seen> =>
+      kind === "raw" ? await this.#raw(image, number, told) : await this.#ext4(image, number, told);
+    if (format === "raw") return await look(stored);
+    const { state, said } = await checkQcow2(this.#host, stored);
+    // One that cannot be opened at all is one that was: nobody else has it.
+    if (state === "damaged" || state === "unchecked") return { wrong: [], damaged: said };
+    const image = `${READ}/disk${number}`;
+    await this.#host.run(`mkdir -p ${READ} && qemu-img convert -U -f qcow2 -O raw ${stored} ${image}`, LOOK_MS);
+    return { ...(await look(image)), ...(state === "leaks" ? { leaks: said } : {}) };
+  }
+
+  async #raw(image: string, number: number, told: number): Promise<Seen> {
+    const bytes = await this.#read(image, RAW_SLOTS * PAGE_BYTES);
     return { wrong: wrongInRing(bytes, this.#seed, number, told) };
   }
 
-  async #ext4(number: number, told: number): Promise<Seen> {
-    const image = `${FOLDER}/disk${number}`;
+  async #ext4(image: string, number: number, told: number): Promise<Seen> {
     const out = `/dev/shm/out${number}`;
     // The checker's code is 0 where it has nothing to say; it changes nothing (-n), whatever it finds (-f).
     const said = (await this.#host.run(`e2fsck -fn ${image} 2>&1; echo code $?`, LOOK_MS)).trim();
@@ -178,4 +215,16 @@ export class StoredDisks implements StorageServer {
 interface Seen {
   readonly wrong: readonly WrongRecord[];
   readonly fsck?: string;
+  readonly damaged?: string;
+  readonly leaks?: string;
+}
+
+/** A shell command that makes an image. */
+function makeImage({ kind, format }: GuestDisk, image: string): string {
+  const raw = format === "raw" ? image : `${MADE}-${kind}`;
+  const made = `truncate -s ${BYTES[kind]} ${raw}`;
+  const formatted = kind === "ext4" ? ` && mkfs.ext4 -q -F -b ${PAGE_BYTES} -E nodiscard ${raw}` : "";
+  if (format === "raw") return `${made}${formatted}`;
+  const convert = `qemu-img convert -f raw -O qcow2 -o cluster_size=${QCOW2_CLUSTER_BYTES} ${raw} ${image}`;
+  return `${made}${formatted} && ${convert} && truncate -s ${QCOW2_TIMES * BYTES[kind]} ${image} && rm ${raw}`;
 }

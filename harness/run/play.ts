@@ -1,4 +1,4 @@
-import { type Configuration, type DiskKind, isLibvirt } from "../base/configuration.ts";
+import { type Configuration, disksOf, type GuestDisk, isLibvirt } from "../base/configuration.ts";
 import { type FleetHost, HOST_ROLES, type HostRole, type RunPhase } from "../base/timeline.ts";
 import { pause } from "../base/wait.ts";
 import type { FaultContext } from "../faults/index.ts";
@@ -9,7 +9,7 @@ import type { StartedVm } from "../fleet/vm.ts";
 import { configurationOf, managerOf } from "./configure.ts";
 import { hasImages, IMAGES_SHM_BYTES, ImageDisks, seenFiles } from "./custom/image-disks.ts";
 import { stateFiles } from "./custom/snapshot-files.ts";
-import { StoredDisks, storageShmBytes } from "./disks.ts";
+import { needsImageTools, StoredDisks, storageShmBytes } from "./disks.ts";
 import { gatherEvidence } from "./evidence.ts";
 import { firmwareOf } from "./firmware.ts";
 import { makeGuest } from "./guests/index.ts";
@@ -28,13 +28,13 @@ import { UsageSampler } from "./usage.ts";
 
 async function storageOf(
   { docker, signal, storage_image, images_image }: RunEnvironment,
-  kinds: readonly DiskKind[],
+  own: readonly GuestDisk[],
   configuration: Configuration,
 ): Promise<NonNullable<FleetSpec["storage"]>> {
-  const images = hasImages(configuration);
+  const images = needsImageTools(configuration);
   const known = images ? images_image : storage_image;
   const image = known ?? (await ensureStorageImage(docker, { say: () => undefined, signal, images }));
-  if (!images) return { image, shm_bytes: storageShmBytes(kinds) };
+  if (!hasImages(configuration)) return { image, shm_bytes: storageShmBytes(own) };
   return { image, shm_bytes: IMAGES_SHM_BYTES, read_only: seenFiles(configuration) };
 }
 
@@ -67,7 +67,7 @@ export class Play {
     const [environment, request] = [this.#environment, this.#request];
     const looking = lookingWith(request.patience_ms ?? DEFAULT_PATIENCE_MS, this.#timeline.emit);
     const configuration = configurationOf(request);
-    const { disks: kinds = [] } = configuration;
+    const own = disksOf(configuration);
     const with_images = hasImages(configuration);
     const guest = makeGuest(request.guest, {
       seed: request.seed,
@@ -75,7 +75,7 @@ export class Play {
       accel: request.accel,
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
-      disks: kinds,
+      disks: own.map(({ kind }) => kind),
       vcpus: configurationOf(request).vcpus ?? 1,
       network: configurationOf(request).net !== undefined,
       configuration,
@@ -90,7 +90,7 @@ export class Play {
       host_image: environment.host_image,
       host_images: Object.fromEntries(HOST_ROLES.map((role) => [role, qemuOf(environment, role).host_image])),
       toxiproxy_image: environment.toxiproxy_image,
-      ...(kinds.length === 0 && !with_images ? {} : { storage: await storageOf(environment, kinds, configuration) }),
+      ...(own.length === 0 && !with_images ? {} : { storage: await storageOf(environment, own, configuration) }),
       shm_bytes: hostShmBytes(request.memory_bytes),
       ...(configuration.snapshot === undefined ? {} : { source_files: stateFiles(configuration.snapshot) }),
       devices: request.accel === "kvm" ? ["/dev/kvm"] : [],
@@ -120,7 +120,7 @@ export class Play {
     environment.signal.throwIfAborted();
     const timeline = this.#timeline;
     const note = (host: FleetHost, line: string): void => timeline.emit(host, { kind: "run.note", text: line });
-    const disks = kinds.length === 0 ? undefined : await StoredDisks.make(fleet, kinds, request, note);
+    const disks = own.length === 0 ? undefined : await StoredDisks.make(fleet, own, request, note);
     const images = with_images ? await ImageDisks.make(fleet, configuration, request.recovery, note) : undefined;
     try {
       return await this.#carry({

@@ -52,7 +52,6 @@ export function seenFiles({ images = [], cloud_init, snapshot }: Configuration):
 export class ImageDisks {
   readonly #host: StartedHost<typeof STORAGE>;
   readonly #images: readonly DiskImage[];
-  readonly names: readonly string[];
 
   readonly #exporter: HostProcess;
 
@@ -60,7 +59,6 @@ export class ImageDisks {
     this.#exporter = exporter;
     this.#host = host;
     this.#images = configuration.images ?? [];
-    this.names = imageNames(configuration);
   }
 
   /** Lays an overlay over each image and exports it: to QEMUs themselves, or to agents by a server that tells generations apart. */

@@ -1,5 +1,5 @@
 import { closeSync, openSync, readSync, statSync } from "node:fs";
-import type { DiskImage, ImageFormat } from "../../base/configuration.ts";
+import type { DiskFormat, DiskImage } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
 
 /** qcow2's header (QEMU: docs/interop/qcow2.rst); numbers are big-endian. */
@@ -10,7 +10,7 @@ const INCOMPATIBLE = { corrupt: 2n, external_data: 4n } as const;
 const SECTOR_BYTES = 512;
 
 /** What a file is by its first bytes; whatever is nothing else is raw. @throws UserError where it cannot be read */
-export function formatOf(path: string): ImageFormat {
+export function formatOf(path: string): DiskFormat {
   return headOf(path).readUInt32BE(0) === MAGIC ? "qcow2" : "raw";
 }
 

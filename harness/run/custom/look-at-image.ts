@@ -1,5 +1,6 @@
 import type { DiskImage } from "../../base/configuration.ts";
 import type { ImageFindings } from "../../checks/images.ts";
+import { checkQcow2, type QemuImgHost } from "../qcow2-check.ts";
 import { EXT_MAGIC_AT, isExt, PARTITION_TABLE_BYTES, type Place, partitionsIn } from "./partitions.ts";
 
 const CHECK_MS = 60_000;
@@ -8,10 +9,8 @@ const LOOKED_AT_BYTES_MAX = 8 * 1024 ** 3;
 const SECTOR_BYTES = 512;
 const OUTPUT_CHARS_MAX = 2_000;
 
-/** Where the images are: it has qemu-img and e2fsck. */
-export interface ImageHost {
-  run(command: string, timeout_ms?: number): Promise<string>;
-}
+/** Where the images are: it has e2fsck too. */
+export type ImageHost = QemuImgHost;
 
 /** A disk of the run's VM: what was written to it, and the image of the user's on which that lies. */
 export interface ImageWritten {
@@ -63,12 +62,10 @@ export async function lookAtImage(
   }
 }
 
-/** qemu-img(1): 0 consistent, 1 not checked, 2 corrupt, 3 only room that nobody uses (what was under way when the VM was stopped). */
 async function checkFormat(host: ImageHost, overlay: string): Promise<{ readonly format?: string }> {
-  const said = (await host.run(`qemu-img check -U -f qcow2 ${overlay} 2>&1; echo code $?`, CHECK_MS)).trim();
-  if (/code [03]$/.test(said)) return {};
-  if (/code 2$/.test(said)) return { format: said.slice(0, OUTPUT_CHARS_MAX) };
-  throw new Error(`qemu-img could not check ${overlay}: ${said.slice(0, OUTPUT_CHARS_MAX)}`);
+  const { state, said } = await checkQcow2(host, overlay);
+  if (state === "unchecked") throw new Error(`qemu-img could not check ${overlay}: ${said}`);
+  return state === "damaged" ? { format: said } : {};
 }
 
 /** Where an image has an ext2, 3 or 4. */

@@ -10,7 +10,7 @@ import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import { makeOrders, TROUBLED } from "../../fleet/trouble.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
-import type { DiskBus } from "../../qemu/disk-devices.ts";
+import type { DiskBus, DiskNode } from "../../qemu/disk-devices.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";
@@ -57,8 +57,8 @@ export class Agents implements AsyncDisposable {
       /** What whoever manages an agent has to show it. */
       readonly token: string;
       readonly qemu_binary: string;
-      /** Names of the VM's disks, as the storage host exports them. */
-      readonly disks: readonly string[];
+      /** The VM's disks, as the storage host exports them. */
+      readonly disks: readonly DiskNode[];
       readonly disk_bus?: DiskBus;
       /** For so long it is waited for. */
       readonly storage_patience_ms: number;
@@ -96,7 +96,9 @@ export class Agents implements AsyncDisposable {
           others.map((other) => [other, { ...linkAddress(role, other), bulk_port: bulkAddress(role, other).port }]),
         );
         const { storage_patience_ms: patience_ms, disk_bus: bus = "blk" } = what;
-        const disks = { names: [...what.disks], storage: storageAddress(role), patience_ms, bus };
+        const names = what.disks.map(({ name }) => name);
+        const qcow2 = what.disks.filter(({ format }) => format === "qcow2").map(({ name }) => name);
+        const disks = { names, qcow2, storage: storageAddress(role), patience_ms, bus };
         const config: AgentConfig = { role, peers, ...shared, ...(what.disks.length === 0 ? {} : { disks }) };
         agents.#configs.set(role, config);
         await host.writeFile(AGENT_FILES.config, JSON.stringify(config));

@@ -11,6 +11,7 @@ import { type FaultContext, troublesAgent } from "../../faults/index.ts";
 import type { StartedVm } from "../../fleet/vm.ts";
 import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
 import { configurationOf, planOf } from "../configure.ts";
+import { diskNodesOf } from "../disks.ts";
 import type { Workload } from "../guests/guest.ts";
 import type { Cable } from "../net/network.ts";
 import { vmMachineOf } from "../plain-vm.ts";
@@ -79,7 +80,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   }
 
   async #startAgents(turn: number): Promise<Agents> {
-    const { environment, fleet, disks, images, logs, timeline, request } = this.#context;
+    const { environment, fleet, logs, timeline, request } = this.#context;
     const troubled = request.scenario.faults.flatMap(({ fault }) => (troublesAgent(fault) ? [fault.host] : []));
     return this.#stack.use(
       await Agents.start(fleet, {
@@ -87,7 +88,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
         turn,
         token: this.#token,
         qemu_binary: environment.qemu_binary,
-        disks: [...(disks?.names ?? []), ...(images?.names ?? [])],
+        disks: diskNodesOf(configurationOf(request)),
         disk_bus: configurationOf(request).disk_bus ?? "blk",
         storage_patience_ms: configurationOf(request).storage_patience_ms ?? STORAGE_PATIENCE_MS_DEFAULT,
         troubled,

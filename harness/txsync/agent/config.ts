@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
 import { messageOf, UserError } from "../../base/errors.ts";
-import { DISK_BUSES } from "../../qemu/disk-devices.ts";
+import { DISK_BUSES, type DiskNode } from "../../qemu/disk-devices.ts";
 import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });
@@ -42,6 +42,8 @@ export const agentConfigSchema = z.strictObject({
       names: z.array(z.string()).min(1),
       storage: address,
       patience_ms: z.int().min(1),
+      /** Those of them in which a qcow2 lies that QEMU reads; absent: none. */
+      qcow2: z.exactOptional(z.array(z.string())),
       /** Default: blk. */
       bus: z.exactOptional(z.enum(DISK_BUSES)),
     }),
@@ -106,6 +108,12 @@ export async function loadConfig(path: string): Promise<AgentConfig> {
     const why = error instanceof z.ZodError ? z.prettifyError(error) : messageOf(error);
     throw new UserError(`the agent's configuration ${path} cannot be used: ${why}`);
   }
+}
+
+/** The VM's disks as QEMU has them. */
+export function diskNodes({ disks }: Pick<AgentConfig, "disks">): readonly DiskNode[] {
+  const { names = [], qcow2 = [] } = disks ?? {};
+  return names.map((name) => ({ name, format: qcow2.includes(name) ? "qcow2" : "raw" }));
 }
 
 /** What the core has to know of it. */

@@ -11,7 +11,7 @@ import { FileRoom, takeRoom } from "../device/file-room.ts";
 import { CARD_NAME } from "../device/network-card.ts";
 import { SERIAL_LINES } from "../device/serial-line.ts";
 import { findBlocks } from "../dirty/find-blocks.ts";
-import type { AgentConfig } from "./config.ts";
+import { type AgentConfig, diskNodes } from "./config.ts";
 import type { Machine } from "./machine.ts";
 import {
   alive,
@@ -122,10 +122,7 @@ export class VmProcess {
       ...(as !== "boot" ? { incoming: "defer" } : booted === undefined ? {} : { incoming: stateUri(booted) }),
       ...(card === undefined ? {} : { card: { ...card, listen: { unix: join(folder, CARD_NAME) } } }),
       paused: as === "restore" || as === "standby" || (hold && as === "incoming"),
-      extra: [
-        ...diskArgs(disksFolder(config), config.disks?.names ?? [], number, config.disks?.bus ?? "blk"),
-        ...extra,
-      ],
+      extra: [...diskArgs(disksFolder(config), diskNodes(config), number, config.disks?.bus ?? "blk"), ...extra],
     });
     // Whatever it is started for, its pages may have to be tracked one day.
     const env = config.shim === null ? {} : { LD_PRELOAD: config.shim, FERRYMAN_UFFD_STATUS: join(folder, "uffd") };
