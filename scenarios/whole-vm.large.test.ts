@@ -56,6 +56,7 @@ const DEVICES: Readonly<Record<string, Configuration>> = {
       { kind: "ext4", format: "qcow2" },
     ],
   },
+  "disks of virtio-scsi": { disks: ["raw", "ext4"], disk_bus: "scsi" },
 };
 const WITH_DEVICES: readonly (readonly [string, Recovery])[] = [
   ...["no-fault", "target-host-killed", "source-host-killed", "link-cut-healed"].map((id) => [id, "txsync"] as const),

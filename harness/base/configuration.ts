@@ -27,6 +27,9 @@ export const DISK_KINDS = ["raw", "ext4"] as const;
 export type DiskKind = (typeof DISK_KINDS)[number];
 export const DISK_FORMATS = ["raw", "qcow2"] as const;
 export type DiskFormat = (typeof DISK_FORMATS)[number];
+/** What disks are for the guest: a virtio device each, or units of one virtio-scsi controller. */
+export const DISK_BUSES = ["blk", "scsi"] as const;
+export type DiskBus = (typeof DISK_BUSES)[number];
 /** By its kind alone it is raw: QEMU's node is the export. A qcow2 lies inside of the export, and QEMU reads it there. */
 const diskSchema = z.union([
   z.enum(DISK_KINDS),
@@ -133,10 +136,10 @@ export const CONFIGURATION_FIELDS = {
   ram: z.exactOptional(z.enum(RAM_KINDS)),
   /** Disks of the VM, in their order, and what the guest does with each. A host of their own exports them. */
   disks: z.exactOptional(z.array(diskSchema).min(1).max(DISKS_MAX).readonly()),
+  /** What the VM's disks are for the guest; absent: virtio-blk. */
+  disk_bus: z.exactOptional(z.enum(DISK_BUSES)),
   /** Of a custom guest. Its disks, in their order; what it boots from, where that is not the first of them: files here. */
   images: z.exactOptional(z.array(imageSchema).min(1).max(DISKS_MAX).readonly()),
-  /** What its disks are for the guest; absent: virtio-blk. */
-  disk_bus: z.exactOptional(z.enum(["blk", "scsi"])),
   kernel: z.exactOptional(z.string().min(1)),
   initrd: z.exactOptional(z.string().min(1)),
   append: z.exactOptional(z.string().min(1)),

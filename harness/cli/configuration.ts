@@ -4,10 +4,12 @@ import { type Command, InvalidArgumentError } from "commander";
 import {
   CONFIGURATION_FIELDS,
   type Configuration,
+  DISK_BUSES,
   DISK_FORMATS,
   DISK_KINDS,
   DISKS_MAX,
   type DiskAsked,
+  type DiskBus,
   type DiskImage,
   diskText,
   MACHINES,
@@ -26,7 +28,6 @@ import {
 } from "../base/configuration.ts";
 import { messageOf } from "../base/errors.ts";
 import { quoteWord, splitWords } from "../base/words.ts";
-import { DISK_BUSES, type DiskBus } from "../qemu/disk-devices.ts";
 import { formatOf } from "../run/custom/image-file.ts";
 import { LIMITS } from "./limits.ts";
 import { oneOf, qemuName, rangeOf, within } from "./options.ts";
@@ -120,7 +121,7 @@ function addMachineOptions(command: Command): Command {
     )
     .option(
       "--disk-bus <kind>",
-      "--guest custom: its disks are virtio-blk (blk, default) or virtio-scsi (scsi)",
+      "the VM's disks are virtio-blk (blk, default) or virtio-scsi (scsi)",
       oneOf(...DISK_BUSES),
     )
     .option("--kernel <file>", "--guest custom: the kernel that it boots, where not from its first disk", localFile)

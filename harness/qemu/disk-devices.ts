@@ -1,8 +1,4 @@
-import type { DiskFormat } from "../base/configuration.ts";
-
-/** What disks are for the guest: a virtio device each, or units of one virtio-scsi controller. */
-export const DISK_BUSES = ["blk", "scsi"] as const;
-export type DiskBus = (typeof DISK_BUSES)[number];
+import type { DiskBus, DiskFormat } from "../base/configuration.ts";
 
 /** Name of a disk that nobody writes to: the seed of cloud-init. The guest has to see that, in whichever QEMU it runs. */
 export const READ_ONLY_DISK = "seed";

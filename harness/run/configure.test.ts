@@ -65,6 +65,13 @@ describe("a run's configuration", () => {
     expect(() => checkConfiguration(asked)).toThrow(why);
   });
 
+  it("takes a bus for the disks of the Linux guest, and refuses one where there are none", () => {
+    const disks = ["raw", { kind: "ext4", format: "qcow2" }] as const;
+    const linux = { guest: "linux" } as const;
+    expect(() => checkConfiguration(request({ disks, disk_bus: "scsi" }, linux))).not.toThrow();
+    expect(() => checkConfiguration(request({ disk_bus: "scsi" }, linux))).toThrow("give it one with --disk");
+  });
+
   it("refuses what is for a guest of the user's with another", () => {
     const asked = request({ probes: [{ console: "up" }] });
     expect(() => checkConfiguration(asked)).toThrow(

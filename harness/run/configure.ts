@@ -98,6 +98,8 @@ export function checkConfiguration(
         ? `A disk ${diskText(disk)} is for what the Linux guest does with it: give the custom guest an image file with --disk.`
         : `The ${guest} guest does nothing with disks: take --guest linux with --disk.`,
     );
+  if (configuration.disk_bus !== undefined && disk === undefined && !hasImages(configuration))
+    throw new UserError("--disk-bus says what the VM's disks are, and it has none: give it one with --disk.");
   if (guest === "custom") checkCustom(request, configuration);
   else refuseCustoms(configuration, guest);
   const has_disks = disks !== undefined || hasImages(configuration);
@@ -164,9 +166,8 @@ function checkWithoutDisks({ faults }: RunRequest["scenario"]): void {
 
 /** What is for a guest of the user's is refused with any other, never left out. */
 function refuseCustoms(configuration: Configuration, guest: Guest): void {
-  const { images, disk_bus, kernel, initrd, append, cloud_init, snapshot, probes } = configuration;
+  const { images, kernel, initrd, append, cloud_init, snapshot, probes } = configuration;
   const said = {
-    "--disk-bus": disk_bus,
     "--disk <file>": images,
     "--kernel": kernel,
     "--initrd": initrd,

@@ -76,6 +76,7 @@ export class Play {
       emit: this.#timeline.emit,
       work: { ...request.scenario.work, ...request.work },
       disks: own.map(({ kind }) => kind),
+      disk_bus: configuration.disk_bus ?? "blk",
       vcpus: configurationOf(request).vcpus ?? 1,
       network: configurationOf(request).net !== undefined,
       configuration,

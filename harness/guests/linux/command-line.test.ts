@@ -30,6 +30,9 @@ describe("linuxCommandLine", () => {
   it("names what is done with each disk, where there are any", () => {
     const settings = { pattern_bytes: MIB, seed: 1 };
     expect(linuxCommandLine({ ...settings, disks: ["raw", "ext4"] })).toMatch(/ ferryman\.disks=raw,ext4$/);
+    expect(linuxCommandLine({ ...settings, disks: ["raw"], disk_bus: "scsi" })).toMatch(
+      / ferryman\.disks=raw ferryman\.bus=scsi$/,
+    );
     expect(linuxCommandLine({ ...settings, disks: [] })).not.toContain("ferryman.disks");
   });
 

@@ -1,3 +1,4 @@
+import type { DiskBus } from "../../base/configuration.ts";
 import { UserError } from "../../base/errors.ts";
 
 const MIB = 1024 * 1024;
@@ -19,8 +20,10 @@ export interface LinuxGuestSettings {
   readonly disk_pace_ms?: number;
   /** Whether the kernel panics where a processor or a task stands still for some seconds. */
   readonly watchdogs?: boolean;
-  /** What is done with /dev/vda, /dev/vdb and so on: `raw` or `ext4`. */
+  /** What is done with its disks, in their order: `raw` or `ext4`. */
   readonly disks?: readonly string[];
+  /** What they are; default blk. */
+  readonly disk_bus?: DiskBus;
   /** More kernel parameters, each without blanks. They stand before ours, so that ours win. */
   readonly extra?: readonly string[];
 }
@@ -101,6 +104,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     watchdogs = false,
     disk_pace_ms,
     disks = [],
+    disk_bus = "blk",
     extra = [],
   } = settings;
   if (pattern_bytes % MIB !== 0) {
@@ -129,6 +133,7 @@ export function linuxCommandLine(settings: LinuxGuestSettings): string {
     ...(network ? ["ferryman.net=1"] : []),
     ...(disk_pace_ms === undefined ? [] : [`ferryman.pace=${disk_pace_ms}`]),
     ...(disks.length === 0 ? [] : [`ferryman.disks=${disks.join(",")}`]),
+    ...(disk_bus === "blk" ? [] : [`ferryman.bus=${disk_bus}`]),
   ].join(" ");
   // COMMAND_LINE_SIZE of x86 is 2048 with its final zero; the kernel cuts what is longer without a word.
   if (line.length > 2047) throw new UserError(`the Linux guest's command line has ${line.length} of 2047 bytes`);

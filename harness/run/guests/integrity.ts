@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Configuration, DiskKind } from "../../base/configuration.ts";
+import type { Configuration, DiskBus, DiskKind } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
@@ -33,6 +33,8 @@ export interface GuestSettings {
   readonly work?: GuestWork;
   /** What the guest does with each of its disks. */
   readonly disks?: readonly DiskKind[];
+  /** What they are for it; default blk. */
+  readonly disk_bus?: DiskBus;
   /** Default 1; the Linux guest has a memory worker for each. */
   readonly vcpus?: number;
   /** Whether it has a network card; the Linux guest answers clients by it. */

@@ -42,7 +42,8 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #verify_ms: number;
 
   constructor(settings: GuestSettings) {
-    const { seed, memory_bytes, emit, work = {}, disks = [], vcpus = 1, network = false, looking = LOOKING } = settings;
+    const { seed, memory_bytes, emit, work = {}, vcpus = 1, network = false, looking = LOOKING } = settings;
+    const { disks = [], disk_bus = "blk" } = settings;
     this.can = [
       "self-check",
       ...(network ? (["network"] as const) : []),
@@ -63,6 +64,7 @@ export class LinuxGuest implements GuestUnderTest {
         ...(disk_pace_ms === undefined ? {} : { disk_pace_ms }),
         ...(working_set_bytes === undefined ? {} : { working_set_bytes }),
         disks,
+        disk_bus,
       }),
     };
     this.#emit = emit;

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import type { DiskBus } from "../../base/configuration.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { Emit, HostRole, TimelineEventBody } from "../../base/timeline.ts";
 import { HOST_ROLES } from "../../base/timeline.ts";
@@ -10,7 +11,7 @@ import { MANAGEMENT_NAME, PORTS } from "../../fleet/ports.ts";
 import type { HostProcess } from "../../fleet/process.ts";
 import { makeOrders, TROUBLED } from "../../fleet/trouble.ts";
 import { type LogSink, RAM_PATH } from "../../fleet/vm.ts";
-import type { DiskBus, DiskNode } from "../../qemu/disk-devices.ts";
+import type { DiskNode } from "../../qemu/disk-devices.ts";
 import type { AgentConfig } from "../../txsync/agent/config.ts";
 import { AgentClient } from "./agent-client.ts";
 import type { TxsyncSettings } from "./settings.ts";

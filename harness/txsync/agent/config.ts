@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import * as z from "zod";
+import { DISK_BUSES } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
-import { DISK_BUSES, type DiskNode } from "../../qemu/disk-devices.ts";
+import type { DiskNode } from "../../qemu/disk-devices.ts";
 import { ALL_RULES, type Config } from "../core/index.ts";
 
 const address = z.strictObject({ host: z.string(), port: z.int().min(1).max(65535) });

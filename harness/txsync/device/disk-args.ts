@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { type DiskBus, type DiskNode, diskDevices } from "../../qemu/disk-devices.ts";
+import type { DiskBus } from "../../base/configuration.ts";
+import { type DiskNode, diskDevices } from "../../qemu/disk-devices.ts";
 import { NBD_SOCKET } from "../disk/index.ts";
 
 /** The daemon may be away for so long, and the guest only waits; then QEMU stops the VM, and it can go on later. */
