@@ -56,6 +56,7 @@ const DEVICES: Readonly<Record<string, Configuration>> = {
       { kind: "ext4", format: "qcow2" },
     ],
   },
+  "a card that is an e1000e": { net: "e1000e", disks: ["raw", "ext4"] },
   "disks of virtio-scsi": { disks: ["raw", "ext4"], disk_bus: "scsi" },
 };
 const WITH_DEVICES: readonly (readonly [string, Recovery])[] = [

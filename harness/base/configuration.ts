@@ -21,7 +21,9 @@ export const QAPI_NAME = /^[a-z][a-z0-9-]*$/;
 const qapiName = z.string().regex(QAPI_NAME);
 
 export const RAM_KINDS = ["file", "memfd", "hugetlbfs"] as const;
-export const NETS = ["virtio"] as const;
+/** Models of the VM's network card. */
+export const NETS = ["virtio", "e1000e"] as const;
+export type Net = (typeof NETS)[number];
 /** What the guest does with a disk: records by O_DIRECT, or files on a file system, with fsync. */
 export const DISK_KINDS = ["raw", "ext4"] as const;
 export type DiskKind = (typeof DISK_KINDS)[number];

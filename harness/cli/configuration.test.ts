@@ -9,6 +9,7 @@ import {
   DISKS_MAX,
   MACHINES,
   MANAGERS,
+  NETS,
   PROBES_MAX,
   RAM_KINDS,
   SWITCHOVER_AFTER_MS_MAX,
@@ -56,6 +57,7 @@ const configurations = fc.record(
     vcpus: fc.integer({ min: 1, max: 255 }),
     machine: fc.constantFrom(...MACHINES),
     cpu: fc.constantFrom("max", "qemu64,-pni,-svm"),
+    net: fc.constantFrom(...NETS),
     ram: fc.constantFrom(...RAM_KINDS),
     images: fc.array(
       fc.record({ path: fc.constantFrom("/dev/null", process.execPath), format: fc.constantFrom(...DISK_FORMATS) }),
@@ -112,6 +114,7 @@ describe("a configuration on the command line", () => {
     [["--smp", "256"], "from 1 to 255"],
     [["--bandwidth", "0"], "from 1 to 1048576"],
     [["--machine", "microvm"], "one of q35, pc"],
+    [["--net", "rtl8139"], "one of virtio, e1000e"],
     [["--ram", "swap"], "one of file, memfd, hugetlbfs"],
     [["--disk", "zfs"], "raw or ext4"],
     [["--disk", "ext4,format=vmdk"], "A format is raw or qcow2"],

@@ -110,7 +110,7 @@ function addMachineOptions(command: Command): Command {
     .option("--cpu <model>", "CPU model, as QEMU's -cpu takes it", cpuModel)
     .option(
       "--net <card>",
-      `the VM has a network card (${NETS.join(" or ")}), and a client outside talks to it; the Linux guest only`,
+      `the VM has a network card (${NETS.join(" or ")}), and a client outside talks to it: --guest linux or custom`,
       oneOf(...NETS),
     )
     .option("--ram <kind>", `what guest RAM is: ${RAM_KINDS.join(", ")}; default file`, oneOf(...RAM_KINDS))

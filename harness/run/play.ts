@@ -78,7 +78,7 @@ export class Play {
       disks: own.map(({ kind }) => kind),
       disk_bus: configuration.disk_bus ?? "blk",
       vcpus: configurationOf(request).vcpus ?? 1,
-      network: configurationOf(request).net !== undefined,
+      ...(configuration.net === undefined ? {} : { net: configuration.net }),
       configuration,
       ...(request.scenario.client === undefined ? {} : { client: request.scenario.client }),
       looking,

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { noFault } from "../../../scenarios/controls/no-fault.ts";
 import { targetHostKilled } from "../../../scenarios/target/target-host-killed.ts";
-import type { Configuration } from "../../base/configuration.ts";
+import type { Configuration, Net } from "../../base/configuration.ts";
 import type { RunRecord } from "../../base/run-record.ts";
 import type { CheckVerdict, TimelineEvent } from "../../base/timeline.ts";
 import { within } from "../../base/wait.ts";
@@ -27,10 +27,14 @@ let configuration: Configuration;
 
 beforeAll(async () => {
   environment = { ...(await prepareRuns("10.0", ended.signal, { images: true })), runs_folder: folder };
+  configuration = await tinyWith("virtio");
+}, 600_000);
+
+async function tinyWith(net: Net): Promise<Configuration> {
   const { docker, host_image: host, images_image: images = "" } = environment;
-  const { kernel, initrd, disks } = await makeTinyGuest(docker, { host, images }, folder);
-  configuration = {
-    net: "virtio",
+  const { kernel, initrd, disks } = await makeTinyGuest(docker, { host, images }, mkdtempSync(join(folder, net)), net);
+  return {
+    net,
     kernel,
     initrd,
     append: "console=ttyS0 quiet",
@@ -42,7 +46,7 @@ beforeAll(async () => {
       { http: 80, path: "/health" },
     ],
   };
-}, 600_000);
+}
 
 afterAll(() => {
   ended.abort();
@@ -99,18 +103,22 @@ function saidBy({ checks }: RunRecord): Readonly<Record<string, CheckVerdict | u
   return Object.fromEntries(verdicts.map(({ check, verdict }) => [check, verdict]));
 }
 
-test("is whole by its console, its shell, its port, its HTTP server, its client and its disks, when the target's host died", async () => {
-  const request: RunRequest = {
-    ...ASKED,
-    scenario: { ...targetHostKilled, guests: ["custom"], client: appending(() => false) },
-    recovery: "txsync",
-    memory_bytes: 128 * 1024 ** 2,
-    configuration,
-  };
-  const { record } = await runScenario(environment, request);
-  expect(record.verdict, record.why).toBe("intact");
-  expect(saidBy(record)).toEqual({ probes: true, "client-history": true, "disk-images": true });
-}, 120_000);
+test.each(["virtio", "e1000e"] as const)(
+  "is whole by its console, its shell, its port, its HTTP server, its client and its disks, when the target's host died: %s",
+  async (net) => {
+    const request: RunRequest = {
+      ...ASKED,
+      scenario: { ...targetHostKilled, guests: ["custom"], client: appending(() => false) },
+      recovery: "txsync",
+      memory_bytes: 192 * 1024 ** 2,
+      configuration: net === "virtio" ? configuration : await tinyWith(net),
+    };
+    const { record } = await runScenario(environment, request);
+    expect(record.verdict, record.why).toBe("intact");
+    expect(saidBy(record)).toEqual({ probes: true, "client-history": true, "disk-images": true });
+  },
+  120_000,
+);
 
 test("is found out by each of the three checks when it loses what it acknowledged, its server fails and its disk is damaged", async () => {
   let due = false;

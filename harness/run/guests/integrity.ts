@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Configuration, DiskBus, DiskKind } from "../../base/configuration.ts";
+import type { Configuration, DiskBus, DiskKind, Net } from "../../base/configuration.ts";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { chunksOf, whileMoving } from "../../base/patience.ts";
@@ -37,8 +37,8 @@ export interface GuestSettings {
   readonly disk_bus?: DiskBus;
   /** Default 1; the Linux guest has a memory worker for each. */
   readonly vcpus?: number;
-  /** Whether it has a network card; the Linux guest answers clients by it. */
-  readonly network?: boolean;
+  /** Its network card; the Linux guest answers clients by it. Absent: it has none. */
+  readonly net?: Net;
   /** What a custom guest boots, and what tells that it lives. */
   readonly configuration?: Configuration;
   /** A client of the user's. */

@@ -7,6 +7,7 @@ import type { StartedVm } from "../../fleet/vm.ts";
 import { linuxCommandLine, patternBytesFor } from "../../guests/linux/command-line.ts";
 import { type LinuxConsoleEvent, LinuxConsoleParser } from "../../guests/linux/console.ts";
 import { LinuxControl } from "../../guests/linux/control.ts";
+import { linuxFiles } from "../../guests/linux/files.ts";
 import { LOOKING, type Looking } from "../looking.ts";
 import type { GuestFiles, GuestUnderTest, Workload } from "./guest.ts";
 import type { GuestSettings } from "./integrity.ts";
@@ -42,7 +43,8 @@ export class LinuxGuest implements GuestUnderTest {
   readonly #verify_ms: number;
 
   constructor(settings: GuestSettings) {
-    const { seed, memory_bytes, emit, work = {}, vcpus = 1, network = false, looking = LOOKING } = settings;
+    const { seed, memory_bytes, emit, work = {}, vcpus = 1, net, looking = LOOKING } = settings;
+    const network = net !== undefined;
     const { disks = [], disk_bus = "blk" } = settings;
     this.can = [
       "self-check",
@@ -52,8 +54,7 @@ export class LinuxGuest implements GuestUnderTest {
     checkWork("linux", memory_bytes, work);
     const { write_rate_pages_per_s: rate = DEFAULT_RATE, working_set_bytes, watchdogs = false, disk_pace_ms } = work;
     this.files = {
-      kernel: "/opt/ferryman/guests/linux/vmlinux",
-      initrd: "/opt/ferryman/guests/linux/initramfs",
+      ...linuxFiles(net),
       append: linuxCommandLine({
         seed,
         pattern_bytes: patternBytesFor(memory_bytes),

@@ -2,9 +2,11 @@ import { createWriteStream, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type Docker from "dockerode";
+import type { Net } from "../../../base/configuration.ts";
 import { runCommand } from "../../../fleet/images/command.ts";
 import { runLabels } from "../../../fleet/labels.ts";
 import { ownerOf } from "../../../fleet/owner.ts";
+import { linuxFiles } from "../../../guests/linux/files.ts";
 
 /**
  * A small Linux with a shell and an HTTP server of busybox, for tests of what a run can tell of a VM of somebody's own:
@@ -44,7 +46,6 @@ while :; do
 done
 `.replaceAll("\\$", "$");
 
-const BUILT = "/opt/ferryman/guests/linux";
 /** With blocks of 1 KiB: the group descriptors, which say where everything else is, are the third. */
 const DISK = "truncate -s 8M /disk && mke2fs -q -t ext4 -b 1024 /disk";
 
@@ -55,15 +56,20 @@ export interface TinyGuest {
   readonly disks: readonly string[];
 }
 
-/** @param images a hosts' image, which has the Linux guest, and the one that exports images, which can make a file system */
+/**
+ * @param images a hosts' image, which has the Linux guest, and the one that exports images, which can make a file system
+ * @param net the card for which it has a driver
+ */
 export async function makeTinyGuest(
   docker: Docker,
   images: { readonly host: string; readonly images: string },
   folder: string,
+  net: Net,
 ): Promise<TinyGuest> {
+  const from = linuxFiles(net);
   const kernel = join(folder, "vmlinux");
   const initrd = join(folder, "initrd");
-  await copyFrom(docker, images.host, "true", { [`${BUILT}/vmlinux`]: kernel, [`${BUILT}/initramfs`]: initrd });
+  await copyFrom(docker, images.host, "true", { [from.kernel]: kernel, [from.initrd]: initrd });
   // The kernel unpacks one archive after the other: the later one's file replaces the earlier one's.
   const built = readFileSync(initrd);
   const aligned = Buffer.alloc((4 - (built.length % 4)) % 4);
