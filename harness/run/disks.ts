@@ -171,8 +171,8 @@ export class StoredDisks implements StorageServer {
       kind === "raw" ? await this.#raw(image, number, told) : await this.#ext4(image, number, told);
     if (format === "raw") return await look(stored);
     const { state, said } = await checkQcow2(this.#host, stored);
-    // One that cannot be opened at all is one that was: nobody else has it.
-    if (state === "damaged" || state === "unchecked") return { wrong: [], damaged: said };
+    // One that cannot even be read was whole when it was made, and nobody but the VM has it.
+    if (state === "damaged" || state === "unreadable") return { wrong: [], damaged: said };
     const image = `${READ}/disk${number}`;
     await this.#host.run(`mkdir -p ${READ} && qemu-img convert -U -f qcow2 -O raw ${stored} ${image}`, LOOK_MS);
     return { ...(await look(image)), ...(state === "leaks" ? { leaks: said } : {}) };

@@ -64,7 +64,7 @@ export async function lookAtImage(
 
 async function checkFormat(host: ImageHost, overlay: string): Promise<{ readonly format?: string }> {
   const { state, said } = await checkQcow2(host, overlay);
-  if (state === "unchecked") throw new Error(`qemu-img could not check ${overlay}: ${said}`);
+  if (state === "unreadable") throw new Error(`qemu-img could not check ${overlay}: ${said}`);
   return state === "damaged" ? { format: said } : {};
 }
 
