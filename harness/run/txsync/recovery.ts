@@ -239,6 +239,8 @@ export class TxsyncRecovery implements RecoveryUnderTest {
   async #reboot(owner: StartedVm): Promise<AfterwardsFindings> {
     const { guest } = this.#context;
     await guest.reboot(owner);
+    // It is at work on its disks again, and the plain QEMU by which it is migrated again may only read them.
+    if (guest.can.includes("disks")) await guest.disks(owner);
     return { what: `reset on ${owner.host.role}`, memory: await this.#memory(owner) };
   }
 
