@@ -9,6 +9,7 @@ import { Movement } from "../movement.ts";
 import { givenUpAt, type Settled } from "../settled.ts";
 import type { Timeline } from "../timeline.ts";
 import type { ManagerContext, StockManager } from "./managers/manager.ts";
+import { afterCancel, afterCompletion } from "./whose-vm.ts";
 
 const LOOK_EVERY_MS = 10;
 /** For a monitor to answer a command that does nothing but begin or tell something. */
@@ -37,6 +38,8 @@ export class StockMigration {
   /** The least that the source has said is left to send, and when it said so first. */
   #left = { bytes: Number.POSITIVE_INFINITY, at_ms: 0 };
   #completing = false;
+  /** Pre-copy was given up, for it comes to no end. */
+  #endless = false;
 
   /** @param what `patience_ms`: the whole is given up once nothing has moved for so long, for it takes as long as there is memory */
   constructor(
@@ -143,7 +146,8 @@ export class StockMigration {
     this.#active_ms ??= this.#timeline.now_ms;
     const passes = info.ram?.["dirty-sync-count"] ?? 0;
     if (switchover === "never") {
-      if (passes >= PASSES_MAX) await this.#manager.cancel();
+      this.#endless = passes >= PASSES_MAX;
+      if (this.#endless) await this.#manager.cancel();
       return;
     }
     const now =
@@ -157,7 +161,7 @@ export class StockMigration {
     if (target === undefined) return undefined;
     if (target.status === "completed" && target.vm.alive) {
       await this.#manager.finish?.();
-      return { owner: "target", how: "the migration completed" };
+      return afterCompletion({ source: source.vm.alive && source.vm.running, target: target.vm.running });
     }
     if (!this.#switched) return this.#decideBeforeSwitchover();
     if (!target.vm.alive)
@@ -186,11 +190,7 @@ export class StockMigration {
     if (!vm.alive) return { owner: "none", how: "the source died before switchover, as any VM dies with its host" };
     if (status === "failed")
       return { owner: "source", how: "the migration failed before switchover: the source runs on" };
-    if (status === "cancelled")
-      return {
-        owner: "source",
-        how: `pre-copy came to no end in ${PASSES_MAX} passes: it was cancelled, the source runs on`,
-      };
+    if (status === "cancelled") return afterCancel(this.#endless ? PASSES_MAX : undefined);
     return undefined;
   }
 }
