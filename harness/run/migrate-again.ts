@@ -72,6 +72,8 @@ export async function migrateAgain(
     { what: `the guest to go on at ${to} after the second migration`, timeout_ms: looking.patience_ms },
     async () => {
       const now = await guest.steps(next);
+      if (now === undefined && next.process.gone)
+        throw new Error(`QEMU on ${to} ended in the second migration: ${next.process.lastLines().join(" | ")}`);
       return now !== undefined && now > steps_before ? now : undefined;
     },
   );
