@@ -197,8 +197,11 @@ export class ModelVm {
   /** The source has promised to have this VM no more. What the escrow has becomes the base of where it went. */
   left(host: Host): void {
     const { leftAt } = host.state;
-    // Said late: somebody else's base is there by now.
-    if (leftAt === null || host.packageOf !== this.baseId) return;
+    // Said late: somebody else's base is there by now, or on its way.
+    if (leftAt === null || host.packageOf !== this.baseId || (this.#begun !== null && this.#begun.host !== host))
+      return;
+    // Said again: what it left with is served once more.
+    if (this.#follows?.n === leftAt.n && this.#follows.generation === leftAt.generation) return;
     this.#bases += 1;
     this.#follows = { id: this.#bases, ...leftAt };
     if (this.#begun?.host === host) this.#begun = null;
