@@ -7,7 +7,15 @@ import { StreamError } from "../qemu/stream/format.ts";
 import { ReturnPathReader } from "../qemu/stream/return-path.ts";
 import { pieces, readStream, sample, shortened, VERSIONS, written } from "../qemu/stream/testing.ts";
 import { checkScenario } from "../run/scenario-schema.ts";
-import { frameNumber, GENESIS, generation, type Message, SWITCHOVER, transactionNumber } from "../txsync/core/index.ts";
+import {
+  frameNumber,
+  GENESIS,
+  generation,
+  type Message,
+  type Status,
+  SWITCHOVER,
+  transactionNumber,
+} from "../txsync/core/index.ts";
 import type { LogFile } from "../txsync/log/files.ts";
 import { LogVersionError } from "../txsync/log/log-format.ts";
 import { RecordError } from "../txsync/log/record.ts";
@@ -202,10 +210,28 @@ function feedFrames(bytes: Buffer): Answer {
 function messages(): Buffer[] {
   const header = { generation: generation(1), n: transactionNumber(2), mark: frameNumber(3), acked: frameNumber(1) };
   const log = { last: transactionNumber(1), generation: generation(1), mark: frameNumber(1), acked: frameNumber(0) };
+  const status: Status = {
+    incarnation: 1,
+    at_ms: 2,
+    promised: GENESIS,
+    opened: GENESIS,
+    vm: "none",
+    well: false,
+    committed: null,
+    log,
+    storing: null,
+    hearsSource: true,
+    hearsTarget: false,
+    hearsEscrow: true,
+    baseComplete: true,
+    hasBase: false,
+    phase: "idle",
+    escrow: null,
+  };
   const said: readonly Message[] = [
     { kind: "ask", pre: true, descriptor: GENESIS, attempt: 0 },
     { kind: "append", ...header, since: "base" },
-    { kind: "appended", generation: header.generation, n: header.n },
+    { kind: "appended", generation: header.generation, n: header.n, status },
     { kind: "append-refused", generation: header.generation, n: header.n, promised: GENESIS, log, why: "gap" },
     { kind: "refuse", pre: false, descriptor: GENESIS, promised: GENESIS, why: "busy" },
     { kind: "cancel", attempt: 12 },

@@ -118,7 +118,7 @@ export const CORE_SEEDS: readonly Seed[] = [
     "the escrow answers for a record before it is stored",
     "transactions.ts",
     '  out.push({ kind: "storeRecord", header });',
-    '  out.push({ kind: "storeRecord", header });\n  out.push({ kind: "send", to: from, message: { kind: "appended", generation, n } });',
+    '  out.push({ kind: "storeRecord", header });\n  out.push({ kind: "send", to: from, message: { kind: "appended", generation, n, status: statusOf(s) } });',
   ),
   seed(
     "record-applied-twice",

@@ -70,7 +70,13 @@ export type Message =
    * differs from the base.
    */
   | ({ readonly kind: "append" } & RecordHeader)
-  | { readonly kind: "appended"; readonly generation: Generation; readonly n: TransactionNumber }
+  /** With what the escrow has beside the record: one whose host came up anew stores on, and has no base any more. */
+  | {
+      readonly kind: "appended";
+      readonly generation: Generation;
+      readonly n: TransactionNumber;
+      readonly status: Status;
+    }
   | {
       readonly kind: "append-refused";
       readonly generation: Generation;

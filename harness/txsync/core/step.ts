@@ -482,7 +482,9 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       append(s, out, from, message);
       return;
     case "appended":
-      if (from === "escrow") committed(s, out, message.generation, message.n);
+      if (from !== "escrow") return;
+      notePeer(s, from, message.status);
+      committed(s, out, message.generation, message.n);
       return;
     case "append-refused":
       if (from !== "escrow") return;

@@ -3,9 +3,9 @@ import { openGate } from "./gate.ts";
 import { hears } from "./lease.ts";
 import { lastCommitted, lastMoves, mayLeave } from "./leave.ts";
 import type { AppendRefusal, Message, RecordHeader, RecordId } from "./message.ts";
-import { isOwner, lacksBase, learnOpened } from "./owner.ts";
+import { isOwner, lacksBase, learnOpened, statusOf } from "./owner.ts";
 import { patience } from "./start.ts";
-import type { Draft } from "./state.ts";
+import type { AgentState, Draft } from "./state.ts";
 import {
   type FrameNumber,
   frameNumber,
@@ -219,7 +219,7 @@ export function append(s: Draft, out: Action[], from: Role, header: RecordHeader
     return;
   }
   if (s.log !== null && s.log.last === n && s.log.generation === generation) {
-    out.push({ kind: "send", to: from, message: { kind: "appended", generation, n } });
+    appended(s, out, from, { generation, n });
     return;
   }
   const last = s.log?.last ?? 0;
@@ -270,8 +270,12 @@ export function stored(s: Draft, out: Action[], n: TransactionNumber): void {
   // Only an owner that had opened its generation sends records of it: this is how the escrow knows.
   if (s.promised.generation === header.generation) learnOpened(s, out, s.promised);
   // A newer promise may have come meanwhile; it has not been sent yet and will name this record.
-  out.push({ kind: "send", to: s.storingFrom, message: { kind: "appended", generation: header.generation, n } });
+  appended(s, out, s.storingFrom, header);
   afterStore(s, out);
+}
+
+function appended(s: AgentState, out: Action[], to: Role, { generation, n }: RecordId): void {
+  out.push({ kind: "send", to, message: { kind: "appended", generation, n, status: statusOf(s) } });
 }
 
 /** Escrow: the record under way was not stored. */

@@ -190,6 +190,10 @@ describe("protection beside a migration, under simulated faults", () => {
     expect(playOne(migratingScheduleOf(seed)).violation).toBeNull();
   });
 
+  it("lets nothing out over the word of an escrow whose host came up without its base (schedule 1025109)", () => {
+    expect(playOne(protectedScheduleOf(1_025_109)).violation).toBeNull();
+  });
+
   it("plays the same schedule the same way", () => {
     for (let seed = 0; seed < 30; seed += 1) {
       expect(tell(protectedScheduleOf(seed))).toEqual(tell(protectedScheduleOf(seed)));

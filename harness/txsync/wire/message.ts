@@ -78,7 +78,7 @@ const schema = z.discriminatedUnion("kind", [
     mark: count,
     acked: count,
   }),
-  z.strictObject({ kind: z.literal("appended"), generation: count, n: count }),
+  z.strictObject({ kind: z.literal("appended"), generation: count, n: count, status }),
   z.strictObject({
     kind: z.literal("append-refused"),
     generation: count,

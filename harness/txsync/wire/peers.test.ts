@@ -3,7 +3,7 @@ import { createConnection, createServer, type Server, type Socket } from "node:n
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
-import { generation, type Message, type Role, SWITCHOVER, transactionNumber } from "../core/index.ts";
+import { type Message, type Role, SWITCHOVER } from "../core/index.ts";
 import { FrameDecoder, FrameEncoder } from "./frame.ts";
 import { Handshake } from "./handshake.ts";
 import { Peers } from "./peers.ts";
@@ -223,7 +223,7 @@ describe("peers", () => {
       for (const peer of roles) {
         if (peer === role) continue;
         for (let n = 1; n <= 5; n += 1) {
-          const word = { kind: "appended" as const, generation: generation(1), n: transactionNumber(n) };
+          const word = { kind: "cancel" as const, attempt: n };
           expect(agent.peers.send(peer, word)).toBe(true);
           expect(agent.peers.send(peer, PACKAGE, [Buffer.from(`package ${n} of `), Buffer.from(role)])).toBe(true);
           expect(agent.peers.sendData(peer, [Buffer.from(`data ${n} `), Buffer.from(role)])).toBe(true);
@@ -237,7 +237,7 @@ describe("peers", () => {
         const said = agent.messages.filter((each) => each.from === from);
         const bodies = said.filter(({ message }) => message.kind === "package").map(({ body }) => body);
         expect(bodies).toEqual([1, 2, 3, 4, 5].map((n) => `package ${n} of ${from}`));
-        const words = said.flatMap(({ message }) => (message.kind === "appended" ? [message.n] : []));
+        const words = said.flatMap(({ message }) => (message.kind === "cancel" ? [message.attempt] : []));
         expect(words).toEqual([1, 2, 3, 4, 5]);
         const data = agent.data.filter((each) => each.from === from).map(({ payload }) => payload.toString());
         expect(data).toEqual([1, 2, 3, 4, 5].map((n) => `data ${n} ${from}`));
