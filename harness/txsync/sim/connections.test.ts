@@ -22,7 +22,9 @@ describe("txsync over connections that are dialled, greeted and read in turn", (
       const { violation, live, path } = playOne({ ...LINK_BLINKS_UNDER_LOAD, seed });
       expect(violation, `seed ${seed}`).toBeNull();
       expect(live, `seed ${seed}`).toBe(true);
-      expect(path, `seed ${seed}`).toMatch(/^target:protected (via-escrow direct )?target:unprotected target:protected /);
+      expect(path, `seed ${seed}`).toMatch(
+        /^target:protected (via-escrow direct )?target:unprotected target:protected /,
+      );
     }
   });
 
