@@ -65,6 +65,16 @@ describe("a run's configuration", () => {
     expect(() => checkConfiguration(asked)).toThrow(why);
   });
 
+  it("keeps no snapshot of a VM of which nothing but a client would tell that it has booted", () => {
+    const client = { name: "none", start: () => ({ invoke: async () => undefined, check: async () => [] }) };
+    const scenario = { ...request({}).scenario, client } as unknown as RunRequest["scenario"];
+    const configuration = { kernel: process.execPath, net: "virtio", snapshot: "/b" } as const;
+    const asked = request(configuration, { guest: "custom", scenario });
+    expect(() => checkConfiguration(asked)).toThrow(/has answered each --probe, and there is none/);
+    const { snapshot: _, ...without } = configuration;
+    expect(() => checkConfiguration(request(without, { guest: "custom", scenario }))).not.toThrow();
+  });
+
   it("takes a bus for the disks of the Linux guest, and refuses one where there are none", () => {
     const disks = ["raw", { kind: "ext4", format: "qcow2" }] as const;
     const linux = { guest: "linux" } as const;

@@ -182,7 +182,7 @@ function refuseCustoms(configuration: Configuration, guest: Guest): void {
 /** @throws UserError where nothing boots, nothing could tell that it lives, or a file is not what it has to be */
 function checkCustom(
   { scenario }: Pick<RunRequest, "scenario">,
-  { images = [], kernel, initrd, append, cloud_init, probes = [], net }: Configuration,
+  { images = [], kernel, initrd, append, cloud_init, probes = [], net, snapshot }: Configuration,
 ): void {
   if (kernel === undefined && images.length === 0)
     throw new UserError("The custom guest has nothing to boot: give it --disk <image>, or --kernel.");
@@ -191,6 +191,10 @@ function checkCustom(
   if (probes.length === 0 && scenario.client === undefined)
     throw new UserError(
       "Nothing tells whether the custom guest lives: give it a --probe (console=<pattern>, 'serial=<command> => <pattern>', tcp=<port>, http=<port>/<path>), or a scenario file with a client.",
+    );
+  if (probes.length === 0 && snapshot !== undefined)
+    throw new UserError(
+      "--snapshot keeps the VM as it is when it has answered each --probe, and there is none: without one it would be kept before it has booted.",
     );
   const by_network = probes.find((probe) => "tcp" in probe || "http" in probe);
   if (net === undefined && (by_network !== undefined || scenario.client !== undefined))

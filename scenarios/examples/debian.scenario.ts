@@ -10,7 +10,11 @@ import { sqlClient } from "./sql-client.ts";
 const debian = {
   group: "examples",
   guests: ["custom"],
-  configuration: { net: "virtio" },
+  // It has booted, and may be kept for others to start from, when its second serial line has somebody who answers.
+  configuration: {
+    net: "virtio",
+    probes: [{ serial: "systemctl is-system-running", answer: "^(running|degraded|starting)" }],
+  },
   client: sqlClient,
   migration: PURE_POSTCOPY,
 } satisfies Partial<Scenario>;
