@@ -51,6 +51,7 @@ export class MemoryStore {
       protect: state.protect,
       base: state.base,
       log: state.log,
+      logLost: state.logLost,
     };
     const text = JSON.stringify({ host, qemu, machine: machine ?? null } satisfies Remembered);
     if (text === this.#last) return;

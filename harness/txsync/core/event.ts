@@ -36,6 +36,8 @@ export interface HostMemory {
   readonly base: BaseState;
   /** Escrow: as `AgentState.log`, the last record that may have been answered for; to be written likewise. */
   readonly log: LogState | null;
+  /** Escrow: as `AgentState.logLost`; to be written likewise. */
+  readonly logLost: boolean;
 }
 
 /** What happens to an agent. */

@@ -102,6 +102,7 @@ export function initialState(config: Config): AgentState {
     },
     reassert: false,
     log: null,
+    logLost: false,
     storing: null,
     storingFrom: "target",
     waiting: null,
@@ -124,6 +125,7 @@ export function startedState(config: Config, event: Started): AgentState {
   const { durable, memory, log, now_ms, incarnation } = event;
   const promised = durable?.descriptor ?? GENESIS;
   const { role } = config;
+  const counted = role === "escrow" && logIsShort(config, event) ? invalidateLog(promised) : promised;
   const known = knownOpened(config, promised, durable?.opened ?? false);
   const opened = known ?? originOf(config, promised, memory);
   const vm = memory?.vm ?? (durable === null && role === "source" ? "running" : durable === null ? "none" : "gone");
@@ -137,7 +139,7 @@ export function startedState(config: Config, event: Started): AgentState {
     now_ms,
     incarnation,
     graceUntil_ms: now_ms + config.lease_ms,
-    promised: role === "escrow" && logIsShort(config, event) ? invalidateLog(promised) : promised,
+    promised: counted,
     escrow: durable?.escrow ?? null,
     letIn: fresh.letIn || durable !== null,
     opened,
@@ -159,6 +161,7 @@ export function startedState(config: Config, event: Started): AgentState {
     gate: { produced, released: acked, acked, committed: vm === "ready" ? containedOf(memory, produced) : acked },
     tx: { ...fresh.tx, committed: durable === null ? -1 : memory === null ? null : memory.committed },
     log,
+    logLost: counted.validFrom !== promised.validFrom,
   };
 }
 
@@ -195,7 +198,9 @@ function isAllHere(config: Config, memory: HostMemory | null, vm: VmState): bool
 function logIsShort(config: Config, { durable, memory, log }: Started): boolean {
   if (memory === null) return durable !== null && config.logSync === "memory";
   const answered = memory.log;
-  if (answered === null || !config.rules.lostTailVoidsLog) return false;
+  if (!config.rules.lostTailVoidsLog) return false;
+  if (memory.logLost) return true;
+  if (answered === null) return false;
   return log === null || log.last < answered.last || log.generation < answered.generation;
 }
 

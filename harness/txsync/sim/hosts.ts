@@ -278,6 +278,7 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
     protect: state.protect,
     base: state.base,
     log: state.log,
+    logLost: state.logLost,
     allPages: host.role === "target" && host.vm !== null && (state.allPages || hasAllPages),
   };
 }

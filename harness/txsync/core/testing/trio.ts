@@ -110,6 +110,7 @@ export class Trio {
     protect: false,
     base: "none",
     log: null,
+    logLost: false,
   } as const;
 
   #reaches(from: Role, to: Role): boolean {
