@@ -1,4 +1,4 @@
-import type { AgentState, HostMemory } from "../core/index.ts";
+import { type AgentState, type HostMemory, ownOpened } from "../core/index.ts";
 import type { Machine } from "./machine.ts";
 import { TwoPlaces, type WriteAt } from "./two-places.ts";
 
@@ -47,6 +47,7 @@ export class MemoryStore {
       contained: state.gate.committed,
       everFree: state.everFree,
       ranFree: state.ranFree,
+      opened: ownOpened(state),
       leftAt: state.leftAt,
       protect: state.protect,
       base: state.base,

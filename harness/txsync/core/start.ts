@@ -1,5 +1,6 @@
 import type { Config } from "./config.ts";
 import type { AgentEvent, HostMemory } from "./event.ts";
+import { isFree } from "./owner.ts";
 import type { AgentState } from "./state.ts";
 import {
   type Descriptor,
@@ -143,7 +144,7 @@ export function startedState(config: Config, event: Started): AgentState {
     escrow: durable?.escrow ?? null,
     letIn: fresh.letIn || durable !== null,
     opened,
-    begun: known?.owner === role ? known.generation : null,
+    begun: begunBefore(config, promised, known, opened),
     openedNoted: durable?.opened ?? false,
     seen: promised.generation,
     phase: phaseAfterRestart(config, promised, opened, vm, ranFree),
@@ -217,15 +218,30 @@ function knownOpened(config: Config, promised: Descriptor, noted: boolean): Desc
   return promised.generation === 0 || (left && promised.generation === SWITCHOVER.generation) ? promised : null;
 }
 
+/** What the host's memory keeps of the generations that were opened: another host's is learnt from whoever has it. */
+export function ownOpened({ config, opened }: AgentState): Descriptor | null {
+  return opened.owner === config.role && opened.generation > 0 ? opened : null;
+}
+
+/** A free generation that was opened is gone on with; of a protected one what was under way is not known. */
+function begunBefore({ role }: Config, promised: Descriptor, known: Descriptor | null, opened: Descriptor) {
+  if (known !== null) return known.owner === role ? known.generation : null;
+  const ours = opened.owner === role && opened.generation === promised.generation;
+  return ours && isFree(opened) ? opened.generation : null;
+}
+
 /**
- * The VM here is of a generation of ours that was opened, whatever was promised since: the claim that it was restored for,
- * or the one in which it came. Who has not heard of that speaks of what was before, and takes away nothing that came after.
+ * The VM here is of a generation of ours that was opened, whatever was promised since: the last one that the host's memory has,
+ * the claim that it was restored for, or the one in which it came. Who has not heard of that speaks of what was before, and
+ * takes away nothing that came after.
  */
 function originOf({ role, rules }: Config, promised: Descriptor, memory: HostMemory | null): Descriptor {
   if (role === "escrow" || !rules.restartKnowsOrigin) return GENESIS;
   const basis = (promised.owner === role ? promised.basis : null) ?? memory?.restored ?? null;
   const came = role === "target" ? (memory?.leftAt?.generation ?? 0) : 0;
   const origin = Math.max(basis?.claim ?? 0, came);
+  const remembered = memory?.opened ?? null;
+  if (remembered !== null && remembered.generation >= origin) return remembered;
   if (origin === 0) return GENESIS;
   const validFrom = generation(Math.min(promised.validFrom, origin));
   return {

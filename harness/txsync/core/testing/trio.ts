@@ -106,6 +106,7 @@ export class Trio {
     contained: frameNumber(0),
     allPages: false,
     ranFree: false,
+    opened: null,
     leftAt: null,
     protect: false,
     base: "none",
