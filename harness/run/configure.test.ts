@@ -82,6 +82,13 @@ describe("a run's configuration", () => {
     expect(() => checkConfiguration(request({ disk_bus: "scsi" }, linux))).toThrow("give it one with --disk");
   });
 
+  it("has the disks of the Linux guest under libvirt too, on the bus that its domain has", () => {
+    const asked = (disk_bus: "blk" | "scsi") =>
+      request({ disks: ["raw"], disk_bus, manager: "libvirt" }, { guest: "linux" });
+    expect(() => checkConfiguration(asked("blk"))).not.toThrow();
+    expect(() => checkConfiguration(asked("scsi"))).toThrow("--disk-bus scsi cannot be had with --manager libvirt");
+  });
+
   it("refuses what is for a guest of the user's with another", () => {
     const asked = request({ probes: [{ console: "up" }] });
     expect(() => checkConfiguration(asked)).toThrow(

@@ -230,12 +230,12 @@ function checkUnderLibvirt(
   if (tls !== undefined) refuse(`--tls ${tls}`, "libvirt takes certificates, and none are made here");
   if (transport !== "tcp") refuse(`--transport ${transport}`, "libvirt has QEMU connect by TCP");
   if (ram !== "file") refuse(`--ram ${ram}`, "its domain has guest RAM in a file, where the harness can read it");
-  if (disk_bus !== undefined) refuse("--disk-bus", "its domain has its disks as virtio-blk");
+  if (disk_bus === "scsi") refuse("--disk-bus scsi", "its domain has its disks as virtio-blk");
   if (net !== undefined) refuse("--net", "its domain has no network card yet");
   if (cpu !== undefined) refuse("--cpu", "its domain has a CPU model of its own");
   if (of_source !== undefined || of_target !== undefined)
     refuse("Arguments of one side's QEMU alone", "the target's QEMU is started as libvirt on the source describes it");
-  if (guest === "custom") refuse("--guest custom", "its domain has neither disks nor a network card yet");
+  if (guest === "custom") refuse("--guest custom", "its domain has neither images of yours nor a network card yet");
   if (scenario.migration.hold_target === true)
     refuse(`The scenario ${scenario.id}`, "libvirt does not hold the target of a post-copy migration still");
   if (scenario.faults.some(({ fault }) => "connection" in fault && fault.connection !== undefined))

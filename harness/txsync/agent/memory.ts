@@ -1,4 +1,4 @@
-import type { AgentState, HostMemory } from "../core/index.ts";
+import { type AgentState, type HostMemory, ownOpened } from "../core/index.ts";
 import type { Machine } from "./machine.ts";
 import { TwoPlaces, type WriteAt } from "./two-places.ts";
 
@@ -47,10 +47,12 @@ export class MemoryStore {
       contained: state.gate.committed,
       everFree: state.everFree,
       ranFree: state.ranFree,
+      opened: ownOpened(state),
       leftAt: state.leftAt,
       protect: state.protect,
       base: state.base,
       log: state.log,
+      logLost: state.logLost,
     };
     const text = JSON.stringify({ host, qemu, machine: machine ?? null } satisfies Remembered);
     if (text === this.#last) return;

@@ -2,6 +2,7 @@ import type { Message, RecordId } from "./message.ts";
 import type {
   BaseState,
   Basis,
+  Descriptor,
   Durable,
   FrameNumber,
   Generation,
@@ -29,6 +30,8 @@ export interface HostMemory {
   readonly everFree: boolean;
   /** As `AgentState.ranFree`; to be written likewise. */
   readonly ranFree: boolean;
+  /** `AgentState.opened` where that is a generation of this host's; to be written likewise. */
+  readonly opened: Descriptor | null;
   /** As `AgentState.leftAt`. */
   readonly leftAt: RecordId | null;
   /** As `AgentState.protect` and `AgentState.base`. */
@@ -36,6 +39,8 @@ export interface HostMemory {
   readonly base: BaseState;
   /** Escrow: as `AgentState.log`, the last record that may have been answered for; to be written likewise. */
   readonly log: LogState | null;
+  /** Escrow: as `AgentState.logLost`; to be written likewise. */
+  readonly logLost: boolean;
 }
 
 /** What happens to an agent. */

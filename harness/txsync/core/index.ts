@@ -13,7 +13,7 @@ export { hears } from "./lease.ts";
 export type { AppendRefusal, Message, PackageHead, RecordHeader, RecordId, Refusal, Status } from "./message.ts";
 export { isFree, isOwner, isWhole, lettingOutFreely, mayGoOn } from "./owner.ts";
 export { ALL_RULES, type Rules } from "./rules.ts";
-export { GENESIS, initialState, SWITCHOVER } from "./start.ts";
+export { GENESIS, initialState, ownOpened, SWITCHOVER } from "./start.ts";
 export type { AgentState, Leaving } from "./state.ts";
 export { step } from "./step.ts";
 export * from "./values.ts";

@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { type Descriptor, frameNumber, generation, type LogState } from "./index.ts";
+import {
+  type AgentState,
+  type Descriptor,
+  frameNumber,
+  generation,
+  type HostMemory,
+  initialState,
+  type LogState,
+  step,
+} from "./index.ts";
 import { baseCopied, protectedAtSource, protectionAsked } from "./testing/protected.ts";
 import { Trio } from "./testing/trio.ts";
 
@@ -148,6 +157,27 @@ describe("an escrow that comes up again", () => {
     expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "claim", generation: 3 });
     expect(trio.of("target", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
   });
+
+  it.each(["kept", "lost"] as const)(
+    "restores nothing of a log that lost records, though it died before it had noted so, and its host's memory was $0",
+    (host) => {
+      const trio = new Trio();
+      const { descriptor, log } = stored();
+      const config = { ...trio.states.escrow.config, logSync: host === "kept" ? "disk" : "memory" } as const;
+      const up = (memory: HostMemory | null): AgentState =>
+        step(initialState(config), {
+          ...{ kind: "started", now_ms: trio.now_ms, incarnation: 9 },
+          ...{ durable: { descriptor, opened: false }, memory, log: null },
+        }).state;
+      const remembered = { ...trio.remembered, everFree: false };
+      const first = up(host === "kept" ? { ...remembered, log } : null);
+      const again = up({ ...remembered, log: first.log, logLost: first.logLost });
+      for (const state of [first, again])
+        expect(state).toMatchObject({ promised: { validFrom: descriptor.generation + 1 }, logLost: true });
+      const noted = { kind: "promisePersisted", now_ms: trio.now_ms, generation: descriptor.generation } as const;
+      expect(step(again, noted).state.logLost).toBe(false);
+    },
+  );
 
   it.each(["one before", "none"] as const)("does not where the log is of $0", (logOf) => {
     const trio = up(logOf);

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { type AgentState, frameNumber, type HostMemory, transactionNumber } from "./index.ts";
+import {
+  type AgentState,
+  type Descriptor,
+  type Durable,
+  frameNumber,
+  generation,
+  type HostMemory,
+  transactionNumber,
+} from "./index.ts";
 import { Trio } from "./testing/trio.ts";
 
 /** The target's QEMU has died, and the source has its VM ready, of a transaction that covers three frames. */
@@ -170,6 +178,33 @@ describe("a restored VM that was asked to run", () => {
       const trio = half({ vm: "none", everFree: true, ranFree: true }, false);
       expect(trio.states.source.ranFree).toBe(true);
       expect(trio.of("source", "startRestore")).toHaveLength(1);
+    });
+
+    const basis = { claim: generation(5), n: transactionNumber(1) };
+    const made = (g: number, owner: "source" | "target", mode: Descriptor["mode"]): Descriptor => ({
+      ...{ generation: generation(g), owner, mode, validFrom: generation(1) },
+      basis: mode === "final" ? basis : null,
+    });
+
+    /** Between its claim and its `final` the target was back for a moment, and it is cut off from all since. */
+    it.each<{ what: string; durable: Durable }>([
+      { what: "is not noted yet", durable: { descriptor: made(7, "source", "final"), opened: false } },
+      { what: "is not the last promise", durable: { descriptor: made(8, "source", "protected"), opened: false } },
+    ])("and that runs freely, is not closed out by what came before that, which $what", ({ durable }) => {
+      const trio = new Trio().switchOver();
+      trio.says(3);
+      trio.beat(2);
+      trio.deaf.add("escrow").add("target");
+      const came = made(6, "target", "protected");
+      const free = { everFree: true, ranFree: true, opened: made(7, "source", "final"), restored: basis } as const;
+      trio.start("source", { durable, memory: { ...trio.remembered, vm: "running", ...free } });
+      const memory = { ...trio.remembered, vm: "running", everFree: false, opened: came } as const;
+      trio.start("target", { durable: { descriptor: came, opened: false }, memory });
+      trio.deaf.delete("target");
+      trio.beat(3);
+      expect(trio.of("source", "stopQemu")).toEqual([]);
+      expect(trio.states.source).toMatchObject({ vm: "running", opened: { generation: 7 } });
+      expect(trio.states.target.vm).toBe("gone");
     });
 
     it("and that had run, is not", () => {

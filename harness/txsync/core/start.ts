@@ -1,5 +1,6 @@
 import type { Config } from "./config.ts";
 import type { AgentEvent, HostMemory } from "./event.ts";
+import { isFree } from "./owner.ts";
 import type { AgentState } from "./state.ts";
 import {
   type Descriptor,
@@ -102,6 +103,7 @@ export function initialState(config: Config): AgentState {
     },
     reassert: false,
     log: null,
+    logLost: false,
     storing: null,
     storingFrom: "target",
     waiting: null,
@@ -124,6 +126,7 @@ export function startedState(config: Config, event: Started): AgentState {
   const { durable, memory, log, now_ms, incarnation } = event;
   const promised = durable?.descriptor ?? GENESIS;
   const { role } = config;
+  const counted = role === "escrow" && logIsShort(config, event) ? invalidateLog(promised) : promised;
   const known = knownOpened(config, promised, durable?.opened ?? false);
   const opened = known ?? originOf(config, promised, memory);
   const vm = memory?.vm ?? (durable === null && role === "source" ? "running" : durable === null ? "none" : "gone");
@@ -137,11 +140,11 @@ export function startedState(config: Config, event: Started): AgentState {
     now_ms,
     incarnation,
     graceUntil_ms: now_ms + config.lease_ms,
-    promised: role === "escrow" && logIsShort(config, event) ? invalidateLog(promised) : promised,
+    promised: counted,
     escrow: durable?.escrow ?? null,
     letIn: fresh.letIn || durable !== null,
     opened,
-    begun: known?.owner === role ? known.generation : null,
+    begun: begunBefore(config, promised, known, opened),
     openedNoted: durable?.opened ?? false,
     seen: promised.generation,
     phase: phaseAfterRestart(config, promised, opened, vm, ranFree),
@@ -159,6 +162,7 @@ export function startedState(config: Config, event: Started): AgentState {
     gate: { produced, released: acked, acked, committed: vm === "ready" ? containedOf(memory, produced) : acked },
     tx: { ...fresh.tx, committed: durable === null ? -1 : memory === null ? null : memory.committed },
     log,
+    logLost: counted.validFrom !== promised.validFrom,
   };
 }
 
@@ -195,7 +199,9 @@ function isAllHere(config: Config, memory: HostMemory | null, vm: VmState): bool
 function logIsShort(config: Config, { durable, memory, log }: Started): boolean {
   if (memory === null) return durable !== null && config.logSync === "memory";
   const answered = memory.log;
-  if (answered === null || !config.rules.lostTailVoidsLog) return false;
+  if (!config.rules.lostTailVoidsLog) return false;
+  if (memory.logLost) return true;
+  if (answered === null) return false;
   return log === null || log.last < answered.last || log.generation < answered.generation;
 }
 
@@ -212,15 +218,30 @@ function knownOpened(config: Config, promised: Descriptor, noted: boolean): Desc
   return promised.generation === 0 || (left && promised.generation === SWITCHOVER.generation) ? promised : null;
 }
 
+/** What the host's memory keeps of the generations that were opened: another host's is learnt from whoever has it. */
+export function ownOpened({ config, opened }: AgentState): Descriptor | null {
+  return opened.owner === config.role && opened.generation > 0 ? opened : null;
+}
+
+/** A free generation that was opened is gone on with; of a protected one what was under way is not known. */
+function begunBefore({ role }: Config, promised: Descriptor, known: Descriptor | null, opened: Descriptor) {
+  if (known !== null) return known.owner === role ? known.generation : null;
+  const ours = opened.owner === role && opened.generation === promised.generation;
+  return ours && isFree(opened) ? opened.generation : null;
+}
+
 /**
- * The VM here is of a generation of ours that was opened, whatever was promised since: the claim that it was restored for,
- * or the one in which it came. Who has not heard of that speaks of what was before, and takes away nothing that came after.
+ * The VM here is of a generation of ours that was opened, whatever was promised since: the last one that the host's memory has,
+ * the claim that it was restored for, or the one in which it came. Who has not heard of that speaks of what was before, and
+ * takes away nothing that came after.
  */
 function originOf({ role, rules }: Config, promised: Descriptor, memory: HostMemory | null): Descriptor {
   if (role === "escrow" || !rules.restartKnowsOrigin) return GENESIS;
   const basis = (promised.owner === role ? promised.basis : null) ?? memory?.restored ?? null;
   const came = role === "target" ? (memory?.leftAt?.generation ?? 0) : 0;
   const origin = Math.max(basis?.claim ?? 0, came);
+  const remembered = memory?.opened ?? null;
+  if (remembered !== null && remembered.generation >= origin) return remembered;
   if (origin === 0) return GENESIS;
   const validFrom = generation(Math.min(promised.validFrom, origin));
   return {

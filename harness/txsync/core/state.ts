@@ -184,6 +184,11 @@ export interface AgentState {
   /** The escrow refused our record: open a new generation before the next one. */
   readonly reassert: boolean;
   readonly log: LogState | null;
+  /**
+   * Escrow: the log lacks records that may have been answered for, and that later ones alone count is not on disk yet. What
+   * is in it now tells the next life nothing.
+   */
+  readonly logLost: boolean;
   readonly storing: RecordHeader | null;
   readonly storingFrom: Owner;
   /** Escrow: a record that came while a promise or another record was being written. */

@@ -411,6 +411,7 @@ function persisted(s: Draft, out: Action[]): void {
   const done = s.persisting;
   if (done === null) return;
   s.persisting = null;
+  s.logLost = false;
   afterPersisted(s, out, done.then);
   appendWaiting(s, out);
 }

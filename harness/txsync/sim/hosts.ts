@@ -7,6 +7,7 @@ import {
   type HostMemory,
   initialState,
   type LogState,
+  ownOpened,
   type Role,
   type Rules,
 } from "../core/index.ts";
@@ -274,10 +275,12 @@ export function memoryOf(host: Remains, hasAllPages: boolean): HostMemory {
     contained: state.gate.committed,
     everFree: state.everFree,
     ranFree: state.ranFree,
+    opened: ownOpened(state),
     leftAt: state.leftAt,
     protect: state.protect,
     base: state.base,
     log: state.log,
+    logLost: state.logLost,
     allPages: host.role === "target" && host.vm !== null && (state.allPages || hasAllPages),
   };
 }

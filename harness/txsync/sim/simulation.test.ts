@@ -70,6 +70,10 @@ describe("txsync under simulated faults", () => {
       expect(playOne({ ...RUNS_AND_DIES_UNNOTED, seed }).violation, `seed ${seed}`).toBeNull();
   });
 
+  it("restores nothing of a log that lost records, whose escrow died again before it had noted so", () => {
+    expect(playOne(scheduleOf(770_002_170)).violation).toBeNull();
+  });
+
   // Found in the first million: the simulator was wrong, and said that the core is.
   it.each([
     {

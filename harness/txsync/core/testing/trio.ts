@@ -106,10 +106,12 @@ export class Trio {
     contained: frameNumber(0),
     allPages: false,
     ranFree: false,
+    opened: null,
     leftAt: null,
     protect: false,
     base: "none",
     log: null,
+    logLost: false,
   } as const;
 
   #reaches(from: Role, to: Role): boolean {
