@@ -13,7 +13,7 @@ import type { BufferPool } from "./buffer-pool.ts";
  * not fit. It finds broken bytes as well as malice. The length is believed before the mac is seen, so a receiver bounds
  * it by what its channel needs: a bit that flips there costs no more than that. All numbers are big-endian.
  */
-export const WIRE_VERSION = 2;
+export const WIRE_VERSION = 3;
 const MAGIC = 0x4679;
 const HEADER_BYTES = 8;
 const CRC_BYTES = 4;

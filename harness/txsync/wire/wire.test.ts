@@ -3,7 +3,16 @@ import { describe, expect, it } from "vitest";
 import { frameNumber, GENESIS, generation, type Message, SWITCHOVER, transactionNumber } from "../core/index.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import { channelHello, readChannel } from "./channel.ts";
-import { FRAMES_MAX, type Frame, FrameDecoder, FrameEncoder, type FrameType, LENGTH_MAX, WireError } from "./frame.ts";
+import {
+  FRAMES_MAX,
+  type Frame,
+  FrameDecoder,
+  FrameEncoder,
+  type FrameType,
+  LENGTH_MAX,
+  WIRE_VERSION,
+  WireError,
+} from "./frame.ts";
 import { Handshake, type HandshakeOptions, type Session } from "./handshake.ts";
 import { LogLimit } from "./log-limit.ts";
 import { BODY_MAX, decodeMessage, encodeMessage } from "./message.ts";
@@ -229,7 +238,7 @@ describe("frames", () => {
     const plain = new FrameDecoder();
     plain.push(Buffer.concat(new FrameEncoder().encode("message", [Buffer.alloc(4)])));
     expect(() => plain.next()).toThrow(/before the handshake/);
-    const header = Buffer.from([0x46, 0x79, 2, 4, 0xff, 0xff, 0xff, 0xff]);
+    const header = Buffer.from([0x46, 0x79, WIRE_VERSION, 4, 0xff, 0xff, 0xff, 0xff]);
     const { decoder } = secured();
     decoder.push(header);
     expect(() => decoder.next()).toThrow(/more than/);

@@ -14,10 +14,11 @@ it("a domain's disks are the storage's, over the link of its host", () => {
 it("goes to another host with the disks over that host's link, in libvirt's own quotes too", () => {
   const here = diskElements({ disks: ["raw", "ext4"] }, "source");
   const there = diskElements({ disks: ["raw", "ext4"] }, "target");
-  expect(withDisksFrom(here, "source", "target")).toBe(there);
+  expect(withDisksFrom(here, 2, "source", "target")).toBe(there);
   const { host, port } = storageAddress("source");
   const said = `<host name='${host}' port='${port}'/><host name='elsewhere' port='${port}'/>`;
-  expect(withDisksFrom(said, "source", "target")).toBe(
+  expect(withDisksFrom(said, 1, "source", "target")).toBe(
     `<host name="${host}" port="${storageAddress("target").port}"/><host name='elsewhere' port='${port}'/>`,
   );
+  expect(() => withDisksFrom(here, 3, "source", "target")).toThrow(/names its storage 2 times, and has 3 disks/);
 });

@@ -27,10 +27,15 @@ export function diskElements(configuration: Configuration, role: HostRole): stri
     .join("");
 }
 
-/** The same domain, with its disks over the link of another host. */
-export function withDisksFrom(xml: string, from: HostRole, to: HostRole): string {
+/**
+ * The same domain, with its disks over the link of another host.
+ * @throws Error where not all of them are found: the domain would reach its storage over the link of the host that it left
+ */
+export function withDisksFrom(xml: string, count: number, from: HostRole, to: HostRole): string {
   const { host, port } = storageAddress(from);
   const there = new RegExp(`<host name=["']${host}["'] port=["']${port}["']/>`, "g");
+  const found = xml.match(there)?.length ?? 0;
+  if (found !== count) throw new Error(`libvirt's domain names its storage ${found} times, and has ${count} disks`);
   return xml.replaceAll(there, hostElement(to));
 }
 
@@ -45,7 +50,7 @@ export async function wordsForDisks(
 ): Promise<readonly string[]> {
   if (disks.length === 0) return [];
   const xml = await host.run(`virsh ${CONNECTION.join(" ")} --quiet dumpxml --migratable ${DOMAIN}`, DUMP_MS);
-  await host.writeFile(TARGET_XML_PATH, withDisksFrom(xml, host.role, to));
+  await host.writeFile(TARGET_XML_PATH, withDisksFrom(xml, disks.length, host.role, to));
   return ["--xml", TARGET_XML_PATH];
 }
 
