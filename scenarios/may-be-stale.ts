@@ -6,5 +6,5 @@ export const MAY_BE_STALE = {
   from: "11.0",
   verdict: "intact",
   or: ["corrupt", "rollback", "lost"],
-  why: "in about a third of the runs under TCG 11.1.3 delivers pages that are written all the time (its stack, its counters) as they were before switchover",
+  why: "in about a third of the runs under TCG 11.1.3 delivers pages that are written all the time (its stack, its counters) as they were before switchover: a store is not noticed any more once notdirty_write and the clearing of dirty bits have met",
 } as const satisfies NonNullable<Scenario["expect_on"]>[number];
