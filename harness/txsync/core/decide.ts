@@ -232,7 +232,7 @@ function readyWish(s: AgentState, from: readonly Role[]): Wish | null {
 }
 
 /**
- * The escrow has promised us that we restore the VM, or run it: so nobody else goes on. And whoever is heard with an older VM
+ * The escrow has promised us that we restore the VM (for as long as it hears us), or run it: so nobody else goes on. And whoever is heard with an older VM
  * knows that it is not the one.
  */
 function isBoundToUs(s: AgentState): boolean {

@@ -1,7 +1,8 @@
-import { type Configuration, disksOf, STORAGE_PATIENCE_MS_DEFAULT } from "../../../base/configuration.ts";
+import { type Configuration, STORAGE_PATIENCE_MS_DEFAULT } from "../../../base/configuration.ts";
 import type { HostRole } from "../../../base/timeline.ts";
 import type { StartedHost } from "../../../fleet/host.ts";
 import { storageAddress } from "../../../fleet/links.ts";
+import { diskNodesOf } from "../../disks.ts";
 import { DOMAIN } from "./domain.ts";
 import { CONNECTION } from "./virsh.ts";
 
@@ -14,12 +15,12 @@ const TARGET_XML_PATH = "/run/ferryman/vm-elsewhere.xml";
  */
 export function diskElements(configuration: Configuration, role: HostRole): string {
   const { storage_patience_ms = STORAGE_PATIENCE_MS_DEFAULT } = configuration;
-  return disksOf(configuration)
-    .map(({ format }, number) =>
+  return diskNodesOf(configuration)
+    .map(({ name, format }, number) =>
       [
         '<disk type="network" device="disk">',
         `<driver name="qemu" type="${format}" cache="none" error_policy="stop" rerror_policy="stop"/>`,
-        `<source protocol="nbd" name="disk${number}">${hostElement(role)}`,
+        `<source protocol="nbd" name="${name}">${hostElement(role)}`,
         `<reconnect delay="${storage_patience_ms / 1_000}"/></source>`,
         `<target dev="vd${String.fromCharCode("a".charCodeAt(0) + number)}" bus="virtio"/></disk>`,
       ].join(""),
