@@ -31,7 +31,8 @@ export function diskDevices(
       "-blockdev",
       [
         `node-name=${name}`,
-        ...(name === READ_ONLY_DISK ? ["read-only=on"] : []),
+        // Without it QEMU answers a discard and passes none on.
+        name === READ_ONLY_DISK ? "read-only=on" : "discard=unmap",
         ...(format === "raw" ? exported(name) : [`driver=${format}`, ...exported(name).map((each) => `file.${each}`)]),
       ].join(","),
       "-device",

@@ -19,7 +19,7 @@ export function diskElements(configuration: Configuration, role: HostRole): stri
     .map(({ name, format }, number) =>
       [
         '<disk type="network" device="disk">',
-        `<driver name="qemu" type="${format}" cache="none" error_policy="stop" rerror_policy="stop"/>`,
+        `<driver name="qemu" type="${format}" cache="none" error_policy="stop" rerror_policy="stop" discard="unmap"/>`,
         `<source protocol="nbd" name="${name}">${hostElement(role)}`,
         `<reconnect delay="${storage_patience_ms / 1_000}"/></source>`,
         `<target dev="vd${String.fromCharCode("a".charCodeAt(0) + number)}" bus="virtio"/></disk>`,
