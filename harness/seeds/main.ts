@@ -97,7 +97,7 @@ new Command("seeds")
   .addOption(
     new Option(
       "--kind <kind>",
-      "only those in the core, in other parts, in the disks and the network, or in the checks' own eyes",
+      "only those in the core, in other parts, in the disks and the network, that were there once, or in the checks' own eyes",
     ).choices(Object.keys(KINDS)),
   )
   .option(

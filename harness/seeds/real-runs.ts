@@ -27,6 +27,8 @@ const SECOND_BUG = "it believes what nobody sends who is well: that takes a seco
 const POWER =
   "hosts are containers: a killed one loses its memory, and never what its kernel has still to write to a disk";
 const RACE = "it takes two candidates, or two messages, in one order of many: no fault of a run has them so";
+const TWO_HOSTS =
+  "it takes a host that loses its memory just as another one's generation changes: the simulator finds it";
 const BUSY =
   "it takes processors that others keep busy (escrow-link-blinks --memory 1024 --write-rate 20000 --jobs 2 lost 3 of 6 so), and a run must not hang on that";
 const TAMPERED = "it takes somebody who changes bytes on the way, and TCP brings what was sent";
@@ -69,6 +71,17 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "always-heard": run("target-host-killed"),
   "deaf-to-one-side": run("target-qemu-killed"),
   "handoff-without-vote": run("cut-during-handoff --chatter 200"),
+  // ---- that were there once
+  "laid-over-in-a-restore": unseen(RACE),
+  "laid-over-meanwhile": unseen(RACE),
+  "ready-counts-as-contained": unseen(
+    "the agent has to die between telling the restored VM to run and hearing that it does",
+  ),
+  "asker-not-heard": unseen(TWO_HOSTS),
+  "answer-without-base": unseen(TWO_HOSTS),
+  "lost-tail-forgotten": unseen(POWER),
+  "opened-forgotten": unseen("the agent has to die while a free generation is written to its disk"),
+  "refused-too-early-for-ever": unseen("it costs a recovery a tenth of a second, and no VM"),
   // ---- log
   "torn-record-accepted": TORN,
   "digest-not-compared": unseen(SECOND_BUG),

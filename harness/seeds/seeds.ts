@@ -1,11 +1,18 @@
 import { CORE_SEEDS } from "./core-seeds.ts";
 import { EYE_SEEDS } from "./eye-seeds.ts";
 import { PART_SEEDS } from "./part-seeds.ts";
+import { PAST_SEEDS } from "./past-seeds.ts";
 import type { Seed } from "./seed.ts";
 import { WORLD_SEEDS } from "./world-seeds.ts";
 
-/** Bugs by where they are: in the core, in other parts, in disks and network, in the checks' own eyes. */
-export const KINDS = { core: CORE_SEEDS, parts: PART_SEEDS, world: WORLD_SEEDS, eyes: EYE_SEEDS } as const;
+/** Bugs by where they are: in the core, in other parts, in disks and network, in the checks' own eyes; and those that were there once. */
+export const KINDS = {
+  core: CORE_SEEDS,
+  parts: PART_SEEDS,
+  world: WORLD_SEEDS,
+  past: PAST_SEEDS,
+  eyes: EYE_SEEDS,
+} as const;
 export type Kind = keyof typeof KINDS;
 
 /** Every bug that is put into a build, to see who finds it. */

@@ -467,6 +467,29 @@ describe("a migration by the agents", () => {
     expect(stage.data.times("mayLayOver")).toBe(1);
   });
 
+  test("nothing is laid over the base that became the memory of a VM meanwhile", async () => {
+    await source.migrate();
+    stage.set({ phase: "switchover", vm: "none", peerTarget: { committed: 1 } as never });
+    const started = new Promise<void>((resolve) => {
+      stage.onStart = (_, vm) => {
+        stage.loads(vm);
+        stage.set({ vm: "restoring" });
+        resolve();
+      };
+    });
+    source.afterStep();
+    await started;
+    await stage.until("one that stands by", () => stage.vm?.started_as === "standby");
+    expect(stage.data.calls).not.toContain("mayLayOver");
+    // It came to nothing.
+    stage.set({ vm: "none" });
+    await stage.until("what is committed to be laid over", () => {
+      source.afterStep();
+      return stage.data.calls.includes("mayLayOver");
+    });
+    expect(stage.data.times("mayLayOver")).toBe(1);
+  });
+
   test.each([
     [
       "memory cannot be copied",
