@@ -6,6 +6,7 @@ import { parseJson, readText } from "../base/read-text.ts";
 import type { RunRecord } from "../base/run-record.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import type { Check } from "../checks/check.ts";
+import type { Evidence } from "../checks/evidence.ts";
 import { type Judged, judge } from "../checks/verdict.ts";
 import { parseEvidence, readEvidenceText, sha256Of } from "../run/evidence-file.ts";
 import { filesGone } from "../run/files-left.ts";
@@ -44,16 +45,12 @@ export interface JudgedAgain {
  * @throws UserError where one of its files is missing, is none, or is of a later version
  */
 export async function judgeFolder(folder: string, checks?: readonly Check[]): Promise<JudgedAgain> {
-  const texts: RunTexts = {
+  const read = readRun(folder, {
     record: await readText(join(folder, "run.json")),
     evidence: await readEvidenceText(folder),
     timeline: await readText(join(folder, "timeline.ndjson")),
-  };
-  const { files = [] } = parseEvidence(texts.evidence, folder).evidence;
-  return judgeTexts(folder, texts, {
-    ...(checks === undefined ? {} : { checks }),
-    gone: await filesGone(folder, files),
   });
+  return judgeRead(read, checks, await filesGone(folder, read.evidence.files ?? []));
 }
 
 /** What a run is judged by, as it stands in its files. */
@@ -64,21 +61,37 @@ export interface RunTexts {
 }
 
 /**
- * `judgeFolder`, of what was read from `folder`; `gone`: what of its other files is not as it was.
+ * `judgeFolder`, of what was read from `folder`, whose other files nobody looks for.
  * @throws UserError where one of them is none, or is of a later version
  */
-export function judgeTexts(
-  folder: string,
-  texts: RunTexts,
-  { checks, gone = [] }: { readonly checks?: readonly Check[]; readonly gone?: readonly string[] } = {},
-): JudgedAgain {
+export function judgeTexts(folder: string, texts: RunTexts): JudgedAgain {
+  return judgeRead(readRun(folder, texts), undefined, []);
+}
+
+interface RunRead {
+  readonly record: RunRecord;
+  readonly evidence: Evidence;
+  readonly events: readonly TimelineEvent[];
+  /** Of the timeline: lines that were not written like this. */
+  readonly changed: readonly string[];
+  readonly seals: { readonly record: string; readonly evidence: string };
+}
+
+function readRun(folder: string, texts: RunTexts): RunRead {
   const path = join(folder, "run.json");
   const record = parseRunRecord(parseJson(texts.record, path), path);
   const { evidence, sha256 } = parseEvidence(texts.evidence, folder);
-  const { events, changed } = readTimeline(texts.timeline);
+  const seals = { record: sha256Of(texts.record), evidence: sha256 };
+  return { record, evidence, seals, ...readTimeline(texts.timeline) };
+}
+
+function judgeRead(
+  { record, evidence, events, changed, seals }: RunRead,
+  checks: readonly Check[] | undefined,
+  gone: readonly string[],
+): JudgedAgain {
   // What was written behind that says what came of it, and is nothing to judge by.
   const judged = judge(scenarioOf(record), events.slice(0, evidence.timeline.events), evidence, checks);
-  const seals = { record: sha256Of(texts.record), evidence: sha256 };
   const contradictions = [...changed, ...recordContradictions(record, events, evidence, seals), ...gone];
   return { record, judged: believed(judged, contradictions), contradictions };
 }

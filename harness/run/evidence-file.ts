@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf, UserError } from "../base/errors.ts";
-import { printable, readText } from "../base/read-text.ts";
+import { parseJson, readText } from "../base/read-text.ts";
 import type { TimelineEvent } from "../base/timeline.ts";
 import { EVIDENCE_VERSION, type Evidence, evidenceSchema, timelineDigest } from "../checks/evidence.ts";
 import type { EvidenceDraft } from "./looks.ts";
@@ -46,12 +46,7 @@ export async function readEvidenceText(folder: string): Promise<string> {
 /** @throws UserError with the place in it that is not as it has to be */
 export function parseEvidence(text: string, folder: string): EvidenceRead {
   const path = join(folder, EVIDENCE_FILE);
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw new UserError(`${path} is torn or was changed: it is not JSON (${printable(messageOf(error))}).`);
-  }
+  const json = parseJson(text, path);
   const version = typeof json === "object" && json !== null && "version" in json ? json.version : undefined;
   if (typeof version === "number" && version > EVIDENCE_VERSION)
     throw new UserError(`${path} is of version ${version}, this ferryman reads up to ${EVIDENCE_VERSION}.`);

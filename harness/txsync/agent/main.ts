@@ -1,5 +1,6 @@
 import { isMainThread, workerData } from "node:worker_threads";
 import { messageOf, UserError } from "../../base/errors.ts";
+import { fewLines } from "../../base/few-lines.ts";
 import { runDataPlane } from "../data/index.ts";
 import { DiskDaemon, daemonConfigSchema, daemonIsThere, serveStorage } from "../disk/index.ts";
 import { Agent } from "./agent.ts";
@@ -43,6 +44,8 @@ async function main(): Promise<void> {
 }
 
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
+/** Of the daemon, whose log lies in the host's memory: a storage that is away for hours has a line for every request. */
+const DAEMON_LINES = 1_000;
 
 /** Where one is at work already this one ends: it may not touch what that one keeps. */
 async function serveDisks(text: string, helper: string): Promise<void> {
@@ -50,9 +53,10 @@ async function serveDisks(text: string, helper: string): Promise<void> {
   // Two that are started in one moment would both find nobody.
   if ((await DiskDaemon.alone(config.folder)) === undefined || (await daemonIsThere(config.folder))) return;
   process.on("SIGTERM", () => process.exit(0));
-  await DiskDaemon.start(config, say);
+  const few = fewLines(say, DAEMON_LINES);
+  await DiskDaemon.start(config, few);
   await disksGoFirst(startHere, helper);
-  say("disks are served");
+  few("disks are served");
 }
 
 // One file for all of its threads: one starts processes, the other one is the data plane.
