@@ -18,6 +18,7 @@ import { nothingWaits } from "./nothing-waits.ts";
 import { output } from "./output.ts";
 import { outputComplete } from "./output-complete.ts";
 import { probes } from "./probes.ts";
+import { serviceHistory } from "./service-history.ts";
 import { singleInstance } from "./single-instance.ts";
 import { stillAudit } from "./still-audit.ts";
 import { storageAway } from "./storage-away.ts";
@@ -41,6 +42,7 @@ export const CHECKS: readonly Check[] = [
   diskImages,
   ledger,
   networkHistory,
+  serviceHistory,
   clientHistory,
   neverBack,
   output,

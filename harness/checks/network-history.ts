@@ -11,8 +11,17 @@ import { finding } from "./finding.ts";
 const operation = z.tuple([z.number(), z.number(), z.number(), z.number(), z.number()]);
 export type NetworkOperation = z.infer<typeof operation>;
 
+/**
+ * What a client of the guest's store did: the client's number, the key, 1 to set it and 0 to read it, the value that was set
+ * or read, and when it began and was answered, as places in the one order in which all clients did so; -1: no answer came.
+ */
+const keyOperation = z.tuple([z.number(), z.number(), z.number(), z.number(), z.number(), z.number()]);
+export type KeyOperation = z.infer<typeof keyOperation>;
+
 const networkSchema = z.object({
   operations: z.array(operation).readonly(),
+  /** Of the clients that read and write the same keys; runs of before there were any do not have them. */
+  keys: z.array(keyOperation).readonly().optional(),
   /** Connections that ended without the client's doing, and why. */
   broken: z.array(z.string()).readonly(),
   /** Answers that nobody had asked for. */

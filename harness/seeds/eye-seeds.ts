@@ -123,6 +123,22 @@ export const EYE_SEEDS: readonly Seed[] = [
     "checks/network-history.test.ts",
   ),
   seed(
+    "value-that-came-back-overlooked",
+    "an old value of a key that is read again is taken for good",
+    "checks/register.ts",
+    "    if (earlier !== undefined && later.first_end < earlier.last_begin)\n",
+    "    if (earlier !== undefined && later.last_begin < earlier.first_end)\n",
+    "checks/register.test.ts",
+  ),
+  seed(
+    "lost-write-overlooked",
+    "an acknowledged write that nobody reads any more is taken for written over",
+    "checks/register.ts",
+    "    if (around !== undefined && one.first_end < around.last_begin)\n",
+    "    if (around !== undefined && one.last_begin < around.first_end)\n",
+    "checks/register.test.ts",
+  ),
+  seed(
     "digest-of-evidence-not-compared",
     "evidence that was changed, or is of another run, is believed",
     "checks/agreement.ts",

@@ -85,10 +85,10 @@ export class Network implements Disposable {
   /** Of the client of ours; undefined where there is none. */
   get findings(): NetworkFindings | undefined {
     if (this.#client === undefined) return undefined;
-    const { operations, broken, strays } = this.#client;
+    const { operations, keys, broken, strays } = this.#client;
     const storm = this.#storm?.counted;
     const frames = { from_vm: this.#from_vm, to_vm: this.#to_vm };
-    return { operations, broken, strays, ...frames, ...(storm === undefined ? {} : { storm }) };
+    return { operations, keys, broken, strays, ...frames, ...(storm === undefined ? {} : { storm }) };
   }
 
   [Symbol.dispose](): void {
