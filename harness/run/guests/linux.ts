@@ -94,6 +94,7 @@ export class LinuxGuest implements GuestUnderTest {
   }
 
   async booted(vm: StartedVm): Promise<void> {
+    const troubles = this.#trouble.length;
     await whileMoving(
       {
         what: "the Linux guest to boot",
@@ -106,6 +107,8 @@ export class LinuxGuest implements GuestUnderTest {
       },
       async () => {
         await refuseGone(vm);
+        const trouble = this.#trouble[troubles];
+        if (trouble !== undefined) throw new Error(`the Linux guest broke as it booted: ${trouble}`);
         return this.#steps.has(vm.host.role) ? true : undefined;
       },
     );
