@@ -37,6 +37,16 @@ describe("choosing scenarios", () => {
     expect(await ids(["link-*"], { tag: ["cut-silent"] })).toContain("link-cut-silent-healed");
   });
 
+  it("for a guest: what is not for it is left out, where it was not named by itself", async () => {
+    const linux = await ids(["all"], { guest: "linux" });
+    expect(linux).toEqual(SCENARIOS.filter(({ guests }) => guests.includes("linux")).map(({ id }) => id));
+    expect(linux.length).toBeLessThan(SCENARIOS.length);
+    expect(await ids(["one-of-*"], { guest: "integrity" })).toEqual(["one-of-four-vcpus-waits"]);
+    await expect(ids(["one-of-*"], { guest: "linux" })).rejects.toThrow(/No scenario is of that choice/);
+    expect(await ids(["one-of-four-vcpus-waits"], { guest: "linux" })).toEqual(["one-of-four-vcpus-waits"]);
+    expect(await ids(["all"], { guest: "custom" })).toHaveLength(SCENARIOS.length);
+  });
+
   it("leaves findings out of all, and has them by name, by glob, by group and by tag", async () => {
     const every = async (names: readonly string[], filters: Filters = {}) =>
       (await choose(names, filters, ["stock"], EVERY_SCENARIO)).map(({ scenario }) => scenario.id);

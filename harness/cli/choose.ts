@@ -1,5 +1,6 @@
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
+import { guestName } from "../run/guests/index.ts";
 import type { Scenario } from "../run/scenario.ts";
 import { isFileName, scenariosIn } from "./scenario-file.ts";
 
@@ -12,6 +13,8 @@ export interface Chosen {
 }
 
 export interface Filters {
+  /** That they are to run with, where it was asked for. */
+  readonly guest?: string;
   readonly group?: readonly string[];
   readonly tag?: readonly string[];
 }
@@ -25,13 +28,14 @@ export function tagsOf({ tags = [], faults }: Scenario): readonly string[] {
 
 /**
  * Scenarios by name, glob (`target-*`), `all`, or file (`my.scenario.ts`, `my.scenario.ts#id`); where nothing is named and something filtered, of all. Each once,
- * in the order in which they were named. What was not named by itself and cannot happen under the recovery is left out.
+ * in the order in which they were named. What was not named by itself is left out where it cannot happen under the recovery, or is
+ * not for the guest.
  * @param recoveries under which they are to run; one is enough for a scenario to be able to happen
  * @throws UserError when something named is not there, nothing is left, or something named cannot happen
  */
 export async function choose(
   names: readonly string[],
-  { group, tag }: Filters,
+  { group, tag, guest }: Filters,
   recoveries: readonly Recovery[],
   ours: readonly Scenario[],
 ): Promise<readonly Chosen[]> {
@@ -43,7 +47,9 @@ export async function choose(
   // What QEMU is known to do wrong is looked at for its own sake: by name, by group or by tag.
   const all = filtered ? ours : ours.filter((scenario) => scenario.group !== FINDINGS_GROUP);
   const named = await Promise.all(
-    (names.length === 0 ? ["all"] : names).map((name) => chosenBy(name, recoveries, name === "all" ? all : ours)),
+    (names.length === 0 ? ["all"] : names).map((name) =>
+      chosenBy(name, recoveries, guest, name === "all" ? all : ours),
+    ),
   );
   const seen = new Set<Scenario>();
   const chosen = named
@@ -60,9 +66,13 @@ export async function choose(
 async function chosenBy(
   name: string,
   recoveries: readonly Recovery[],
+  guest: string | undefined,
   ours: readonly Scenario[],
 ): Promise<readonly Chosen[]> {
   const able = ({ expect }: Scenario): boolean => recoveries.some((recovery) => expect[recovery] !== undefined);
+  const fits = (scenario: Scenario): boolean =>
+    able(scenario) &&
+    (guest === undefined || guest === "custom" || scenario.guests.some((one) => guestName(one) === guest));
   const plain = (scenarios: readonly Scenario[]): Chosen[] =>
     scenarios.map((scenario) => ({ scenario, named: scenario.id }));
   if (isFileName(name)) {
@@ -74,12 +84,12 @@ async function chosenBy(
     return wanted.map((scenario) => ({ scenario, named: found.length === 1 ? file : `${file}#${scenario.id}` }));
   }
   // Of all, those that can happen: without agents none can be killed.
-  if (name === "all") return plain(ours.filter(able));
+  if (name === "all") return plain(ours.filter(fits));
   if (/[*?]/.test(name)) {
     const pattern = globOf(name);
     const found = ours.filter(({ id }) => pattern.test(id));
     if (found.length === 0) throw new UserError(`There is no scenario "${name}". There are: ${idsOf(ours)}.`);
-    return plain(found.filter(able));
+    return plain(found.filter(fits));
   }
   const scenario = ours.find(({ id }) => id === name);
   if (scenario === undefined) throw new UserError(`There is no scenario "${name}". There are: ${idsOf(ours)}.`);
