@@ -59,6 +59,21 @@ describe("timings of a recovery", () => {
     expect(recoveryTimings(events)).toEqual({ detect_ms: 400 });
   });
 
+  it("say of no detection where nobody had to act: the vote of the handoff is none", () => {
+    const asks = {
+      kind: "vote.message",
+      message: "ask",
+      pre: true,
+      generation: 2,
+      mode: "final",
+      to: "escrow",
+    } as const;
+    const handoff = [at(6_000, "target", { kind: "vote.asked", generation: 2 }), at(6_001, "target", asks)];
+    expect(recoveryTimings([fault, ...handoff])).toEqual({});
+    const lost = at(800, "target", { kind: "lease.lost", peer: "escrow", silent_ms: 500 });
+    expect(recoveryTimings([fault, lost, ...handoff])).toEqual({ detect_ms: 500 });
+  });
+
   it("lose nothing where the guest was not seen to go beyond the transaction", () => {
     const events = [
       step(100, 100),

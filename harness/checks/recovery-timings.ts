@@ -22,8 +22,9 @@ const SHAPING: readonly string[] = [
  * What the agents' events say of a recovery; a function of the timeline. Times are seen from the harness, a few
  * milliseconds late.
  *
- * - `detect_ms`: from the fault until an agent acts on it: its lease is lost, it asks for votes, it takes over. The fault
- *   that a restore is for is the first one that was still in force when it began; where none was, the last before it.
+ * - `detect_ms`: from the fault until an agent acts on it: its lease is lost, it asks for votes, it takes over; absent where
+ *   none has to, as for a source's QEMU after switchover. The fault that a restore is for is the first one that was still in
+ *   force when it began; where none was, the last before it.
  * - `recover_ms`: from there until the restored guest runs (it was asked to, and said that it does); only where one was
  *   restored. Between the two lie the votes, the restore and the second vote.
  * - `lost_steps`: how far the guest was seen to come where it died, less where it was when the transaction was taken that
@@ -106,7 +107,10 @@ function recovery(events: readonly TimelineEvent[]): Timings {
   if (first === undefined) return {};
   const restored = events.find(({ kind, at_ms }) => kind === "restore.running" && at_ms > first.at_ms);
   if (restored?.kind !== "restore.running") {
-    const detected = events.find(({ kind, at_ms }) => at_ms > first.at_ms && DETECTED.includes(kind));
+    const handoffs = askedForHandoff(events);
+    const detected = events.find(
+      (event) => event.at_ms > first.at_ms && DETECTED.includes(event.kind) && !handoffs.includes(event),
+    );
     return detected === undefined ? {} : { detect_ms: Math.round(detected.at_ms - first.at_ms) };
   }
   const started = events.find(
@@ -126,6 +130,14 @@ function recovery(events: readonly TimelineEvent[]): Timings {
     recover_ms: Math.round(restored.at_ms - began.at_ms),
     ...lost(events, restored.at_ms, restored.lane as HostRole, restored.generation),
   };
+}
+
+/** Where nothing is restored, who asks to own the VM alone has all of its pages: that is no answer to a fault. */
+function askedForHandoff(events: readonly TimelineEvent[]): readonly TimelineEvent[] {
+  const of_handoffs = events.flatMap((event) =>
+    event.kind === "vote.message" && event.message === "ask" && event.mode === "final" ? [event.generation] : [],
+  );
+  return events.filter((event) => event.kind === "vote.asked" && of_handoffs.includes(event.generation));
 }
 
 const DETECTED: readonly string[] = ["lease.lost", "vote.asked", "takeover", "restore.started"];
