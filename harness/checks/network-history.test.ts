@@ -1,6 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { type NetworkFindings, type NetworkOperation, readHistory, servedAfterFault_ms } from "./network-history.ts";
-import { at, vcpus } from "./testing/make-case.ts";
+import {
+  type NetworkFindings,
+  type NetworkOperation,
+  networkHistory,
+  readHistory,
+  servedAfterFault_ms,
+} from "./network-history.ts";
+import { at, got, makeCase, vcpus } from "./testing/make-case.ts";
 
 const found = (operations: readonly NetworkOperation[], more: Partial<NetworkFindings> = {}): NetworkFindings => ({
   operations,
@@ -55,6 +61,21 @@ describe("the history of a client by the network card", () => {
       "the client's connection broke: read ECONNRESET",
       "an answer came that nobody had asked for: 7 8",
     ]);
+  });
+
+  it("proves nothing of a VM that somebody has and that has not answered what was asked last", () => {
+    const operations = [done(1, 1), done(2, 2), unknown(3)];
+    const judge = (owner: "target" | "none"): unknown => {
+      const guest = { kind: "linux", can: ["network"] } as const;
+      return networkHistory.judge(
+        makeCase({ evidence: { owner, guest }, findings: { network: got(found(operations)) } }),
+      );
+    };
+    expect(judge("target")).toMatchObject({
+      verdict: "unknown",
+      summary: "operation 3, the last one, was never answered, though target has the VM",
+    });
+    expect(judge("none")).toMatchObject({ verdict: true });
   });
 
   it("tells when the VM answered again after the first fault, by QEMU's clock, whenever that was asked for", () => {

@@ -149,6 +149,11 @@ export const networkHistory: Check = {
           evidence: { ...figures, wrong: wrong.slice(0, SHOWN) },
         };
       if (answered === 0) return { verdict: "unknown", summary: "the client had no answer at all", evidence: figures };
+      const [seq, , answered_ms] = found.operations.at(-1) ?? [0, 0, 0];
+      if (answered_ms < 0 && evidence.owner !== "none") {
+        const summary = `operation ${seq}, the last one, was never answered, though ${evidence.owner} has the VM`;
+        return { verdict: "unknown", summary, evidence: figures };
+      }
       const over = connections === 1 ? "one connection" : `${connections} connections`;
       return {
         verdict: true,

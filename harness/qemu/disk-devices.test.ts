@@ -6,8 +6,18 @@ const raw = (...names: string[]) => names.map((name) => ({ name, format: "raw" }
 
 it("gives each disk a device of its own, or a unit of one controller", () => {
   expect(diskDevices(raw("a", "b"), "blk", exported)).toEqual([
-    ...["-blockdev", "node-name=a,discard=unmap,driver=nbd,export=a", "-device", "virtio-blk-pci,drive=a,werror=stop,rerror=stop"],
-    ...["-blockdev", "node-name=b,discard=unmap,driver=nbd,export=b", "-device", "virtio-blk-pci,drive=b,werror=stop,rerror=stop"],
+    ...[
+      "-blockdev",
+      "node-name=a,discard=unmap,driver=nbd,export=a",
+      "-device",
+      "virtio-blk-pci,drive=a,werror=stop,rerror=stop",
+    ],
+    ...[
+      "-blockdev",
+      "node-name=b,discard=unmap,driver=nbd,export=b",
+      "-device",
+      "virtio-blk-pci,drive=b,werror=stop,rerror=stop",
+    ],
   ]);
   expect(diskDevices(raw("a", "b"), "scsi", exported).filter((word) => word.includes("scsi"))).toEqual([
     "virtio-scsi-pci,id=scsi0",

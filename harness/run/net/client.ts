@@ -134,11 +134,14 @@ export class NetworkClient implements Disposable {
     );
   }
 
-  /** Waits for one more answer, and has every key read once more, if there is somebody who could give them; then no more is asked. */
+  /**
+   * Waits for one more answer, and has every key read once more, if there is somebody who could give them; then no more is
+   * asked. A VM that nobody hears any more shows itself only when the client gives its operation up.
+   */
   async stop(served: boolean): Promise<void> {
     if (this.#process.gone) return;
     const before = this.operations.length;
-    const more = { what: "one more answer by the network card", timeout_ms: LAST_ANSWER_MS };
+    const more = { what: "one more answer by the network card", timeout_ms: SILENT_MS + LAST_ANSWER_MS };
     if (served) await waitFor(more, () => (this.operations.length > before ? true : undefined)).catch(() => undefined);
     await this.#outside.spawn(["/bin/sh", "-c", `kill -${served ? "TERM" : "INT"} ${this.#process.pid}`]);
     await waitFor({ what: "the client outside to end", timeout_ms: LAST_ANSWER_MS + 2_000 }, () =>

@@ -56,6 +56,14 @@ class FakeAgent {
     this.#socket?.write(`${line}\n`);
   }
 
+  pause(): void {
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#socket?.resume();
+  }
+
   async hears(what: string, sign: (said: Said) => boolean): Promise<void> {
     await waitFor({ what, timeout_ms: 5_000 }, () => (this.said.some(sign) ? true : undefined));
   }
@@ -172,6 +180,32 @@ describe("the receiving edge", () => {
     source.letOut(4, "d");
     await source.hears("an acknowledgement", (said) => said.ack === 4);
     expect(edge.findings.missing).toEqual({ count: 0 });
+  });
+
+  it("waits for what is under way for as long as it comes", async () => {
+    const { edge, source } = await stage();
+    edge.marked("source", 4);
+    const counted = edge.count();
+    for (const frame of [1, 2, 3, 4]) {
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      source.letOut(frame, "late");
+    }
+    await counted;
+    expect(edge.findings.missing).toEqual({ count: 0 });
+  }, 15_000);
+
+  it("keeps no more than some megabytes of frames for a card whose agent reads nothing", async () => {
+    const { edge, source } = await stage();
+    source.pause();
+    for (let i = 0; i < 2_000; i += 1) edge.type(2, Buffer.alloc(32 * 1024));
+    // A serial line loses nothing.
+    edge.type(1, Buffer.from("line"));
+    source.resume();
+    await source.hears("the line", (said) => said.type === Buffer.from("line").toString("base64"));
+    // Of 64 MiB.
+    const bytes = source.said.reduce((sum, { type }) => sum + (type?.length ?? 0), 0);
+    expect(bytes).toBeGreaterThan(2 * 2 ** 20);
+    expect(bytes).toBeLessThan(24 * 2 ** 20);
   });
 
   it("sees who has been succeeded, and who only says so", async () => {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Socket } from "node:net";
 import { Duplex } from "node:stream";
 import * as z from "zod";
@@ -5,6 +6,7 @@ import type { HostRole } from "../../base/timeline.ts";
 import { waitFor } from "../../base/wait.ts";
 import type { Counted, OutputFindings } from "../../checks/output.ts";
 import type { StartedHost } from "../../fleet/host.ts";
+import { CARD_CHANNEL } from "../../txsync/device/network-card.ts";
 import { AgentConnection } from "./agent-connection.ts";
 
 const RECONNECT_MS = 20;
@@ -13,6 +15,10 @@ const OWNERS: readonly HostRole[] = ["source", "target"];
 
 /** For frames that were let out to come: what is under way on one connection, and another connection after that. */
 const UNDER_WAY_MS = 3_000;
+/** What may wait for an agent that does not read; a frame of a network beyond it is lost. */
+const WAITING_BYTES_MAX = 8 * 2 ** 20;
+/** Of what is longer only a digest is kept, to be compared with: of a card's frames there are thousands a second. */
+const KEPT_LENGTH_MAX = 128;
 
 const frameSchema = z.object({
   frame: z.int().positive(),
@@ -126,15 +132,18 @@ export class Edge implements Disposable {
   }
 
   /**
-   * Waits for what is under way by now: what any host says to have let out, and what stands before a frame that was seen.
+   * Waits for what is under way by now, as long as it comes: what any host says to have let out, and what stands before a
+   * frame that was seen.
    * What has not come by then is missing. @param wait false: nobody is there from whom it could come
    */
   async count(wait = true): Promise<void> {
     this.#reckoning = { marks: new Map(this.#marks), seen: this.#seen };
     const end = Math.max(this.#seen, ...this.#marks.values());
     const all = (): true | undefined => (this.#upTo >= end ? true : undefined);
-    if (wait)
+    for (let before = -1; wait && before < this.#upTo && all() === undefined; ) {
+      before = this.#upTo;
       await waitFor({ what: "the frames that were let out", timeout_ms: UNDER_WAY_MS }, all).catch(() => undefined);
+    }
   }
 
   /**
@@ -177,10 +186,14 @@ export class Edge implements Disposable {
     this.#listeners.push(listener);
   }
 
-  /** What somebody outside sends in goes to all hosts that can have the VM; only the one that has it passes it on. */
+  /**
+   * What somebody outside sends in goes to all hosts that can have the VM; only the one that has it passes it on. Of what a
+   * network brings so much may wait for an agent that reads nothing, more is lost.
+   */
   type(channel: number, bytes: Uint8Array): void {
     const text = `${JSON.stringify({ type: Buffer.from(bytes).toString("base64"), channel })}\n`;
-    for (const socket of this.#sockets.values()) socket.write(text);
+    for (const socket of this.#sockets.values())
+      if (channel !== CARD_CHANNEL || socket.writableLength < WAITING_BYTES_MAX) socket.write(text);
   }
 
   /** A serial line of the VM, wherever it is. */
@@ -230,7 +243,7 @@ export class Edge implements Disposable {
   /** @returns false where something is missing before it: the sender is asked to begin where we are. */
   #take(from: HostRole, { frame, generation, channel, bytes }: FrameLine): boolean {
     const known = this.#received.get(frame);
-    const content = `${channel}:${bytes}`;
+    const content = `${channel}:${bytes.length <= KEPT_LENGTH_MAX ? bytes : digestOf(bytes)}`;
     const succeeded = generation < this.#newest;
     this.#newest = Math.max(this.#newest, generation);
     this.#seen = Math.max(this.#seen, frame);
@@ -268,6 +281,10 @@ export class Edge implements Disposable {
     for (const connection of this.#connections) connection[Symbol.dispose]();
     for (const { line } of this.#lines) line.destroy();
   }
+}
+
+function digestOf(bytes: string): string {
+  return `${bytes.length} ${createHash("sha256").update(bytes).digest("base64")}`;
 }
 
 /** A frame; undefined for a line that is none (an answer to the token); torn for one that cannot be read. */

@@ -414,6 +414,24 @@ describe("the output store", () => {
     store.unfollow();
   });
 
+  it("goes on at once where its VM has put out a great deal, in its next life too", () => {
+    const place = new Place();
+    const store = place.open();
+    const mark = 2_000_000_000;
+    store.reset(mark, mark - 1, [{ number: frameNumber(mark), channel: 0, bytes: Buffer.from("last") }]);
+    store.unfollow();
+    place.newFiles();
+    const again = place.open();
+    again.released(mark);
+    expect(again.waiting_bytes).toBe(4);
+    again.acked(mark);
+    expect([again.waiting_bytes, again.frames(mark, mark)]).toEqual([0, []]);
+    again.unfollow();
+    const empty = place.open();
+    empty.acked(mark);
+    empty.unfollow();
+  });
+
   it("begins anew at another VM's mark, with that VM's frames, and forgets its own", () => {
     const place = new Place();
     const store = place.open();

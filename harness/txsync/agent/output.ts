@@ -88,6 +88,9 @@ export class OutputStore {
     for (const bytes of found === undefined ? [] : [found.content, ...found.pieces]) this.#load(bytes);
     this.#stored = this.#produced;
     this.#told = this.#produced;
+    // What is not kept was taken, in another life: it is not looked for among all numbers that there ever were.
+    this.#acked = this.#firstKept() - 1;
+    this.#released = this.#acked;
     this.#kept_bytes = this.#sum();
     this.#waiting_bytes = this.#kept_bytes;
     this.#timer = setInterval(() => this.look(), LOOK_EVERY_MS);
@@ -286,6 +289,12 @@ export class OutputStore {
     if (this.#kept_bytes < this.#much_bytes) return;
     this.#much_bytes *= 2;
     this.#onMuch(this.#kept_bytes);
+  }
+
+  #firstKept(): number {
+    let first = this.#produced + 1;
+    for (const number of this.#frames.keys()) first = Math.min(first, number);
+    return first;
   }
 
   #sum(): number {

@@ -75,8 +75,12 @@ export function performing(with_: Performers): Performing {
       const frames = shell.output.frames(from, to);
       control.letOut(generation, frames);
       shell.output.released(to);
-      const bytes = frames.reduce((sum, frame) => sum + frame.bytes.length, 0);
-      const waited_ms = Math.max(0, ...frames.map(({ number }) => shell.output.age_ms(number)));
+      // Of short ones there may be more than a call has arguments.
+      let [bytes, waited_ms] = [0, 0];
+      for (const frame of frames) {
+        bytes += frame.bytes.length;
+        waited_ms = Math.max(waited_ms, shell.output.age_ms(frame.number));
+      }
       shell.emit({ kind: "gate.released", generation, n: to, bytes, waited_ms });
     },
     startRestore: (action) => later(shell, life.restore(action)),

@@ -3,6 +3,7 @@ import { createConnection, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sample, shortened, VERSIONS } from "../../qemu/stream/testing.ts";
+import { frameNumber } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import { Restorer } from "./restorer.ts";
 import { SourceSide } from "./source-side.ts";
@@ -10,6 +11,16 @@ import { TargetSide } from "./target-side.ts";
 import { type ScriptedVm, Stage } from "./testing/stage.ts";
 import { TransactionTaker } from "./transaction-taker.ts";
 import { VmLife } from "./vm-life.ts";
+
+/** Let out by the source, and not known to have arrived. */
+const WAITING = [{ number: frameNumber(3), channel: 1, bytes: Buffer.from("under way") }];
+function saysMore(): void {
+  stage.produced = 3;
+  stage.set({ gate: { ...stage.state.gate, acked: frameNumber(2), released: frameNumber(3) } });
+  Object.assign(stage.shell.output, {
+    frames: (from: number, to: number) => WAITING.filter(({ number }) => number >= from && number <= to),
+  });
+}
 
 const SMALL: readonly SmallBlock[] = [];
 const STREAM = shortened(sample(`post-copy-${VERSIONS[0]}.forward`));
@@ -74,6 +85,13 @@ describe("a migration out of QEMU", () => {
     expect(source.hasBase).toBe(true);
     await source.findAgain();
     expect(stage.data.asked.at(-1)).toMatchObject(["haveBase", { compare: false }]);
+  });
+
+  test("takes along what may not have arrived of its output: nobody but who owns the VM lets it out again", async () => {
+    saysMore();
+    await source.migrate();
+    expect(stage.told).toMatchObject([{ kind: "packageReady", mark: 3, acked: 2 }]);
+    expect(source.kept?.package.frames).toEqual(WAITING);
   });
 
   test("QEMU refuses `migrate`: it runs on, and nothing was touched", async () => {
@@ -441,6 +459,13 @@ describe("a migration by the agents", () => {
     // None stands by yet: the VM can go on where it was.
     await source.startServing();
     expect(stage.vm).toBe(vm);
+  });
+
+  test("takes along what may not have arrived of its output", async () => {
+    saysMore();
+    await source.migrate();
+    expect(stage.told).toMatchObject([{ kind: "packageReady", mark: 3, acked: 2 }]);
+    expect(source.kept?.package.frames).toEqual(WAITING);
   });
 
   test("given up after that, the VM goes on where it was: nothing is restored", async () => {

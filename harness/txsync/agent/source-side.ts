@@ -22,6 +22,7 @@ import {
   savePackage,
 } from "../data/index.ts";
 import { readSmallBlocks } from "../dirty/small-blocks.ts";
+import type { OutputFrame } from "../log/index.ts";
 import { StreamCapture } from "../relay/capture.ts";
 import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
@@ -35,6 +36,8 @@ import type { VmProcess } from "./vm-process.ts";
 const CANCEL_MS = 5_000;
 /** A package goes in one message. */
 const OUTPUT_BYTES_MAX = 2 * 2 ** 20;
+/** What a frame takes there beside its bytes. */
+const OUTPUT_FRAME_BYTES = 64;
 /** Nothing that a VM here waits for comes from elsewhere. */
 const STOP_MS = 10_000;
 /**
@@ -158,11 +161,12 @@ export class SourceSide {
       mark = output.still();
       const [finished, device_state] = await Promise.all([finishing, readFile(state_path)]);
       rmSync(state_path);
-      await this.#keep(vm, { blocks, machine, finished, device_state });
+      const { acked } = state().gate;
+      await this.#keep(vm, { blocks, machine, finished, device_state, ...this.#underWay(acked, mark) });
       emit({ kind: "migration.step", step: "switchover" });
       const text = `package of ${this.#kept?.package.packaged.length ?? 0} bytes made in ${(performance.now() - stopping_ms).toFixed(1)} ms; ${finished.stale_pages} pages are still to come`;
       emit({ kind: "run.note", text });
-      dispatch({ kind: "packageReady", mark, acked: state().gate.acked });
+      dispatch({ kind: "packageReady", mark, acked });
     } catch (error) {
       log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
       await data.ask("giveUpAhead", {}).catch((why: unknown) => log(this.#shell, messageOf(why)));
@@ -219,7 +223,7 @@ export class SourceSide {
 
   /** The VM stands still, and its last transaction here is taken: the package is made of it before anybody is told. */
   async standStill({ vm, transaction, mark }: LastTaken): Promise<void> {
-    const { config, data, output, state, emit } = this.#shell;
+    const { config, data, state, emit } = this.#shell;
     const { generation, n } = transaction;
     const leaving = this.#leaving;
     const layout = loadLayout(config.memory_folder);
@@ -232,11 +236,10 @@ export class SourceSide {
     const finished = await data.ask("finishAhead", { last: transaction.spool });
     this.#ahead = false;
     const { acked } = state().gate;
-    const frames = output.frames(acked + 1, mark);
-    if (frames.reduce((sum, { bytes }) => sum + bytes.length, 0) > OUTPUT_BYTES_MAX)
-      throw new Error("too much output waits to arrive: it would have to go along");
+    const under_way = this.#underWay(acked, mark);
+    if (under_way.frames === undefined) throw new Error("too much output waits to arrive: it would have to go along");
     const follows = { base: layout.base, generation, n };
-    await this.#keep(vm, { ...leaving, finished, device_state: transaction.device_state, follows, frames });
+    await this.#keep(vm, { ...leaving, finished, device_state: transaction.device_state, follows, ...under_way });
     // Given up meanwhile: nobody will have it, and who gave it up may have looked for it too early.
     if (!wanted()) {
       this.dropPackage();
@@ -245,6 +248,16 @@ export class SourceSide {
     }
     const text = `package made in ${(performance.now() - began_ms).toFixed(1)} ms of transaction ${n}; ${finished.stale_pages} pages are still to come`;
     emit({ kind: "run.note", text });
+  }
+
+  /**
+   * Output that may not have arrived: once the VM is another host's nobody lets it out again but that one, which needs it
+   * before its own. Empty where it is more than a package takes.
+   */
+  #underWay(acked: FrameNumber, mark: FrameNumber): { readonly frames?: readonly OutputFrame[] } {
+    const frames = this.#shell.output.frames(acked + 1, mark);
+    const bytes = frames.reduce((sum, frame) => sum + frame.bytes.length + OUTPUT_FRAME_BYTES, 0);
+    return bytes > OUTPUT_BYTES_MAX ? {} : { frames };
   }
 
   /** Keeps the package, and the RAM file as its base: under another name, as it is still the memory of this QEMU. */
@@ -372,23 +385,24 @@ export class SourceSide {
       await data.ask("stopAhead", {});
       const small = await this.#readSmall({ pagescan: config.pagescan, pid: vm.pid, blocks });
       const { content: _, ...rest } = captured;
+      mark = await output.settle();
+      const { acked } = state().gate;
+      const base = randomBytes(8).toString("hex");
       const kept: KeptPackage = {
-        package: { ...rest, base: randomBytes(8).toString("hex"), bytes_per_s: this.#bytes_per_s },
+        package: { ...rest, base, bytes_per_s: this.#bytes_per_s, ...this.#underWay(acked, mark) },
         small,
       };
-      mark = await output.settle();
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
       this.#kept = kept;
       this.#may_lay_over = false;
-      const { base, blocks: sizes } = kept.package;
-      await data.ask("haveBase", { base, blocks: sizes, small, compare: true });
+      await data.ask("haveBase", { base, blocks: kept.package.blocks, small, compare: true });
       emit({ kind: "migration.step", step: "switchover" });
       emit({
         kind: "run.note",
         text: `package of ${captured.packaged.length} bytes and small blocks kept in ${(performance.now() - began_ms).toFixed(1)} ms`,
       });
-      dispatch({ kind: "packageReady", mark, acked: state().gate.acked });
+      dispatch({ kind: "packageReady", mark, acked });
     } catch (error) {
       log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
       await this.#failed(vm, mark);

@@ -1,7 +1,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { generation, type HostMemory, transactionNumber } from "../core/index.ts";
+import { frameNumber, generation, type HostMemory, transactionNumber } from "../core/index.ts";
 import { encodePackage, type Package } from "../data/index.ts";
 import { findAgain, goOnWith } from "./adoption.ts";
 import { performing } from "./perform.ts";
@@ -357,6 +357,22 @@ describe("what is found when the agent comes again", () => {
     await goOnWith(stage.shell, target, vm.as, 0.1);
     expect(vm.said).toEqual(["query-status"]);
   });
+});
+
+test("the gate lets out all that waited, however many frames that are", () => {
+  const frames = Array.from({ length: 200_000 }, (_, i) => ({ number: i + 1, channel: 0, bytes: Buffer.of(1) }));
+  const output = { ...stage.shell.output, frames: () => frames, released: () => undefined, age_ms: (n: number) => n };
+  const shell = { ...stage.shell, output };
+  const out: unknown[] = [];
+  const control = { letOut: (_: number, let_out: readonly unknown[]) => void out.push(let_out.length) };
+  performing({ shell, control, taker, target, life } as never).releaseOutput({
+    kind: "releaseOutput",
+    generation: generation(1),
+    from: frameNumber(1),
+    to: frameNumber(200_000),
+  });
+  expect(out).toEqual([200_000]);
+  expect(stage.events.at(-1)).toMatchObject({ kind: "gate.released", n: 200_000, bytes: 200_000, waited_ms: 200_000 });
 });
 
 describe("the escrow's word of a record", () => {

@@ -11,9 +11,10 @@ import { type FrameNumber, frameNumber } from "./values.ts";
 export function gateLimit(s: AgentState): FrameNumber {
   const { gate, config } = s;
   if (lettingOutFreely(s)) {
-    // A restored VM may be restored again until it is known to run: only what the transaction contains may leave.
-    const ready = s.vm === "ready" && config.rules.readyHoldsOutput;
-    return ready ? frameNumber(Math.min(gate.committed, gate.produced)) : gate.produced;
+    // A restored VM may be restored again until it is known to run: only what the transaction contains may leave, also of
+    // one that died before that, and of which something was read late.
+    const unheard = ["ready", "none", "restoring"].includes(s.vm) && config.rules.readyHoldsOutput;
+    return unheard ? frameNumber(Math.min(gate.committed, gate.produced)) : gate.produced;
   }
   if (!isOwner(s)) return gate.released;
   if (s.opened.mode !== "protected") return gate.released;

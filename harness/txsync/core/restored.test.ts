@@ -61,7 +61,12 @@ describe("a restored VM that was asked to run", () => {
   it("is restored again from the same when it dies before it was known to run, and what it said is nobody's", () => {
     const trio = ready();
     says(trio, 5);
+    // No vote is answered at once.
+    trio.shells.loses = ({ kind }) => kind === "ask";
     trio.event("source", { kind: "qemuGone" });
+    // The last of it, stored late or read late out of its socket.
+    says(trio, 6);
+    trio.shells.loses = () => false;
     trio.event("source", { kind: "edgeConnected", upTo: frameNumber(3) });
     expect(trio.of("source", "releaseOutput").every(({ to }) => to <= 3)).toBe(true);
     trio.shells.runs = "running";

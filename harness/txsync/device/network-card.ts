@@ -1,7 +1,7 @@
 import { createConnection, type Socket } from "node:net";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import { EthernetCutter, encodeEthernet } from "./ethernet-frames.ts";
+import { ETHERNET_FRAME_BYTES_MAX, EthernetCutter, encodeEthernet } from "./ethernet-frames.ts";
 import type { OutputSink, OutputSource } from "./output-source.ts";
 
 /** The card's socket in QEMU's folder: QEMU listens, whoever has the VM's output dials, and dials again. */
@@ -23,12 +23,12 @@ const ROOM_BYTES = 64 * 1024;
 const countedBytes = (bytes: number): number => 2 * bytes + 1_280;
 /** Poll phases of the event loop in a row in which something came, while the guest stands still: it has one ring. */
 const DRAIN_ROUNDS_MAX = 10_000;
+/** Of frames that are forgotten so many at least are taken out of the list in one go. */
+const FORGOTTEN_MIN = 1_024;
 
 interface Inbound {
   readonly at_ms: number;
   readonly bytes: Uint8Array;
-  /** Folder of the QEMU that got it last. */
-  given_to: string | undefined;
 }
 
 /**
@@ -60,7 +60,12 @@ export class NetworkCard implements OutputSource {
   #full = false;
   #was_full = false;
   #lost = 0;
-  #inbound: Inbound[] = [];
+  /** In the order in which they came: of short ones there are many ten thousand, so none is looked at that need not be. */
+  readonly #inbound: (Inbound | undefined)[] = [];
+  /** Where in it the oldest one is that is kept, and the first one that the QEMU in this folder has not been given. */
+  #oldest = 0;
+  #next = 0;
+  #given_to: string | undefined;
   #inbound_bytes = 0;
   #floor_ms = Number.NEGATIVE_INFINITY;
 
@@ -86,6 +91,8 @@ export class NetworkCard implements OutputSource {
   follow(folder: string, _end: number, sink: OutputSink): void {
     this.unfollow();
     if (!this.#there()) return;
+    if (folder !== this.#given_to) this.#next = this.#oldest;
+    this.#given_to = folder;
     this.#folder = folder;
     this.#sink = sink;
     this.#again_ms = DIAL_AGAIN_MS.first;
@@ -132,9 +139,10 @@ export class NetworkCard implements OutputSource {
     throw new Error("the guest, which stands still, goes on sending");
   }
 
-  /** A frame from outside. Every agent that may have the VM one day gets it. */
+  /** A frame from outside. Every agent that may have the VM one day gets it. One that is too long would end QEMU's connection. */
   type(bytes: Uint8Array): void {
-    this.#inbound.push({ at_ms: this.#now_ms(), bytes, given_to: undefined });
+    if (bytes.length === 0 || bytes.length > ETHERNET_FRAME_BYTES_MAX) return;
+    this.#inbound.push({ at_ms: this.#now_ms(), bytes });
     this.#inbound_bytes += bytes.length;
     while (this.#inbound_bytes > KEPT_BYTES_MAX) this.#forgetOldest();
     this.give();
@@ -142,28 +150,35 @@ export class NetworkCard implements OutputSource {
 
   /** Gives the VM what it has not been given yet, where it takes anything in. Call it when that may have changed. */
   give(): void {
-    const [socket, folder] = [this.#socket, this.#folder];
-    if (!this.#connected || socket === undefined || folder === undefined || !this.#takesIn()) return;
-    for (const frame of this.#inbound) {
-      if (frame.given_to === folder) continue;
+    const socket = this.#socket;
+    if (this.#next === this.#inbound.length) return;
+    if (!this.#connected || socket === undefined || this.#folder === undefined || !this.#takesIn()) return;
+    for (; this.#next < this.#inbound.length; this.#next += 1) {
       if (socket.writableLength > WAITING_BYTES_MAX) return;
-      socket.write(encodeEthernet(frame.bytes));
-      frame.given_to = folder;
+      const frame = this.#inbound[this.#next];
+      if (frame !== undefined) socket.write(encodeEthernet(frame.bytes));
     }
   }
 
   /** Whatever came before is in every state that the VM may be restored from. */
   settled(before_ms: number): void {
     this.#floor_ms = Math.max(this.#floor_ms, before_ms);
-    let oldest = this.#inbound[0];
+    let oldest = this.#inbound[this.#oldest];
     while (oldest !== undefined && oldest.at_ms < this.#floor_ms) {
       this.#forgetOldest();
-      oldest = this.#inbound[0];
+      oldest = this.#inbound[this.#oldest];
     }
   }
 
   #forgetOldest(): void {
-    this.#inbound_bytes -= this.#inbound.shift()?.bytes.length ?? 0;
+    this.#inbound_bytes -= this.#inbound[this.#oldest]?.bytes.length ?? 0;
+    this.#inbound[this.#oldest] = undefined;
+    this.#oldest += 1;
+    this.#next = Math.max(this.#next, this.#oldest);
+    if (this.#oldest < FORGOTTEN_MIN || 2 * this.#oldest < this.#inbound.length) return;
+    this.#inbound.splice(0, this.#oldest);
+    this.#next -= this.#oldest;
+    this.#oldest = 0;
   }
 
   #dial(): void {
