@@ -1,20 +1,22 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { transactionNumber } from "../core/index.ts";
 import { place } from "../disk/testing/place.ts";
-import { DiskPart } from "./disk-part.ts";
+import { DiskPart, type DiskPartOptions } from "./disk-part.ts";
 import { partPieces } from "./piece-source.ts";
 
 const ANSWER_MS = 5_000;
 const n = transactionNumber;
 
-function partIn(folder: string, disks = ["disk0"]): DiskPart {
+function partIn(folder: string, disks = ["disk0"], more: Partial<DiskPartOptions> = {}): DiskPart {
   return new DiskPart({
     folder,
     disks,
     start: () => expect.fail("the daemon is there"),
     lowestQemu: () => 1,
     say: () => undefined,
+    ...more,
   });
 }
 
@@ -86,6 +88,48 @@ describe("the disks as a part of a transaction", () => {
     await part.settled(n(1));
     expect(await there.read(0)).toBe(7);
     await vm.close();
+  });
+
+  it("are let go of only when nobody reads a record's pieces of them any more: its QEMU may die while it is sent", async () => {
+    await using there = await place();
+    const { folder, qemu, words } = await there.host("target");
+    const reading = Promise.withResolvers<void>();
+    const part = partIn(folder, ["disk0"], { recordDropped: async () => await reading.promise });
+    part.follow({ kind: "owned", generation: 1, through: false });
+    const vm = await qemu(1);
+    await vm.write(0, Buffer.from([1]));
+    await vm.flush();
+    await part.capture(n(1));
+    const pieces = part.pieces(n(1), "base");
+    // The record's pages are on their way, and its pieces come behind them.
+    part.follow({ kind: "nobody" });
+    await delay(200);
+    expect([...partPieces(pieces)].map(({ bytes }) => bytes.at(-1))).toEqual([1]);
+    reading.resolve();
+    await waitFor({ what: "the disk to be let go of", timeout_ms: ANSWER_MS }, async () =>
+      (await words.ask({ do: "status" })).overlay_bytes === 0 ? true : undefined,
+    );
+    await vm.close();
+  });
+
+  it("of a VM that is here no more are let go of by a daemon that was away then, when it is back", async () => {
+    await using there = await place();
+    const first = await there.host("target");
+    await first.words.ask({ do: "own", generation: 1, through: false });
+    const vm = await first.qemu(1);
+    await vm.write(0, Buffer.from([1]));
+    await first.daemon[Symbol.asyncDispose]();
+    await waitFor({ what: "the daemon to be gone", timeout_ms: ANSWER_MS }, () => (vm.gone ? true : undefined));
+    const part = partIn(first.folder, ["disk0"], { start: () => undefined });
+    part.follow({ kind: "nobody" });
+    await delay(100);
+    // Another VM comes, whose QEMU has to have its disks.
+    const ready = part.ready();
+    const second = await there.host("target");
+    await ready;
+    await waitFor({ what: "the old writes to be dropped", timeout_ms: ANSWER_MS }, async () =>
+      (await second.words.ask({ do: "status" })).overlay_bytes === 0 ? true : undefined,
+    );
   });
 
   it("are not made again of pieces that are no pieces of theirs", async () => {
