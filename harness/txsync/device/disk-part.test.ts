@@ -1,8 +1,13 @@
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { transactionNumber } from "../core/index.ts";
+import { WORDS_SOCKET } from "../disk/daemon-words.ts";
 import { place } from "../disk/testing/place.ts";
+import { temporaryFolder } from "../disk/testing/serving.ts";
 import { DiskPart, type DiskPartOptions } from "./disk-part.ts";
 import { partPieces } from "./piece-source.ts";
 
@@ -130,6 +135,15 @@ describe("the disks as a part of a transaction", () => {
     await waitFor({ what: "the old writes to be dropped", timeout_ms: ANSWER_MS }, async () =>
       (await second.words.ask({ do: "status" })).overlay_bytes === 0 ? true : undefined,
     );
+  });
+
+  it("may lose their daemon with a word unread, and the agent lives", async () => {
+    await using folder = await temporaryFolder();
+    const server = createServer({ pauseOnConnect: true }, (socket) => void delay(50).then(() => socket.destroy()));
+    server.listen(join(folder.path, WORDS_SOCKET));
+    await once(server, "listening");
+    await expect(partIn(folder.path).capture(n(1))).rejects.toThrow("gone");
+    server.close();
   });
 
   it("are not made again of pieces that are no pieces of theirs", async () => {

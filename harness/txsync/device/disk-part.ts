@@ -31,6 +31,8 @@ export interface DiskPartOptions {
   readonly start: () => void;
   /** QEMUs with a lower number have nothing to do with the disks any more. */
   readonly lowestQemu: () => number;
+  /** Settles when nobody reads the pieces of a record any more, nor will: the VM that it is of is gone. */
+  readonly recordDropped?: () => Promise<unknown>;
   readonly say: (line: string) => void;
   /** The storage does not answer any more, or does again: seen with every transaction. */
   readonly onStorage?: (state: "away" | "there") => void;
@@ -51,6 +53,7 @@ export class DiskPart implements StatePart {
   #generation = 0;
   #said = "";
   #owning = false;
+  #stopping = false;
   #wanted: Ownership = { kind: "open" };
   #has = "";
 
@@ -65,6 +68,7 @@ export class DiskPart implements StatePart {
 
   /** A `stop` is about to be asked for, or is over. */
   stopping(on: boolean): void {
+    this.#stopping = on;
     void this.#ask({ do: "hurry", on }).catch((error: unknown) => this.#say(error));
   }
 
@@ -141,8 +145,12 @@ export class DiskPart implements StatePart {
         if (wanted.kind === "owned")
           await this.#ask({ do: "own", generation: wanted.generation, through: wanted.through });
         // One that an earlier life of the agent talked to has the disks all the same; for this alone none is started.
-        if (wanted.kind === "nobody" && (this.#client !== undefined || (await daemonIsThere(this.#options.folder))))
+        if (wanted.kind === "nobody" && (this.#client !== undefined || (await daemonIsThere(this.#options.folder)))) {
+          // A record that is still sent would lack what is dropped here, and be stored as if nothing had been written.
+          await this.#options.recordDropped?.();
+          if (this.#wanted.kind !== "nobody") continue;
           await this.#ask({ do: "disown" });
+        }
         this.#has = JSON.stringify(wanted);
       } catch (error) {
         this.#say(error);
@@ -174,10 +182,15 @@ export class DiskPart implements StatePart {
     const began_ms = performance.now();
     for (let started = false; ; ) {
       try {
-        return await DaemonClient.connect(folder, CONNECT_MS, () => {
+        const client = await DaemonClient.connect(folder, CONNECT_MS, () => {
           this.#client = undefined;
           this.#has = "";
         });
+        // It may have been away, with what a VM had that is here no more, and knows nothing of what was said meanwhile.
+        this.#has = "";
+        if (this.#stopping) client.ask({ do: "hurry", on: true }).catch(() => undefined);
+        this.follow(this.#wanted);
+        return client;
       } catch (error) {
         if (!started) start();
         started = true;
