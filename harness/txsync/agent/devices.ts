@@ -57,7 +57,8 @@ function makeDisks(shell: Pick<Shell, "config" | "slot" | "data" | "emit">): Dis
     disks: names,
     start: () => startDaemon(config, { folder, disks: names, storage, patience_ms }),
     // One that stands by may be the one that is to run; of all others none may do anything any more.
-    lowestQemu: () => shell.slot.number + (shell.slot.vm?.started_as === "standby" ? 0 : 1),
+    lowestQemu: () => shell.slot.number + (shell.slot.as === "standby" ? 0 : 1),
+    dead: () => shell.slot.number + (shell.slot.as === "none" ? 1 : 0),
     recordDropped: async () => await shell.data.ask("dropRecord", {}),
     say: (line) => log(shell, line),
     onStorage: (state) =>

@@ -137,6 +137,29 @@ describe("the disks as a part of a transaction", () => {
     );
   });
 
+  it("have nothing that a QEMU had asked for which is dead, and had no room for by then", async () => {
+    await using there = await place();
+    const { folder, qemu, words } = await there.host("target");
+    const part = partIn(folder, ["disk0"], { dead: () => 2 });
+    part.follow({ kind: "owned", generation: 1, through: false });
+    const vm = await qemu(1);
+    const bytes = Buffer.alloc(65_536, 1);
+    const full = async (): Promise<true | undefined> =>
+      (await words.ask({ do: "status" })).overlay_bytes > 16 * 1024 ** 2 ? true : undefined;
+    while ((await full()) === undefined) await vm.write(0, bytes);
+    // More than the server has in hand at once: it does not see that the connection has ended.
+    const waiting = Array.from({ length: 20 }, () => vm.write(0, bytes).catch(() => undefined));
+    await delay(100);
+    vm.cut();
+    await Promise.all(waiting);
+    part.follow({ kind: "nobody" });
+    await waitFor({ what: "the disk to be let go of", timeout_ms: ANSWER_MS }, async () =>
+      (await full()) === undefined ? true : undefined,
+    );
+    await delay(100);
+    expect((await words.ask({ do: "status" })).overlay_bytes).toBe(0);
+  });
+
   it("may lose their daemon with a word unread, and the agent lives", async () => {
     await using folder = await temporaryFolder();
     const server = createServer({ pauseOnConnect: true }, (socket) => void delay(50).then(() => socket.destroy()));

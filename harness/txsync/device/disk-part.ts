@@ -31,6 +31,8 @@ export interface DiskPartOptions {
   readonly start: () => void;
   /** QEMUs with a lower number have nothing to do with the disks any more. */
   readonly lowestQemu: () => number;
+  /** QEMUs with a lower number have ended. Default: none of which it is known. */
+  readonly dead?: () => number;
   /** Settles when nobody reads the pieces of a record any more, nor will: the VM that it is of is gone. */
   readonly recordDropped?: () => Promise<unknown>;
   readonly say: (line: string) => void;
@@ -149,6 +151,9 @@ export class DiskPart implements StatePart {
           // A record that is still sent would lack what is dropped here, and be stored as if nothing had been written.
           await this.#options.recordDropped?.();
           if (this.#wanted.kind !== "nobody") continue;
+          // First, and not waited for: what one that died had asked for would find room once the rest is dropped.
+          const below = this.#options.dead?.() ?? 0;
+          this.#ask({ do: "close-out", below }).catch((error: unknown) => this.#say(error));
           await this.#ask({ do: "disown" });
         }
         this.#has = JSON.stringify(wanted);
