@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { readdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -160,6 +161,19 @@ describe("the disks as a part of a transaction", () => {
     expect((await words.ask({ do: "status" })).overlay_bytes).toBe(0);
   });
 
+  it("have a daemon that is started again where the storage was away as it was started", async () => {
+    await using there = await place();
+    const folder = join(there.root, "late");
+    let started = 0;
+    const part = partIn(folder, ["disk0"], {
+      // The first one ends at once: nobody answers it.
+      start: () => void (++started === 2 && there.host("late")),
+    });
+    const began_ms = performance.now();
+    await part.ready();
+    expect(performance.now() - began_ms).toBeLessThan(10_000);
+  });
+
   it("may lose their daemon with a word unread, and the agent lives", async () => {
     await using folder = await temporaryFolder();
     const server = createServer({ pauseOnConnect: true }, (socket) => void delay(50).then(() => socket.destroy()));
@@ -178,5 +192,7 @@ describe("the disks as a part of a transaction", () => {
     await expect(part.restore(n(1), [piece])).rejects.toThrow("cut off");
     const strange = Buffer.concat([Buffer.of(5), Buffer.from("disk9"), Buffer.alloc(13)]);
     await expect(part.restore(n(1), [{ ...piece, bytes: strange }])).rejects.toThrow("disk9");
+    // It is tried again and again, and each has all of the log's pieces on the host's tmpfs.
+    expect(await readdir(join(folder, "redo"))).toEqual([]);
   });
 });

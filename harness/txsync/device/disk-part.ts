@@ -12,8 +12,9 @@ import type { StatePart } from "./state-part.ts";
 const TURN_BYTES = 1024 ** 2;
 const CONNECT_MS = 1_000;
 const AGAIN_MS = 50;
-/** For the daemon to start, which has to reach the storage. */
+/** For the daemon to start, which has to reach the storage; one that did not ended, and another one is started. */
 const START_MS = 30_000;
+const START_AGAIN_MS = 2_000;
 
 /** Whose the disks are, as the core has it. */
 export type Ownership =
@@ -106,6 +107,18 @@ export class DiskPart implements StatePart {
     this.#restores += 1;
     const folder = join(all, String(this.#restores));
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    try {
+      const paths = await this.#putDown(folder, pieces);
+      this.#has = "";
+      await this.#ask({ do: "redo", generation: this.#generation, segments: paths });
+    } finally {
+      // Where it failed it is tried again, with all of it.
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** @returns the segment of each disk that has any */
+  async #putDown(folder: string, pieces: readonly PartPiece[]): Promise<Record<string, string>> {
     const segments = new Map<string, Segment>();
     let since_turn_bytes = 0;
     try {
@@ -127,10 +140,7 @@ export class DiskPart implements StatePart {
     } finally {
       for (const segment of segments.values()) segment.close();
     }
-    const paths = Object.fromEntries([...segments.keys()].map((disk) => [disk, join(folder, disk)]));
-    this.#has = "";
-    await this.#ask({ do: "redo", generation: this.#generation, segments: paths });
-    rmSync(folder, { recursive: true, force: true });
+    return Object.fromEntries([...segments.keys()].map((disk) => [disk, join(folder, disk)]));
   }
 
   /** After every step of the core. */
@@ -185,7 +195,7 @@ export class DiskPart implements StatePart {
   async #connect(): Promise<DaemonClient> {
     const { folder, start } = this.#options;
     const began_ms = performance.now();
-    for (let started = false; ; ) {
+    for (let started_ms = Number.NEGATIVE_INFINITY; ; ) {
       try {
         const client = await DaemonClient.connect(folder, CONNECT_MS, () => {
           this.#client = undefined;
@@ -197,9 +207,12 @@ export class DiskPart implements StatePart {
         this.follow(this.#wanted);
         return client;
       } catch (error) {
-        if (!started) start();
-        started = true;
-        if (performance.now() - began_ms > START_MS)
+        const now_ms = performance.now();
+        if (now_ms - started_ms > START_AGAIN_MS) {
+          started_ms = now_ms;
+          start();
+        }
+        if (now_ms - began_ms > START_MS)
           throw new Error(`the daemon of the disks does not answer: ${messageOf(error)}`);
         await delay(AGAIN_MS);
       }
