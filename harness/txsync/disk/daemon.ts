@@ -207,7 +207,7 @@ export class DiskDaemon implements AsyncDisposable {
       if (path === undefined) continue;
       const segment = Segment.look(path);
       try {
-        await disk.redo(changesIn([segment]));
+        await disk.redo({ [Symbol.iterator]: () => changesIn([segment]) });
       } finally {
         segment.close();
       }

@@ -314,6 +314,27 @@ describe("a disk whose writes wait for their transaction", () => {
     expect(disk.overlay_bytes).toBeGreaterThan(0);
   });
 
+  it("brings what is committed to a storage once more that came up again before it had flushed it", async () => {
+    await using folder = await temporaryFolder();
+    const image = Object.assign(new MemoryBackend(SIZE), { life: 1 });
+    const flush = image.flush.bind(image);
+    image.flush = async () => {
+      // Its machine lost power, and it is reached again: what it had not flushed is gone.
+      if (image.life === 1) image.bytes.fill(0);
+      image.life = 2;
+      await flush();
+    };
+    const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 1 << 20 });
+    await disk.write(0, Buffer.from([1]));
+    await disk.flush();
+    disk.mark(1);
+    await disk.commit(1);
+    expect([image.bytes[0], disk.overlay_bytes]).toEqual([1, 0]);
+    image.life = 1;
+    await disk.redo([{ offset: 3, length: 1, bytes: Buffer.from([3]) }]);
+    expect(image.bytes[3]).toBe(3);
+  });
+
   it("makes no transaction of writes whose flush has not come", async () => {
     await using folder = await temporaryFolder();
     const image = new MemoryBackend(SIZE);

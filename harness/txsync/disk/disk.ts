@@ -192,9 +192,8 @@ export class Disk implements Backend {
    * Writes of committed transactions, from a log, go into the image once more, in order and to their end, before a VM
    * runs that was restored from it.
    */
-  async redo(changes: AsyncIterable<DiskChange> | Iterable<DiskChange>): Promise<void> {
-    for await (const change of changes) await this.#put(change);
-    await this.#image.flush();
+  async redo(changes: Iterable<DiskChange>): Promise<void> {
+    await this.#bring(() => changes);
   }
 
   async close(): Promise<void> {
@@ -204,11 +203,22 @@ export class Disk implements Backend {
   }
 
   async #apply(upto: number): Promise<void> {
-    for (let n = this.#overlay.first(upto); n !== undefined; n = this.#overlay.first(upto)) {
-      for (const change of this.#overlay.changes(n - 1, n)) await this.#put(change);
-      await this.#image.flush();
+    for (;;) {
+      const n = this.#overlay.first(upto);
+      if (n === undefined) return;
+      await this.#bring(() => this.#overlay.changes(n - 1, n));
       this.#overlay.drop(n);
       this.#makeRoom();
+    }
+  }
+
+  /** All of it, and flushed by whoever got all of it. */
+  async #bring(changes: () => Iterable<DiskChange>): Promise<void> {
+    for (;;) {
+      const { life } = this.#image;
+      for (const change of changes()) await this.#put(change);
+      await this.#image.flush();
+      if (this.#image.life === life) return;
     }
   }
 
