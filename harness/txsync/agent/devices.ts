@@ -32,7 +32,7 @@ export interface Devices {
   readonly disks: DiskPart | undefined;
 }
 
-export function makeDevices(shell: Pick<Shell, "config" | "state" | "machine" | "slot" | "emit">): Devices {
+export function makeDevices(shell: Pick<Shell, "config" | "state" | "machine" | "slot" | "data" | "emit">): Devices {
   const lines = SERIAL_LINES.map((name, channel) => new SerialLine(channel, name));
   const card = new NetworkCard({
     there: () => shell.machine().card !== undefined,
@@ -46,7 +46,7 @@ export function makeDevices(shell: Pick<Shell, "config" | "state" | "machine" | 
   return { outputs: [...lines, card], parts: disks === undefined ? [] : [disks], card, disks };
 }
 
-function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | undefined {
+function makeDisks(shell: Pick<Shell, "config" | "slot" | "data" | "emit">): DiskPart | undefined {
   const { config } = shell;
   // The escrow has no VM.
   if (config.disks === undefined || config.role === "escrow") return undefined;
@@ -57,7 +57,9 @@ function makeDisks(shell: Pick<Shell, "config" | "slot" | "emit">): DiskPart | u
     disks: names,
     start: () => startDaemon(config, { folder, disks: names, storage, patience_ms }),
     // One that stands by may be the one that is to run; of all others none may do anything any more.
-    lowestQemu: () => shell.slot.number + (shell.slot.vm?.started_as === "standby" ? 0 : 1),
+    lowestQemu: () => shell.slot.number + (shell.slot.as === "standby" ? 0 : 1),
+    dead: () => shell.slot.number + (shell.slot.as === "none" ? 1 : 0),
+    recordDropped: async () => await shell.data.ask("dropRecord", {}),
     say: (line) => log(shell, line),
     onStorage: (state) =>
       shell.emit({

@@ -355,6 +355,31 @@ describe("with a helper that is played", () => {
     await stage.until("3", () => has("transactionTaken", 1, 3));
   });
 
+  test("whoever serves what a stop waits for is told of it until it is over, however late, and whatever it is for", async () => {
+    const told: boolean[] = [];
+    const part = { name: "disk", stopping: (on: boolean) => void told.push(on), capture: () => undefined };
+    Object.assign(stage.shell, { parts: [part] });
+    taker.follow(vm.as, [BLOCK]);
+    await taker.idle();
+    const released = Promise.withResolvers<void>();
+    vm.answers.set("stop", () => Promise.reject(new WaitTimeoutError("stop", 5)));
+    vm.answers.set("cont", () => released.promise);
+    take(taker, 1, 1);
+    await stage.until("the failure of 1", () => has("transactionFailed", 1, 1));
+    await taker.idle();
+    expect(told).toEqual([true]);
+    vm.answers.delete("stop");
+    released.resolve();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told).toEqual([true, false]);
+    await taker.hold(
+      vm.as,
+      () => true,
+      () => undefined,
+    );
+    expect(told).toEqual([true, false, true, false]);
+  });
+
   test("what was asked for in another generation, or of a QEMU that is let go, is not taken", async () => {
     taker.follow(vm.as, [BLOCK]);
     taker.take({ kind: "takeTransaction", generation: generation(1), n: transactionNumber(1), since: "base" });

@@ -198,12 +198,15 @@ export class TransactionTaker implements Stilling {
   async hold(vm: VmProcess, wanted: () => boolean, stands: () => void): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#vm !== vm || this.#hung || !isStoppable(this.#status(vm)) || !wanted()) return;
+      this.#stopping(true);
       try {
         await vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
       } catch (error) {
         // As for a transaction: it may take effect late, and nobody would know.
         this.#waitFor(vm.qmp.execute("cont", undefined, { timeout_ms: RELEASE_MS }));
         throw error;
+      } finally {
+        if (!this.#hung) this.#stopping(false);
       }
       stands();
     });
@@ -228,7 +231,13 @@ export class TransactionTaker implements Stilling {
       .catch(() => undefined)
       .then(() => {
         this.#hung = false;
+        this.#stopping(false);
       });
+  }
+
+  /** What a `stop` waits for must not wait for a transaction: as long as it is not over, be that after all patience. */
+  #stopping(on: boolean): void {
+    for (const part of this.#shell.parts) part.stopping?.(on);
   }
 
   /** Without a migration there is no page that a `stop` could wait for. */
@@ -259,7 +268,7 @@ export class TransactionTaker implements Stilling {
     try {
       await this.#free(this.#spooled);
       let mark = output.produced;
-      for (const part of parts) part.stopping?.(true);
+      this.#stopping(true);
       // It stands still for its output, and is not to run for this.
       const stood = this.held.standing === vm;
       const outcome = await takeTransaction({
@@ -308,7 +317,7 @@ export class TransactionTaker implements Stilling {
       failed(messageOf(error));
       return;
     } finally {
-      for (const part of parts) part.stopping?.(false);
+      if (!this.#hung) this.#stopping(false);
     }
     // Not absorbed, it is sent as if it had changed if the way changes.
     const now_ms = performance.now();

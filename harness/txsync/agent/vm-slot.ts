@@ -24,6 +24,8 @@ export class VmSlot {
   readonly #options: SlotOptions;
   #vm: VmProcess | undefined;
   #number = 0;
+  /** It has its number, and is not in the slot yet. */
+  #starting: StartAs | undefined;
   #queue: Promise<unknown> = Promise.resolve();
 
   constructor(options: SlotOptions) {
@@ -32,6 +34,12 @@ export class VmSlot {
 
   get vm(): VmProcess | undefined {
     return this.#vm;
+  }
+
+  /** What the QEMU of this number was started as, be it on its way; `none`: there is none. */
+  get as(): StartAs | "adopted" | "none" {
+    if (this.#vm !== undefined) return this.#vm.started_as ?? "adopted";
+    return this.#starting ?? "none";
   }
 
   /** Of the last QEMU that was started here. */
@@ -60,13 +68,18 @@ export class VmSlot {
     await this.#end();
     rmSync(folderOf(config, this.#number - 1), { recursive: true, force: true });
     this.#number += 1;
-    if (as !== "restore") unlinkLarge(config.ram_path);
-    // The base by another name: it is the VM's memory from the moment it runs, and is not copied.
-    if (as === "standby") linkSync(basePath(config.memory_folder), config.ram_path);
-    await this.#options.ready?.();
-    const vm = await VmProcess.start(config, machine, this.#number, as, this.#options.starter);
-    this.#take(vm);
-    return vm;
+    this.#starting = as;
+    try {
+      if (as !== "restore") unlinkLarge(config.ram_path);
+      // The base by another name: it is the VM's memory from the moment it runs, and is not copied.
+      if (as === "standby") linkSync(basePath(config.memory_folder), config.ram_path);
+      await this.#options.ready?.();
+      const vm = await VmProcess.start(config, machine, this.#number, as, this.#options.starter);
+      this.#take(vm);
+      return vm;
+    } finally {
+      this.#starting = undefined;
+    }
   }
 
   /**

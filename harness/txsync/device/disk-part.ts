@@ -12,8 +12,9 @@ import type { StatePart } from "./state-part.ts";
 const TURN_BYTES = 1024 ** 2;
 const CONNECT_MS = 1_000;
 const AGAIN_MS = 50;
-/** For the daemon to start, which has to reach the storage. */
+/** For the daemon to start, which has to reach the storage; one that did not ended, and another one is started. */
 const START_MS = 30_000;
+const START_AGAIN_MS = 2_000;
 
 /** Whose the disks are, as the core has it. */
 export type Ownership =
@@ -31,6 +32,10 @@ export interface DiskPartOptions {
   readonly start: () => void;
   /** QEMUs with a lower number have nothing to do with the disks any more. */
   readonly lowestQemu: () => number;
+  /** QEMUs with a lower number have ended. Default: none of which it is known. */
+  readonly dead?: () => number;
+  /** Settles when nobody reads the pieces of a record any more, nor will: the VM that it is of is gone. */
+  readonly recordDropped?: () => Promise<unknown>;
   readonly say: (line: string) => void;
   /** The storage does not answer any more, or does again: seen with every transaction. */
   readonly onStorage?: (state: "away" | "there") => void;
@@ -51,6 +56,7 @@ export class DiskPart implements StatePart {
   #generation = 0;
   #said = "";
   #owning = false;
+  #stopping = false;
   #wanted: Ownership = { kind: "open" };
   #has = "";
 
@@ -65,6 +71,7 @@ export class DiskPart implements StatePart {
 
   /** A `stop` is about to be asked for, or is over. */
   stopping(on: boolean): void {
+    this.#stopping = on;
     void this.#ask({ do: "hurry", on }).catch((error: unknown) => this.#say(error));
   }
 
@@ -100,6 +107,18 @@ export class DiskPart implements StatePart {
     this.#restores += 1;
     const folder = join(all, String(this.#restores));
     mkdirSync(folder, { recursive: true, mode: 0o700 });
+    try {
+      const paths = await this.#putDown(folder, pieces);
+      this.#has = "";
+      await this.#ask({ do: "redo", generation: this.#generation, segments: paths });
+    } finally {
+      // Where it failed it is tried again, with all of it.
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }
+
+  /** @returns the segment of each disk that has any */
+  async #putDown(folder: string, pieces: readonly PartPiece[]): Promise<Record<string, string>> {
     const segments = new Map<string, Segment>();
     let since_turn_bytes = 0;
     try {
@@ -121,10 +140,7 @@ export class DiskPart implements StatePart {
     } finally {
       for (const segment of segments.values()) segment.close();
     }
-    const paths = Object.fromEntries([...segments.keys()].map((disk) => [disk, join(folder, disk)]));
-    this.#has = "";
-    await this.#ask({ do: "redo", generation: this.#generation, segments: paths });
-    rmSync(folder, { recursive: true, force: true });
+    return Object.fromEntries([...segments.keys()].map((disk) => [disk, join(folder, disk)]));
   }
 
   /** After every step of the core. */
@@ -141,8 +157,15 @@ export class DiskPart implements StatePart {
         if (wanted.kind === "owned")
           await this.#ask({ do: "own", generation: wanted.generation, through: wanted.through });
         // One that an earlier life of the agent talked to has the disks all the same; for this alone none is started.
-        if (wanted.kind === "nobody" && (this.#client !== undefined || (await daemonIsThere(this.#options.folder))))
+        if (wanted.kind === "nobody" && (this.#client !== undefined || (await daemonIsThere(this.#options.folder)))) {
+          // A record that is still sent would lack what is dropped here, and be stored as if nothing had been written.
+          await this.#options.recordDropped?.();
+          if (this.#wanted.kind !== "nobody") continue;
+          // First, and not waited for: what one that died had asked for would find room once the rest is dropped.
+          const below = this.#options.dead?.() ?? 0;
+          this.#ask({ do: "close-out", below }).catch((error: unknown) => this.#say(error));
           await this.#ask({ do: "disown" });
+        }
         this.#has = JSON.stringify(wanted);
       } catch (error) {
         this.#say(error);
@@ -172,16 +195,24 @@ export class DiskPart implements StatePart {
   async #connect(): Promise<DaemonClient> {
     const { folder, start } = this.#options;
     const began_ms = performance.now();
-    for (let started = false; ; ) {
+    for (let started_ms = Number.NEGATIVE_INFINITY; ; ) {
       try {
-        return await DaemonClient.connect(folder, CONNECT_MS, () => {
+        const client = await DaemonClient.connect(folder, CONNECT_MS, () => {
           this.#client = undefined;
           this.#has = "";
         });
+        // It may have been away, with what a VM had that is here no more, and knows nothing of what was said meanwhile.
+        this.#has = "";
+        if (this.#stopping) client.ask({ do: "hurry", on: true }).catch(() => undefined);
+        this.follow(this.#wanted);
+        return client;
       } catch (error) {
-        if (!started) start();
-        started = true;
-        if (performance.now() - began_ms > START_MS)
+        const now_ms = performance.now();
+        if (now_ms - started_ms > START_AGAIN_MS) {
+          started_ms = now_ms;
+          start();
+        }
+        if (now_ms - began_ms > START_MS)
           throw new Error(`the daemon of the disks does not answer: ${messageOf(error)}`);
         await delay(AGAIN_MS);
       }

@@ -7,6 +7,8 @@ import { type FileHandle, open } from "node:fs/promises";
  */
 export interface Backend {
   readonly size_bytes: number;
+  /** Another one: whoever keeps it was reached anew, and what was written and not flushed before may be gone. Absent: never. */
+  readonly life?: number;
   read(offset: number, length: number, signal?: AbortSignal): Promise<Buffer>;
   write(offset: number, bytes: Buffer, signal?: AbortSignal): Promise<void>;
   /** From now on the range reads as zeros. A discard is the same: what it leaves has to be the same everywhere. */

@@ -268,6 +268,10 @@ export class RemoteBackend implements Backend {
     return new RemoteBackend(options, await options.connect(1), 1);
   }
 
+  get life(): number {
+    return this.#connections;
+  }
+
   async read(offset: number, length: number): Promise<Buffer> {
     return await this.#ask((client) => client.read(offset, length));
   }

@@ -32,7 +32,10 @@ export class DaemonClient implements Disposable {
   private constructor(socket: Socket, onGone: () => void) {
     this.#socket = socket;
     socket.on("error", () => undefined);
-    createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY }).on("line", (line) => {
+    const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY });
+    // It repeats the socket's: of a daemon that ended with a word unread.
+    lines.on("error", () => undefined);
+    lines.on("line", (line) => {
       const answer = answerSchema.parse(JSON.parse(line));
       const asked = this.#asked.get(answer.id);
       this.#asked.delete(answer.id);

@@ -1,9 +1,12 @@
+import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
 import { NbdRequestError } from "./client.ts";
 import { DiskDaemon } from "./daemon.ts";
+import { WORDS_SOCKET } from "./daemon-words.ts";
 import { Overlay } from "./overlay.ts";
 import { Segment } from "./segment.ts";
 import { place } from "./testing/place.ts";
@@ -129,6 +132,19 @@ describe("the daemon of a host's disks", () => {
     await expect(qemu(3)).rejects.toThrow(NbdRequestError);
     await next.write(0, Buffer.from([2]));
     await next.close();
+  });
+
+  it("outlives an agent that is killed before it has read an answer", async () => {
+    await using there = await place();
+    const { folder, words } = await there.host("target");
+    // It reads nothing, not even as it connects.
+    const agent = connect(join(folder, WORDS_SOCKET)).pause();
+    await once(agent, "connect");
+    agent.write(`${JSON.stringify({ id: 1, do: "status" })}\n`);
+    // Answered by then: what the daemon hears next is that the connection was reset.
+    for (let asked = 0; asked < 10; asked += 1) await words.ask({ do: "status" });
+    agent.destroy();
+    for (let asked = 0; asked < 10; asked += 1) await words.ask({ do: "status" });
   });
 
   it("goes on in another life with what it had", async () => {

@@ -123,15 +123,19 @@ export class DiskDaemon implements AsyncDisposable {
   async #talk(socket: Socket): Promise<void> {
     socket.on("error", () => undefined);
     const lines = createInterface({ input: socket, crlfDelay: Number.POSITIVE_INFINITY });
-    for await (const line of lines) {
-      if (line.length > LINE_BYTES_MAX) break;
-      const parsed = requestSchema.safeParse(parse(line));
-      if (!parsed.success) {
-        this.#say(`not understood: ${line.slice(0, 200)}`);
-        break;
+    try {
+      for await (const line of lines) {
+        if (line.length > LINE_BYTES_MAX) break;
+        const parsed = requestSchema.safeParse(parse(line));
+        if (!parsed.success) {
+          this.#say(`not understood: ${line.slice(0, 200)}`);
+          break;
+        }
+        // Not waited for: a commit may take as long as the storage is away, and a mark must not.
+        void this.#answer(socket, parsed.data);
       }
-      // Not waited for: a commit may take as long as the storage is away, and a mark must not.
-      void this.#answer(socket, parsed.data);
+    } catch {
+      // An agent that ended with an answer unread: its end of the connection is reset.
     }
     socket.destroy();
   }
@@ -203,7 +207,7 @@ export class DiskDaemon implements AsyncDisposable {
       if (path === undefined) continue;
       const segment = Segment.look(path);
       try {
-        await disk.redo(changesIn([segment]));
+        await disk.redo({ [Symbol.iterator]: () => changesIn([segment]) });
       } finally {
         segment.close();
       }

@@ -31,6 +31,8 @@ export class Disk implements Backend {
   #hurried = false;
   #room: (() => void)[] = [];
   #applying: Promise<unknown> = Promise.resolve();
+  /** Commits that are not over: what makes room. */
+  #committing = 0;
   #applied = 0;
   #flushes = 0;
   /** Something was written since the last flush. */
@@ -132,8 +134,8 @@ export class Disk implements Backend {
   }
 
   /**
-   * While a `stop` is under way there is room for more: it waits for what is in flight, and room comes only by the commit
-   * of what it begins.
+   * While a `stop` is under way there is room for more: it waits for all that is in flight. Where no commit is under way that
+   * is all of it: room would come only by the commit of what this `stop` begins.
    */
   hurry(on: boolean): void {
     this.#hurried = on;
@@ -150,7 +152,8 @@ export class Disk implements Backend {
       throw new Error("what the VM writes goes through to the image: no transaction has it");
     if (this.#unflushed) throw new Error("the flush that belongs to a stop has not come");
     // Nothing of an earlier transaction waits: the image has all of them, and what went through between them.
-    if (this.#overlay.last_mark === 0) this.#applied = Math.max(this.#applied, n - 1);
+    // And an agent that came up again, or has another escrow, may count from lower on: of n and later ones it has nothing.
+    this.#applied = this.#overlay.last_mark === 0 ? n - 1 : Math.min(this.#applied, n - 1);
     this.#overlay.mark(n);
   }
 
@@ -166,7 +169,13 @@ export class Disk implements Backend {
       this.#applied = Math.max(this.#applied, n);
     });
     this.#applying = applying.catch(() => undefined);
-    await applying;
+    this.#committing++;
+    try {
+      await applying;
+    } finally {
+      this.#committing--;
+      this.#makeRoom();
+    }
   }
 
   /**
@@ -183,9 +192,8 @@ export class Disk implements Backend {
    * Writes of committed transactions, from a log, go into the image once more, in order and to their end, before a VM
    * runs that was restored from it.
    */
-  async redo(changes: AsyncIterable<DiskChange> | Iterable<DiskChange>): Promise<void> {
-    for await (const change of changes) await this.#put(change);
-    await this.#image.flush();
+  async redo(changes: Iterable<DiskChange>): Promise<void> {
+    await this.#bring(() => changes);
   }
 
   async close(): Promise<void> {
@@ -195,11 +203,22 @@ export class Disk implements Backend {
   }
 
   async #apply(upto: number): Promise<void> {
-    for (let n = this.#overlay.first(upto); n !== undefined; n = this.#overlay.first(upto)) {
-      for (const change of this.#overlay.changes(n - 1, n)) await this.#put(change);
-      await this.#image.flush();
+    for (;;) {
+      const n = this.#overlay.first(upto);
+      if (n === undefined) return;
+      await this.#bring(() => this.#overlay.changes(n - 1, n));
       this.#overlay.drop(n);
       this.#makeRoom();
+    }
+  }
+
+  /** All of it, and flushed by whoever got all of it. */
+  async #bring(changes: () => Iterable<DiskChange>): Promise<void> {
+    for (;;) {
+      const { life } = this.#image;
+      for (const change of changes()) await this.#put(change);
+      await this.#image.flush();
+      if (this.#image.life === life) return;
     }
   }
 
@@ -230,11 +249,15 @@ export class Disk implements Backend {
       await this.#settled(signal);
       this.#unflushed = true;
       if (this.#mode === "through") return await this.#directly(put());
-      // However often a stop is under way: while the image takes nothing it waits in the end, and the VM with it.
-      const most = this.#hurried ? 2 * this.#overlay_bytes_max : this.#overlay_bytes_max;
-      if (this.#overlay.bytes < most) return keep();
+      if (this.#overlay.bytes < this.#most_bytes) return keep();
       await unlessAborted(new Promise<void>((resolve) => this.#room.push(resolve)), signal);
     }
+  }
+
+  /** However often a stop is under way: while the image takes nothing it waits in the end, and the VM with it. */
+  get #most_bytes(): number {
+    if (!this.#hurried) return this.#overlay_bytes_max;
+    return this.#committing > 0 ? 2 * this.#overlay_bytes_max : Number.POSITIVE_INFINITY;
   }
 
   async #directly(putting: Promise<void>): Promise<void> {

@@ -27,6 +27,8 @@ export class StorageDisk implements Backend {
   #generation = -1;
   #last_number = 0;
   #writer: RemoteBackend | undefined;
+  /** Of the writers before. */
+  #lives = 0;
   #owning: Promise<void> = Promise.resolve();
 
   private constructor(name: string, options: StorageOptions, reader: RemoteBackend) {
@@ -38,6 +40,10 @@ export class StorageDisk implements Backend {
 
   static async open(name: string, options: StorageOptions): Promise<StorageDisk> {
     return new StorageDisk(name, options, await remote(options, () => name));
+  }
+
+  get life(): number {
+    return this.#lives + (this.#writer?.life ?? 0);
   }
 
   /**
@@ -54,6 +60,7 @@ export class StorageDisk implements Backend {
   async disown(): Promise<void> {
     const disowning = this.#owning.then(async () => {
       const before = this.#writer;
+      this.#lives = this.life;
       this.#writer = undefined;
       await before?.close();
     });
@@ -64,7 +71,9 @@ export class StorageDisk implements Backend {
   async #own(generation: number): Promise<void> {
     if (generation === this.#generation && this.#writer !== undefined) return;
     const before = this.#writer;
-    this.#writer = await remote(this.#options, () => stamped(this.#name, { generation, connection: this.#number() }));
+    const writer = await remote(this.#options, () => stamped(this.#name, { generation, connection: this.#number() }));
+    this.#lives = this.life;
+    this.#writer = writer;
     this.#generation = generation;
     await before?.close();
   }

@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import * as z from "zod";
 import { type Backend, FileBackend } from "./backend.ts";
 import { NbdClient } from "./client.ts";
@@ -64,4 +64,11 @@ function save(path: string, stamp: Stamp): void {
     closeSync(file);
   }
   renameSync(`${path}.new`, path);
+  // Its name as well: else a machine that loses power lets in again who was closed out.
+  const folder = openSync(dirname(path), "r");
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
+  }
 }

@@ -158,14 +158,18 @@ export class LogIndex {
     const old = this.#parts.filter((place) => place.offset < from);
     // What has fallen below its floor since was written all the same: from the end on they are the same.
     const places = new Map<string, PartPlace[]>();
-    for (const place of written) places.set(place.name, [...(places.get(place.name) ?? []), moved(place, offset)]);
-    const kept = new Map<string, PartPlace[]>();
+    for (const place of written) {
+      const all = places.get(place.name) ?? [];
+      all.push(moved(place, offset));
+      places.set(place.name, all);
+    }
+    const kept = new Map<string, Iterator<PartPlace>>();
     for (const [name, all] of places) {
       const needed = old.filter((place) => place.name === name).length;
-      kept.set(name, all.slice(all.length - needed));
+      kept.set(name, all.slice(all.length - needed).values());
     }
     this.#parts = this.#parts.map((place) =>
-      place.offset >= from ? moved(place, shift) : (kept.get(place.name)?.shift() ?? moved(place, shift)),
+      place.offset >= from ? moved(place, shift) : (kept.get(place.name)?.next().value ?? moved(place, shift)),
     );
   }
 
