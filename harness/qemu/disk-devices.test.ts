@@ -10,17 +10,17 @@ it("gives each disk a device of its own, or a unit of one controller", () => {
       "-blockdev",
       "node-name=a,discard=unmap,driver=nbd,export=a",
       "-device",
-      "virtio-blk-pci,drive=a,werror=stop,rerror=stop",
+      "virtio-blk-pci,drive=a,queue-size=64,werror=stop,rerror=stop",
     ],
     ...[
       "-blockdev",
       "node-name=b,discard=unmap,driver=nbd,export=b",
       "-device",
-      "virtio-blk-pci,drive=b,werror=stop,rerror=stop",
+      "virtio-blk-pci,drive=b,queue-size=64,werror=stop,rerror=stop",
     ],
   ]);
   expect(diskDevices(raw("a", "b"), "scsi", exported).filter((word) => word.includes("scsi"))).toEqual([
-    "virtio-scsi-pci,id=scsi0",
+    "virtio-scsi-pci,id=scsi0,virtqueue_size=64",
     "scsi-hd,bus=scsi0.0,drive=a,lun=0,werror=stop,rerror=stop",
     "scsi-hd,bus=scsi0.0,drive=b,lun=1,werror=stop,rerror=stop",
   ]);

@@ -10,6 +10,12 @@ export interface DiskNode {
 }
 
 /**
+ * What a guest may have under way on a disk, and `stop` waits for: so many requests of so many pages less two (QEMU:
+ * hw/block/virtio-blk.c, `seg-max-adjust`), 16 MiB. QEMU's own default, 256, is 256 MiB for each disk.
+ */
+const QUEUE_REQUESTS = 64;
+
+/**
  * QEMU's arguments for a VM's disks.
  * @param disks in their order
  * @param exported the options of `-blockdev` for the export of one of them, but for the node's name
@@ -23,10 +29,12 @@ export function diskDevices(
   const on_error = "werror=stop,rerror=stop";
   const device = (name: string, number: number): string =>
     bus === "blk"
-      ? `virtio-blk-pci,drive=${name},${on_error}`
+      ? `virtio-blk-pci,drive=${name},queue-size=${QUEUE_REQUESTS},${on_error}`
       : `scsi-hd,bus=scsi0.0,drive=${name},lun=${number},${on_error}`;
   return [
-    ...(bus === "scsi" && disks.length > 0 ? ["-device", "virtio-scsi-pci,id=scsi0"] : []),
+    ...(bus === "scsi" && disks.length > 0
+      ? ["-device", `virtio-scsi-pci,id=scsi0,virtqueue_size=${QUEUE_REQUESTS}`]
+      : []),
     ...disks.flatMap(({ name, format }, number) => [
       "-blockdev",
       [

@@ -82,6 +82,16 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "lost-tail-forgotten": unseen(POWER),
   "opened-forgotten": unseen("the agent has to die while a free generation is written to its disk"),
   "refused-too-early-for-ever": unseen("it costs a recovery a tenth of a second, and no VM"),
+  "record-without-its-writes": unseen(
+    "QEMU has to die within the milliseconds in which a record's last pieces are read",
+  ),
+  "dead-qemu-finds-room": unseen(
+    "the VM has to come back by a package to a host on which it died with writes that waited",
+  ),
+  "floor-of-another-count": unseen("it takes two takes that come to nothing about an agent's restart"),
+  "stop-waits-for-itself": unseen("it takes a guest that has more under way on a disk than any of ours has"),
+  "late-output-of-the-dead": unseen(RACE),
+  "output-under-way-left-behind": unseen("the source's connection to the edge has to end in the moment of switchover"),
   // ---- log
   "torn-record-accepted": TORN,
   "digest-not-compared": unseen(SECOND_BUG),

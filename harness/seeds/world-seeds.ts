@@ -25,8 +25,8 @@ export const WORLD_SEEDS: readonly Seed[] = [
     "commit-not-flushed",
     "what is committed is let go of before the storage has flushed it",
     "disk/disk.ts",
-    "      await this.#image.flush();\n      this.#overlay.drop(n);",
-    "      this.#overlay.drop(n);",
+    "      for (const change of changes()) await this.#put(change);\n      await this.#image.flush();\n",
+    "      for (const change of changes()) await this.#put(change);\n",
     ...DISK,
   ),
   seed(
@@ -65,8 +65,8 @@ export const WORLD_SEEDS: readonly Seed[] = [
     "applied-too-far",
     "a transaction counts as being in the image before it is committed",
     "disk/disk.ts",
-    "if (this.#overlay.last_mark === 0) this.#applied = Math.max(this.#applied, n - 1);",
-    "if (this.#overlay.last_mark === 0) this.#applied = Math.max(this.#applied, n);",
+    "this.#applied = this.#overlay.last_mark === 0 ? n - 1 :",
+    "this.#applied = this.#overlay.last_mark === 0 ? n :",
     ...DISK,
   ),
   seed(

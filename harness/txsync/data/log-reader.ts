@@ -20,8 +20,8 @@ import type { RamImage } from "./ram-image.ts";
 const ZERO_FLAG = 0x8000_0000;
 /** A device state is never so long (log/record.ts bounds it likewise). */
 const DEVICE_BYTES_MAX = 256 * 2 ** 20;
-/** Nor is what an answer has of parts: they let go of what is elsewhere (`floor`). */
-const PART_BYTES_MAX = 256 * 2 ** 20;
+/** Nor is what an answer has of parts: they let go of what is elsewhere (`floor`), and each has room for some ten MiB of a disk. */
+const PART_BYTES_MAX = 2 ** 30;
 
 /** The log's last transaction, as it was laid over. */
 export interface LaidOver extends ModifiedSet {

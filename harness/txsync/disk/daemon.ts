@@ -43,6 +43,8 @@ export class DiskDaemon implements AsyncDisposable {
   readonly #servers: Server[] = [];
   readonly #sockets = new Set<Socket>();
   #queue: Promise<unknown> = Promise.resolve();
+  /** Settles when the last commit is over, on every disk. */
+  #committed: Promise<unknown> = Promise.resolve();
 
   /**
    * Nobody else serves the disks of this folder from here on, for as long as this process lives: its name in the kernel's
@@ -173,7 +175,7 @@ export class DiskDaemon implements AsyncDisposable {
         for (const { disk } of all) disk.mark(request.n);
         return;
       case "commit":
-        await Promise.all(all.map(({ disk }) => disk.commit(request.n)));
+        await this.#commit(all, request.n);
         return;
       case "close-out":
         await Promise.all(all.map(({ fence }) => fence.closeOut({ generation: request.below, connection: 0 })));
@@ -195,6 +197,16 @@ export class DiskDaemon implements AsyncDisposable {
         await this.#inTurn(async () => await this.#redo(request.generation, request.segments));
         return;
     }
+  }
+
+  /**
+   * All of a transaction is in its images before the next one begins on any: the log keeps the pieces of all disks for the one
+   * that is behind, and one that is not has room when the others have.
+   */
+  async #commit(all: readonly HostDisk[], n: number): Promise<void> {
+    const committing = all.map(({ disk }) => disk.commit(n, this.#committed));
+    this.#committed = Promise.allSettled(committing);
+    await Promise.all(committing);
   }
 
   async #redo(generation: number, segments: Readonly<Record<string, string>>): Promise<void> {

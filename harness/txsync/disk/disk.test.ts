@@ -4,6 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { waitFor } from "../../base/wait.ts";
 import { Disk } from "./disk.ts";
 import { type DiskChange, Overlay } from "./overlay.ts";
 import { MemoryBackend } from "./testing/memory-backend.ts";
@@ -202,13 +203,38 @@ describe("a disk whose writes wait for their transaction", () => {
     const image = new MemoryBackend(SIZE);
     const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 200 });
     // As a guest does that writes back what it had cached: a virtio queue has room for 256 of them.
-    const writes = Array.from({ length: 16 }, (_, at) => disk.write(at * 100, Buffer.alloc(100, at + 1)));
+    let there = 0;
+    for (let at = 0; at < 16; at += 1)
+      void disk.write(at * 100, Buffer.alloc(100, at + 1)).then(() => {
+        there += 1;
+      });
     disk.hurry(true);
-    await Promise.all(writes);
+    const all = { what: "all that a stop waits for to be taken", timeout_ms: 5_000, interval_ms: 1 };
+    await waitFor(all, () => (there === 16 ? true : undefined));
     await disk.flush();
     disk.mark(1);
     await disk.commit(1);
     expect(image.bytes[1500]).toBe(16);
+  });
+
+  it("brings nothing into the image before what is to be over before, and has room as one whose commit is under way", async () => {
+    await using folder = await temporaryFolder();
+    const image = new MemoryBackend(SIZE);
+    const disk = new Disk({ image, folder: join(folder.path, "disk"), mode: "kept", overlay_bytes_max: 200 });
+    await disk.write(0, Buffer.alloc(200, 1));
+    await disk.flush();
+    disk.mark(1);
+    const { promise: other, resolve: over } = Promise.withResolvers<void>();
+    const committing = disk.commit(1, other);
+    disk.hurry(true);
+    await disk.write(200, Buffer.alloc(200, 2));
+    const seen: string[] = [];
+    const too_much = disk.write(400, Buffer.alloc(1, 3)).then(() => seen.push("too much"));
+    await disk.flush();
+    expect([image.bytes[0], disk.applied, seen]).toEqual([0, 0, []]);
+    over();
+    await Promise.all([committing, too_much]);
+    expect([image.bytes[0], disk.applied]).toEqual([1, 1]);
   });
 
   it("lets a stop go on whose commits of before have failed: nobody makes room by them any more", async () => {

@@ -162,9 +162,13 @@ export class Disk implements Backend {
     return this.#overlay.changes(after, upto);
   }
 
-  /** Transaction n is committed: what it and earlier ones wrote goes into the image. @throws Error where that fails; it is kept */
-  async commit(n: number): Promise<void> {
-    const applying = this.#applying.then(async () => {
+  /**
+   * Transaction n is committed: what it and earlier ones wrote goes into the image.
+   * @param after what is to be over before it begins: other disks of the VM may not have come as far as this one
+   * @throws Error where that fails; it is kept
+   */
+  async commit(n: number, after: Promise<unknown> = Promise.resolve()): Promise<void> {
+    const applying = Promise.allSettled([this.#applying, after]).then(async () => {
       await this.#apply(n);
       this.#applied = Math.max(this.#applied, n);
     });
