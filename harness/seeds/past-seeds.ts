@@ -99,14 +99,6 @@ export const PAST_SEEDS: readonly Seed[] = [
     "disk/disk.test.ts",
   ),
   seed(
-    "stop-waits-for-itself",
-    "a stop waits for writes that find room only by the commit of what it begins",
-    "disk/disk.ts",
-    "    return this.#committing > 0 ? 2 * this.#overlay_bytes_max : Number.POSITIVE_INFINITY;",
-    "    return 2 * this.#overlay_bytes_max;",
-    "disk/disk.test.ts",
-  ),
-  seed(
     "late-output-of-the-dead",
     "what is read late of a restored VM that died before it was known to run leaves",
     "core/gate.ts",

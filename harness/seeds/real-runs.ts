@@ -89,7 +89,6 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
     "the VM has to come back by a package to a host on which it died with writes that waited",
   ),
   "floor-of-another-count": unseen("it takes two takes that come to nothing about an agent's restart"),
-  "stop-waits-for-itself": unseen("it takes a guest that has more under way on a disk than any of ours has"),
   "late-output-of-the-dead": unseen(RACE),
   "output-under-way-left-behind": unseen("the source's connection to the edge has to end in the moment of switchover"),
   // ---- log
