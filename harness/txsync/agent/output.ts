@@ -15,6 +15,9 @@ const GATHER_MS = 1;
 const MUCH_BYTES = 64 * 2 ** 20;
 /** So much, and a source that may lose something loses it. */
 const FULL_BYTES = 128 * 2 ** 20;
+/** What a frame takes beside its bytes, as it lies here and on its way out: of short ones there are more than of bytes. */
+export const FRAME_BYTES = 256;
+const weightOf = ({ bytes }: Pick<OutputFrame, "bytes">): number => bytes.length + FRAME_BYTES;
 const NAME = "frames";
 /** So much finds room where the host's memory is full by now: what waits of a guest that talks as a console does. */
 const RESERVE_BYTES = 256 * 1024;
@@ -114,7 +117,7 @@ export class OutputStore {
   released(upTo: number): void {
     for (let number = this.#released + 1; number <= upTo; number += 1) {
       const frame = this.#frames.get(number);
-      if (frame !== undefined && this.#may_lose.has(frame.channel)) this.#waiting_bytes -= frame.bytes.length;
+      if (frame !== undefined && this.#may_lose.has(frame.channel)) this.#waiting_bytes -= weightOf(frame);
     }
     this.#released = Math.max(this.#released, upTo);
   }
@@ -139,7 +142,7 @@ export class OutputStore {
   acked(upTo: number): void {
     for (let number = this.#acked + 1; number <= upTo; number += 1) {
       const frame = this.#frames.get(number);
-      const bytes = frame?.bytes.length ?? 0;
+      const bytes = frame === undefined ? 0 : weightOf(frame);
       this.#kept_bytes -= bytes;
       if (frame !== undefined && (number > this.#released || !this.#may_lose.has(frame.channel)))
         this.#waiting_bytes -= bytes;
@@ -280,7 +283,7 @@ export class OutputStore {
     this.#frames.set(frame.number, frame);
     this.#born_ms.set(frame.number, performance.now());
     this.#append(frame);
-    this.#keep(bytes.length);
+    this.#keep(weightOf(frame));
   }
 
   #keep(bytes: number): void {
@@ -299,7 +302,7 @@ export class OutputStore {
 
   #sum(): number {
     let bytes = 0;
-    for (const frame of this.#frames.values()) bytes += frame.bytes.length;
+    for (const frame of this.#frames.values()) bytes += weightOf(frame);
     return bytes;
   }
 
