@@ -343,6 +343,7 @@ export class SourceSide {
     const { attempt } = state();
     const wanted = (): boolean => state().phase === "precopy" && state().attempt === attempt;
     let mark = output.produced;
+    const { outputs } = output.toDrain;
     try {
       const blocks = await vm.blocks();
       await this.#copyAhead(vm, blocks);
@@ -364,6 +365,7 @@ export class SourceSide {
           if (FINAL.includes(event.status)) refused.resolve(`the migration is ${event.status}`);
           if (event.status !== "active" || asked) return;
           asked = true;
+          outputs?.stopping();
           vm.qmp.executeRaw("migrate-start-postcopy").catch((error: unknown) => refused.resolve(messageOf(error)));
         }),
       );
@@ -386,6 +388,11 @@ export class SourceSide {
       const small = await this.#readSmall({ pagescan: config.pagescan, pid: vm.pid, blocks });
       const { content: _, ...rest } = captured;
       mark = await output.settle();
+      if (outputs?.lagged === true)
+        emit({
+          kind: "run.note",
+          text: "QEMU may have sent on for the VM that it had stopped: its state may not fit its memory (PROTOCOL.md, limits)",
+        });
       const { acked } = state().gate;
       const base = randomBytes(8).toString("hex");
       const kept: KeptPackage = {

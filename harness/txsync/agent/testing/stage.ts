@@ -201,6 +201,7 @@ export class Stage implements Disposable {
       config: this.config,
       data: this.data,
       output: {
+        toDrain: {},
         get produced() {
           return frameNumber(stage.produced);
         },
