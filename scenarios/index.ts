@@ -12,6 +12,7 @@ import { restoredThenSourceAgentRestarted } from "./double/restored-then-source-
 import { sourceHostKilledThenEscrowAgentRestarted } from "./double/source-host-killed-then-escrow-agent-restarted.ts";
 import { sourceHostKilledThenLinkCut } from "./double/source-host-killed-then-link-cut.ts";
 import { sourceHostKilledWhileAheadThenEscrowAgentRestarted } from "./double/source-host-killed-while-ahead-then-escrow-agent-restarted.ts";
+import { targetDisksKilledThenHostKilled } from "./double/target-disks-killed-then-host-killed.ts";
 import { targetKilledDuringRestore } from "./double/target-killed-during-restore.ts";
 import { escrowAgentRestarted } from "./escrow/escrow-agent-restarted.ts";
 import { escrowCutOff } from "./escrow/escrow-cut-off.ts";
@@ -62,6 +63,8 @@ import { targetAgentKilled } from "./target/target-agent-killed.ts";
 import { targetAgentKilledWithWritesOpen } from "./target/target-agent-killed-with-writes-open.ts";
 import { targetAgentRestarted } from "./target/target-agent-restarted.ts";
 import { targetCutOffLongThenHealed } from "./target/target-cut-off-long-then-healed.ts";
+import { targetDisksFrozen } from "./target/target-disks-frozen.ts";
+import { targetDisksKilled } from "./target/target-disks-killed.ts";
 import { targetFrozen } from "./target/target-frozen.ts";
 import { targetHostKilled } from "./target/target-host-killed.ts";
 import { targetHostKilledAfterHandoff } from "./target/target-host-killed-after-handoff.ts";
@@ -119,6 +122,8 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowAgentRestarted,
   targetAgentKilled,
   targetAgentKilledWithWritesOpen,
+  targetDisksKilled,
+  targetDisksFrozen,
   escrowKilled,
   escrowMemoryFull,
   escrowStorageFails,
@@ -136,6 +141,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowLinkDiesInRecords,
   generationChangesDuringTake,
   targetKilledDuringRestore,
+  targetDisksKilledThenHostKilled,
   sourceHostKilledThenLinkCut,
   sourceHostKilledThenEscrowAgentRestarted,
   sourceHostKilledWhileAheadThenEscrowAgentRestarted,

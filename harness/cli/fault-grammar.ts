@@ -55,7 +55,7 @@ const flag = (key: string, name: string): Part => ({ key, what: name, words: [na
 const HOST = word("host", "a host", HOST_ROLES);
 const VM_HOST = word("host", "a host of the VM", ["source", "target"]);
 const LINK = word("link", "a link", LINK_NAMES);
-const PROCESS = word("process", "a process", ["qemu", "agent"]);
+const PROCESS = word("process", "a process", ["qemu", "agent", "disks"]);
 const DIRECTION = word("direction", "a direction", ["both", "forward", "backward"], "left-out");
 const CONNECTION = value("connection", "connection", `1 to ${CONNECTIONS_TOLD_APART}`, COUNT, "left-out");
 

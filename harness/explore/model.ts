@@ -400,6 +400,8 @@ function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly Stat
       return [linksOf(fault.host).reduce((cut, link) => linkCut(cut, link, how), state)];
     case "kill-process":
       if (fault.process === "qemu") return qemuGone(state, fault.host);
+      // Its agent starts another one, and the guest waits meanwhile.
+      if (fault.process === "disks") return [state];
       // Its supervisor starts it again, if it may.
       return [{ ...state, agents: set(state.agents, fault.host, fault.stays_away === true ? how : "away") }];
     case "freeze-process":

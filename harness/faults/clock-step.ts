@@ -22,7 +22,7 @@ export const clockStep: Fault<ClockStep> = {
   where: ({ host, clock, by_ms, back }) =>
     `${clock} clock of the agent on ${host}, ${back ? "back" : "on"} ${by_ms} ms`,
   async inject({ host, clock, by_ms, back }, { fleet, pid }) {
-    agentOf({ host }, { fleet, pid });
+    await agentOf({ host }, { fleet, pid });
     const trouble = new AgentTrouble(fleet.host(host));
     const step_ms = back === true ? -by_ms : by_ms;
     await trouble.step(clock, step_ms, STRIKES_MS);

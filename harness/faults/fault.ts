@@ -1,10 +1,14 @@
 import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
+import { AGENT_FILES } from "../fleet/agent-files.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
+import type { StartedHost } from "../fleet/host.ts";
 import type { Breakable, LinkShape } from "../fleet/links.ts";
 import type { QmpClient } from "../qemu/qmp.ts";
 
-/** A process that may be killed or frozen; `pid` is looked up when the fault strikes. */
-export type ProcessName = "qemu" | "agent";
+/** A process of which the harness knows the pid; it is looked up when the fault strikes. */
+export type KnownProcess = "qemu" | "agent";
+/** A process that may be killed or frozen. `disks` is what serves a host's QEMU its disks under txsync; its agent starts it. */
+export type ProcessName = KnownProcess | "disks";
 
 /** What manages QEMU on a host, where that is a program of its own. */
 export interface ManagerProcesses {
@@ -26,7 +30,7 @@ export interface StorageServer {
 export interface FaultContext {
   readonly fleet: StartedFleet;
   /** Pid inside the host, or undefined where no such process runs. */
-  readonly pid: (host: HostRole, process: ProcessName) => number | undefined;
+  readonly pid: (host: HostRole, process: KnownProcess) => number | undefined;
   /** A monitor of the host's QEMU, or undefined where there is none. */
   readonly monitor?: (host: HostRole, which: "control" | "oob") => QmpClient | undefined;
   /** What manages the host's QEMU, or undefined where nothing does. */
@@ -114,8 +118,16 @@ export async function shapeOn(spec: OneWay, fleet: StartedFleet, shape: LinkShap
 }
 
 /** @throws Error naming the host when the process is not running there. */
-export function pidOf(spec: OnProcess, context: FaultContext): number {
-  const pid = context.pid(spec.host, spec.process);
-  if (pid === undefined) throw new Error(`there is no ${spec.process} on ${spec.host} that could be hit`);
-  return pid;
+export async function pidOf({ host, process }: OnProcess, { fleet, pid }: FaultContext): Promise<number> {
+  const found = process === "disks" ? await pidOfDisks(fleet.host(host)) : pid(host, process);
+  if (found === undefined) throw new Error(`there is no ${process} on ${host} that could be hit`);
+  return found;
+}
+
+/** By its words: nobody but the agent knows what it has started. */
+async function pidOfDisks(host: StartedHost): Promise<number | undefined> {
+  const words = `${AGENT_FILES.program} [d]isks {`;
+  const look = `for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '${words}' && echo \${process#/proc/}; done; true`;
+  const pid = Number.parseInt(await host.run(look), 10);
+  return Number.isNaN(pid) ? undefined : pid;
 }

@@ -7,7 +7,7 @@ export const freezeProcess: Fault<FreezeProcess> = {
   name: "freeze-process",
   where: ({ host, process }) => `${process} on ${host}`,
   async inject(spec, context) {
-    const pid = pidOf(spec, context);
+    const pid = await pidOf(spec, context);
     await context.fleet.host(spec.host).run(`kill -STOP ${pid}`);
     return async () => {
       const host = context.fleet.host(spec.host);

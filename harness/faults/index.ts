@@ -88,7 +88,7 @@ export function strikesAgent(fault: FaultSpec): boolean {
       return true;
     case "kill-process":
     case "freeze-process":
-      return fault.process === "agent";
+      return fault.process !== "qemu";
     default:
       return false;
   }

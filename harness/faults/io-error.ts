@@ -26,7 +26,7 @@ export const ioError: Fault<IoError> = {
   where: ({ host, what, calls = "writes", error = "eio" }) =>
     `${what} of ${host}, ${calls === "all" ? "reads and writes" : calls}: ${error === "eio" ? "EIO" : "ENOSPC"}`,
   async inject({ host, what, calls = "writes", error = "eio" }, { fleet, pid }) {
-    agentOf({ host }, { fleet, pid });
+    await agentOf({ host }, { fleet, pid });
     const trouble = new AgentTrouble(fleet.host(host));
     const prefix = what === "promises" ? `${AGENT_FILES.state_folder}/` : `${AGENT_FILES.memory_folder}-`;
     await trouble.fail(prefix, { calls, error }, STRIKES_MS);
@@ -37,6 +37,6 @@ export const ioError: Fault<IoError> = {
 };
 
 /** @throws Error where none runs: there is nothing that a call could fail of */
-export function agentOf({ host }: OnHost, context: Pick<FaultContext, "fleet" | "pid">): number {
-  return pidOf({ host, process: "agent" }, context);
+export async function agentOf({ host }: OnHost, context: Pick<FaultContext, "fleet" | "pid">): Promise<number> {
+  return await pidOf({ host, process: "agent" }, context);
 }

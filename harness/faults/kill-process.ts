@@ -10,7 +10,7 @@ export const killProcess: Fault<KillProcess> = {
   where: ({ host, process }) => `${process} on ${host}`,
   async inject(spec, context) {
     const host = context.fleet.host(spec.host);
-    const pid = pidOf(spec, context);
+    const pid = await pidOf(spec, context);
     if (spec.stays_away !== true) {
       await host.run(`kill -9 ${pid}`);
       return undefined;

@@ -156,7 +156,10 @@ function checkWithoutAgents({ faults }: RunRequest["scenario"]): void {
 function checkWithoutDisks({ faults }: RunRequest["scenario"]): void {
   const ofDisks = faults.find(
     ({ fault }) =>
-      !isOwnFault(fault) && (fault.fault === "kill-storage" || ("link" in fault && fault.link.endsWith("-storage"))),
+      !isOwnFault(fault) &&
+      (fault.fault === "kill-storage" ||
+        ("link" in fault && fault.link.endsWith("-storage")) ||
+        ("process" in fault && fault.process === "disks")),
   );
   if (ofDisks !== undefined)
     throw new UserError(

@@ -41,7 +41,7 @@ const ms = z.int().nonnegative();
 const index = z.int().nonnegative();
 
 const onHost = { host };
-const onProcess = { host, process: z.enum(["qemu", "agent"]) };
+const onProcess = { host, process: z.enum(["qemu", "agent", "disks"]) };
 const onLink = {
   link: z.enum(LINK_NAMES),
   connection: z.exactOptional(z.int().min(1).max(CONNECTIONS_TOLD_APART)),
