@@ -117,6 +117,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
     looked_ms: optionalMs,
     unseen_ms: optionalMs,
     ran_ms: optionalMs,
+    wall_ms: optionalMs,
   }),
   event("guest.log", { host: hostRole, line: z.string() }),
   said("tx.taken"),

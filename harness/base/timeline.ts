@@ -154,6 +154,8 @@ export type TimelineEventBody =
       readonly unseen_ms?: number;
       /** How long the guest has run, by its own clock. */
       readonly ran_ms?: number;
+      /** What its wall clock says, since 1970. */
+      readonly wall_ms?: number;
     }
   | { readonly kind: "guest.log"; readonly host: HostRole; readonly line: string }
   /** Transactions. `n` is the transaction number, `generation` the VM's incarnation. */

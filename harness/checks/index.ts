@@ -3,6 +3,7 @@ import { agreement } from "./agreement.ts";
 import { answers } from "./answers.ts";
 import type { Check } from "./check.ts";
 import { clientHistory } from "./client-history.ts";
+import { clocks } from "./clocks.ts";
 import { diskHistory } from "./disk-history.ts";
 import { firmware } from "./firmware.ts";
 import { guestSelfCheck } from "./guest-self-check.ts";
@@ -45,6 +46,7 @@ export const CHECKS: readonly Check[] = [
   serviceHistory,
   clientHistory,
   neverBack,
+  clocks,
   output,
   outputComplete,
   violations,

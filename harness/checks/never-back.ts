@@ -1,9 +1,10 @@
-import type { HostRole, JsonValue, TimelineEvent } from "../base/timeline.ts";
+import type { JsonValue, TimelineEvent } from "../base/timeline.ts";
 import type { LedgerEntry } from "../guests/integrity/ledger-area.ts";
 import type { AppendOperation, LedgerOperation } from "../guests/integrity/ledger-history.ts";
 import { type Check, judged } from "./check.ts";
 import { type Instance, instancesOf } from "./instances.ts";
 import { entriesOf, held, historyOf } from "./ledger.ts";
+import { toldBack, toldBy } from "./told-back.ts";
 
 /** Of what was lost so many are told one by one. */
 const TOLD_MAX = 50;
@@ -98,49 +99,20 @@ function wordsOf(operation: LedgerOperation): string {
   }
 }
 
-/**
- * Whether a step counter that the guest told the world (on its console) was less far once its vCPUs ran again. What was
- * told before they did counts, on whichever host; a reset begins anew. What was only peeked at in memory nobody has seen.
- */
+/** Whether a step counter that the guest told the world was less far once its vCPUs ran again. */
 export function stepsBack(events: readonly TimelineEvent[], instances: readonly Instance[]): WentBack | undefined {
-  const reset_ms = events.find((event) => event.kind === "qmp.event" && event.event === "RESET")?.at_ms;
-  const lines = events.flatMap((event) =>
-    event.kind === "guest.progress" && event.outside === true && event.at_ms < (reset_ms ?? Number.POSITIVE_INFINITY)
-      ? [event]
-      : [],
-  );
-  let worst: WentBack | undefined;
-  for (const [at, { host, cpu, step, at_ms }] of lines.entries()) {
-    const since_ms = resumedBefore(instances, host, at_ms);
-    if (since_ms === undefined) continue;
-    let best: (typeof lines)[number] | undefined;
-    for (const before of lines.slice(0, at))
-      if (before.cpu === cpu && before.at_ms < since_ms && before.step > (best?.step ?? step)) best = before;
-    if (best === undefined) continue;
-    const lost_count = best.step - step;
-    if (worst !== undefined && lost_count <= worst.lost_count) continue;
-    worst = {
-      counter: `the steps of vCPU ${cpu}`,
-      seen: best.step,
-      seen_by: `the guest's console on ${best.host}`,
-      back_to: step,
-      back_by: `the guest's console on ${host} after its vCPUs ran again`,
-      lost: [`steps ${step + 1} to ${best.step}`],
-      lost_count,
-    };
-  }
-  return worst;
-}
-
-/** When the vCPUs of the instance on a host last began to run before that time. */
-function resumedBefore(instances: readonly Instance[], host: HostRole, at_ms: number): number | undefined {
-  let since_ms: number | undefined;
-  for (const instance of instances) {
-    if (instance.host !== host) continue;
-    for (const { from_ms } of instance.spans)
-      if (from_ms <= at_ms && from_ms > (since_ms ?? Number.NEGATIVE_INFINITY)) since_ms = from_ms;
-  }
-  return since_ms;
+  const worst = toldBack(toldBy(events), instances, ({ step }) => step);
+  if (worst === undefined) return undefined;
+  const { before, after, by } = worst;
+  return {
+    counter: `the steps of vCPU ${after.cpu}`,
+    seen: before.step,
+    seen_by: `the guest's console on ${before.host}`,
+    back_to: after.step,
+    back_by: `the guest's console on ${after.host} after its vCPUs ran again`,
+    lost: [`steps ${after.step + 1} to ${before.step}`],
+    lost_count: by,
+  };
 }
 
 /** How often the guest told the world its steps. */

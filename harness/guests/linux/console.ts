@@ -27,6 +27,8 @@ export type LinuxConsoleEvent =
       readonly errors: number;
       readonly checked: number;
       readonly uptime_ms: number;
+      /** The wall clock, since 1970. */
+      readonly wall_ms?: number;
       readonly rounds: Readonly<Record<LinuxPart, number>>;
     }
   /** A page of the pattern is not what the guest knows it to be. */
@@ -168,7 +170,8 @@ function readOurLine(text: string): LinuxConsoleEvent | undefined {
         if (count === undefined) return undefined;
         rounds[part] = count;
       }
-      return { kind: "step", n, errors, checked, uptime_ms, rounds };
+      const wall_ms = readCount(fields["wall"]);
+      return { kind: "step", n, errors, checked, uptime_ms, ...(wall_ms === undefined ? {} : { wall_ms }), rounds };
     }
     case "BAD": {
       const { part, kind } = fields;

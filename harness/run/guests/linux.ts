@@ -84,8 +84,9 @@ export class LinuxGuest implements GuestUnderTest {
     for (const event of parser.push(Buffer.from(`${line}\n`))) {
       if (event.kind === "step") {
         this.#steps.set(host, event.n);
-        const ran_ms = event.uptime_ms;
-        this.#emit(host, { kind: "guest.progress", host, cpu: 0, step: event.n, outside: true, ran_ms });
+        const { n: step, uptime_ms: ran_ms, wall_ms } = event;
+        const wall = wall_ms === undefined ? {} : { wall_ms };
+        this.#emit(host, { kind: "guest.progress", host, cpu: 0, step, outside: true, ran_ms, ...wall });
         if (event.errors > 0) this.#trouble.push(line);
       } else if (isDamage(event)) {
         this.#trouble.push(line);
