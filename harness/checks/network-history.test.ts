@@ -78,6 +78,19 @@ describe("the history of a client by the network card", () => {
     expect(judge("none")).toMatchObject({ verdict: true });
   });
 
+  it("proves nothing of a storm of which nothing came back", () => {
+    const guest = { kind: "linux", can: ["network"] } as const;
+    const judge = (came: number): unknown =>
+      networkHistory.judge(
+        makeCase({
+          evidence: { owner: "target", guest },
+          findings: { network: got(found([done(1, 1)], { storm: { sent: 500, came } })) },
+        }),
+      );
+    expect(judge(0)).toMatchObject({ verdict: "unknown", summary: "of 500 datagrams none came back" });
+    expect(judge(1)).toMatchObject({ verdict: true });
+  });
+
   it("tells when the VM answered again after the first fault, by QEMU's clock, whenever that was asked for", () => {
     const epoch_ms = 1_700_000_000_000;
     const fault = at(3_000, "fault", { kind: "fault.injected", fault: "f", id: "fault-0", what: "" });
@@ -94,5 +107,9 @@ describe("the history of a client by the network card", () => {
     expect(servedAfterFault_ms({ operations: operations.slice(0, 1) }, events)).toBeUndefined();
     expect(servedAfterFault_ms({ operations }, events.slice(0, 2))).toBeUndefined();
     expect(servedAfterFault_ms({ operations }, [fault])).toBeUndefined();
+    // What was under way when the VM's host died is no answer of the VM that was made again.
+    const restored = at(3_500, "source", { kind: "restore.running", generation: 3 });
+    const under_way = [op(1, 2_000, 3_010), op(2, 3_020, 3_900)];
+    expect(servedAfterFault_ms({ operations: under_way }, [...events, restored])).toBe(900);
   });
 });

@@ -83,8 +83,9 @@ export function readHistory({ operations, broken, strays }: NetworkFindings): Ne
 
 /**
  * How long after the first fault the VM answered its client again, ms: to the nearest answer that came after it, whenever that
- * was asked for. The client's clock is the machine's, and so is that of QEMU's stamps, by which it is put onto the timeline; what a
- * stamp came late at best makes it so much longer. Undefined where nothing struck, or no answer came afterwards.
+ * was asked for; where the VM was made again, to the first answer of the one that runs now, for another may have been under
+ * way when the host died. The client's clock is the machine's, and so is that of QEMU's stamps, by which it is put onto the
+ * timeline; what a stamp came late at best makes it so much longer. Undefined where nothing struck, or no answer came afterwards.
  */
 export function servedAfterFault_ms(
   { operations }: Pick<NetworkFindings, "operations">,
@@ -96,11 +97,13 @@ export function servedAfterFault_ms(
   );
   if (fault === undefined || offsets.length === 0) return undefined;
   const offset_ms = offsets.reduce((least, each) => Math.min(least, each));
+  const restored = events.find(({ kind, at_ms }) => kind === "restore.running" && at_ms > fault.at_ms);
+  const since_ms = (restored ?? fault).at_ms;
   const after = operations
     .filter(([, , answered_ms]) => answered_ms >= 0)
-    .map(([, , answered_ms]) => answered_ms + offset_ms - fault.at_ms)
-    .filter((ms) => ms > 0);
-  return after.length === 0 ? undefined : Math.round(Math.min(...after));
+    .map(([, , answered_ms]) => answered_ms + offset_ms)
+    .filter((ms) => ms > since_ms);
+  return after.length === 0 ? undefined : Math.round(Math.min(...after) - fault.at_ms);
 }
 
 const figuresSchema = z.object({
@@ -154,6 +157,8 @@ export const networkHistory: Check = {
         const summary = `operation ${seq}, the last one, was never answered, though ${evidence.owner} has the VM`;
         return { verdict: "unknown", summary, evidence: figures };
       }
+      if (storm?.came === 0 && evidence.owner !== "none")
+        return { verdict: "unknown", summary: `of ${storm.sent} datagrams none came back`, evidence: figures };
       const over = connections === 1 ? "one connection" : `${connections} connections`;
       return {
         verdict: true,
