@@ -80,7 +80,8 @@ export async function gatherEvidence(
   const touched = await recovery.unprotect?.();
   if (touched !== undefined) draft = { ...draft, not_looked_at: draft.not_looked_at ?? touched };
   await clients.stop();
-  await Promise.all([network?.stop(owner !== "none" && !held_still), guest.client?.stop(owner !== "none")]);
+  const served = named?.alive === true && !held_still;
+  await Promise.all([network?.stop(served), guest.client?.stop(owner !== "none")]);
   await recovery.count(owner);
   // Whoever runs is what a client would meet, whatever the manager thinks of it: that instance is looked at.
   const found = owner === "none" ? movers(draft)[0] : owner;

@@ -5,6 +5,7 @@ import { multifdRecovery } from "./multifd-recovery.ts";
 import { multifdWithPostcopy } from "./multifd-with-postcopy.ts";
 import { pauseWhenAllIsSent } from "./pause-when-all-is-sent.ts";
 import { releaseRamRecovery } from "./release-ram-recovery.ts";
+import { resetWithoutAnnouncement } from "./reset-without-announcement.ts";
 import { silenceUnnoticed } from "./silence-unnoticed.ts";
 import { staleHotPages } from "./stale-hot-pages.ts";
 import { stopHangsTheMonitor } from "./stop-hangs-the-monitor.ts";
@@ -23,6 +24,7 @@ export const FINDINGS: readonly Scenario[] = [
   multifdWithPostcopy,
   pauseWhenAllIsSent,
   releaseRamRecovery,
+  resetWithoutAnnouncement,
   silenceUnnoticed,
   staleHotPages,
   stopHangsTheMonitor,

@@ -141,8 +141,8 @@ export class VmProcess {
       await vm.#attach(qmp);
       // What it has gone through by then is no migration of ours.
       if (booted !== undefined) vm.migration = "";
-      // QEMU's own announcements of a VM that starts would be output that nobody decided on: see `announce`.
-      if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 0 });
+      // Few of QEMU's own announcements, for see `announce`. With none a reset of the VM would be QEMU's end (FACTS.md).
+      if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 1 });
       void mainLoopGoesFirst(starter, config.pagescan, pid);
       void makeSpares(config);
       return vm;
