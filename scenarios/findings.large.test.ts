@@ -16,8 +16,8 @@ describe.each<readonly [Recovery, string]>([...QEMU_NAMES.map((qemu) => ["stock"
   "findings under %s, QEMU %s",
   (recovery, qemu) => {
     const able = FINDINGS.filter((one) => one.expect[recovery] !== undefined && notFor(one, qemu) === undefined);
-    test.for(able)("$id", async ({ id, configuration }) => {
-      const asked = request(id, { recovery });
+    test.for(able)("$id", async ({ id, configuration, guests }) => {
+      const asked = request(id, { recovery, ...(guests.includes("integrity") ? {} : { guest: "linux" }) });
       const { target_qemu = qemu } = configuration ?? {};
       const libvirt = isLibvirt(managerOf(asked));
       const environment = await prepareRuns(qemu, ended.signal, { target_qemu, libvirt });

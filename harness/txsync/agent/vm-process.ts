@@ -141,7 +141,8 @@ export class VmProcess {
       await vm.#attach(qmp);
       // What it has gone through by then is no migration of ours.
       if (booted !== undefined) vm.migration = "";
-      // Few of QEMU's own announcements, for see `announce`. With none a reset of the VM would be QEMU's end (FACTS.md).
+      // Few of QEMU's own announcements, for see `announce`. With none a reset of the VM would be QEMU's end
+      // (harness/qemu/FACTS.md, "Looks like bugs").
       if (card !== undefined) await qmp.executeRaw("migrate-set-parameters", { "announce-rounds": 1 });
       void mainLoopGoesFirst(starter, config.pagescan, pid);
       void makeSpares(config);
