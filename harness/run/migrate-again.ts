@@ -58,8 +58,11 @@ export async function migrateAgain(
       lastLines: () => next.process.lastLines(),
     },
     async () => {
-      const { status, ram } = await queryMigrate(owner.watch);
-      if (status === "failed") throw new Error(`the second migration, from ${from} to ${to}, failed`);
+      const { status, ram, "error-desc": why } = await queryMigrate(owner.watch);
+      if (status === "failed") {
+        const said = [...(why === undefined ? [] : [why]), ...next.process.lastLines()];
+        throw new Error(`the second migration, from ${from} to ${to}, failed: ${said.join(" | ")}`);
+      }
       const before = passes;
       passes = ram?.["dirty-sync-count"] ?? passes;
       transferred_bytes = ram?.transferred ?? transferred_bytes;
