@@ -61,6 +61,15 @@ const AGENTS: readonly Row[] = [
     qemu: "10.0",
     asked: request("target-host-killed", { recovery: "txsync", ...KVM }),
   },
+  {
+    // What a reset does to a card that came with a restored VM is QEMU's matter, and was its end.
+    what: "recovered-then-rebooted, Linux guest, network card",
+    qemu: "10.0",
+    asked: {
+      ...request("recovered-then-rebooted", { ...LINUX, recovery: "txsync", memory_mib: 192 }),
+      configuration: { net: "virtio" },
+    },
+  },
   { what: "steps-of-a-migration", qemu: "10.0", asked: cell(stepsOfAMigration, "txsync") },
   { what: "steps-of-a-restore, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfARestore, "txsync") },
   { what: "steps-of-a-takeover, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfATakeover, "txsync") },

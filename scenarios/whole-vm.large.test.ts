@@ -22,6 +22,7 @@ const UNDER_TXSYNC = [
   "link-cut-for-good",
   "escrow-killed",
   "target-agent-restarted",
+  "recovered-then-rebooted",
 ];
 
 const RUNS: readonly (readonly [string, string, Recovery])[] = [
