@@ -380,6 +380,29 @@ describe("with a helper that is played", () => {
     expect(told).toEqual([true, false, true, false]);
   });
 
+  test("whoever serves what a stop waits for is told that it is over when the guest runs again, not when all is collected", async () => {
+    const told: boolean[] = [];
+    const part = { name: "disk", stopping: (on: boolean) => void told.push(on), capture: () => undefined };
+    Object.assign(stage.shell, { parts: [part] });
+    taker.follow(vm.as, [BLOCK]);
+    await taker.idle();
+    const collecting = Promise.withResolvers<void>();
+    const played = tracker();
+    const collect = played.collect.bind(played);
+    played.collect = async () => {
+      await collecting.promise;
+      return await collect();
+    };
+    take(taker, 1, 1);
+    await stage.until("the guest to run", () => vm.times("cont") === 1);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(told).toEqual([true, false]);
+    collecting.resolve();
+    await stage.until("1", () => has("transactionTaken", 1, 1));
+    await taker.idle();
+    expect(told).toEqual([true, false]);
+  });
+
   test("what was asked for in another generation, or of a QEMU that is let go, is not taken", async () => {
     taker.follow(vm.as, [BLOCK]);
     taker.take({ kind: "takeTransaction", generation: generation(1), n: transactionNumber(1), since: "base" });

@@ -72,6 +72,8 @@ export class TransactionTaker implements Stilling {
   /** Everything that touches the tracker or its spool is done one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #hung = false;
+  /** Whoever serves what a `stop` waits for was told that there is one. */
+  #told_stopping = false;
   /** It came by no migration, or has completed it: the kernel notes what is written because we have told it to. */
   #outside = false;
   /** Done once, while the guest stands still for a transaction and after its pages were found. */
@@ -237,6 +239,8 @@ export class TransactionTaker implements Stilling {
 
   /** What a `stop` waits for must not wait for a transaction: as long as it is not over, be that after all patience. */
   #stopping(on: boolean): void {
+    if (this.#told_stopping === on) return;
+    this.#told_stopping = on;
     for (const part of this.#shell.parts) part.stopping?.(on);
   }
 
@@ -292,6 +296,8 @@ export class TransactionTaker implements Stilling {
         },
         onResumed: () => {
           this.#runs_since_ms = performance.now();
+          // A guest that runs has no more room than ever, however long what was found is collected.
+          this.#stopping(false);
         },
       });
       if (outcome.kind === "refused") return failed(`the migration is ${outcome.status}`);

@@ -1,18 +1,25 @@
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { waitFor } from "../../base/wait.ts";
-import { NbdRequestError } from "./client.ts";
+import type { Backend } from "./backend.ts";
+import { NbdClient, NbdRequestError } from "./client.ts";
 import { DiskDaemon } from "./daemon.ts";
-import { WORDS_SOCKET } from "./daemon-words.ts";
+import { DaemonClient } from "./daemon-client.ts";
+import { NBD_SOCKET, WORDS_SOCKET } from "./daemon-words.ts";
+import { dial } from "./dial.ts";
+import { Fence } from "./fence.ts";
 import { Overlay } from "./overlay.ts";
 import { Segment } from "./segment.ts";
+import { type ServedDisk, serveNbd } from "./server.ts";
 import { place } from "./testing/place.ts";
 import { temporaryFolder } from "./testing/serving.ts";
 
 const ANSWER_MS = 5_000;
+const SOON_MS = 1_000;
 
 describe("the daemon of a host's disks", () => {
   it("brings writes into the image at once, or when they are committed, or never", async () => {
@@ -134,6 +141,29 @@ describe("the daemon of a host's disks", () => {
     await next.close();
   });
 
+  it("lets go of all disks of a VM at once: one that has got further waits for one whose storage is silent", async () => {
+    await using folder = await temporaryFolder();
+    await using storage = await silentStorage();
+    await using _ = await DiskDaemon.start(
+      { folder: folder.path, disks: ["disk0", "disk1"], storage, patience_ms: 4 * SOON_MS },
+      () => undefined,
+    );
+    using words = await DaemonClient.connect(folder.path, ANSWER_MS, () => undefined);
+    await words.ask({ do: "own", generation: 1, through: false });
+    const socket = await dial({ path: join(folder.path, NBD_SOCKET) }, ANSWER_MS);
+    const vm = await NbdClient.open(socket, "disk1@1", ANSWER_MS);
+    for (const n of [1, 2]) {
+      await vm.write(0, Buffer.of(n));
+      await vm.flush();
+      await words.ask({ do: "mark", n });
+      words.ask({ do: "commit", n }).catch(() => undefined);
+    }
+    await storage.asked;
+    const over = words.ask({ do: "disown" }).then(({ overlay_bytes }) => overlay_bytes);
+    expect(await Promise.race([over, delay(SOON_MS, "it waits")])).toBe(0);
+    await vm.close();
+  });
+
   it("outlives an agent that is killed before it has read an answer", async () => {
     await using there = await place();
     const { folder, words } = await there.host("target");
@@ -167,3 +197,35 @@ describe("the daemon of a host's disks", () => {
     await again.close();
   });
 });
+
+/** A storage of two disks, of which the second one's writes come to no end. */
+async function silentStorage() {
+  const asked = Promise.withResolvers<void>();
+  const backend = (write: () => Promise<void>): Backend => ({
+    size_bytes: 65_536,
+    read: async (_, length) => Buffer.alloc(length),
+    write,
+    zero: write,
+    flush: async () => undefined,
+    close: async () => undefined,
+  });
+  const silent = (): Promise<void> => {
+    asked.resolve();
+    return new Promise(() => undefined);
+  };
+  const served = (write: () => Promise<void>): ServedDisk => {
+    const fence = new Fence({ newest_wins: true });
+    return { backend: backend(write), fence, read_only_without_stamp: true };
+  };
+  const disks = new Map([
+    ["disk0", served(async () => undefined)],
+    ["disk1", served(silent)],
+  ]);
+  const server = createServer((socket) => void serveNbd(socket, { disks, onTrouble: () => undefined }));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  const close = async (): Promise<void> => void server.close();
+  return { host: "127.0.0.1", port, asked: asked.promise, [Symbol.asyncDispose]: close };
+}

@@ -185,9 +185,10 @@ export class DiskDaemon implements AsyncDisposable {
         return;
       case "disown":
         await this.#inTurn(async () => {
-          for (const { disk, storage } of all) {
-            // Somebody else may have it: nothing more is asked of it in the name of the VM that was here.
-            await storage.disown();
+          // Somebody else may have it: nothing more is asked of it in the name of the VM that was here. Of none, first: what is
+          // under way on one disk is waited for by those that have got further.
+          await Promise.all(all.map(({ storage }) => storage.disown()));
+          for (const { disk } of all) {
             await disk.keep();
             disk.rollBack(0);
           }
@@ -210,9 +211,9 @@ export class DiskDaemon implements AsyncDisposable {
   }
 
   async #redo(generation: number, segments: Readonly<Record<string, string>>): Promise<void> {
-    for (const [name, { storage, disk }] of this.#disks) {
-      // First: in the name of an older generation it would do nothing more.
-      await storage.own(generation);
+    // First, and of all: in the name of an older generation it would do nothing more.
+    await Promise.all([...this.#disks.values()].map(({ storage }) => storage.own(generation)));
+    for (const [name, { disk }] of this.#disks) {
       await disk.keep();
       disk.rollBack(0);
       const path = segments[name];
