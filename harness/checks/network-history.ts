@@ -97,7 +97,7 @@ export function servedAfterFault_ms(
   );
   if (fault === undefined || offsets.length === 0) return undefined;
   const offset_ms = offsets.reduce((least, each) => Math.min(least, each));
-  const restored = events.find(({ kind, at_ms }) => kind === "restore.running" && at_ms > fault.at_ms);
+  const restored = events.findLast(({ kind, at_ms }) => kind === "restore.running" && at_ms > fault.at_ms);
   const since_ms = (restored ?? fault).at_ms;
   const after = operations
     .filter(([, , answered_ms]) => answered_ms >= 0)

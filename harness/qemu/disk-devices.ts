@@ -10,8 +10,8 @@ export interface DiskNode {
 }
 
 /**
- * What a guest may have under way on a disk, and `stop` waits for: so many requests of so many pages less two (QEMU:
- * hw/block/virtio-blk.c, `seg-max-adjust`), 16 MiB. QEMU's own default, 256, is 256 MiB for each disk.
+ * What a guest may have under way in a disk's queue, and `stop` waits for: so many requests of so many segments less two (QEMU:
+ * hw/block/virtio-blk.c, `seg-max-adjust`), 16 MiB where a segment is a page. With QEMU's own default, 256, it is 256 MiB.
  */
 const QUEUE_REQUESTS = 64;
 

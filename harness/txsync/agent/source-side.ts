@@ -34,8 +34,8 @@ import type { LastTaken } from "./transaction-taker.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 const CANCEL_MS = 5_000;
-/** A package goes in one message. */
-const OUTPUT_BYTES_MAX = 2 * 2 ** 20;
+/** A package goes in one message, of 8 MiB at most, as text. */
+const OUTPUT_BYTES_MAX = 2 ** 20;
 /** What a frame takes there beside its bytes. */
 const OUTPUT_FRAME_BYTES = 64;
 /** Nothing that a VM here waits for comes from elsewhere. */
@@ -343,7 +343,6 @@ export class SourceSide {
     const { attempt } = state();
     const wanted = (): boolean => state().phase === "precopy" && state().attempt === attempt;
     let mark = output.produced;
-    const { outputs } = output.toDrain;
     try {
       const blocks = await vm.blocks();
       await this.#copyAhead(vm, blocks);
@@ -365,7 +364,7 @@ export class SourceSide {
           if (FINAL.includes(event.status)) refused.resolve(`the migration is ${event.status}`);
           if (event.status !== "active" || asked) return;
           asked = true;
-          outputs?.stopping();
+          output.toDrain.outputs?.stopping();
           vm.qmp.executeRaw("migrate-start-postcopy").catch((error: unknown) => refused.resolve(messageOf(error)));
         }),
       );
@@ -388,7 +387,7 @@ export class SourceSide {
       const small = await this.#readSmall({ pagescan: config.pagescan, pid: vm.pid, blocks });
       const { content: _, ...rest } = captured;
       mark = await output.settle();
-      if (outputs?.lagged === true)
+      if (output.toDrain.outputs?.lagged === true)
         emit({
           kind: "run.note",
           text: "QEMU may have sent on for the VM that it had stopped: its state may not fit its memory (PROTOCOL.md, limits)",

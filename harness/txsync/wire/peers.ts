@@ -292,8 +292,10 @@ class Line {
   async sendLong(pieces: readonly Uint8Array[], onMoves: () => void): Promise<boolean> {
     const socket = this.#socket;
     if (this.#encoder === undefined || socket === undefined || this.#long === socket) return false;
+    // What is too long for a message is found out before anything waits for it.
+    const encoded = [...this.#encoder.encode("message", pieces)];
     this.#long = socket;
-    for (const whole of this.#encoder.encode("message", pieces)) {
+    for (const whole of encoded) {
       for (let at = 0; at < whole.length; at += LONG_PIECE_BYTES) {
         if (!(await taken(socket, whole.subarray(at, at + LONG_PIECE_BYTES)))) return false;
         onMoves();
