@@ -1,6 +1,17 @@
 import type Docker from "dockerode";
 import { messageOf } from "../base/errors.ts";
-import { judgeProbe, kvmProbeArgv, PROBE_TIMEOUT_MS, type ProbeResult, probeImage } from "../qemu/accel.ts";
+import {
+  judgeLinuxProbe,
+  judgeProbe,
+  kvmProbeArgv,
+  LINUX_PROBE_CONSOLE,
+  LINUX_PROBE_MS,
+  type LinuxProbe,
+  linuxProbeArgv,
+  PROBE_TIMEOUT_MS,
+  type ProbeResult,
+  probeImage,
+} from "../qemu/accel.ts";
 import { runOnce } from "./once.ts";
 import { HOST_RIGHTS } from "./rights.ts";
 
@@ -28,6 +39,49 @@ export async function probeKvm(docker: Docker, host_image: string): Promise<Prob
       timeout_ms: PROBE_TIMEOUT_MS,
     });
     return judgeProbe(output, exit_code);
+  } catch (error) {
+    return { ran: false, why: messageOf(error) };
+  }
+}
+
+const LOOK_MS = 100;
+const SAID = "----- said";
+
+/**
+ * Boots a Linux under KVM inside a host image, until its console says that it is up, or says nothing for too long.
+ * @param accel for a test where there is no KVM that runs one
+ */
+export async function probeLinux(
+  docker: Docker,
+  host_image: string,
+  linux: LinuxProbe,
+  accel: "kvm" | "tcg" = "kvm",
+): Promise<ProbeResult> {
+  const argv = linuxProbeArgv(linux, accel).map((word) => `'${word}'`);
+  const turns = (ms: number): number => Math.ceil(ms / LOOK_MS);
+  const script = [
+    `touch ${LINUX_PROBE_CONSOLE}`,
+    `qemu-system-x86_64 ${argv.join(" ")} >/tmp/said 2>&1 & qemu=$!`,
+    `for turn in $(seq ${turns(LINUX_PROBE_MS.most)}); do`,
+    `  grep -qE '${linux.up.source}' ${LINUX_PROBE_CONSOLE} && break`,
+    "  kill -0 $qemu 2>/dev/null || break",
+    `  test $turn -lt ${turns(LINUX_PROBE_MS.silent)} || test -s ${LINUX_PROBE_CONSOLE} || break`,
+    `  sleep ${LOOK_MS / 1_000}`,
+    "done",
+    "kill -9 $qemu 2>/dev/null",
+    `cat ${LINUX_PROBE_CONSOLE}; echo '${SAID}'; cat /tmp/said`,
+  ].join("\n");
+  try {
+    const { output } = await runOnce(docker, {
+      image: host_image,
+      what: "linux-probe",
+      script,
+      devices: accel === "kvm" ? ["/dev/kvm"] : [],
+      rights: HOST_RIGHTS,
+      timeout_ms: 2 * LINUX_PROBE_MS.most,
+    });
+    const [console = "", said = ""] = output.split(SAID);
+    return judgeLinuxProbe(console, said.trimStart(), linux);
   } catch (error) {
     return { ran: false, why: messageOf(error) };
   }

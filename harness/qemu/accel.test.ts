@@ -1,6 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { UserError } from "../base/errors.ts";
-import { chooseAccel, judgeProbe, kvmProbeArgv, PROBE_EXIT_CODE, PROBE_IMAGE_BYTES, probeImage } from "./accel.ts";
+import {
+  chooseAccel,
+  judgeLinuxProbe,
+  judgeProbe,
+  kvmProbeArgv,
+  linuxProbeArgv,
+  PROBE_EXIT_CODE,
+  PROBE_IMAGE_BYTES,
+  probeImage,
+} from "./accel.ts";
 
 const runs = async () => ({ ran: true, why: "a guest ran under KVM" });
 const runsNot = async () => ({ ran: false, why: "no /dev/kvm" });
@@ -63,5 +72,27 @@ describe("the probe", () => {
   test("runs under KVM without a display, a network or a reboot", () => {
     const argv = kvmProbeArgv("/tmp/probe");
     expect(argv.join(" ")).toMatch(/-accel kvm .*-no-reboot -bios \/tmp\/probe/);
+  });
+});
+
+describe("the probe of a Linux", () => {
+  const up = /LINUX boot /;
+  const linux = { kernel: "k", initrd: "i", append: "quiet a=b", up };
+
+  test("has come up only where its console says so", () => {
+    expect(judgeLinuxProbe("[ 0.1] Linux version\n[ 1.0] LINUX boot format=1\n", "", { up }).ran).toBe(true);
+    const nothing = judgeLinuxProbe("", "qemu-system-x86_64: warning: pni\n", { up });
+    expect(nothing).toEqual({ ran: false, why: "a Linux kernel says nothing under KVM" });
+    expect(judgeLinuxProbe("", "qemu-system-x86_64: KVM internal error\n", { up }).why).toMatch(/KVM internal error/);
+    expect(judgeLinuxProbe("[ 0.1] Linux version\n", "", { up }).why).toMatch(/no further than: \[ 0.1\] Linux/);
+  });
+
+  test("boots what it is given, under KVM unless it is told otherwise", () => {
+    const argv = linuxProbeArgv(linux);
+    expect(argv[argv.indexOf("-append") + 1]).toBe("quiet a=b");
+    expect([argv, linuxProbeArgv(linux, "tcg")].map((words) => words[words.indexOf("-accel") + 1])).toEqual([
+      "kvm",
+      "tcg",
+    ]);
   });
 });

@@ -31,9 +31,11 @@ export async function chooseAccel(asked: AccelAsked, probe: () => Promise<ProbeR
   }
   if (result.ran) return { accel: "kvm", why: result.why };
   if (asked === "kvm") {
-    throw new UserError(`KVM was asked for, but runs no guest here: ${result.why}. Use --accel tcg or --accel auto.`);
+    throw new UserError(
+      `KVM was asked for, but runs no such guest here: ${result.why}. Use --accel tcg or --accel auto.`,
+    );
   }
-  return { accel: "tcg", why: `KVM runs no guest here: ${result.why}` };
+  return { accel: "tcg", why: `KVM runs no such guest here: ${result.why}` };
 }
 
 /** Value that the probe guest writes to isa-debug-exit; QEMU then exits with twice that and one. */
@@ -137,4 +139,38 @@ export function judgeProbe(output: string, exitCode: number | null): ProbeResult
   if (/^16 32 /m.test(output)) return { ran: false, why: `the probe guest computed wrongly ${how}` };
   if (/^16 /m.test(output)) return { ran: false, why: `the probe guest ran 16-bit code and no 32-bit code ${how}` };
   return { ran: false, why: `the probe guest ran no instruction ${how}` };
+}
+
+/** What a Linux guest boots, and the words on its console by which it has. */
+export interface LinuxProbe {
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly append: string;
+  readonly up: RegExp;
+}
+
+/** Where the probe's guest writes its console. */
+export const LINUX_PROBE_CONSOLE = "/tmp/ferryman-probe-console";
+/** A kernel that runs on a processor says something at once; one that gets on may take so long, on a busy machine. */
+export const LINUX_PROBE_MS = { silent: 3_000, most: 20_000 } as const;
+
+/** The arguments of `qemu-system-x86_64` that boot a Linux under KVM, 64-bit code with paging: what emulated KVM does not run. */
+export function linuxProbeArgv({ kernel, initrd, append }: LinuxProbe, accel: Accel = "kvm"): string[] {
+  const argv = ["-name", "ferryman-probe", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
+  argv.push("-machine", "q35", "-accel", accel, "-cpu", CPU_MODEL, "-m", "256", "-no-reboot");
+  argv.push("-kernel", kernel, "-initrd", initrd, "-append", append, "-serial", `file:${LINUX_PROBE_CONSOLE}`);
+  return argv;
+}
+
+/** Whether the Linux came up, from what its console has and what QEMU said. */
+export function judgeLinuxProbe(console: string, said: string, { up }: Pick<LinuxProbe, "up">): ProbeResult {
+  if (up.test(console)) return { ran: true, why: "a Linux kernel came up under KVM" };
+  const lines = said.split("\n").filter((line) => line.startsWith("qemu-system") && !line.includes("warning:"));
+  const [complaint] = lines.map((line) => line.replace(/^qemu-system-\w+: /, ""));
+  if (complaint !== undefined) return { ran: false, why: `QEMU says of a Linux kernel: ${complaint}` };
+  const last = console.trimEnd().split("\n").at(-1) ?? "";
+  return {
+    ran: false,
+    why: last === "" ? "a Linux kernel says nothing under KVM" : `a Linux kernel came no further than: ${last.trim()}`,
+  };
 }

@@ -7,9 +7,10 @@ import { INSTALLED } from "../base/myself.ts";
 import { clean } from "../fleet/clean.ts";
 import { ensureEngine } from "../fleet/engine.ts";
 import { ensureImages, ensureStorageImage, imageState } from "../fleet/images.ts";
-import { probeKvm, probeUserfaultfd } from "../fleet/probe.ts";
-import { type AccelAsked, type AccelChoice, chooseAccel } from "../qemu/accel.ts";
-import { type Guest, guestName } from "./guests/index.ts";
+import { probeKvm, probeLinux, probeUserfaultfd } from "../fleet/probe.ts";
+import { type AccelAsked, type AccelChoice, chooseAccel, type ProbeResult } from "../qemu/accel.ts";
+import type { Guest } from "./guests/index.ts";
+import { LINUX_PROBE } from "./guests/linux-probe.ts";
 import { goFirst } from "./priority.ts";
 import type { RunEnvironment, RunRequest } from "./request.ts";
 
@@ -134,13 +135,22 @@ export async function prepareRuns(
 }
 
 /**
- * The accelerator for a guest. Any but the integrity guest runs under TCG unless KVM is asked for by name: nested KVM without
- * hardware support passes the probe, which is bare metal, and yet boots no Linux kernel.
+ * The accelerator for a guest. Nested KVM without hardware support passes the probe, which is bare metal, and yet boots no
+ * Linux: any guest but the integrity guest has a Linux kernel tried as well, where that has to be known.
+ * @throws UserError when KVM was asked for and does not run it
  */
-export async function accelFor(environment: RunEnvironment, guest: Guest, asked: AccelAsked): Promise<AccelChoice> {
-  if (guest !== "integrity" && asked === "auto")
-    return { accel: "tcg", why: `the ${guestName(guest)} guest runs under TCG unless KVM is asked for` };
-  return chooseAccel(asked, () => probeKvm(environment.docker, environment.host_image));
+export async function accelFor(
+  { docker, host_image }: RunEnvironment,
+  guest: Guest,
+  asked: AccelAsked,
+): Promise<AccelChoice> {
+  const bare = (): Promise<ProbeResult> => probeKvm(docker, host_image);
+  // Of one of the user's that is to run under KVM nobody knows what it is.
+  if (guest === "integrity" || (guest !== "linux" && asked === "kvm")) return await chooseAccel(asked, bare);
+  return await chooseAccel(asked, async () => {
+    const found = await bare();
+    return found.ran ? await probeLinux(docker, host_image, LINUX_PROBE) : found;
+  });
 }
 
 export function packageVersion(): string {
