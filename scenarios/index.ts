@@ -37,6 +37,7 @@ import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
 import { networkStorm } from "./network/network-storm.ts";
 import { oneOfFourVcpusWaits } from "./network/one-of-four-vcpus-waits.ts";
+import { storageFull } from "./network/storage-full.ts";
 import { storageKilledAndBack } from "./network/storage-killed-and-back.ts";
 import { storageLinkCut } from "./network/storage-link-cut.ts";
 import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
@@ -112,6 +113,7 @@ export const SCENARIOS: readonly Scenario[] = [
   storageLinkSlow,
   storageLinkCutForGood,
   storageKilledAndBack,
+  storageFull,
   fourVcpusWait,
   oneOfFourVcpusWaits,
   linkCutTwiceHealed,

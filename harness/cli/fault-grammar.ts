@@ -1,4 +1,4 @@
-import { HOST_ROLES, type JsonValue } from "../base/timeline.ts";
+import { HOST_ROLES, type JsonValue, STORAGE } from "../base/timeline.ts";
 import { FAULTS, type FaultSpec, isOwnFault } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
 import type { FaultPlan } from "../run/scenario.ts";
@@ -53,6 +53,7 @@ const value = (key: string, name: string, what: string, unit: Unit, absent?: Par
 const flag = (key: string, name: string): Part => ({ key, what: name, words: [name], flag: true, absent: "left-out" });
 
 const HOST = word("host", "a host", HOST_ROLES);
+const ANY_HOST = word("host", "a host", [...HOST_ROLES, STORAGE]);
 const VM_HOST = word("host", "a host of the VM", ["source", "target"]);
 const LINK = word("link", "a link", LINK_NAMES);
 const PROCESS = word("process", "a process", ["qemu", "agent", "disks"]);
@@ -92,7 +93,11 @@ export const PARTS: { readonly [Name in FaultSpec["fault"]]: readonly Part[] } =
   "cut-silent": [LINK, { ...DIRECTION, absent: { means: "both" } }, CONNECTION],
   "deny-writes": [HOST, word("what", "what of the agent's files", ["promises", "memory"])],
   "detach-host": [HOST],
-  fill: [HOST, word("what", "what is filled", ["shm", "disk"]), value("bytes", "bytes", "how much", BYTES, "left-out")],
+  fill: [
+    ANY_HOST,
+    word("what", "what is filled", ["shm", "disk"]),
+    value("bytes", "bytes", "how much", BYTES, "left-out"),
+  ],
   "freeze-host": [HOST],
   "freeze-process": [HOST, PROCESS],
   "io-error": [

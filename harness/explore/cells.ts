@@ -1,6 +1,6 @@
 import type { Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
-import type { HostRole } from "../base/timeline.ts";
+import type { FleetHost, HostRole } from "../base/timeline.ts";
 import { whereOf } from "../faults/index.ts";
 import type { FaultPlan, Scenario } from "../run/scenario.ts";
 import { PURE_POSTCOPY } from "../run/scenario.ts";
@@ -59,8 +59,8 @@ export function canStrike({ fault }: Deed, before: readonly FaultPlan[]): boolea
   const qemus = before.flatMap(({ fault: first }) =>
     first.fault === "kill-process" && first.process === "qemu" ? [first.host] : [],
   );
-  const on: readonly HostRole[] = "host" in fault ? [fault.host] : "link" in fault ? endsOf(fault.link) : [];
-  if (on.some((role) => dead.includes(role))) return false;
+  const on: readonly FleetHost[] = "host" in fault ? [fault.host] : "link" in fault ? endsOf(fault.link) : [];
+  if (on.some((role) => dead.some((one) => one === role))) return false;
   return !("process" in fault && fault.process === "qemu" && qemus.includes(fault.host));
 }
 

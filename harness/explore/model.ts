@@ -1,6 +1,6 @@
 import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Accel, Recovery } from "../base/run-record.ts";
-import type { HostRole, LinkName, Verdict } from "../base/timeline.ts";
+import { type HostRole, type LinkName, STORAGE, type Verdict } from "../base/timeline.ts";
 import { type FaultSpec, isOwnFault } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { stepOf } from "../run/steps.ts";
@@ -425,13 +425,16 @@ function strike(state: State, plan: FaultPlan, world: ModelWorld): readonly Stat
       // By a wrong clock a lease may run out that has not: that costs time.
       return [state, { ...state, agents: set(state.agents, fault.host, "away") }];
     case "fill":
-    case "deny-writes":
-    case "io-error":
+      // A guest whose disks take nothing waits; explorations have none.
+      if (fault.host === STORAGE) return [state];
       return [
         { ...state, agents: set(state.agents, fault.host, how) },
         // Its memory lies where there is no room.
-        ...(fault.fault === "fill" && fault.what === "shm" ? qemuGone(state, fault.host) : []),
+        ...(fault.what === "shm" ? qemuGone(state, fault.host) : []),
       ];
+    case "deny-writes":
+    case "io-error":
+      return [{ ...state, agents: set(state.agents, fault.host, how) }];
     case "replace-host":
       // Until another one has the place, which takes an operator, it is as one that died.
       return [hostGone(state, fault.host)];

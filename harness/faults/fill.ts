@@ -1,8 +1,17 @@
 import { randomBytes } from "node:crypto";
-import type { Fault, OnHost } from "./fault.ts";
+import { type HostRole, STORAGE } from "../base/timeline.ts";
+import type { Fault } from "./fault.ts";
 
-/** What is filled: the host's /dev/shm (where guest RAM lies), or as much of its disk as `bytes` says. */
-export type Fill = OnHost & { readonly fault: "fill"; readonly what: "shm" | "disk"; readonly bytes?: number };
+/**
+ * What is filled: the host's /dev/shm (where guest RAM lies, and on the storage host the images of the VM's disks), or as much
+ * of its disk as `bytes` says.
+ */
+export interface Fill {
+  readonly fault: "fill";
+  readonly host: HostRole | typeof STORAGE;
+  readonly what: "shm" | "disk";
+  readonly bytes?: number;
+}
 
 /**
  * Leaves no room on the host's /dev/shm or puts so many bytes on its disk. The disk is the container's and shared
@@ -12,7 +21,8 @@ export const fill: Fault<Fill> = {
   name: "fill",
   where: ({ host, what }) => `${what} of ${host}`,
   async inject({ host, what, bytes }, { fleet }) {
-    const target = fleet.host(host);
+    const target = host === STORAGE ? fleet.storage : fleet.host(host);
+    if (target === undefined) throw new Error("there is no storage host in this run: the VM has no disks");
     // A file of its own for each: two may be in force at once, and each takes away its own.
     const path = `${what === "shm" ? "/dev/shm/ferryman-ballast" : "/run/ferryman/ballast"}-${randomBytes(4).toString("hex")}`;
     if (what === "disk" && bytes === undefined) throw new Error("filling a disk needs a number of bytes");

@@ -10,6 +10,7 @@ import {
 } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import type { Recovery } from "../base/run-record.ts";
+import { STORAGE } from "../base/timeline.ts";
 import { isOwnFault, strikesAgent, whereOf } from "../faults/index.ts";
 import { parseVersion } from "../qemu/versions.ts";
 import { hasImages } from "./custom/image-disks.ts";
@@ -158,6 +159,7 @@ function checkWithoutDisks({ faults }: RunRequest["scenario"]): void {
     ({ fault }) =>
       !isOwnFault(fault) &&
       (fault.fault === "kill-storage" ||
+        (fault.fault === "fill" && fault.host === STORAGE) ||
         ("link" in fault && fault.link.endsWith("-storage")) ||
         ("process" in fault && fault.process === "disks")),
   );

@@ -2,7 +2,7 @@ import * as z from "zod";
 import { configurationSchema, MANAGERS, switchoverSchema } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import { ANSWERS_EXPECTED } from "../base/run-record.ts";
-import { HOST_ROLES, type LinkName, VERDICTS } from "../base/timeline.ts";
+import { HOST_ROLES, type LinkName, STORAGE, VERDICTS } from "../base/timeline.ts";
 import { LIMITED_NAMES } from "../checks/limits.ts";
 import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
@@ -66,10 +66,11 @@ export const faultSchema = z.discriminatedUnion("fault", [
   fault("cut-silent", { ...onLink, direction }),
   fault("deny-writes", { ...onHost, what: z.enum(["promises", "memory"]) }),
   fault("detach-host", onHost),
-  fault("fill", { ...onHost, what: z.enum(["shm", "disk"]), bytes: z.exactOptional(count) }).refine(
-    ({ what, bytes }) => what === "shm" || bytes !== undefined,
-    "a disk is the machine's too: how many bytes?",
-  ),
+  fault("fill", {
+    host: z.enum([...HOST_ROLES, STORAGE]),
+    what: z.enum(["shm", "disk"]),
+    bytes: z.exactOptional(count),
+  }).refine(({ what, bytes }) => what === "shm" || bytes !== undefined, "a disk is the machine's too: how many bytes?"),
   fault("freeze-host", onHost),
   fault("freeze-process", onProcess),
   fault("io-error", {
