@@ -35,6 +35,7 @@ import { linkCutSilentHealed } from "./network/link-cut-silent-healed.ts";
 import { linkResetTellsOne } from "./network/link-reset-tells-one.ts";
 import { linkSlow } from "./network/link-slow.ts";
 import { linksInPieces } from "./network/links-in-pieces.ts";
+import { logSlowerThanTheGuest } from "./network/log-slower-than-the-guest.ts";
 import { networkStorm } from "./network/network-storm.ts";
 import { oneOfFourVcpusWaits } from "./network/one-of-four-vcpus-waits.ts";
 import { storageFull } from "./network/storage-full.ts";
@@ -108,6 +109,7 @@ export const SCENARIOS: readonly Scenario[] = [
   linkSlow,
   linksInPieces,
   networkStorm,
+  logSlowerThanTheGuest,
   storageLinkCut,
   storageLinkSilent,
   storageLinkSlow,
