@@ -164,7 +164,7 @@ export async function startFleet(docker: Docker, spec: FleetSpec): Promise<Start
   return {
     host: (role) => found(hosts.get(role), role),
     storage,
-    openWay: (from, to) => openWay(toxiproxy_url, from, to),
+    openWay: async (from, to) => openWay(toxiproxy_url, from, to, await found(hosts.get(to), to).fabricAddress()),
     openLibvirtWay: (from, to) => openLibvirtWay(toxiproxy_url, from, to),
     link,
     outside,

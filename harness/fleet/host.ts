@@ -216,6 +216,11 @@ export class StartedHost<Role extends FleetHost = HostRole> implements AsyncDisp
     await connectTo(this.#docker, this.#fabric, this.#container.id, this.role);
   }
 
+  /** Where the others reach it now: another address than before, where it was taken off the fabric. @throws Error while it is off */
+  async fabricAddress(): Promise<string> {
+    return await addressOf(this.#container, this.#fabric);
+  }
+
   /** Bounds what the engine is asked for. */
   #engine<T>(deed: string, asked: Promise<T>): Promise<T> {
     return within({ what: `the engine to ${deed} (${this.role})`, timeout_ms: ENGINE_MS }, asked);

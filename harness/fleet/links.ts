@@ -329,10 +329,12 @@ export interface Way {
  * A way from one host to another through Toxiproxy that is no link's: what lies on the link does not lie on it, and
  * nobody is on it. (Over a link somebody may be: while a host is cut off from the fabric, Toxiproxy goes on dialling it
  * for whoever asked, and reaches it when it is back, long after they have gone.)
+ * @param to_address the host's on the fabric: a name may still be asked for that nobody knew while it was cut off, and who asks
+ *   meanwhile shares that answer (Go's resolver), five seconds later
  */
-export async function openWay(toxiproxy_url: string, from: HostRole, to: HostRole): Promise<Way> {
+export async function openWay(toxiproxy_url: string, from: HostRole, to: HostRole, to_address: string): Promise<Way> {
   const port = PORTS.way + pairNumber(from, to);
-  const upstream = `${to}:${PORTS.way}`;
+  const upstream = `${to_address}:${PORTS.way}`;
   await makeProxy(new Toxiproxy(toxiproxy_url), { name: `${from}-to-${to}-way`, port, upstream });
   return { listen: { host: "0.0.0.0", port: PORTS.way }, connect: { host: LINKS_ALIAS, port } };
 }
