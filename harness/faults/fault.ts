@@ -1,5 +1,4 @@
 import type { Emit, HostRole, LinkDirection, LinkName } from "../base/timeline.ts";
-import { AGENT_FILES } from "../fleet/agent-files.ts";
 import type { StartedFleet } from "../fleet/fleet.ts";
 import type { StartedHost } from "../fleet/host.ts";
 import type { Breakable, LinkShape } from "../fleet/links.ts";
@@ -124,10 +123,9 @@ export async function pidOf({ host, process }: OnProcess, { fleet, pid }: FaultC
   return found;
 }
 
-/** By its words: nobody but the agent knows what it has started. */
+/** By a word of its own on its command line: nobody but the agent knows what it has started. */
 async function pidOfDisks(host: StartedHost): Promise<number | undefined> {
-  const words = `${AGENT_FILES.program} [d]isks {`;
-  const look = `for process in /proc/[0-9]*; do tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q '${words}' && echo \${process#/proc/}; done; true`;
+  const look = "grep -lszx '[d]isks' /proc/[0-9]*/cmdline | cut -d/ -f3 | head -1";
   const pid = Number.parseInt(await host.run(look), 10);
   return Number.isNaN(pid) ? undefined : pid;
 }

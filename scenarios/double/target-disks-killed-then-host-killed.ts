@@ -10,7 +10,7 @@ export const targetDisksKilledThenHostKilled: Scenario = {
   migration: PURE_POSTCOPY,
   faults: [
     { fault: { fault: "kill-process", host: "target", process: "disks" }, at: { on: "pages", percent: 30 } },
-    { fault: { fault: "kill-host", host: "target" }, at: { on: "fault", index: 0, after_ms: 100 } },
+    { fault: { fault: "kill-host", host: "target" }, at: { on: "fault", index: 0, after_ms: 300 } },
   ],
   expect: { txsync: "intact" },
 };
