@@ -9,6 +9,8 @@ export const logSlowerThanTheGuest: Scenario = {
   guests: ["integrity", "linux"],
   work: { write_rate_pages_per_s: 20_000 },
   migration: PURE_POSTCOPY,
+  // However soon all of its pages are there.
+  txsync: { protect: "always" },
   faults: [
     {
       fault: { fault: "bandwidth", link: "target-escrow", direction: "forward", bytes_per_s: 2 * 1024 * 1024 },
