@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { type HostRole, STORAGE } from "../base/timeline.ts";
+import { type FleetHost, STORAGE } from "../base/timeline.ts";
 import type { Fault } from "./fault.ts";
 
 /**
@@ -8,7 +8,7 @@ import type { Fault } from "./fault.ts";
  */
 export interface Fill {
   readonly fault: "fill";
-  readonly host: HostRole | typeof STORAGE;
+  readonly host: FleetHost;
   readonly what: "shm" | "disk";
   readonly bytes?: number;
 }

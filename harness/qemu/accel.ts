@@ -110,11 +110,25 @@ export function probeImage(): Uint8Array {
  * integrity guest is. Its output comes on standard output. Give it `PROBE_TIMEOUT_MS` of time and kill it then.
  */
 export function kvmProbeArgv(imagePath: string, accel: Accel = "kvm"): string[] {
-  const argv = ["-name", "ferryman-probe", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
-  argv.push("-machine", "q35", "-accel", accel, "-cpu", CPU_MODEL, "-m", "16", "-no-reboot", "-bios", imagePath);
+  const argv = [...probeMachine(accel, 16), "-bios", imagePath];
   argv.push("-chardev", "stdio,id=out,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=out");
   argv.push("-device", `isa-debug-exit,iobase=0xf4,iosize=1`);
   return argv;
+}
+
+/** The machine that a probe is run on, with so many MiB of memory. */
+function probeMachine(accel: Accel, memory_mib: number): string[] {
+  const argv = ["-name", "ferryman-probe", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
+  return [...argv, "-machine", "q35", "-accel", accel, "-cpu", CPU_MODEL, "-m", String(memory_mib), "-no-reboot"];
+}
+
+/** The first thing that QEMU itself complains of. */
+function complaintIn(lines: readonly string[]): string | undefined {
+  return lines
+    .filter(
+      (line) => line.startsWith("qemu-system") && !line.includes("warning:") && !line.includes("terminating on signal"),
+    )
+    .map((line) => line.replace(/^qemu-system-\w+: /, ""))[0];
 }
 
 /** Bound on the probe, which took 0.1 to 0.5 s on emulating nested KVM. */
@@ -128,11 +142,7 @@ export function judgeProbe(output: string, exitCode: number | null): ProbeResult
   const lines = output.split(/\r?\n/);
   const whole = lines.some((line) => line.includes(PROBE_OUTPUT));
   if (whole && exitCode === PROBE_EXIT_CODE) return { ran: true, why: "a guest ran under KVM" };
-  const complaint = lines
-    .filter(
-      (line) => line.startsWith("qemu-system") && !line.includes("warning:") && !line.includes("terminating on signal"),
-    )
-    .map((line) => line.replace(/^qemu-system-\w+: /, ""))[0];
+  const complaint = complaintIn(lines);
   if (complaint !== undefined) return { ran: false, why: `QEMU says: ${complaint}` };
   if (whole) return { ran: false, why: `the probe guest ran, but QEMU ended with code ${exitCode ?? "none"}` };
   const how = exitCode === null ? "and was killed when its time was up" : `and QEMU ended with code ${exitCode}`;
@@ -156,8 +166,7 @@ export const LINUX_PROBE_MS = { silent: 3_000, most: 20_000 } as const;
 
 /** The arguments of `qemu-system-x86_64` that boot a Linux under KVM, 64-bit code with paging: what emulated KVM does not run. */
 export function linuxProbeArgv({ kernel, initrd, append }: LinuxProbe, accel: Accel = "kvm"): string[] {
-  const argv = ["-name", "ferryman-probe", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"];
-  argv.push("-machine", "q35", "-accel", accel, "-cpu", CPU_MODEL, "-m", "256", "-no-reboot");
+  const argv = probeMachine(accel, 256);
   argv.push("-kernel", kernel, "-initrd", initrd, "-append", append, "-serial", `file:${LINUX_PROBE_CONSOLE}`);
   return argv;
 }
@@ -165,8 +174,7 @@ export function linuxProbeArgv({ kernel, initrd, append }: LinuxProbe, accel: Ac
 /** Whether the Linux came up, from what its console has and what QEMU said. */
 export function judgeLinuxProbe(console: string, said: string, { up }: Pick<LinuxProbe, "up">): ProbeResult {
   if (up.test(console)) return { ran: true, why: "a Linux kernel came up under KVM" };
-  const lines = said.split("\n").filter((line) => line.startsWith("qemu-system") && !line.includes("warning:"));
-  const [complaint] = lines.map((line) => line.replace(/^qemu-system-\w+: /, ""));
+  const complaint = complaintIn(said.split("\n"));
   if (complaint !== undefined) return { ran: false, why: `QEMU says of a Linux kernel: ${complaint}` };
   const last = console.trimEnd().split("\n").at(-1) ?? "";
   return {

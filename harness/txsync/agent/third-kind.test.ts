@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { frameNumber, generation, type TransactionNumber, transactionNumber } from "../core/index.ts";
+import { type TransactionNumber, transactionNumber } from "../core/index.ts";
 import type { OutputSink, OutputSource } from "../device/output-source.ts";
 import { partPieces } from "../device/piece-source.ts";
 import { SERIAL_LINES, SerialLine } from "../device/serial-line.ts";
@@ -10,9 +10,8 @@ import type { StatePart } from "../device/state-part.ts";
 import { folder } from "../log/files.ts";
 import type { PartPiece } from "../log/index.ts";
 import { TransactionLog } from "../log/index.ts";
-import { encodeRecord } from "../log/record-encoder.ts";
-import { BLOCKS, modifiedOf, readWhole, store } from "../log/testing/sketch.ts";
-import { batchOf, decodeRecord } from "../log/whole-record.ts";
+import { readWhole, recordWithParts, store } from "../log/testing/sketch.ts";
+import { decodeRecord } from "../log/whole-record.ts";
 import { OutputStore } from "./output.ts";
 
 /**
@@ -98,7 +97,7 @@ it("is captured with a transaction, kept by the log as it is, and put back on an
     part.capture();
     // It goes on while the record is sent.
     writeFileSync(here, `state ${n}, and more`);
-    await store(log, recordOf(n, [...partPieces(part.pieces(transactionNumber(n)))]));
+    await store(log, recordWithParts(n, n === 1 ? "base" : n - 1, [...partPieces(part.pieces(transactionNumber(n)))]));
   }
   const { parts } = decodeRecord(await readWhole(log));
   await log.close();
@@ -130,23 +129,3 @@ it("has its output numbered among that of all others, and found again by another
     `${CHANNEL} initrd`,
   ]);
 });
-
-function recordOf(n: number, parts: readonly PartPiece[]): Buffer {
-  return Buffer.concat([
-    ...encodeRecord({
-      head: {
-        generation: generation(1),
-        n: transactionNumber(n),
-        since: n === 1 ? "base" : transactionNumber(n - 1),
-        mark: frameNumber(0),
-        acked: frameNumber(0),
-      },
-      blocks: BLOCKS,
-      device_state: Buffer.from(`device ${n}`),
-      frames: [],
-      pages: [batchOf([{ block: 0, page: 1, bytes: Buffer.alloc(4096, 1) }])],
-      parts,
-      end: () => modifiedOf(new Map([["0:1", 1]])),
-    }),
-  ]);
-}

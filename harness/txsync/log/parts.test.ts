@@ -2,38 +2,15 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { frameNumber, generation, transactionNumber } from "../core/index.ts";
+import { transactionNumber } from "../core/index.ts";
 import { folder } from "./files.ts";
 import { TransactionLog } from "./log.ts";
 import type { PartPiece } from "./record.ts";
-import { encodeRecord } from "./record-encoder.ts";
-import { BLOCKS, modifiedOf, readWhole, store } from "./testing/sketch.ts";
-import { batchOf, decodeRecord } from "./whole-record.ts";
+import { readWhole, recordWithParts as record, store } from "./testing/sketch.ts";
+import { decodeRecord } from "./whole-record.ts";
 
 function piece(n: number, text: string, floor = 0, name = "disk0"): PartPiece {
   return { name, n: transactionNumber(n), floor, bytes: Buffer.from(text) };
-}
-
-/** A record with one page and these pieces. */
-function record(n: number, since: number | "base", parts: readonly PartPiece[]): Buffer {
-  const fills = new Map([["0:1", 1]]);
-  return Buffer.concat([
-    ...encodeRecord({
-      head: {
-        generation: generation(1),
-        n: transactionNumber(n),
-        since: since === "base" ? since : transactionNumber(since),
-        mark: frameNumber(0),
-        acked: frameNumber(0),
-      },
-      blocks: BLOCKS,
-      device_state: Buffer.from(`device ${n}`),
-      frames: [],
-      pages: [batchOf([{ block: 0, page: 1, bytes: Buffer.alloc(4096, 1) }])],
-      parts,
-      end: () => modifiedOf(fills),
-    }),
-  ]);
 }
 
 function partsOf(bytes: Buffer): string[] {

@@ -4,7 +4,7 @@ import { frameNumber, generation, type LogState, transactionNumber } from "../..
 import { blockSeed, DigestSum, pageLanes } from "../digest.ts";
 import type { TransactionLog } from "../log.ts";
 import { encodeFileHeader, encodeMark } from "../log-format.ts";
-import type { ModifiedSet, RecordHead } from "../record.ts";
+import type { ModifiedSet, PartPiece, RecordHead } from "../record.ts";
 import { encodeRecord } from "../record-encoder.ts";
 import { batchOf, decodeRecord, type RecordPage } from "../whole-record.ts";
 
@@ -169,4 +169,26 @@ export function logFileOf(records: readonly Buffer[]): Buffer {
     pieces.push(record, encodeMark(decodeRecord(record).head.n, crc, crc));
   }
   return Buffer.concat(pieces);
+}
+
+/** A record with one page and these pieces of other parts. */
+export function recordWithParts(n: number, since: number | "base", parts: readonly PartPiece[]): Buffer {
+  const fills = new Map([["0:1", 1]]);
+  return Buffer.concat([
+    ...encodeRecord({
+      head: {
+        generation: generation(1),
+        n: transactionNumber(n),
+        since: since === "base" ? since : transactionNumber(since),
+        mark: frameNumber(0),
+        acked: frameNumber(0),
+      },
+      blocks: BLOCKS,
+      device_state: Buffer.from(`device ${n}`),
+      frames: [],
+      pages: [batchOf([{ block: 0, page: 1, bytes: Buffer.alloc(PAGE_BYTES, 1) }])],
+      parts,
+      end: () => modifiedOf(fills),
+    }),
+  ]);
 }
