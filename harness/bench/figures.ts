@@ -67,6 +67,8 @@ function ratiosBetween(txsync: readonly Sample[], stock: readonly Sample[]): Rat
   const ratios: { readonly [Name in keyof Ratios]-?: Spread | undefined } = {
     total: of("total_ms"),
     wire_bytes: of("wire_bytes"),
+    switchover_ms: of("switchover_ms"),
+    postcopy_ms: of("postcopy_ms"),
     steps_per_s: of("steps_per_s"),
     disk_records_per_s: of("disk_records_per_s"),
     net_p50_ms: of("net_p50_ms"),

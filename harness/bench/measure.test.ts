@@ -84,6 +84,31 @@ describe("what is measured in a run", () => {
     expect(measure(makeRecord({ timings }), [asked]).measures.total_ms).toBe(2_000);
   });
 
+  it("are how long the VM stood still at switchover by QEMU's stamps, and how long the post-copy took", () => {
+    const told = (lane: "source" | "target", event: "STOP" | "RESUME", qemu_ms: number): TimelineEvent =>
+      at(qemu_ms + 5, lane, { kind: "qmp.event", event, data: {}, qemu_ms });
+    const of = (events: readonly TimelineEvent[]): ReturnType<typeof measure>["measures"] =>
+      measure(makeRecord(), events).measures;
+    const stop = told("source", "STOP", 100);
+    const resume = told("target", "RESUME", 121.5);
+    // Those of transactions, before and after it.
+    const others = [
+      told("source", "STOP", 20),
+      told("source", "RESUME", 24),
+      told("target", "STOP", 300),
+      told("target", "RESUME", 400),
+    ];
+    expect(of([stop, resume, ...others])).toMatchObject({ switchover_ms: 21.5 });
+    for (const few of [[], [stop], [resume]]) expect(of(few)).not.toHaveProperty("switchover_ms");
+    const running = at(130, "migration", { kind: "migration.step", step: "target-running" });
+    const handoff = at(160.25, "target", { kind: "handoff", generation: 2, n: 0 });
+    expect(of([running, handoff])).toMatchObject({ postcopy_ms: 30.3 });
+    expect(of([running])).not.toHaveProperty("postcopy_ms");
+    expect(measure(makeRecord({ timings: { total_ms: 1, source_needed_ms: 31 } }), []).measures).toMatchObject({
+      source_needed_ms: 31,
+    });
+  });
+
   it("are what protection costs a VM that stays: compared with itself before, until something breaks", () => {
     const released = (at_ms: number, waited_ms: number): TimelineEvent =>
       at(at_ms, "source", { kind: "gate.released", generation: 1, n: 1, bytes: 1, waited_ms });

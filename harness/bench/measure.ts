@@ -24,6 +24,12 @@ export interface Measures {
   /** Of the guest on the target, while it is being carried over. */
   readonly steps_per_s?: number;
   readonly downtime_ms?: number;
+  /** From STOP at the source to RESUME at the target, by QEMU's own stamps: what the switchover alone costs. */
+  readonly switchover_ms?: number;
+  /** From the target's running until the VM is whole there. */
+  readonly postcopy_ms?: number;
+  /** From switchover until the source's host may be lost. */
+  readonly source_needed_ms?: number;
   /** Records of a page that it writes to its disks on the target, each read back before it is written over. */
   readonly disk_records_per_s?: number;
   /** How long a client outside waited for the guest's answer by its network card, asked while the guest was carried over. */
@@ -88,6 +94,9 @@ export function measure(
     wire_bytes: usage.wire_bytes,
     steps_per_s: stepsPerSecond(events),
     downtime_ms: timings.downtime_ms,
+    switchover_ms: switchoverOf(events),
+    postcopy_ms: postcopyOf(events),
+    source_needed_ms: timings.source_needed_ms,
     disk_records_per_s: diskRecordsPerSecond(events),
     ...percentiles("net", answersWhileCarried(record, events, network)),
     transactions: timings.transactions,
@@ -129,10 +138,33 @@ export function measure(
 /** When the migration was over by its own word: stock's `completed`, the agents' handoff. What is tidied up after it does not count. */
 function wholeAfter_ms(events: readonly TimelineEvent[]): number | undefined {
   const asked = events.find((event) => event.kind === "run.phase" && event.phase === "migrate");
-  const whole = events.find(
-    (event) => event.kind === "handoff" || (event.kind === "migration.step" && event.step === "completed"),
-  );
+  const whole = events.find(isWhole);
   return asked === undefined || whole === undefined ? undefined : Math.round(whole.at_ms - asked.at_ms);
+}
+
+function isWhole(event: TimelineEvent): boolean {
+  return event.kind === "handoff" || (event.kind === "migration.step" && event.step === "completed");
+}
+
+/** Of the first migration. The source's QEMU stops once for it, the target's has not run before. */
+function switchoverOf(events: readonly TimelineEvent[]): number | undefined {
+  const stamps = (lane: "source" | "target", what: "STOP" | "RESUME"): readonly number[] =>
+    events.flatMap((event) =>
+      event.kind === "qmp.event" && event.lane === lane && event.event === what ? (event.qemu_ms ?? []) : [],
+    );
+  const resumed_ms = Math.min(...stamps("target", "RESUME"));
+  // Transactions of a VM that is protected stop it before: the last one counts.
+  const stopped_ms = Math.max(...stamps("source", "STOP").filter((stopped_ms) => stopped_ms <= resumed_ms));
+  const took_ms = resumed_ms - stopped_ms;
+  return Number.isFinite(took_ms) ? round(took_ms, 1) : undefined;
+}
+
+function postcopyOf(events: readonly TimelineEvent[]): number | undefined {
+  const runs = events.find((event) => event.kind === "migration.step" && event.step === "target-running");
+  const whole = events.find(isWhole);
+  return runs === undefined || whole === undefined || whole.at_ms < runs.at_ms
+    ? undefined
+    : round(whole.at_ms - runs.at_ms, 1);
 }
 
 /**

@@ -35,6 +35,8 @@ export interface Group {
 export interface Ratios {
   readonly total?: Spread;
   readonly wire_bytes?: Spread;
+  readonly switchover_ms?: Spread;
+  readonly postcopy_ms?: Spread;
   readonly steps_per_s?: Spread;
   readonly disk_records_per_s?: Spread;
   readonly net_p50_ms?: Spread;

@@ -62,6 +62,7 @@ export function tablesOf({ figures }: Pick<BenchResult, "figures">): readonly Be
     recoveryTable(figures),
     pauseTable(figures),
     againstStockTable(figures),
+    switchoverTable(figures),
     ...(devices ? [devicesTable(figures)] : []),
     agentsTable(figures),
     protectedTable(figures),
@@ -213,6 +214,30 @@ function againstStockTable(figures: readonly ConfigurationFigures[]): BenchTable
         spreadCell(ratios.steps_per_s, times),
       ];
     }),
+  };
+}
+
+function switchoverTable(figures: readonly ConfigurationFigures[]): BenchTable {
+  const measures = ["switchover_ms", "postcopy_ms"] as const;
+  return {
+    title: "Switchover and post-copy",
+    hint: "In the same runs. Switchover: from STOP at the source to RESUME at the target, by QEMU's own stamps. Post-copy: from the target's running until the VM is whole there (stock: completed; txsync: handed off). Source needed: from switchover until its host may be lost. A ratio is that of two runs of one turn.",
+    heading: [
+      ...PLACE,
+      "as expected",
+      ...["switchover, ms", "post-copy, ms"].flatMap((what) => [what, "stock", "ratio"]),
+      "source needed, ms",
+    ],
+    rows: figures.map((at) => [
+      ...placeOf(at),
+      `${runsOf(at.txsync)}, ${runsOf(at.stock)}`,
+      ...measures.flatMap((measure) => [
+        spreadCell(at.txsync.spreads[measure]),
+        spreadCell(at.stock.spreads[measure]),
+        spreadCell(at.ratios[measure], times),
+      ]),
+      spreadCell(at.txsync.spreads.source_needed_ms),
+    ]),
   };
 }
 
