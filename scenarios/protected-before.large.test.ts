@@ -2,7 +2,7 @@ import { afterAll, expect, test } from "vitest";
 import { prepareRuns } from "../harness/run/prepare.ts";
 import type { RunRequest } from "../harness/run/request.ts";
 import { SCENARIOS } from "./index.ts";
-import { byAgents, play, playWithAgents, request, wrong } from "./testing.ts";
+import { play, playWithAgents, request, withTxsync, wrong } from "./testing.ts";
 
 /** A VM that is protected before it migrates (`--protect-before`), under faults that were made for one that is not. */
 
@@ -20,7 +20,7 @@ test.each(["10.0", "7.2", "11.1"])(
       ...["target-host-killed", "target-qemu-killed", "target-killed-before-switchover", "link-cut-for-good"],
       ...["escrow-killed", "source-agent-restarted-at-switchover", "protected-source-host-killed-at-switchover"],
     ];
-    expect(wrong(await playWithAgents(environment, byAgents(ids, {}, BEFORE)))).toEqual([]);
+    expect(wrong(await playWithAgents(environment, withTxsync(ids, BEFORE)))).toEqual([]);
   },
   1_200_000,
 );
@@ -43,7 +43,7 @@ test.each([20_000, 100_000])(
   async (write_rate_pages_per_s) => {
     const environment = await prepareRuns("10.0", ended.signal);
     const ids = ["source-host-killed", "source-host-killed-while-ahead", "protected-source-host-killed-at-switchover"];
-    const requests = byAgents(ids, { memory_mib: 256 }, { protect_before: true }).map(
+    const requests = withTxsync(ids, { protect_before: true }, { memory_mib: 256 }).map(
       (each): RunRequest => ({ ...each, work: { write_rate_pages_per_s } }),
     );
     expect(wrong(await playWithAgents(environment, requests))).toEqual([]);

@@ -1,5 +1,5 @@
 import { eachRow } from "./testing/rows.ts";
-import { byAgents, request } from "./testing.ts";
+import { request, withTxsync } from "./testing.ts";
 
 /** Near twins of what `scenarios.real.test.ts` has: each would cost every `npm test` half a dozen seconds or more. */
 eachRow("with stock recovery", [
@@ -22,8 +22,8 @@ eachRow("with transaction synchronisation", [
     qemu: "10.0",
     asked: request("source-host-killed", { recovery: "txsync", accel: "kvm" }),
   },
-  ...byAgents(["no-fault", "cut-during-handoff"], {}, { memory_ahead: true }).map((asked) => {
-    return { what: `${asked.scenario.id}, by the agents, memory ahead`, qemu: "10.0", asked };
+  ...withTxsync(["no-fault", "cut-during-handoff"], { memory_ahead: true }).map((asked) => {
+    return { what: `${asked.scenario.id}, memory ahead`, qemu: "10.0", asked };
   }),
 ]);
 

@@ -3,7 +3,7 @@ import type { RunRequest } from "../harness/run/request.ts";
 import type { Scenario } from "../harness/run/scenario.ts";
 import { eachRow, halvedRows, type Row } from "./testing/rows.ts";
 import { stepsOfAMigration, stepsOfARecovery, stepsOfARestore, stepsOfATakeover } from "./testing/step-cells.ts";
-import { byAgents, request } from "./testing.ts";
+import { byQemu, request, withTxsync } from "./testing.ts";
 
 /**
  * Guests, sizes, accelerators, QEMUs and ways to switch over that the suite of every scenario (`every-*.real.test.ts`) does
@@ -49,7 +49,7 @@ eachRow(
   ]),
 );
 
-/** Of QEMU's own migration, which is protected, and (`byAgents`) without it. */
+/** By the agents, as is usual, and (`byQemu`) by QEMU's own migration. */
 const AGENTS: readonly Row[] = [
   {
     what: "target-host-killed, 1 GiB",
@@ -73,12 +73,12 @@ const AGENTS: readonly Row[] = [
   { what: "steps-of-a-migration", qemu: "10.0", asked: cell(stepsOfAMigration, "txsync") },
   { what: "steps-of-a-restore, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfARestore, "txsync") },
   { what: "steps-of-a-takeover, QEMU 7.2", qemu: "7.2", asked: cell(stepsOfATakeover, "txsync") },
-  ...byAgents(["still-audit", "source-host-killed"]).map((asked) => {
-    return { what: `${asked.scenario.id}, by the agents`, qemu: "10.0", asked };
+  ...byQemu(["still-audit", "source-host-killed", "target-host-killed"]).map((asked) => {
+    return { what: `${asked.scenario.id}, by QEMU`, qemu: "10.0", asked };
   }),
   // While memory goes ahead, or right after.
-  ...byAgents(["link-cut-for-good", "target-killed-before-switchover"], {}, { memory_ahead: true }).map((asked) => {
-    return { what: `${asked.scenario.id}, by the agents, memory ahead`, qemu: "10.0", asked };
+  ...withTxsync(["link-cut-for-good", "target-killed-before-switchover"], { memory_ahead: true }).map((asked) => {
+    return { what: `${asked.scenario.id}, memory ahead`, qemu: "10.0", asked };
   }),
 ];
 eachRow("with transaction synchronisation", halvedRows(AGENTS));

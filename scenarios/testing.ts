@@ -55,16 +55,18 @@ export function request(id: string, asked: Asked = {}): RunRequest {
   };
 }
 
-/** The agents copy memory ahead and make the package themselves (`--switchover-by agent`). */
-export function byAgents(
+/** Under txsync, with settings of the agents' own over those that are usual. */
+export function withTxsync(
   ids: readonly string[],
+  txsync: Partial<TxsyncSettings>,
   asked: Asked = {},
-  txsync: Partial<TxsyncSettings> = {},
 ): readonly RunRequest[] {
-  return ids.map((id) => ({
-    ...request(id, { recovery: "txsync", ...asked }),
-    txsync: { switchover_by: "agent", ...txsync },
-  }));
+  return ids.map((id) => ({ ...request(id, { recovery: "txsync", ...asked }), txsync }));
+}
+
+/** QEMU's own migration carries the VM (`--switchover-by qemu`). */
+export function byQemu(ids: readonly string[], asked: Asked = {}): readonly RunRequest[] {
+  return withTxsync(ids, { switchover_by: "qemu" }, asked);
 }
 
 export async function play(

@@ -60,7 +60,12 @@ export function registerExplore(program: Command): void {
     .option("--recovery <kind>", "txsync, stock or both", oneOf<RecoveryAsked>("stock", "txsync", "both"), "txsync")
     .option("--pairs <list>", "QEMUs to draw from: 7.2,10.0 (the same on both sides), 7.2:10.0, or all", qemuPairs)
     .option("--memory <MiB>", "guest memory", within(LIMITS.memory_mib), 128)
-    .option("--jobs <number>", "how many runs go on at a time", within(LIMITS.jobs), 1)
+    .option(
+      "--jobs <number>",
+      "how many runs go on at a time; more than one for two processors carry their VMs in turns",
+      within(LIMITS.jobs),
+      1,
+    )
     .option("--no-shrink", "what fails is not made smaller")
     .option("--json", "one JSON object a run on standard output, and nothing else there")
     .option("--steps <globs>", "only these steps, by commas (list --steps)", (text) => text.split(","))
@@ -84,7 +89,7 @@ async function explore(options: ExploreOptions, signal: AbortSignal): Promise<vo
   // Room for the seeds that follow: they are 32 bits too.
   const first = resumed?.campaign.seed ?? options.seed ?? randomInt(2 ** 30);
   checkMemory(options.memory * 1024 ** 2, options.jobs);
-  const laboratory = new Laboratory(folder, signal);
+  const laboratory = new Laboratory(folder, signal, options.jobs);
   const settings = await settingsAsked(laboratory, {
     recoveries: recoveriesOf(options.recovery),
     managers: options.manager,

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { type Configuration, isLibvirt, type Manager } from "../base/configuration.ts";
 import type { GuestKind } from "../base/run-record.ts";
 import { quoteWord } from "../base/words.ts";
@@ -6,6 +7,7 @@ import type { AccelAsked, AccelChoice } from "../qemu/accel.ts";
 import { accelFor, prepareRuns } from "../run/prepare.ts";
 import type { FinishedRun, RunEnvironment, RunRequest } from "../run/request.ts";
 import { runScenario } from "../run/run.ts";
+import { Turns } from "../run/turn.ts";
 import { commandOf } from "./again.ts";
 import { printExpect } from "./expect-grammar.ts";
 import { printFault } from "./fault-grammar.ts";
@@ -14,13 +16,18 @@ import { printFault } from "./fault-grammar.ts";
 export class Laboratory {
   readonly #folder: string;
   readonly #signal: AbortSignal;
+  readonly #turns: Turns | undefined;
   readonly #environments = new Map<string, Promise<RunEnvironment>>();
   readonly #accels = new Map<string, Promise<AccelChoice>>();
 
-  /** @param folder in which each run makes its own */
-  constructor(folder: string, signal: AbortSignal) {
+  /**
+   * @param folder in which each run makes its own
+   * @param at_a_time how many go on side by side: more than one for two processors carry their VMs one after the other
+   */
+  constructor(folder: string, signal: AbortSignal, at_a_time = 1) {
     this.#folder = folder;
     this.#signal = signal;
+    this.#turns = at_a_time > Math.max(1, Math.floor(availableParallelism() / 2)) ? new Turns() : undefined;
   }
 
   get signal(): AbortSignal {
@@ -53,7 +60,11 @@ export class Laboratory {
 
   async run(job: Job, onEvent?: RunRequest["onEvent"]): Promise<FinishedRun> {
     const environment = await this.environment(job.qemus, job.manager);
-    return await runScenario(environment, { ...requestOf(job), ...(onEvent === undefined ? {} : { onEvent }) });
+    const turns = this.#turns === undefined ? {} : { turns: this.#turns };
+    return await runScenario(
+      { ...environment, ...turns },
+      { ...requestOf(job), ...(onEvent === undefined ? {} : { onEvent }) },
+    );
   }
 }
 

@@ -76,7 +76,7 @@ export async function runMatrix(
     say(`what was under way when it ended is made again: ${resumed.dropped.join(", ")}`);
   const seed = resumed?.campaign.seed ?? options.seed ?? randomInt(2 ** 32);
   checkMemory(options.memory * 1024 ** 2, options.jobs);
-  const laboratory = new Laboratory(folder, signal);
+  const laboratory = new Laboratory(folder, signal, options.jobs);
   const all = await matrixJobs(laboratory, options, seed);
   const jobs = all.filter(({ key }) => isMine(key, shard));
   const of =

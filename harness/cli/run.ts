@@ -194,7 +194,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--switchover-by <who>",
-      "txsync: qemu migrates by itself (default), or agents make the package, and copy memory ahead to the target where no fault strikes later than precopy",
+      "txsync: agents make the package, and copy memory ahead to the target where no fault strikes later than precopy (default), or qemu migrates by itself",
       oneOf<TxsyncSettings["switchover_by"]>("agent", "qemu"),
     )
     .option(
@@ -218,7 +218,7 @@ export function declareRun(command: Command): Command {
     )
     .option(
       "--ahead <percent>",
-      "txsync: so much of the memory goes to the escrow before switchover; default 75; by agents: 0 copies nothing ahead",
+      "txsync: so much of the memory goes to the escrow before switchover; default 75; 0 copies nothing ahead, to the target neither",
       within(LIMITS.ahead_percent),
     )
     .option(

@@ -52,6 +52,7 @@ function drawSettings(random: Random): Partial<TxsyncSettings> {
     ...(random.chance(0.15) ? { unprotected: "hold" as const } : {}),
     ...(random.chance(0.15) ? { find: "sure" as const } : {}),
     ...(random.chance(0.15) ? { lease_ms: 1_000, heartbeat_ms: 200 } : {}),
+    ...(random.chance(0.2) ? { switchover_by: "qemu" as const } : {}),
   };
 }
 

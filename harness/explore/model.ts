@@ -44,7 +44,7 @@ export const USUAL_WORLD: ModelWorld = {
   qemus: [10, 10],
   lease_ms: 500,
   base_ahead: 0.75,
-  switchover_by: "qemu",
+  switchover_by: "agent",
   protect: "until-handoff",
   unprotected: "go",
 };

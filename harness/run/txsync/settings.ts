@@ -32,7 +32,7 @@ export const DEFAULT_TXSYNC: TxsyncSettings = {
   epoch_ms: 100,
   durability: "process",
   log_sync: "memory",
-  switchover_by: "qemu",
+  switchover_by: "agent",
   memory_ahead: true,
   protect_before: false,
   protect: "until-handoff",
