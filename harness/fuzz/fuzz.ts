@@ -1,5 +1,5 @@
 import { Dice } from "./mutate.ts";
-import type { Answer, FuzzTarget } from "./targets.ts";
+import type { Answer, FuzzTarget } from "./target.ts";
 
 /** Inputs that showed something new and are broken further. */
 const CORPUS_MAX = 400;

@@ -16,6 +16,7 @@ import {
   SWITCHOVER,
   transactionNumber,
 } from "../txsync/core/index.ts";
+import { ETHERNET_FRAME_BYTES_MAX, EthernetCutter, encodeEthernet } from "../txsync/device/ethernet-frames.ts";
 import type { LogFile } from "../txsync/log/files.ts";
 import { LogVersionError } from "../txsync/log/log-format.ts";
 import { RecordError } from "../txsync/log/record.ts";
@@ -26,65 +27,9 @@ import { decodePages, decodeRequest, encodePages, encodeRequest, PageFrameError 
 import { decodeRecordPiece, encodeRecordPiece } from "../txsync/pages/record-frames.ts";
 import { FrameDecoder, FrameEncoder, WireError } from "../txsync/wire/frame.ts";
 import { decodeMessage, encodeMessage } from "../txsync/wire/message.ts";
-import { type Dice, mutateBytes, mutateValue, textLike } from "./mutate.ts";
-
-/** What a reader made of an input: it took it, or said what is wrong with it, and where. Whatever else it does is a bug. */
-export type Answer = { readonly took: true } | { readonly took: false; readonly said: string };
-
-/** A reader of what comes from outside. */
-export interface FuzzTarget<Input = unknown> {
-  readonly name: string;
-  readonly seeds: readonly Input[];
-  mutate(dice: Dice, valid: Input, others: readonly Input[]): Input;
-  /** @throws whatever is none of the reader's own errors */
-  feed(input: Input): Answer | Promise<Answer>;
-  /** For people, and to read it again. */
-  show(input: Input): string;
-}
-
-const TOOK: Answer = { took: true };
-const BYTES_MAX = 200_000;
-
-/** Its error has to name a place within what was read. */
-function said({ message, offset }: { readonly message: string; readonly offset: number }, length: number): Answer {
-  if (!Number.isSafeInteger(offset) || offset < 0 || offset > length) {
-    throw new Error(`the place of the error is outside of the input: ${message}`);
-  }
-  return { took: false, said: message };
-}
-
-function ofBytes(
-  name: string,
-  seeds: () => readonly Buffer[],
-  feed: (bytes: Buffer) => Answer | Promise<Answer>,
-): FuzzTarget<Buffer> {
-  return {
-    name,
-    seeds: seeds(),
-    mutate: (dice, valid, others) => mutateBytes(dice, valid, others, BYTES_MAX),
-    feed,
-    show: (bytes) => bytes.toString("base64"),
-  };
-}
-
-function catching<E extends Error>(
-  kinds: readonly (new (...a: never[]) => E)[],
-  read: () => void,
-  answer: (error: E) => Answer,
-): Answer {
-  try {
-    read();
-    return TOOK;
-  } catch (error) {
-    for (const kind of kinds) if (error instanceof kind) return answer(error);
-    throw error;
-  }
-}
-
-/** So much may be held of a stream of that length. */
-function isBounded(held: number, length: number): void {
-  if (held > length) throw new Error(`${held} bytes are held of ${length}`);
-}
+import { mutateValue, textLike } from "./mutate.ts";
+import { nbdRequests } from "./nbd.ts";
+import { type Answer, catching, type FuzzTarget, isBounded, ofBytes, said, TOOK } from "./target.ts";
 
 function streams(): Buffer[] {
   return VERSIONS.map((version) => shortened(sample(`post-copy-${version}.forward`)));
@@ -303,6 +248,26 @@ function feedQmp(bytes: Buffer): Answer {
   return wrong === null ? TOOK : { took: false, said: wrong };
 }
 
+function ethernet(): Buffer[] {
+  const lengths = [1, 60, 1_514, ETHERNET_FRAME_BYTES_MAX];
+  const all = lengths.map((length) => encodeEthernet(Buffer.alloc(length, length)));
+  return [Buffer.concat(all.slice(0, 3)), ...all];
+}
+
+/** What QEMU's network backend sends, however it is cut into pieces. */
+function feedEthernet(bytes: Buffer): Answer {
+  const cutter = new EthernetCutter();
+  let cut = 0;
+  const read = (): void => {
+    for (const piece of pieces(bytes, [1, 1_000, 3, 70_000])) {
+      for (const frame of cutter.push(piece)) cut += frame.length + 4;
+      isBounded(cut, bytes.length);
+    }
+  };
+  const answer = catching([RangeError], read, ({ message }): Answer => ({ took: false, said: message }));
+  return answer.took && cut < bytes.length ? { took: false, said: "the last frame is not whole" } : answer;
+}
+
 const SCENARIO: FuzzTarget = {
   name: "scenario",
   seeds: SCENARIOS.map((scenario) => JSON.parse(JSON.stringify(scenario)) as unknown),
@@ -344,6 +309,8 @@ export function targets(): readonly FuzzTarget<never>[] {
     ofBytes("messages", messages, feedMessage),
     ofBytes("data frames", dataFrames, feedDataFrame),
     ofBytes("QMP", qmpLines, feedQmp),
+    nbdRequests(),
+    ofBytes("network frames", ethernet, feedEthernet),
     SCENARIO,
     FAULT,
   ] as unknown as readonly FuzzTarget<never>[];

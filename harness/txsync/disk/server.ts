@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { messageOf } from "../../base/errors.ts";
 import type { Backend } from "./backend.ts";
 import { type Admission, type Fence, FencedError } from "./fence.ts";
@@ -47,8 +48,11 @@ const IN_HAND_MAX = 16;
 /** Payload of requests and replies that a connection holds, bytes; one more request may come on top. */
 const HELD_BYTES_MAX = 4 * REQUEST_BYTES_MAX;
 
+/** A socket, or what stands for one. */
+export type NbdSocket = Duplex & Pick<Socket, "setNoDelay">;
+
 /** Serves NBD on one connection until either side ends it. Never rejects: what went wrong is told as trouble. */
-export async function serveNbd(socket: Socket, options: NbdServerOptions): Promise<void> {
+export async function serveNbd(socket: NbdSocket, options: NbdServerOptions): Promise<void> {
   socket.on("error", () => undefined);
   socket.setNoDelay(true);
   const connection = new Connection(socket, options);
@@ -63,7 +67,7 @@ export async function serveNbd(socket: Socket, options: NbdServerOptions): Promi
 }
 
 class Connection {
-  readonly #socket: Socket;
+  readonly #socket: NbdSocket;
   readonly #taker: Taker;
   readonly #disks: NbdServerOptions["disks"];
   readonly #onTrouble: NbdServerOptions["onTrouble"];
@@ -73,7 +77,7 @@ class Connection {
   #admission: Admission | undefined;
   #reads_only = false;
 
-  constructor(socket: Socket, { disks, onTrouble }: NbdServerOptions) {
+  constructor(socket: NbdSocket, { disks, onTrouble }: NbdServerOptions) {
     this.#socket = socket;
     this.#taker = new Taker(socket);
     this.#disks = disks;
