@@ -134,9 +134,10 @@ describe.skipIf(!canBuildNative())("a share of memory to the escrow, ahead", () 
     for (let page = 0; page < PAGES[0]; page += 1) await pair.guest.write(0, page, 1 + (page % 2));
     let version = 10;
     pair.onPages = async (frame) => {
-      // Pages of the half that goes first, most of them there already: in the first round, and fewer in the second.
-      const pages =
-        pair.offers.length === 1 ? [1199 - frame, 1100 + frame, 900 + frame] : frame % 8 === 0 ? [1000] : [];
+      // Pages of the half that goes first, most of them there already: in the first round, and fewer in the second. With its
+      // first frames: what comes with those behind the share that is waited for would be written when that round is over.
+      const first = frame <= 8 ? [1199 - frame, 1100 + frame, 900 + frame] : [];
+      const pages = pair.offers.length === 1 ? first : frame % 8 === 0 ? [1000] : [];
       for (const page of pages) await pair.guest.write(0, page, ++version);
     };
     if (!(await pair.copyAhead())) return;
