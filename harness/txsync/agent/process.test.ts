@@ -81,6 +81,24 @@ describe("a process by its number", () => {
     expect([alive(pid), isProgram(pid, "sh", folder)]).toEqual([false, false]);
   });
 
+  test("whose first thread has ended lives for as long as another one does", () => {
+    const proc = (state: string, threads: readonly string[]): boolean => {
+      const of = join(folder, "77");
+      rmSync(of, { recursive: true, force: true });
+      for (const thread of threads) mkdirSync(join(of, "task", thread), { recursive: true });
+      writeFileSync(join(of, "stat"), `77 (qemu) (x) ${state} 1 77 77 0`);
+      return alive(77, folder);
+    };
+    expect([proc("S", ["77"]), proc("Z", ["77", "79"]), proc("X", ["77", "79"]), proc("Z", ["77"])]).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ]);
+    rmSync(join(folder, "77"), { recursive: true });
+    expect(alive(77, folder)).toBe(false);
+  });
+
   test("that is somebody else's by now is not ended, nor adopted", async () => {
     const child = sleeper("somewhere/else");
     await once(child, "spawn");

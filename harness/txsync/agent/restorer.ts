@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, UserError } from "../../base/errors.ts";
 import { unlinkLarge } from "../../base/unlink.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
@@ -15,7 +16,9 @@ type StartRestore = Extract<Action, { kind: "startRestore" }>;
 
 const PACKAGED_HEAD_BYTES = 9;
 /** A VM that ran here, and has only to go on, is not given up because one QEMU did not start. */
-const HERE_TRIES = 3;
+const HERE_TRIES = 8;
+/** Until the second try, and each time twice as long: 13 s in all. */
+const HERE_AGAIN_MS = 100;
 
 /** What a VM is made of again beside its RAM file: a device state, the other blocks, and what it had put out by then. */
 interface Material {
@@ -36,9 +39,11 @@ export class Restorer {
   readonly #shell: Shell;
   /** Counts restores: an answer to one that was given up changes nothing. */
   #turn = 0;
+  readonly #again_ms: number;
 
-  constructor(shell: Shell) {
+  constructor(shell: Shell, again_ms = HERE_AGAIN_MS) {
     this.#shell = shell;
+    this.#again_ms = again_ms;
   }
 
   /**
@@ -147,6 +152,8 @@ export class Restorer {
       } catch (error) {
         if (tries === HERE_TRIES || turn !== this.#turn) throw error;
         log(this.#shell, `the VM was not made again here (try ${tries} of ${HERE_TRIES}): ${messageOf(error)}`);
+        await delay(this.#again_ms * 2 ** (tries - 1));
+        if (turn !== this.#turn) throw error;
         continue;
       }
       throw new UserError("it is not wanted any more");

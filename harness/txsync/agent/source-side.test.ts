@@ -58,7 +58,7 @@ afterEach(() => {
 function make(): void {
   source = new SourceSide(stage.shell, () => readSmall());
   const taker = new TransactionTaker(stage.shell);
-  life = new VmLife(stage.shell, source, new TargetSide(stage.shell, taker), new Restorer(stage.shell), 0.1);
+  life = new VmLife(stage.shell, source, new TargetSide(stage.shell, taker), new Restorer(stage.shell, 0.1), 0.1);
 }
 /** As the core does: what is given up in time is cancelled. */
 function likeTheCore(): void {

@@ -47,7 +47,7 @@ function make(role: "source" | "target" | "escrow"): void {
     later_ms: 5_000,
   });
   target = new TargetSide(stage.shell, taker);
-  restorer = new Restorer(stage.shell);
+  restorer = new Restorer(stage.shell, 0.1);
   life = new VmLife(stage.shell, new SourceSide(stage.shell), target, restorer, 0.1);
   stage.data.on("restore", () => MEMORY);
   stage.onStart = (_, vm) => stage.loads(vm);
