@@ -28,6 +28,15 @@ export async function findAgain(
   if (config.role === "source" && stays && source.kept !== undefined) source.dropPackage();
   const packaged = config.role === "source" && source.hasBase;
   let vm = host.vm;
+  if (packaged && promised === 0 && source.kept?.package.ahead !== undefined && (vm === "running" || vm === "none")) {
+    // It was made of a QEMU that only stands still, and nobody was promised it: the VM is in there, and goes on there.
+    const left = await slot.adopt(qemu, true);
+    if (left !== undefined) {
+      source.dropPackage();
+      output.follow(left.folder);
+      return { ...host, vm: "running", produced: output.produced, hasBase: true, hasPackage: false };
+    }
+  }
   if (packaged && (vm === "running" || vm === "none")) {
     // Its package is here, and it stands still for good: it can be talked to no more, and is not needed. If nothing was
     // promised here yet, nobody has the package: the core will say that the VM runs on here, from it.

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sample, shortened, VERSIONS } from "../../qemu/stream/testing.ts";
 import { frameNumber } from "../core/index.ts";
+import { loadPackage } from "../data/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import { Restorer } from "./restorer.ts";
 import { SourceSide } from "./source-side.ts";
@@ -56,7 +57,7 @@ afterEach(() => {
 });
 
 function make(): void {
-  source = new SourceSide(stage.shell, () => readSmall());
+  source = new SourceSide(stage.shell, () => readSmall(), { runs_ms: 20, again_ms: 1 });
   const taker = new TransactionTaker(stage.shell);
   life = new VmLife(stage.shell, source, new TargetSide(stage.shell, taker), new Restorer(stage.shell, 0.1), 0.1);
 }
@@ -479,6 +480,96 @@ describe("a migration by the agents", () => {
     expect(stage.vm).toBe(vm);
     expect(vm.said.at(-2)).toBe("cont");
     expect(stage.said).toEqual([]);
+  });
+
+  test("given up after that, a QEMU that does not answer for a while is asked again, and nobody ends it", async () => {
+    let silent = 20;
+    vm.answers.set("cont", () => {
+      silent -= 1;
+      if (silent >= 0) throw new Error("no answer");
+    });
+    vm.answers.set("query-status", () => ({ running: silent < 0, status: "running" }));
+    stage.onEvent = ({ kind }) => {
+      if (kind !== "packageReady") return;
+      stage.set({ phase: "idle" });
+      void life.cancel();
+    };
+    await source.migrate();
+    await stage.until("the VM to go on", () => stage.data.calls.includes("forgetBase"));
+    expect([stage.vm, stage.said]).toEqual([vm, []]);
+    expect(stage.data.calls).not.toContain("restorePackage");
+  });
+
+  test("given up after that, a QEMU that ends once it was told to go on is not made again of an older state", async () => {
+    vm.answers.set("cont", () => {
+      vm.end();
+      throw new Error("it ended");
+    });
+    stage.onEvent = ({ kind }) => {
+      if (kind !== "packageReady") return;
+      stage.set({ phase: "idle" });
+      void life.cancel();
+    };
+    await source.migrate();
+    await stage.until("its end to be told", () => stage.kinds.includes("qemuGone"));
+    expect(stage.vms).toEqual([vm]);
+    expect(loadPackage(stage.config.memory_folder)).toBeUndefined();
+  });
+
+  test("a next life of the agent has no package of a QEMU that was told to go on, or of an attempt before", async () => {
+    await source.migrate();
+    expect(loadPackage(stage.config.memory_folder)).toBeDefined();
+    const seen: boolean[] = [];
+    vm.answers.set("cont", () => void seen.push(loadPackage(stage.config.memory_folder) === undefined));
+    expect(await source.goOn()).toBe(true);
+    expect(seen).toEqual([true]);
+    await source.migrate();
+    await source.forgetBase();
+    expect(loadPackage(stage.config.memory_folder)).toBeUndefined();
+  });
+
+  test("a package that is more than can be sent is told before anybody is promised it: the VM runs on", async () => {
+    stage.data.on("finishAhead", () => ({
+      ...FINISHED,
+      small: [],
+      ahead: { base: "a", frames: 0, stale: { ["x".repeat(200)]: [[2 ** 35, 1]] } },
+    }));
+    vm.answers.set("xen-save-devices-state", ({ filename }) =>
+      writeFileSync(
+        String(filename),
+        Buffer.concat([Buffer.from("5145564d0000000300", "hex"), Buffer.alloc(9 * 2 ** 20)]),
+      ),
+    );
+    await source.migrate();
+    expect(stage.kinds).toEqual(["migrationFailed"]);
+    expect(source.hasBase).toBe(false);
+    expect(vm.said).toContain("cont");
+  });
+
+  test("storage that is silent at switchover: its QEMU is asked again for as long as it lives, and not ended", async () => {
+    let silent = 20;
+    const answer = (): void => {
+      silent -= 1;
+      if (silent >= 0) throw new Error("no answer");
+    };
+    vm.answers.set("stop", () => Promise.reject(new Error("no answer")));
+    vm.answers.set("cont", answer);
+    vm.answers.set("query-status", () => {
+      answer();
+      return { running: true, status: "running" };
+    });
+    await source.migrate();
+    expect([stage.kinds, stage.vm, stage.said]).toEqual([["migrationFailed"], vm, []]);
+    expect(vm.said).not.toContain("SIGKILL");
+  });
+
+  test("the failure of an attempt that was given up does not end the next one", async () => {
+    stage.data.on("pushAhead", () => {
+      stage.set({ phase: "precopy", attempt: 2 });
+      return Promise.reject(new Error("the target is gone"));
+    });
+    await source.migrate();
+    expect(stage.kinds).toEqual([]);
   });
 
   test("once something was committed one that stands by takes its place, before anything is laid over the base", async () => {

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { existsSync, linkSync, renameSync, rmSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import { unlinkLarge } from "../../base/unlink.ts";
 import { waitFor } from "../../base/wait.ts";
@@ -18,6 +19,7 @@ import {
   loadLayout,
   loadPackage,
   type Package,
+  packageBytes,
   type Rounds,
   savePackage,
 } from "../data/index.ts";
@@ -27,14 +29,21 @@ import { StreamCapture } from "../relay/capture.ts";
 import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
 import { standStill } from "../transaction/take.ts";
-import { runs } from "./runs.ts";
+import { BODY_MAX } from "../wire/index.ts";
+import { answers, runs } from "./runs.ts";
 import { salvage } from "./salvage.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { LastTaken } from "./transaction-taker.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 const CANCEL_MS = 5_000;
-/** A package goes in one message, of 8 MiB at most, as text. */
+/** A QEMU that has the VM is waited for so long, and asked again after so much. */
+const ASKED: Asked = { runs_ms: 5_000, again_ms: 500 };
+interface Asked {
+  readonly runs_ms: number;
+  readonly again_ms: number;
+}
+/** A package goes in one message, of 8 MiB at most (BODY_MAX), with this as text. */
 const OUTPUT_BYTES_MAX = 2 ** 20;
 /** What a frame takes there beside its bytes. */
 const OUTPUT_FRAME_BYTES = 64;
@@ -72,10 +81,12 @@ export class SourceSide {
   /** What is known of the VM that is protected, and leaves. */
   #leaving: Pick<MadeOf, "blocks" | "machine"> | undefined;
   readonly #readSmall: typeof readSmallBlocks;
+  readonly #asked: Asked;
 
   /** @param readSmall reads what is in no file out of a QEMU that stands still */
-  constructor(shell: Shell, readSmall = readSmallBlocks) {
+  constructor(shell: Shell, readSmall = readSmallBlocks, asked: Asked = ASKED) {
     this.#shell = shell;
+    this.#asked = asked;
     this.#readSmall = readSmall;
     this.base_path = basePath(shell.config.memory_folder);
     this.#kept = loadPackage(shell.config.memory_folder);
@@ -170,7 +181,7 @@ export class SourceSide {
     } catch (error) {
       log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
       await data.ask("giveUpAhead", {}).catch((why: unknown) => log(this.#shell, messageOf(why)));
-      await this.#failedByAgent(vm, stopped, mark);
+      await this.#failedByAgent(vm, attempt, stopped, mark);
     }
     return true;
   }
@@ -281,6 +292,11 @@ export class SourceSide {
       },
       small,
     };
+    const bytes = packageBytes(kept.package);
+    if (bytes > BODY_MAX) throw new Error(`its package has ${bytes} bytes, and ${BODY_MAX} can be sent`);
+    // One of an earlier attempt is none of this base.
+    this.#kept = undefined;
+    forgetPackage(config.memory_folder);
     unlinkLarge(this.base_path);
     linkSync(config.ram_path, this.base_path);
     savePackage(config.memory_folder, kept);
@@ -298,7 +314,7 @@ export class SourceSide {
   }
 
   /** Whatever went wrong: the VM goes on here, in the QEMU that it never left. */
-  async #failedByAgent(vm: VmProcess, stopped: boolean, mark: FrameNumber): Promise<void> {
+  async #failedByAgent(vm: VmProcess, attempt: number, stopped: boolean, mark: FrameNumber): Promise<void> {
     const { dispatch, state } = this.#shell;
     if (this.#paused === vm) {
       const inTime = state().phase === "precopy";
@@ -307,7 +323,8 @@ export class SourceSide {
     }
     unlinkLarge(this.base_path);
     if (stopped && !(await this.#runOn(vm))) return;
-    dispatch({ kind: "migrationFailed" });
+    // It may have been given up before, and another one may have begun.
+    if (state().attempt === attempt) dispatch({ kind: "migrationFailed" });
   }
 
   /** The QEMU that the VM left, where it still stands as it stood: it can go on with no restore. */
@@ -317,20 +334,25 @@ export class SourceSide {
   }
 
   /**
-   * The VM goes on in the QEMU that it had left.
-   * @returns whether it does; else it has to be made again
+   * The VM goes on in the QEMU that it had left. Once that is told so its memory may be newer than the package is: nobody
+   * makes the VM of that any more, a next life of this agent neither, and that QEMU is asked for as long as it lives.
+   * @returns whether it does; else nothing was told, and the VM has to be made again
+   * @throws Error when it ended after it was told to
    */
   async goOn(): Promise<boolean> {
     const vm = this.paused;
+    this.#paused = undefined;
     if (vm === undefined) return false;
-    try {
-      await runs(vm);
-      this.#paused = undefined;
-      return true;
-    } catch (error) {
-      log(this.#shell, `the VM does not go on in the QEMU that it left: ${messageOf(error)}`);
-      this.#paused = undefined;
-      return false;
+    if (this.package?.follows === undefined) forgetPackage(this.#shell.config.memory_folder);
+    for (;;) {
+      try {
+        await runs(vm, this.#asked.runs_ms);
+        return true;
+      } catch (error) {
+        if (vm.gone || this.#shell.slot.vm !== vm) throw error;
+        log(this.#shell, `the VM does not go on yet in the QEMU that it left: ${messageOf(error)}`);
+        await delay(this.#asked.again_ms);
+      }
     }
   }
 
@@ -398,6 +420,7 @@ export class SourceSide {
         package: { ...rest, base, bytes_per_s: this.#bytes_per_s, ...this.#underWay(acked, mark) },
         small,
       };
+      forgetPackage(config.memory_folder);
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
       this.#kept = kept;
@@ -456,22 +479,30 @@ export class SourceSide {
   }
 
   /**
-   * It was to stand still for its package, and there is none: it has to run on, and is only said to when it does.
-   * @returns whether it does; else it is ended, and that is told
+   * It was to stand still for its package, and there is none: it has to run on, and is only said to when it does. A QEMU
+   * that does not answer has the VM, and is asked again for as long as it lives; one that answers and cannot run it is ended.
+   * @returns whether it does
    */
   async #runOn(vm: VmProcess): Promise<boolean> {
+    const { slot, dispatch } = this.#shell;
     vm.thaw();
     this.#frozen = false;
-    await vm.qmp.executeRaw("migrate_cancel").catch((error: unknown) => log(this.#shell, messageOf(error)));
-    try {
-      await runs(vm);
-      return true;
-    } catch (error) {
-      log(this.#shell, `the VM does not run on here: ${messageOf(error)}`);
-      await this.#shell.slot.kill();
-      this.#shell.dispatch({ kind: "qemuGone" });
-      return false;
+    for (;;) {
+      await vm.qmp.executeRaw("migrate_cancel").catch((error: unknown) => log(this.#shell, messageOf(error)));
+      try {
+        await runs(vm, this.#asked.runs_ms);
+        return true;
+      } catch (error) {
+        log(this.#shell, `the VM does not run on here: ${messageOf(error)}`);
+      }
+      if (slot.vm !== vm) return false;
+      // One that is silent waits for its disks, say, and does what it was told when it is done.
+      if (vm.gone || (await answers(vm, this.#asked.runs_ms))) break;
+      await delay(this.#asked.again_ms);
     }
+    await slot.kill();
+    dispatch({ kind: "qemuGone" });
+    return false;
   }
 
   #forgetCapture(): void {
@@ -590,6 +621,7 @@ export class SourceSide {
   async forgetBase(): Promise<void> {
     this.#frozen = false;
     this.#paused = undefined;
+    forgetPackage(this.#shell.config.memory_folder);
     await this.#shell.data.ask("forgetBase", {});
   }
 }

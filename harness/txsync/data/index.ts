@@ -9,6 +9,7 @@ export {
   type KeptPackage,
   loadPackage,
   type Package,
+  packageBytes,
   savePackage,
 } from "./kept-package.ts";
 export type { Finished, Rounds } from "./memory-ahead.ts";

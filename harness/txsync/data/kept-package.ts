@@ -5,6 +5,7 @@ import { UserError } from "../../base/errors.ts";
 import { frameNumber } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { OutputFrame } from "../log/index.ts";
+import { packRuns, unpackRuns } from "./packed-runs.ts";
 import { keep, kept } from "./whole-file.ts";
 
 /** What the package brings, and what has to be known of the migration it belongs to. */
@@ -55,7 +56,8 @@ const headSchema = z.strictObject({
   ahead: z.exactOptional(
     z.strictObject({
       base: z.string().max(64),
-      stale: z.record(z.string().max(255), z.array(z.tuple([z.int().min(0), z.int().min(1)]).readonly()).readonly()),
+      /** How many bytes each block's have, of those behind the head. */
+      stale_bytes: z.record(z.string().max(255), z.int().min(0).max(LENGTHS_MAX)),
       frames: z.int().min(0),
     }),
   ),
@@ -66,22 +68,37 @@ const headSchema = z.strictObject({
   preamble_bytes: z.int().min(0).max(LENGTHS_MAX),
 });
 
-/** As the body of a `package` message: u32 length, JSON, preamble, package. */
+/** As the body of a `package` message: u32 length, JSON, what is stale of each block, preamble, package. */
 export function encodePackage(what: Package): Uint8Array[] {
-  const { preamble, packaged, frames, ...head } = what;
+  const { preamble, packaged, frames, ahead, ...head } = what;
+  const stale = Object.entries(ahead?.stale ?? {}).map(([block, runs]) => [block, packRuns(runs)] as const);
+  const stale_bytes = Object.fromEntries(stale.map(([block, { length }]) => [block, length]));
+  const there = ahead === undefined ? {} : { ahead: { base: ahead.base, frames: ahead.frames, stale_bytes } };
   const output = frames?.map((frame) => ({ ...frame, bytes: Buffer.from(frame.bytes).toString("base64") }));
-  const json = Buffer.from(JSON.stringify({ ...head, output, preamble_bytes: preamble.length }));
+  const json = Buffer.from(JSON.stringify({ ...head, ...there, output, preamble_bytes: preamble.length }));
   const length = Buffer.alloc(4);
   length.writeUInt32BE(json.length);
-  return [length, json, preamble, packaged];
+  return [length, json, ...stale.map(([, bytes]) => bytes), preamble, packaged];
+}
+
+/** Bytes of its body. */
+export function packageBytes(what: Package): number {
+  return encodePackage(what).reduce((sum, { length }) => sum + length, 0);
 }
 
 /** @throws UserError when it is not what `encodePackage` makes. */
 export function decodePackage(bytes: Buffer): Package {
   try {
     const json_bytes = bytes.readUInt32BE(0);
-    const { preamble_bytes, output, ...head } = headSchema.parse(JSON.parse(bytes.toString("utf8", 4, 4 + json_bytes)));
-    const at = 4 + json_bytes;
+    const text = bytes.toString("utf8", 4, 4 + json_bytes);
+    const { preamble_bytes, output, ahead, ...head } = headSchema.parse(JSON.parse(text));
+    let at = 4 + json_bytes;
+    const stale: Record<string, [number, number][]> = {};
+    for (const [block, length] of Object.entries(ahead?.stale_bytes ?? {})) {
+      if (at + length > bytes.length) throw new RangeError("it is cut off");
+      stale[block] = unpackRuns(bytes.subarray(at, at + length));
+      at += length;
+    }
     if (at + preamble_bytes >= bytes.length) throw new RangeError("it is cut off");
     const frames = output?.map(({ number, channel, bytes: text }) => ({
       number: frameNumber(number),
@@ -90,6 +107,7 @@ export function decodePackage(bytes: Buffer): Package {
     }));
     return {
       ...head,
+      ...(ahead === undefined ? {} : { ahead: { base: ahead.base, stale, frames: ahead.frames } }),
       ...(frames === undefined ? {} : { frames }),
       preamble: Buffer.from(bytes.subarray(at, at + preamble_bytes)),
       packaged: Buffer.from(bytes.subarray(at + preamble_bytes)),
