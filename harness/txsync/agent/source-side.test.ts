@@ -3,9 +3,10 @@ import { createConnection, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sample, shortened, VERSIONS } from "../../qemu/stream/testing.ts";
-import { frameNumber } from "../core/index.ts";
+import { frameNumber, type HostMemory } from "../core/index.ts";
 import { loadPackage } from "../data/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
+import { findAgain } from "./adoption.ts";
 import { Restorer } from "./restorer.ts";
 import { SourceSide } from "./source-side.ts";
 import { TargetSide } from "./target-side.ts";
@@ -526,6 +527,28 @@ describe("a migration by the agents", () => {
     await source.migrate();
     await source.forgetBase();
     expect(loadPackage(stage.config.memory_folder)).toBeUndefined();
+  });
+
+  describe("when its agent ends before anybody was promised the package", () => {
+    const again = (): Promise<HostMemory> => {
+      const host = { vm: "none", produced: 0, acked: 0, hasBase: true, hasPackage: true } as unknown as HostMemory;
+      return findAgain(stage.shell, new SourceSide(stage.shell), { host, qemu: 1, machine: null }, null);
+    };
+
+    test("the VM goes on in the QEMU that stands still, and nothing is made of the package", async () => {
+      await source.migrate();
+      stage.onAdopt = () => vm;
+      expect(await again()).toMatchObject({ vm: "running", hasPackage: false });
+      expect([stage.said.includes("slot.remove"), existsSync(source.base_path)]).toEqual([false, false]);
+      expect(loadPackage(stage.config.memory_folder)).toBeUndefined();
+    });
+
+    test("it is made of the package where that QEMU is gone", async () => {
+      await source.migrate();
+      stage.onAdopt = () => undefined;
+      expect(await again()).toMatchObject({ vm: "running", hasPackage: true });
+      expect(existsSync(source.base_path)).toBe(true);
+    });
   });
 
   test("a package that is more than can be sent is told before anybody is promised it: the VM runs on", async () => {
