@@ -453,7 +453,8 @@ describe("a migration by the agents", () => {
   test("ends with QEMU paused and whole, which never migrated, and its package kept", async () => {
     await source.migrate();
     expect(stage.kinds).toEqual(["packageReady"]);
-    expect(vm.said.filter((word) => word !== "qom-get")).toEqual(["stop", "xen-save-devices-state"]);
+    const asks = ["qom-get", "query-status"];
+    expect(vm.said.filter((word) => !asks.includes(word))).toEqual(["stop", "xen-save-devices-state"]);
     expect(source.paused).toBe(vm);
     expect(source.kept?.package).toMatchObject({ machine: "pc-q35-10.0", ahead: FINISHED.ahead });
     expect([stage.config.ram_path, source.base_path].map((path) => readFileSync(path, "utf8"))).toEqual(["ram", "ram"]);
@@ -648,6 +649,13 @@ describe("a migration by the agents", () => {
     expect(stage.vm).toBe(vm);
     expect(vm.said.includes("stop")).toBe(vm.said.includes("cont"));
     expect([existsSync(stage.config.ram_path), existsSync(source.base_path)]).toEqual([true, false]);
+  });
+
+  test("paused by its operator it stays, and stays paused", async () => {
+    vm.answers.set("query-status", () => ({ running: false, status: "paused" }));
+    await source.migrate();
+    expect([stage.kinds, vm.said]).toEqual([["migrationFailed"], ["query-status"]]);
+    expect(stage.lines.join()).toContain("let it run first");
   });
 
   test("not wanted any more when memory is there: nothing is stopped", async () => {

@@ -150,6 +150,9 @@ export class SourceSide {
     let mark = output.produced;
     let stopped = false;
     try {
+      // Its device state would say that it runs, for that is what the other host is to do with it.
+      if ((await vm.qmp.execute("query-status")).status === "paused")
+        throw new Error("it is paused, and would run where it goes: let it run first");
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
       const began_ms = performance.now();
       const ahead = await this.#pushAhead(vm, { blocks, machine, by_records: false }).finally(() => {
