@@ -72,20 +72,29 @@ const BROUGHT: { readonly [R in Recovery]: { readonly [Step in StepName]?: Fault
   },
 };
 
+/** Of a VM that is protected before it migrates: it is restored on the target, from what the escrow has. */
+const protectedSourceDies: FaultPlan = {
+  fault: { fault: "kill-host", host: "source" },
+  at: { on: "step", step: "precopy" },
+};
+
 /** Steps that votes, leases and the like come to in every migration too: they count from the first fault on. */
 const COUNTS_SINCE = new Set<string>(["vote", "restore", "takeover"]);
 
 /** Who resumes nothing by itself. */
 const NEVER_RESUME: readonly (Manager | undefined)[] = ["none", "libvirt"];
 
-/** The way to a step; undefined where it does not come under this recovery and manager, or nobody knows one. */
-export function wayTo(step: StepName, recovery: Recovery, manager?: Manager): Way | undefined {
+/**
+ * The way to a step; undefined where it does not come under this recovery and manager, or nobody knows one.
+ * @param protect_before whether the VM is protected where it runs before it is asked to migrate
+ */
+export function wayTo(step: StepName, recovery: Recovery, manager?: Manager, protect_before = false): Way | undefined {
   const { under, part } = stepOf(step);
   if (under !== "both" && under !== recovery) return undefined;
   if (step === "recovering" && NEVER_RESUME.includes(manager)) return undefined;
   const brought = BROUGHT[recovery];
   if (!(step in brought)) return { before: [], at: at(step) };
-  const first = brought[step];
+  const first = protect_before && part === "restore" ? protectedSourceDies : brought[step];
   if (first === undefined) return undefined;
   return { before: [first], at: COUNTS_SINCE.has(part) ? since(step) : at(step) };
 }
