@@ -64,7 +64,7 @@ function drawSettings(random: Random, asked: Partial<TxsyncSettings>): Partial<T
 
 function drawPlans(
   random: Random,
-  { recovery, manager, txsync: { protect_before = false } }: Setting,
+  { recovery, manager, txsync }: Setting,
   { steps, faults }: CellFilter,
 ): readonly FaultPlan[] {
   const wanted = (name: string, globs: readonly string[] | undefined): boolean =>
@@ -73,7 +73,7 @@ function drawPlans(
   const deeds = repertoire(recovery, manager).filter(({ name }) => wanted(name, faults));
   const count = random.pick([1, 2, 2, 2, 3, 3]);
   const step = random.pick(known);
-  const way = wayTo(step, recovery, manager, protect_before);
+  const way = wayTo(step, recovery, manager, txsync);
   const plans: FaultPlan[] = [];
   // By a step that comes only where something broke: during the repair. Else from a moment that always comes.
   if (way !== undefined && way.before.length < count) {
@@ -93,19 +93,23 @@ function drawPlans(
   function nextMoment(): Trigger {
     const last = plans.length - 1;
     const before = plans[last];
-    if (before === undefined) return drawMoment(random, known, recovery, protect_before);
+    if (before === undefined) return drawMoment(random, known, recovery, txsync);
     const after = (most_ms: number): { after_ms?: number } =>
       random.chance(0.3) ? {} : { after_ms: random.int(1, most_ms) };
     if (before.heal !== undefined && random.chance(0.3)) return { on: "healed", index: last, ...after(2_500) };
     // During whatever the last fault set going; a repair's steps, where they are of what may come of it.
-    const repairs = known.filter((name) => mayCome(name, plans, protect_before));
+    const repairs = known.filter((name) => mayCome(name, plans, txsync));
     if (repairs.length > 0 && random.chance(0.4)) return { on: "step", step: random.pick(repairs), since: last };
     return { on: "fault", index: last, ...after(3_000) };
   }
 }
 
 /** Whether what was broken so far may bring a step: what cannot come is waited for in vain, and shows nothing. */
-function mayCome(step: StepName, plans: readonly FaultPlan[], protect_before: boolean): boolean {
+function mayCome(
+  step: StepName,
+  plans: readonly FaultPlan[],
+  { protect_before, protect }: Partial<TxsyncSettings>,
+): boolean {
   const hit = (role: HostRole): boolean =>
     plans.some(({ fault }) => {
       if (fault.fault === "kill-host" || fault.fault === "detach-host" || fault.fault === "freeze-host")
@@ -113,7 +117,7 @@ function mayCome(step: StepName, plans: readonly FaultPlan[], protect_before: bo
       return fault.fault === "kill-process" && fault.process === "qemu" && fault.host === role;
     });
   // A protected VM whose host is lost before switchover is restored, and is on its way no more.
-  const stays = protect_before && hit("source") && goesAhead(plans, true);
+  const stays = protect_before === true && hit("source") && goesAhead(plans, true);
   // Whoever was succeeded learns of it when it is heard again.
   if (step === "generation-closed")
     return (
@@ -126,6 +130,7 @@ function mayCome(step: StepName, plans: readonly FaultPlan[], protect_before: bo
       return hit("source") && !hit("target") && !stays;
     case "vote":
       // Of a step that comes to a migration's end too something is to be had whatever happened.
+      if (step.startsWith("ownership") && protect === "always") return hit("target") || stays;
       return hit("target") || hit("escrow") || step.startsWith("ownership");
     case "handoff":
       return !hit("target") && !stays;
@@ -138,11 +143,11 @@ function drawMoment(
   random: Random,
   known: readonly Parameters<typeof wayTo>[0][],
   recovery: Setting["recovery"],
-  protect_before: boolean,
+  txsync: Partial<TxsyncSettings>,
 ): Trigger {
-  const plain = known.filter((step) => wayTo(step, recovery)?.before.length === 0);
+  const plain = known.filter((step) => wayTo(step, recovery, undefined, txsync)?.before.length === 0);
   // Where memory goes ahead to the target hardly any page is asked for.
-  const asks = protect_before ? [] : ["requests"];
+  const asks = txsync.protect_before === true ? [] : ["requests"];
   const kinds = ["pages", "pages", ...asks, "step", "step", ...(recovery === "txsync" ? ["transactions"] : [])];
   const later = random.chance(0.3) ? { after_ms: random.int(1, 400) } : {};
   switch (random.pick(kinds)) {

@@ -58,6 +58,15 @@ describe("a schedule that is drawn", () => {
     }
   });
 
+  it("of a VM that stays protected comes to the last vote by a restore, for there is no handoff that asks for it", () => {
+    const always = { ...SETTINGS[0], recovery: "txsync" as const, txsync: { protect: "always" } } as Setting;
+    for (let seed = 0; seed < 200; seed += 1) {
+      const { faults } = candidate(seed, 0, [always], { steps: ["ownership-*"] }).scenario;
+      const vote = faults.findIndex(({ at }) => at.on === "step" && at.step.startsWith("ownership-"));
+      if (vote >= 0) expect(vote).toBeGreaterThan(0);
+    }
+  });
+
   it("is the one of its seed's that was seen least", () => {
     const coverage = new Coverage();
     const first = drawJob(1, SETTINGS, coverage);
