@@ -1,7 +1,7 @@
 import type { HostRole } from "../base/timeline.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { type StepName, stepOf } from "../run/steps.ts";
-import type { TxsyncSettings } from "../run/txsync/settings.ts";
+import { goesAhead, type TxsyncSettings } from "../run/txsync/settings.ts";
 import { Random } from "../txsync/sim/random.ts";
 import { type CellFilter, canStrike, globOf, modelled, planOf } from "./cells.ts";
 import type { Coverage } from "./coverage.ts";
@@ -28,7 +28,9 @@ export function candidate(seed: number, nth: number, settings: readonly Setting[
   const random = new Random(seed * CANDIDATES + nth + 1);
   const drawn = random.pick(settings);
   const setting: Setting =
-    drawn.recovery === "txsync" ? { ...drawn, txsync: { ...drawSettings(random), ...drawn.txsync } } : drawn;
+    drawn.recovery === "txsync"
+      ? { ...drawn, txsync: { ...drawSettings(random, drawn.txsync), ...drawn.txsync } }
+      : drawn;
   const plans = drawPlans(random, setting, filter);
   const scenario = modelled(
     {
@@ -44,9 +46,9 @@ export function candidate(seed: number, nth: number, settings: readonly Setting[
   return { ...setting, key: `seed ${seed}`, scenario, seed: random.uint32() };
 }
 
-/** Mostly as it is by itself: what is different has to be worth a look. */
-function drawSettings(random: Random): Partial<TxsyncSettings> {
-  return {
+/** Mostly as it is by itself: what is different has to be worth a look. @param asked what is not drawn */
+function drawSettings(random: Random, asked: Partial<TxsyncSettings>): Partial<TxsyncSettings> {
+  const drawn: Partial<TxsyncSettings> = {
     ...(random.chance(0.2) ? { protect: "always" as const } : {}),
     ...(random.chance(0.15) ? { durability: "host" as const } : {}),
     ...(random.chance(0.15) ? { unprotected: "hold" as const } : {}),
@@ -54,11 +56,16 @@ function drawSettings(random: Random): Partial<TxsyncSettings> {
     ...(random.chance(0.15) ? { lease_ms: 1_000, heartbeat_ms: 200 } : {}),
     ...(random.chance(0.2) ? { switchover_by: "qemu" as const } : {}),
   };
+  const by_qemu = random.chance(0.2);
+  const before = random.chance(0.25);
+  // One that is protected before it migrates changes hosts by the agents.
+  if (asked.protect_before ?? (before && asked.switchover_by !== "qemu")) return { ...drawn, protect_before: true };
+  return by_qemu ? { ...drawn, switchover_by: "qemu" } : drawn;
 }
 
 function drawPlans(
   random: Random,
-  { recovery, manager }: Setting,
+  { recovery, manager, txsync }: Setting,
   { steps, faults }: CellFilter,
 ): readonly FaultPlan[] {
   const wanted = (name: string, globs: readonly string[] | undefined): boolean =>
@@ -67,7 +74,7 @@ function drawPlans(
   const deeds = repertoire(recovery, manager).filter(({ name }) => wanted(name, faults));
   const count = random.pick([1, 2, 2, 2, 3, 3]);
   const step = random.pick(known);
-  const way = wayTo(step, recovery);
+  const way = wayTo(step, recovery, manager, txsync);
   const plans: FaultPlan[] = [];
   // By a step that comes only where something broke: during the repair. Else from a moment that always comes.
   if (way !== undefined && way.before.length < count) {
@@ -87,25 +94,31 @@ function drawPlans(
   function nextMoment(): Trigger {
     const last = plans.length - 1;
     const before = plans[last];
-    if (before === undefined) return drawMoment(random, known, recovery);
+    if (before === undefined) return drawMoment(random, known, recovery, txsync);
     const after = (most_ms: number): { after_ms?: number } =>
       random.chance(0.3) ? {} : { after_ms: random.int(1, most_ms) };
     if (before.heal !== undefined && random.chance(0.3)) return { on: "healed", index: last, ...after(2_500) };
     // During whatever the last fault set going; a repair's steps, where they are of what may come of it.
-    const repairs = known.filter((name) => mayCome(name, plans));
+    const repairs = known.filter((name) => mayCome(name, plans, txsync));
     if (repairs.length > 0 && random.chance(0.4)) return { on: "step", step: random.pick(repairs), since: last };
     return { on: "fault", index: last, ...after(3_000) };
   }
 }
 
 /** Whether what was broken so far may bring a step: what cannot come is waited for in vain, and shows nothing. */
-function mayCome(step: StepName, plans: readonly FaultPlan[]): boolean {
+function mayCome(
+  step: StepName,
+  plans: readonly FaultPlan[],
+  { protect_before, protect }: Partial<TxsyncSettings>,
+): boolean {
   const hit = (role: HostRole): boolean =>
     plans.some(({ fault }) => {
       if (fault.fault === "kill-host" || fault.fault === "detach-host" || fault.fault === "freeze-host")
         return fault.host === role;
       return fault.fault === "kill-process" && fault.process === "qemu" && fault.host === role;
     });
+  // A protected VM whose host is lost before switchover is restored, and is on its way no more.
+  const stays = protect_before === true && hit("source") && goesAhead(plans, true);
   // Whoever was succeeded learns of it when it is heard again.
   if (step === "generation-closed")
     return (
@@ -113,14 +126,15 @@ function mayCome(step: StepName, plans: readonly FaultPlan[]): boolean {
     );
   switch (stepOf(step).part) {
     case "restore":
-      return hit("target");
+      return hit("target") || stays;
     case "takeover":
-      return hit("source") && !hit("target");
+      return hit("source") && !hit("target") && !stays;
     case "vote":
       // Of a step that comes to a migration's end too something is to be had whatever happened.
+      if (step.startsWith("ownership") && protect === "always") return hit("target") || stays;
       return hit("target") || hit("escrow") || step.startsWith("ownership");
     case "handoff":
-      return !hit("target");
+      return !hit("target") && !stays;
     default:
       return false;
   }
@@ -130,9 +144,12 @@ function drawMoment(
   random: Random,
   known: readonly Parameters<typeof wayTo>[0][],
   recovery: Setting["recovery"],
+  txsync: Partial<TxsyncSettings>,
 ): Trigger {
-  const plain = known.filter((step) => wayTo(step, recovery)?.before.length === 0);
-  const kinds = ["pages", "pages", "requests", "step", "step", ...(recovery === "txsync" ? ["transactions"] : [])];
+  const plain = known.filter((step) => wayTo(step, recovery, undefined, txsync)?.before.length === 0);
+  // Where memory goes ahead to the target hardly any page is asked for.
+  const asks = txsync.protect_before === true ? [] : ["requests"];
+  const kinds = ["pages", "pages", ...asks, "step", "step", ...(recovery === "txsync" ? ["transactions"] : [])];
   const later = random.chance(0.3) ? { after_ms: random.int(1, 400) } : {};
   switch (random.pick(kinds)) {
     case "requests":

@@ -54,7 +54,8 @@ export function seedOf(campaign_seed: number, key: string): number {
 
 /** What the model has to know of a setting. */
 export function worldOf({ recovery, manager, accel, qemus, memory_mib, txsync }: Setting): ModelWorld {
-  const { lease_ms, base_ahead, switchover_by, protect, unprotected } = settingsFor(memory_mib * 1024 ** 2, {}, txsync);
+  const settings = settingsFor(memory_mib * 1024 ** 2, {}, txsync);
+  const { lease_ms, base_ahead, switchover_by, protect_before, protect, unprotected } = settings;
   const version = (name: string): number | undefined => (/^\d+\.\d+$/.test(name) ? Number(name) : undefined);
   return {
     recovery,
@@ -64,6 +65,7 @@ export function worldOf({ recovery, manager, accel, qemus, memory_mib, txsync }:
     lease_ms,
     base_ahead,
     switchover_by,
+    protect_before,
     protect,
     unprotected,
   };

@@ -1,9 +1,10 @@
 import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Accel, Recovery } from "../base/run-record.ts";
-import { type HostRole, type LinkName, STORAGE, type Verdict } from "../base/timeline.ts";
+import { HOST_ROLES, type HostRole, type LinkName, STORAGE, type Verdict } from "../base/timeline.ts";
 import { type FaultSpec, isOwnFault } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { stepOf } from "../run/steps.ts";
+import { goesAhead } from "../run/txsync/settings.ts";
 
 /**
  * What may come of a schedule of faults: who survives, who can talk to whom, what was promised to the outside. It says
@@ -34,6 +35,8 @@ export interface ModelWorld {
   readonly lease_ms: number;
   readonly base_ahead: number;
   readonly switchover_by: "agent" | "qemu";
+  /** Under txsync: the VM is protected where it runs, and asked to migrate when that is on. */
+  readonly protect_before: boolean;
   readonly protect: "until-handoff" | "always";
   readonly unprotected: "go" | "hold";
 }
@@ -45,6 +48,7 @@ export const USUAL_WORLD: ModelWorld = {
   lease_ms: 500,
   base_ahead: 0.75,
   switchover_by: "agent",
+  protect_before: false,
   protect: "until-handoff",
   unprotected: "go",
 };
@@ -66,6 +70,8 @@ const SETTLED_MS = 2_000;
 /** Until a fault that was triggered has struck, the run goes on. Post-copy of the smallest guest takes longer. */
 const LATE_PERCENT = 60;
 const LATE_MS = 300;
+/** Those of a VM that is protected before it migrates are over before its migration is, an epoch each. */
+const FIRST_TRANSACTIONS = 3;
 /** The manager of stock QEMU gives recovery up after 4 s; a link has to be back well before. */
 const STOCK_HEALED_MS = 2_500;
 const FIRST_GOOD_RECOVERY = 8;
@@ -82,7 +88,7 @@ export function allowedOf(plans: readonly FaultPlan[], world: ModelWorld): Allow
 export interface Window {
   readonly from: Phase;
   readonly to: Phase;
-  /** What is known by then: a record is committed; the base is in escrow and target together; protection is back. */
+  /** What is known by then: a record is committed; others than the VM's host have the base; protection is back. */
   readonly committed?: boolean;
   readonly base?: boolean;
   readonly settled?: boolean;
@@ -97,11 +103,29 @@ export function windowOf(
   depth = 0,
 ): Window {
   const own = momentOf(trigger, plans, world, depth);
-  const late = (trigger.after_ms ?? 0) > LATE_MS;
+  const late = (trigger.after_ms ?? 0) > lateOf(trigger, own, plans, world);
   // Between the trigger and the deed the run goes on, and where something was broken before, nobody knows how far.
   const to = late || !first ? "after" : own.to;
   const settled = own.settled === true && (trigger.after_ms ?? 0) >= SETTLED_MS;
-  return { ...own, to, settled };
+  // A restore asks for the same as a handoff does, and there is none where nothing was broken.
+  const from = first && isHandoff(trigger) ? "postcopy" : own.from;
+  // Later, or when something else was broken meanwhile, it may not be so any more.
+  const certain = !isProtectedBefore(world) || first || trigger.after_ms === undefined;
+  return { ...own, from, to, settled, ...(certain ? {} : { committed: false, base: false }) };
+}
+
+/** Post-copy is over in a moment where memory went ahead to the target. */
+function lateOf(trigger: Trigger, { from }: Window, plans: readonly FaultPlan[], world: ModelWorld): number {
+  const ends_soon = from !== "before" || (trigger.on === "step" && trigger.step === "switchover");
+  return isProtectedBefore(world) && ends_soon && goesAhead(plans, true) ? 0 : LATE_MS;
+}
+
+function isHandoff(trigger: Trigger): boolean {
+  return trigger.on === "step" && trigger.since === undefined && trigger.step.startsWith("ownership-");
+}
+
+function isProtectedBefore({ recovery, protect_before }: ModelWorld): boolean {
+  return recovery === "txsync" && protect_before;
 }
 
 function momentOf(trigger: Trigger, plans: readonly FaultPlan[], world: ModelWorld, depth: number): Window {
@@ -116,29 +140,38 @@ function momentOf(trigger: Trigger, plans: readonly FaultPlan[], world: ModelWor
     case "bytes":
       return { from: "before", to: "after" };
     case "transactions":
-      return { from: "postcopy", to: "after", committed: true };
+      if (!isProtectedBefore(world)) return { from: "postcopy", to: "after", committed: true };
+      return { from: "before", to: trigger.count > FIRST_TRANSACTIONS ? "after" : "postcopy", committed: true };
     case "fault":
     case "healed": {
       const other = plans[trigger.index];
       const from =
-        other === undefined || depth > plans.length ? "before" : windowOf(other.at, plans, world, true, depth + 1).from;
+        other === undefined || depth > plans.length
+          ? "before"
+          : windowOf(other.at, plans, world, false, depth + 1).from;
       return { from, to: "after", settled: trigger.on === "healed" };
     }
     case "step": {
       const step = stepMoment(trigger, world);
       const since = trigger.since === undefined ? undefined : plans[trigger.since];
       if (since === undefined || depth > plans.length) return step;
-      const { from } = windowOf(since.at, plans, world, true, depth + 1);
+      const { from } = windowOf(since.at, plans, world, false, depth + 1);
       return { ...step, from: later(step.from === "before" ? from : step.from, from), to: "after" };
     }
   }
 }
 
-function stepMoment({ step, by }: Extract<Trigger, { on: "step" }>, { recovery }: ModelWorld): Window {
+function stepMoment({ step, by }: Extract<Trigger, { on: "step" }>, world: ModelWorld): Window {
+  const { recovery } = world;
+  const before = isProtectedBefore(world);
+  // What comes again and again comes first when the VM is protected where it runs, and the migration takes its time from then on.
+  const first: Window | undefined = before && by !== "target" ? { from: "before", to: "postcopy" } : undefined;
   switch (step) {
     case "setup":
     case "precopy":
     case "switchover":
+      // One that is protected is asked to migrate when that is on, and until its last record there is stored it may stay.
+      if (before) return { from: "before", to: "postcopy", committed: true };
       return { from: step === "switchover" ? "package" : "before", to: "postcopy" };
     case "target-running":
     case "postcopy-paused":
@@ -156,17 +189,23 @@ function stepMoment({ step, by }: Extract<Trigger, { on: "step" }>, { recovery }
     case "lease-regained":
     case "generation-closed":
       return { from: "before", to: "after" };
+    case "record-stored":
+      // The escrow has a base already, which a restore needs besides.
+      return first === undefined ? { from: "postcopy", to: "after" } : { ...first, committed: true };
     case "transaction-committed":
     case "output-released":
     case "protection-on":
-      return { from: "postcopy", to: "after", committed: true };
+      return { ...(first ?? { from: "postcopy", to: "after" }), committed: true };
+    case "protection-off":
+      return { from: before ? "before" : "postcopy", to: "after" };
     default:
   }
   const { part } = stepOf(step);
-  if (part === "protection") return { from: "postcopy", to: "after" };
+  // Where it runs a VM's first transaction waits until the escrow has its base.
+  if (part === "protection") return first === undefined ? { from: "postcopy", to: "after" } : { ...first, base: true };
   // Votes come in every migration, before it begins.
   if (part === "vote") return { from: "before", to: by === undefined ? "postcopy" : "after" };
-  return { from: "package", to: "after" };
+  return { from: before && part === "restore" ? "before" : "package", to: "after" };
 }
 
 function later(a: Phase, b: Phase): Phase {
@@ -203,12 +242,14 @@ interface State {
   readonly links: Readonly<Record<string, Presence>>;
   /** Whose QEMU has the VM. In the phase `package` it is what the source's agent keeps and sends. */
   readonly vm: "source" | "target" | "none";
-  /** Escrow and target together have all of the base. */
+  /** Escrow and target together have all of the base; before the migration: the escrow has. */
   readonly base: boolean;
   /** The escrow's log: a VM that the outside has seen can be made from it; or not, for something went out besides. */
   readonly log: "good" | "void";
   /** Something was let out after switchover: the package alone is behind what the world has seen. */
   readonly promised: boolean;
+  /** Before the migration: nobody may take the VM over, and it needs nobody's vote, for nothing protects it. */
+  readonly free: boolean;
 }
 
 const LINKS = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
@@ -222,23 +263,29 @@ const BEGINNING: State = {
   base: false,
   log: "good",
   promised: false,
+  free: true,
 };
+
+/** It has no record yet, and its package will be no more than its last record is. */
+const BEGINNING_PROTECTED: State = { ...BEGINNING, log: "void", promised: true };
 
 function allowedOfTxsync(plans: readonly FaultPlan[], world: ModelWorld): Allowed {
   const outcomes = new Map<Verdict, string>();
   for (const order of ordersOf(plans)) {
-    let states = spread([BEGINNING], world);
+    let states = spread([isProtectedBefore(world) ? BEGINNING_PROTECTED : BEGINNING], world);
     for (const [nth, index] of order.entries()) {
       const plan = plans[index];
       if (plan === undefined) continue;
       const window = windowOf(plan.at, plans, world, nth === 0);
       states = spread(
-        states.filter((state) => fits(state, window)).flatMap((state) => strike(known(state, window), plan, world)),
+        states
+          .filter((state) => fits(state, window))
+          .flatMap((state) => strike(known(state, window, world), plan, world)),
         world,
       );
     }
     for (const state of states) {
-      const { verdict, why } = end(state);
+      const { verdict, why } = end(state, world);
       if (!outcomes.has(verdict)) outcomes.set(verdict, why);
     }
   }
@@ -260,12 +307,17 @@ function fits({ phase }: State, { from, to }: Window): boolean {
 }
 
 /** What the trigger tells of the moment. */
-function known(state: State, { committed, base, settled }: Window): State {
+function known(state: State, { committed, base, settled }: Window, world: ModelWorld): State {
+  const here = isHere(state, world);
   if (settled === true) {
     const back = healed(state);
-    const log = back.hosts.escrow === "up" && talk(back, "target", "escrow") ? "good" : back.log;
-    return { ...back, log, base: back.base || talk(back, "source", "escrow") };
+    const owner = here ? "source" : "target";
+    const log = back.hosts.escrow === "up" && talk(back, owner, "escrow") ? "good" : back.log;
+    const free = back.free && !(here && log === "good");
+    return { ...back, log, free, base: back.base || talk(back, "source", "escrow") };
   }
+  if (here && committed === true && talk(state, "source", "escrow"))
+    return { ...state, base: true, log: "good", free: false };
   return {
     ...state,
     base: state.base || (base === true && talk(state, "source", "escrow")),
@@ -294,14 +346,23 @@ function talk({ hosts, agents, links }: State, a: HostRole, b: HostRole): boolea
 
 /** What the system or time may do next, each by itself. */
 function moves(state: State, world: ModelWorld): readonly State[] {
-  const { phase, vm, base, log, promised } = state;
+  const { phase, vm, base, log, promised, free } = state;
   const next: State[] = [];
   const may = (when: boolean, change: Partial<State>): void => {
     if (when) next.push({ ...state, ...change });
   };
   may(hasAway(state), healed(state));
   const every = talk(state, "source", "target") && talk(state, "source", "escrow") && talk(state, "target", "escrow");
-  may(phase === "before" && vm === "source" && every, { phase: "package" });
+  const here = isHere(state, world);
+  const stored = talk(state, "source", "escrow");
+  may(here && !base && stored, { base: true });
+  // From the vote on it is the escrow that counts; a record there is only a moment later.
+  may(here && base && free && stored, { free: false });
+  may(here && base && !free && log === "void" && stored, { log: "good" });
+  const bare = here && !free && !stored && talk(state, "source", "target");
+  may(bare && world.unprotected === "go", { free: true, log: "void" });
+  const ready = !here || (base && !free && log === "good");
+  may(phase === "before" && vm === "source" && every && ready, { phase: "package" });
   may(phase === "package" && vm === "source" && talk(state, "source", "target"), { phase: "postcopy", vm: "target" });
   may(phase !== "before" && !base && talk(state, "source", "escrow"), { base: true });
   const runs = phase === "postcopy" && vm === "target";
@@ -310,8 +371,9 @@ function moves(state: State, world: ModelWorld): readonly State[] {
   const alone = runs && !talk(state, "target", "escrow") && talk(state, "target", "source");
   may(alone && world.unprotected === "go", { log: "void", promised: true });
   may(runs && log === "void" && talk(state, "target", "escrow"), { log: "good" });
-  if (world.protect === "until-handoff") may(runs && hasAllPages(state) && hasVote(state), { phase: "after" });
-  const restored = restoredOn(state);
+  if (world.protect === "until-handoff")
+    may(runs && hasAllPages(state) && isHeard(state, "target"), { phase: "after" });
+  const restored = restoredOn(state, world);
   if (restored !== undefined) may(true, { phase: "after", vm: restored });
   return next;
 }
@@ -322,17 +384,29 @@ function hasAllPages(state: State): boolean {
   return talk(state, "target", "escrow") && (state.base || talk(state, "escrow", "source"));
 }
 
-function hasVote(state: State): boolean {
-  return talk(state, "target", "source") || talk(state, "target", "escrow");
+/** The VM is where it was before its migration, and somebody wants it to be protected there. */
+function isHere({ phase, vm }: State, world: ModelWorld): boolean {
+  return isProtectedBefore(world) && phase === "before" && vm === "source";
+}
+
+function isHeard(state: State, role: HostRole): boolean {
+  return HOST_ROLES.some((other) => other !== role && talk(state, role, other));
 }
 
 /** Who may and can make the VM again: two that talk, with all that the outside was promised. */
-function restoredOn(state: State): "source" | "target" | undefined {
+function restoredOn(state: State, world: ModelWorld): "source" | "target" | undefined {
   const { phase, vm, base, log, promised, hosts } = state;
-  if (phase === "before" || phase === "after") return undefined;
-  const heard = talk(state, "target", "source") || talk(state, "target", "escrow");
+  if (phase === "after") return undefined;
+  const before = isProtectedBefore(world);
+  // The VM's first host is not heard by anybody: that what the escrow has is all of it follows from every record.
+  const succeeded = before && !isHeard(state, "source") && base && log === "good" && talk(state, "target", "escrow");
+  if (phase === "before") {
+    if (succeeded) return "target";
+    return before && vm === "none" && base && log === "good" && talk(state, "source", "escrow") ? "source" : undefined;
+  }
+  const heard = isHeard(state, "target");
   // While the target may still take the package nobody takes the VM from it.
-  if (vm === "source" && heard) return undefined;
+  if (vm === "source" && heard) return succeeded ? "target" : undefined;
   if (vm === "target" && heard && hasAllPages(state)) return undefined;
   const pair = talk(state, "source", "escrow");
   if (vm !== "target" || !heard) {
@@ -356,7 +430,7 @@ function healed(state: State): State {
 }
 
 /** Everything is healed that will be, and everybody has done what he can. */
-function end(before: State): { readonly verdict: Verdict; readonly why: string } {
+function end(before: State, world: ModelWorld): { readonly verdict: Verdict; readonly why: string } {
   const state = healed(before);
   const { phase, vm, hosts } = state;
   const runs = vm !== "none" && hosts[vm] === "up";
@@ -364,15 +438,19 @@ function end(before: State): { readonly verdict: Verdict; readonly why: string }
   const lost = (why: string) => ({ verdict: "lost", why }) as const;
   if (phase === "after")
     return runs ? intact(`the VM runs on ${vm}`) : lost("it died where nothing protected it any more");
-  if (phase === "before")
+  const restorable = restoredOn(state, world) !== undefined;
+  if (phase === "before" && !isProtectedBefore(world))
     return runs ? intact("it never left its source") : lost("it died before switchover, and any VM does with its host");
-  if (phase === "package" && runs) {
-    return talk(state, "source", "escrow") || talk(state, "source", "target")
+  if (phase === "before" && runs && (state.free || isHeard(state, "source"))) return intact("it never left its source");
+  if (phase === "before" && !runs && !restorable && state.log === "void")
+    return lost("it died before its protection was on, or while it was off");
+  if (phase === "package" && runs && !restorable) {
+    return isHeard(state, "source")
       ? intact("it goes on from its package, or arrives")
       : lost("the source alone may not say whose the VM is");
   }
-  if (vm === "target" && runs && hasAllPages(state) && hasVote(state)) return intact("the target has it");
-  if (restoredOn(state) !== undefined) return intact("two that talk have all that is needed to restore it");
+  if (vm === "target" && runs && hasAllPages(state) && isHeard(state, "target")) return intact("the target has it");
+  if (restorable) return intact("two that talk have all that is needed to restore it");
   return lost(
     runs
       ? "it lacks pages that nobody can give it, or a vote, and nobody may take it over"

@@ -2,6 +2,7 @@ import type { Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { STEP_NAMES, type StepName, stepOf } from "../run/steps.ts";
+import type { TxsyncSettings } from "../run/txsync/settings.ts";
 
 /**
  * How a run comes to a step at all: most come in every migration, others only where something broke before, and a few
@@ -72,20 +73,39 @@ const BROUGHT: { readonly [R in Recovery]: { readonly [Step in StepName]?: Fault
   },
 };
 
+/** Of a VM that is protected before it migrates: it is restored on the target, from what the escrow has. */
+const protectedSourceDies: FaultPlan = {
+  fault: { fault: "kill-host", host: "source" },
+  at: { on: "step", step: "precopy" },
+};
+
 /** Steps that votes, leases and the like come to in every migration too: they count from the first fault on. */
 const COUNTS_SINCE = new Set<string>(["vote", "restore", "takeover"]);
 
 /** Who resumes nothing by itself. */
 const NEVER_RESUME: readonly (Manager | undefined)[] = ["none", "libvirt"];
 
-/** The way to a step; undefined where it does not come under this recovery and manager, or nobody knows one. */
-export function wayTo(step: StepName, recovery: Recovery, manager?: Manager): Way | undefined {
+/**
+ * The way to a step; undefined where it does not come under this recovery and manager, or nobody knows one.
+ * @param set what decides on it of txsync's settings
+ */
+export function wayTo(
+  step: StepName,
+  recovery: Recovery,
+  manager?: Manager,
+  set: Partial<Pick<TxsyncSettings, "protect_before" | "protect">> = {},
+): Way | undefined {
   const { under, part } = stepOf(step);
   if (under !== "both" && under !== recovery) return undefined;
   if (step === "recovering" && NEVER_RESUME.includes(manager)) return undefined;
+  // Memory is there before: what is left comes so soon that nobody need see it on its way.
+  if (step === "completing" && set.protect_before === true) return undefined;
   const brought = BROUGHT[recovery];
-  if (!(step in brought)) return { before: [], at: at(step) };
-  const first = brought[step];
+  // Who stays protected is handed nothing over: it is a restore that ends so.
+  const by_restore = part === "restore" || (set.protect === "always" && step.startsWith("ownership-"));
+  if (!(step in brought) && !by_restore) return { before: [], at: at(step) };
+  const restores = set.protect_before === true ? protectedSourceDies : targetDies;
+  const first = by_restore ? restores : brought[step];
   if (first === undefined) return undefined;
   return { before: [first], at: COUNTS_SINCE.has(part) ? since(step) : at(step) };
 }

@@ -36,6 +36,37 @@ describe("a schedule that is drawn", () => {
     );
   });
 
+  it("is of a VM that is protected before it migrates in a quarter, which never changes hosts by QEMU then", () => {
+    const drawn = Array.from({ length: 400 }, (_, seed) => candidate(seed, 0, SETTINGS));
+    const settings = drawn.filter(({ recovery }) => recovery === "txsync").map(({ txsync }) => txsync);
+    const before = settings.filter(({ protect_before }) => protect_before);
+    expect(before.length / settings.length).toBeGreaterThan(0.15);
+    expect(before.length / settings.length).toBeLessThan(0.35);
+    expect(before.every(({ switchover_by }) => switchover_by === undefined)).toBe(true);
+    expect(settings.some(({ switchover_by }) => switchover_by === "qemu")).toBe(true);
+  });
+
+  it("brings a VM that is protected before it migrates to a restore by the loss of its host, and waits for no page", () => {
+    const protect_before = { ...SETTINGS[0], recovery: "txsync" as const, txsync: { protect_before: true } } as Setting;
+    for (let seed = 0; seed < 200; seed += 1) {
+      const { scenario } = candidate(seed, 0, [protect_before], { steps: ["restore-*"] });
+      expect(scenario.faults.some(({ at }) => at.on === "requests")).toBe(false);
+      const restore = scenario.faults.findIndex(({ at }) => at.on === "step" && at.step.startsWith("restore-"));
+      if (restore < 0) continue;
+      const hosts = scenario.faults.slice(0, restore).map(({ fault }) => ("host" in fault ? fault.host : undefined));
+      expect(hosts).toContain("source");
+    }
+  });
+
+  it("of a VM that stays protected comes to the last vote by a restore, for there is no handoff that asks for it", () => {
+    const always = { ...SETTINGS[0], recovery: "txsync" as const, txsync: { protect: "always" } } as Setting;
+    for (let seed = 0; seed < 200; seed += 1) {
+      const { faults } = candidate(seed, 0, [always], { steps: ["ownership-*"] }).scenario;
+      const vote = faults.findIndex(({ at }) => at.on === "step" && at.step.startsWith("ownership-"));
+      if (vote >= 0) expect(vote).toBeGreaterThan(0);
+    }
+  });
+
   it("is the one of its seed's that was seen least", () => {
     const coverage = new Coverage();
     const first = drawJob(1, SETTINGS, coverage);

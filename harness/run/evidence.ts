@@ -77,7 +77,7 @@ export async function gatherEvidence(
   draft = { ...draft, progress: await watching };
   // Of two instances that move one may have been succeeded: who lets output out is seen while clients are at work.
   if (gated && movers(draft).length > 1) draft = { ...draft, ...(await recovery.succeeded(owner)) };
-  const touched = await recovery.unprotect?.();
+  const touched = await recovery.unprotect?.(owner);
   if (touched !== undefined) draft = { ...draft, not_looked_at: draft.not_looked_at ?? touched };
   await clients.stop();
   const served = named?.alive === true && !held_still;

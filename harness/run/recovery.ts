@@ -70,10 +70,12 @@ export interface RecoveryUnderTest extends AsyncDisposable {
   /** Asks for the migration and waits until it is known who has the VM. */
   migrate(faults: FaultsSeen): Promise<Settled>;
   /**
-   * A VM that is protected for good is not any more: who looks at it stops it, and nobody else may by then.
+   * A VM that is protected for good is not any more: who looks at it stops it, and nobody else may by then. One that somebody
+   * else has succeeded is nobody's to end: a host that is cut off still says that it protects it.
+   * @param owner who has the VM, as far as it is known
    * @returns where somebody else still may, why: then its memory is not to be looked at
    */
-  unprotect?(): Promise<string | undefined>;
+  unprotect?(owner: HostRole | "none"): Promise<string | undefined>;
   /** The VM is protected after the handoff too, and anew wherever it was restored; absent: no. */
   readonly goes_on_protected?: boolean;
   /** Of two instances that move: what is seen from outside of who has succeeded whom. */

@@ -201,10 +201,11 @@ export class TxsyncRecovery implements RecoveryUnderTest {
     return this.#settings.protect === "always";
   }
 
-  /** As an operator would: the agents of who has a VM that is protected are told that this is enough. */
-  async unprotect(): Promise<string | undefined> {
+  /** As an operator would: the agent of who has a VM that is protected is told that this is enough. */
+  async unprotect(owner: HostRole | "none"): Promise<string | undefined> {
     const { fleet, timeline } = this.#context;
     for (const role of ["source", "target"] as const) {
+      if (owner !== "none" && owner !== role) continue;
       const client = this.#agents.client(role);
       if (!fleet.host(role).up || !client.connected) continue;
       const said = await unprotectedBy(role, client).catch(messageOf);

@@ -4,6 +4,7 @@ import type { AgentStatus } from "./agent-client.ts";
 import {
   givenUp,
   goesOnUnprotected,
+  isProtectedAtSource,
   nobodyAfter_ms,
   type Statuses,
   settledAs,
@@ -44,6 +45,24 @@ describe("where the VM is, as the agents say", () => {
       owner: "source",
       how: expect.stringContaining("transaction 7"),
     });
+  });
+
+  it("is where it is protected, and not while that host hears nobody: others may be taking it over", () => {
+    const opened = { ...SWITCHOVER, generation: generation(2), owner: "source" } as const;
+    const source: AgentStatus = {
+      ...idle,
+      vm: "running",
+      owner: true,
+      protect: true,
+      protected: true,
+      opened,
+      hears: ["target", "escrow"],
+    };
+    expect(isProtectedAtSource({ ...nobody, source })).toBe(true);
+    expect(settledAs({ ...nobody, source }, false)?.owner).toBe("source");
+    const alone: Statuses = { source: { ...source, hears: [] }, target: { ...idle, vm: "restoring" }, escrow: idle };
+    expect(isProtectedAtSource(alone)).toBe(false);
+    expect(settledAs(alone, false)).toBeUndefined();
   });
 
   it("is nowhere when an agent says that it is lost, or nobody has had it for long", () => {

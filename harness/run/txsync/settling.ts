@@ -42,9 +42,12 @@ export function settledAs(statuses: Statuses, nobody: boolean): Settled | undefi
   return undefined;
 }
 
-/** The VM is whole, its protection is on and meant to last: there is nothing more to wait for. */
+/**
+ * The VM is whole, its protection is on and meant to last: there is nothing more to wait for. One that is cut off from the
+ * escrow says the same, and knows nothing of who takes its VM over meanwhile.
+ */
 export function isProtectedForGood(role: HostRole, agent: AgentStatus): boolean {
-  if (!agent.protect || !agent.protected) return false;
+  if (!agent.protect || !agent.protected || !agent.hears.includes("escrow")) return false;
   return role === "source" || (agent.phase === "completed" && ["", "completed"].includes(agent.migration ?? ""));
 }
 
