@@ -54,7 +54,6 @@ function drawSettings(random: Random, asked: Partial<TxsyncSettings>): Partial<T
     ...(random.chance(0.15) ? { unprotected: "hold" as const } : {}),
     ...(random.chance(0.15) ? { find: "sure" as const } : {}),
     ...(random.chance(0.15) ? { lease_ms: 1_000, heartbeat_ms: 200 } : {}),
-    ...(random.chance(0.2) ? { switchover_by: "qemu" as const } : {}),
   };
   const by_qemu = random.chance(0.2);
   const before = random.chance(0.25);

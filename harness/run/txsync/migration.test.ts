@@ -207,6 +207,33 @@ describe("the wait for the agents", () => {
     expect(settled.how).toBe("the agent on target says that the VM is lost");
   });
 
+  it("does not take the word of a host that has died, or was cut off, in that moment", async () => {
+    const opened = { ...SWITCHOVER, generation: generation(2), owner: "source" } as const;
+    const keeps: AgentStatus = { ...runs, phase: "idle", opened, protect: true, protected: true, hears: ["escrow"] };
+    const restores: AgentStatus = { ...idle, vm: "restoring" };
+    const restored: AgentStatus = {
+      ...runs,
+      phase: "completed",
+      opened: {
+        ...opened,
+        generation: generation(4),
+        owner: "target",
+        basis: { generation: generation(2), n: 7 } as never,
+      },
+      protect: true,
+      protected: true,
+      hears: ["escrow"],
+      migration: "",
+    };
+    const { settled } = await migrate([
+      { source: keeps, target: idle, escrow: idle },
+      { source: undefined, target: restores, escrow: idle },
+      { source: undefined, target: restores, escrow: idle },
+      { source: undefined, target: restored, escrow: idle },
+    ]);
+    expect(settled.owner).toBe("target");
+  });
+
   it("ends where a VM goes on unprotected for good, and says what is missing", async () => {
     const opened = { ...SWITCHOVER, generation: generation(2), mode: "unprotected" } as const;
     const unprotected: Statuses = {

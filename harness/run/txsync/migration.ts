@@ -12,6 +12,7 @@ import type { Agents } from "./agents.ts";
 import {
   givenUp,
   goesOnUnprotected,
+  isKept,
   isProtectedAtSource,
   nobodyAfter_ms,
   type Statuses,
@@ -59,6 +60,9 @@ const ROOM_LEAST_BYTES = 64 * 1024;
 const GIVEN_UP_MS = 300;
 /** For an agent that has come back to reach the others, besides leases. */
 const HEARS_MS = 1_000;
+
+/** An owner that was cut off hears the others until their leases have run out, and then says so. */
+const KEPT_LEASES = 2;
 
 const NOBODY_HAS = "the target waits for pages that nobody has whom it reaches";
 
@@ -157,6 +161,7 @@ export class TxsyncMigration {
     let left = false;
     let tries = 1;
     let given_up_ms: number | undefined;
+    let kept_ms: number | undefined;
     let states = "";
     for (;;) {
       const over_before = faultsOver();
@@ -187,6 +192,13 @@ export class TxsyncMigration {
       const settled = there ? undefined : settledAs(this.last, now_ms - seen_ms > nobodyAfter_ms(lease_ms));
       // A VM that is protected for good is where it is only until what is to strike has struck.
       const protects = HOST_ROLES.some((role) => this.last[role]?.protect === true);
+      // Who has lost it in that moment, or was cut off, still says that it has it: until leases have run out.
+      const kept = over_before && settled !== undefined && isKept(this.last, settled);
+      kept_ms = kept ? (kept_ms ?? now_ms) : undefined;
+      if (kept_ms !== undefined && now_ms - kept_ms < KEPT_LEASES * lease_ms) {
+        await pause(LOOK_EVERY_MS);
+        continue;
+      }
       // One that is lost stays so, unless what is healed brings it back.
       const lasts = over_before || !protects || (settled?.owner === "none" && !healing());
       if (settled !== undefined && lasts) return { ...(await this.#tidied(settled)), tries };

@@ -51,6 +51,13 @@ export function isProtectedForGood(role: HostRole, agent: AgentStatus): boolean 
   return role === "source" || (agent.phase === "completed" && ["", "completed"].includes(agent.migration ?? ""));
 }
 
+/** Whether it was settled by a host's word that it protects the VM, which another one may have succeeded by now. */
+export function isKept(statuses: Statuses, { owner }: Settled): boolean {
+  if (owner === "none") return false;
+  const agent = statuses[owner];
+  return agent !== undefined && isProtectedForGood(owner, agent);
+}
+
 /** A VM that is whole, and that nothing protects though that is wanted. */
 export interface Unprotected {
   readonly role: HostRole;
