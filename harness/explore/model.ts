@@ -402,7 +402,8 @@ function restoredOn(state: State, world: ModelWorld): "source" | "target" | unde
   const succeeded = before && !isHeard(state, "source") && base && log === "good" && talk(state, "target", "escrow");
   if (phase === "before") {
     if (succeeded) return "target";
-    return before && vm === "none" && base && log === "good" && talk(state, "source", "escrow") ? "source" : undefined;
+    if (!before || vm !== "none" || !base || log !== "good") return undefined;
+    return talk(state, "source", "escrow") ? "source" : talk(state, "target", "escrow") ? "target" : undefined;
   }
   const heard = isHeard(state, "target");
   // While the target may still take the package nobody takes the VM from it.
@@ -414,8 +415,9 @@ function restoredOn(state: State, world: ModelWorld): "source" | "target" | unde
     // Nothing was ever let out: what the source kept is as good, and the target's agent says so.
     if (vm === "none" && !promised && talk(state, "source", "target")) return "source";
   }
-  if (vm === "none" && hosts.source !== "up" && base && log === "good" && talk(state, "target", "escrow"))
-    return "target";
+  // The source is gone, or cannot reach the log that it would have to make the VM of.
+  const others = (hosts.source !== "up" || !pair) && talk(state, "target", "escrow");
+  if (vm === "none" && others && base && log === "good") return "target";
   return undefined;
 }
 

@@ -163,8 +163,9 @@ function wishOfTarget(s: AgentState): Wish | null {
   // A QEMU that waits for a protected VM whose host is gone waits in vain.
   const waits = s.vm === "incoming" && s.opened.generation > 0 && s.opened.owner === "source";
   if (s.vm !== "none" && s.vm !== "gone" && !(waits && s.config.rules.restoresWhileWaiting)) return null;
-  // Our VM is dead and so is the source's host: only the escrow's copy of the base can bring it back.
-  const bound = isBoundToUs(s);
+  // Our VM is dead and so is the source's host, or what it could make it of: only the escrow's copy of the base can bring it
+  // back.
+  const bound = isBoundToUs(s) || cannotRestore(s);
   if (s.ranFree || inGrace(s) || !e || (src && !bound) || isWell(s)) return null;
   // What went out freely is in no log. A free generation that we never opened let nothing out.
   if (isFree(s.promised) && s.promised.basis === null && s.everFree) return null;
@@ -223,6 +224,11 @@ function waitsInVain(s: AgentState): boolean {
   const there = s.peerTarget?.promised;
   const other = there !== undefined && there.generation >= s.promised.generation && there.mode !== s.promised.mode;
   return s.phase !== "switchover" || s.promised.owner === "source" || other;
+}
+
+/** The source is heard, has lost its VM, and hears nothing of the escrow, whose log it would have to be made of. */
+function cannotRestore(s: AgentState): boolean {
+  return hasLostIt(s, "source") && s.peerSource?.hearsEscrow === false;
 }
 
 /** The restored VM stands ready behind its claim: the second vote makes it the only one. */

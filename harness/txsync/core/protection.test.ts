@@ -51,6 +51,16 @@ describe("a VM that is protected where it runs", () => {
     expect(trio.of("target", "startRestore")).toEqual([]);
   });
 
+  it("is made again by the target, which hears its host, where that has lost it and does not reach the escrow", () => {
+    const trio = protectedAtSource();
+    trio.cut.add("source-escrow");
+    trio.event("source", { kind: "qemuGone" });
+    trio.beat(12);
+    expect(trio.states.target.opened).toMatchObject({ owner: "target", mode: "claim" });
+    expect(trio.of("target", "startRestore")).toMatchObject([{ n: 1, from: "log" }]);
+    expect(trio.of("source", "startRestore")).toEqual([]);
+  });
+
   it("gives its base to the escrow again when that has lost it, and says that it is not protected meanwhile", () => {
     const trio = protectedAtSource();
     trio.event("escrow", { kind: "baseComplete", complete: false });

@@ -86,7 +86,9 @@ export function mustBeLive(cluster: Ending): boolean {
     const last = escrow.log[escrow.log.length - 1];
     return valid(promisedBy(escrow)) && (last !== undefined || source.package !== null);
   }
-  if (te && !se && !st && cluster.vm.pagesEscrow === 0 && escrow.log.length > 0) return valid(promisedBy(escrow));
+  // The source may be heard: where its VM is dead, and the escrow is not heard there, nobody but the target can make it.
+  const nobody = !st || (source.agentUp && source.vm === null);
+  if (te && !se && nobody && cluster.vm.pagesEscrow === 0 && escrow.log.length > 0) return valid(promisedBy(escrow));
   return false;
 }
 
