@@ -165,6 +165,11 @@ export class MemoryAhead {
     }
   }
 
+  /** Frames of pages that were sent, but for what is known to be lost. */
+  get #frames(): number {
+    return this.#frames_before + this.#sent.length;
+  }
+
   get pages_total(): number {
     return this.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
   }
@@ -345,6 +350,12 @@ export class MemoryAhead {
   async #look(): Promise<void> {
     this.#looked_ms = performance.now();
     const runs = (await Promise.race([this.#changes.look(), this.#given_up.promise])) ?? [];
+    const { doubtful } = this.#changes;
+    if (doubtful !== undefined) {
+      // Where nothing was sent everything is lacking, and only what was read besides may be old.
+      if (this.#frames > 0) throw new Error(`nobody knows what of the memory ahead is stale: ${doubtful}`);
+      this.#small_is_stale = true;
+    }
     for (const run of runs) {
       if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);
       else this.#small_is_stale = true;
@@ -364,13 +375,14 @@ export class MemoryAhead {
 
   /**
    * The guest stands still, and its device state was saved: the last look, and what the target lacks.
-   * @throws Error when the connection broke meanwhile: nobody knows what the target has; PagescanError
+   * @throws Error when the connection broke meanwhile, or what changed is in doubt: nobody knows what the target has;
+   * PagescanError
    */
   async finish(): Promise<Finished> {
     await this.#look();
     if (this.#small_is_stale) await this.#readSmall();
     this.#still();
-    const frames = this.#frames_before + this.#sent.length;
+    const frames = this.#frames;
     // Where nothing went over it nothing was lost with it.
     if (frames > 0 && this.#shell.peers.connection("target", "bulk") !== this.#connection)
       throw new Error("the connection over which memory was copied ahead is gone");
