@@ -260,7 +260,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     two.net.breakBetween("source", "target");
     const { ahead } = await memory.finish();
     expect(ahead.stale).toEqual({ [RAM_BLOCK]: [[0, PAGES[0]]], [SMALL]: [[0, PAGES[1]]] });
-    expect(two.intake?.settle(ahead)).toHaveLength(1);
+    expect(two.intake?.settle(ahead)).toHaveLength(2);
   });
 
   test("connections that break on the way lose some of it, which is sent again", async () => {
