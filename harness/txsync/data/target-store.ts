@@ -115,7 +115,7 @@ export class TargetStore {
     if (intake === undefined) throw new UserError("what was copied ahead is not here any more");
     const { ahead } = what;
     const began_ms = performance.now();
-    // The package goes another way than pages, and may be faster than the last of them.
+    // All of them were here before the guest stood still: the source has asked. However much it was, that takes no time.
     await waitFor(
       { what: "the last pages that were copied ahead", timeout_ms: this.#shell.config.lease_ms * 2, interval_ms: 1 },
       () => (this.#intake === intake && intake.hasAll(ahead) ? true : undefined),
