@@ -157,7 +157,7 @@ export class TransactionTaker implements Stilling {
     });
     tracker.onModeChange = (mode, because) => {
       this.#shell.emit({ kind: "run.note", text: `changed pages are now found the ${mode} way: ${because}` });
-      tellData(this.#shell, "tellArrived", { on: mode === "sure" });
+      tellData(this.#shell, "findsSurely", { on: mode === "sure" });
     };
     try {
       if (this.#outside) await tracker.arm();
@@ -166,7 +166,7 @@ export class TransactionTaker implements Stilling {
       throw error;
     }
     this.#tracker = tracker;
-    tellData(this.#shell, "tellArrived", { on: tracker.mode === "sure" });
+    tellData(this.#shell, "findsSurely", { on: tracker.mode === "sure" });
     if (!this.#untrackable) return;
     this.#untrackable = false;
     dispatch({ kind: "trackable" });

@@ -186,6 +186,19 @@ describe("what the core decides of the VM", () => {
     expect(stage.kinds).toEqual(["qemuGone"]);
   });
 
+  test.each([
+    ["incoming", ["stopFeed"]],
+    ["running", []],
+  ] as const)("one that ends while it is %s: what came ahead of it is let go of, and nothing else", (state, calls) => {
+    const vm = stage.put("incoming");
+    stage.set({ vm: state });
+    stage.data.asked.splice(0);
+    vm.end();
+    life.gone(vm.as);
+    expect(stage.kinds.at(-1)).toBe("qemuGone");
+    expect(stage.data.calls).toEqual(calls);
+  });
+
   test("clean-up that fails is not the VM's failure", async () => {
     stage.loads(stage.put("restore"));
     stage.data.on("forgetBase", () => Promise.reject(new Error("busy")));

@@ -45,6 +45,8 @@ export class VmLife {
   gone(vm: VmProcess): void {
     // What it had put out before it died was put out all the same.
     this.#shell.output.look();
+    // What came ahead for it lies in a file that nobody else has open.
+    if (this.#shell.state().vm === "incoming") tellData(this.#shell, "stopFeed", {});
     this.#shell.dispatch({ kind: "qemuGone" });
     if (vm.started_as !== "standby") return;
     this.#stood_by += 1;

@@ -101,6 +101,17 @@ describe("a protected VM that migrates", () => {
     expect(trio.states.source.opened).toMatchObject({ owner: "source", mode: "protected" });
   });
 
+  it("leaves at the next attempt when the target's QEMU, which waited for the one before, was gone", () => {
+    const trio = asked();
+    trio.event("target", { kind: "qemuGone" });
+    trio.beat(2);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(1);
+    expect(trio.of("source", "startMigration")).toHaveLength(2);
+    left(trio);
+    expect(trio.states.target).toMatchObject({ vm: "running", opened: { owner: "target", mode: "protected" } });
+  });
+
   it("goes on where it is when its last transaction there is not stored", () => {
     const trio = asked();
     trio.shells.stores = "hold";

@@ -38,6 +38,57 @@ describe("the core", () => {
     expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", migrating: false });
   });
 
+  it("migrates at the next attempt when the target's QEMU, which waited for the one before, was gone", () => {
+    const trio = new Trio();
+    trio.beat(1);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(2);
+    trio.event("target", { kind: "qemuGone" });
+    trio.beat(2);
+    expect(trio.states.target.vm).toBe("gone");
+    trio.event("source", { kind: "migrate" });
+    trio.beat(2);
+    expect(trio.states.target.vm).toBe("incoming");
+    expect(trio.of("source", "startMigration")).toHaveLength(2);
+    trio.event("source", { kind: "packageReady", mark: frameNumber(0), acked: frameNumber(0) });
+    trio.beat(1);
+    expect(trio.states.target).toMatchObject({ vm: "running", opened: { generation: 1 } });
+  });
+
+  it("does not wait again in the attempt in which its QEMU was gone, nor in another life for a VM that it may have had", () => {
+    const trio = new Trio();
+    trio.beat(1);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(2);
+    const [ask] = trio.sent("source", "ask");
+    if (ask === undefined) throw new Error("nobody was asked");
+    trio.event("target", { kind: "qemuGone" });
+    trio.event("target", { kind: "message", from: "source", message: ask });
+    expect(trio.states.target.vm).toBe("gone");
+    const { promised: descriptor } = trio.states.target;
+    trio.start("target", {
+      durable: { descriptor, opened: false },
+      memory: { ...trio.remembered, everFree: false, vm: "gone" },
+    });
+    trio.event("target", { kind: "message", from: "source", message: { ...ask, attempt: ask.attempt + 1 } });
+    expect(trio.states.target.vm).toBe("gone");
+  });
+
+  it("gives a migration up that nobody joins: the VM goes on, and may be asked for another one", () => {
+    const trio = new Trio();
+    trio.beat(1);
+    trio.deaf.add("target");
+    trio.event("source", { kind: "migrate" });
+    trio.beat(150);
+    expect(trio.of("source", "cancelMigration")).toHaveLength(1);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", migrating: false, joined: [] });
+    trio.deaf.clear();
+    trio.beat(10);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(2);
+    expect(trio.of("source", "startMigration")).toHaveLength(1);
+  });
+
   it("lets a source that never hears the target again know from the escrow that it is not needed any more", () => {
     const trio = new Trio().switchOver();
     trio.beat(2);

@@ -320,11 +320,15 @@ function reportHold(s: Draft, out: Action[]): void {
 
 function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
+    const waited_ms = s.now_ms - s.attempt;
     if (s.protect || s.leaving !== null) {
-      const alone = s.joined.length === 0 && s.now_ms - s.attempt > JOIN_LEASES * s.config.lease_ms;
+      const alone = s.joined.length === 0 && waited_ms > JOIN_LEASES * s.config.lease_ms;
       if (alone || leavesInVain(s) || leavesForNobody(s)) cancel(s, out);
       else if (s.joined.length === 0) joinProtected(s, out);
-    } else if (s.joined.length < 2) join(s, out);
+    } else if (s.joined.length < 2) {
+      if (waited_ms > JOIN_LEASES_MAX * s.config.lease_ms) cancel(s, out);
+      else join(s, out);
+    }
     // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
     else if (leavesForNobody(s)) cancel(s, out);
     else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
@@ -342,6 +346,8 @@ function leavesForNobody(s: Draft): boolean {
 
 /** For a target to say that it waits for a protected VM: a matter of one answer. */
 const JOIN_LEASES = 4;
+/** For both to promise what takes their disks, and links that may be down for a while. */
+const JOIN_LEASES_MAX = 20;
 
 /** Asks both others to promise generation 1; the source promises it itself at switchover, before the package leaves. */
 function join(s: Draft, out: Action[]): void {
@@ -461,7 +467,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
       startWhenJoined(s, out);
       return;
     case "ask":
-      handleAsk(s, out, from, message.pre, message.descriptor);
+      handleAsk(s, out, from, message.pre, message.descriptor, message.attempt);
       if (s.config.role === "target" && message.attempt > 0) s.attempt = message.attempt;
       return;
     case "promise":

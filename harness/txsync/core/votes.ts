@@ -84,12 +84,12 @@ export function persist(s: Draft, out: Action[], durable: Durable, then: Persist
   s.persisting = { durable: whole, then };
 }
 
-export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: Descriptor): void {
+export function handleAsk(s: Draft, out: Action[], from: Role, pre: boolean, p: Descriptor, attempt = 0): void {
   if (p.generation > s.seen && !pre) s.seen = p.generation;
   // A claim that was promised before this escrow lost records is no good any more: it goes the long way.
   const outdated = !isFree(p) && p.validFrom < s.promised.validFrom;
   if (!pre && sameDescriptor(p, s.promised) && !outdated) {
-    becomeIncoming(s);
+    becomeIncoming(s, attempt);
     // Asked again: the first answer was lost. While the promise is being written the answer is still to come.
     if (s.persisting === null && s.replyAfterStore === null) sendPromise(s, out, from, false);
     return;
@@ -143,10 +143,14 @@ export function answerLate(s: Draft, out: Action[]): void {
   else if (refusal(s, asker.from, asker.descriptor) === null) wouldPromise(s, out, asker.from, asker.descriptor);
 }
 
-/** The target starts an empty QEMU when it joins; it waits for the package. */
-export function becomeIncoming(s: Draft): void {
+/**
+ * The target has an empty QEMU when it joins; it waits for the package. Where that of an attempt before this one is gone there
+ * is another one; in another life of the agent nobody can say that it was empty.
+ */
+export function becomeIncoming(s: Draft, attempt = 0): void {
   const joining = s.promised.generation === 1 && s.opened.generation === 0 && s.persisting === null;
-  if (s.config.role === "target" && s.vm === "none" && joining) {
+  const again = s.vm === "gone" && attempt > 0 && s.attempt > 0 && attempt !== s.attempt;
+  if (s.config.role === "target" && (s.vm === "none" || again) && joining) {
     s.vm = "incoming";
     s.incomingSince_ms = s.now_ms;
   }

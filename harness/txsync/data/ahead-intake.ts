@@ -84,37 +84,31 @@ export class AheadIntake {
     const { map } = this;
     const commands: Buffer[] = [];
     let stale_pages = 0;
-    let first_stale: { readonly block: string; readonly page: number } | undefined;
     for (const [block, runs] of Object.entries(stale)) {
-      const there: PageRange[] = [];
+      const gone: PageRange[] = [];
       for (const [first, count] of runs) {
         stale_pages += count;
-        first_stale ??= { block, page: first };
-        for (let page = first; page < first + count; page += 1) {
+        const last = gone.at(-1);
+        if (last !== undefined && last.first + last.count === first)
+          gone[gone.length - 1] = { ...last, count: last.count + count };
+        else gone.push({ first, count });
+        // Where nothing came there is nothing to be taken back.
+        for (let page = first; frames > 0 && page < first + count; page += 1) {
           if (!map.has(block, page)) continue;
           map.remove(block, page);
-          // A hole has nothing to be thrown away.
-          if (block === RAM_BLOCK && this.holes.has(page)) {
-            this.holes.remove(page);
-            continue;
-          }
-          const last = there.at(-1);
-          if (last !== undefined && last.first + last.count === page)
-            there[there.length - 1] = { ...last, count: last.count + 1 };
-          else there.push({ first: page, count: 1 });
+          if (block === RAM_BLOCK) this.holes.remove(page);
         }
       }
-      if (there.length > 0) commands.push(...discard(block, there));
+      // What never came as well: written beside it a huge page has put zeros there, which the guest would read.
+      if (gone.length > 0) commands.push(...discard(block, gone));
     }
     const missing = map.pages_total - map.count;
     if (missing !== stale_pages)
       throw new UserError(
         `${missing} pages are missing of what was copied ahead, and not ${stale_pages}: some were lost`,
       );
-    if (first_stale === undefined)
-      throw new UserError("a package that lets no page come once more: QEMU would not run");
-    // Told of no page at all a QEMU refuses to run: one that is missing anyway does no harm.
-    if (commands.length === 0) commands.push(...discard(first_stale.block, [{ first: first_stale.page, count: 1 }]));
+    // Told of no page at all a QEMU refuses to run.
+    if (commands.length === 0) throw new UserError("a package that lets no page come once more: QEMU would not run");
     return commands;
   }
 

@@ -13,6 +13,8 @@ export interface Changes extends AsyncDisposable {
   look(): Promise<readonly PageRun[]>;
   /** A look costs next to nothing, and waits for nobody. */
   readonly at_any_time: boolean;
+  /** Why a page may have changed that no look tells of, and been read meanwhile. */
+  readonly doubtful: string | undefined;
   /** What is in no file, as it is. */
   small(): Promise<readonly SmallBlock[]>;
   /** Pages of main RAM that there are, at the earliest when the first look was begun. */
@@ -22,6 +24,7 @@ export interface Changes extends AsyncDisposable {
 /** As the kernel notes them for us alone: nobody else looks at this memory. */
 export class TrackedChanges implements Changes {
   readonly at_any_time = true;
+  readonly doubtful = undefined;
   readonly #tracker: PagescanTracker;
   readonly #options: AheadOptions;
   #n: number;
@@ -66,12 +69,14 @@ export class TrackedChanges implements Changes {
 }
 
 /**
- * As the transactions of a protected VM find them. Each that is sent has every page that was found since the last one that
+ * As the transactions of a protected VM find them, the quick way. Each that is sent has every page that was found since the last one that
  * is stored, so whatever was written is in the next one at the latest, however many were dropped or failed in between; and
- * what was found before is there once more, which costs no more than sending it again.
+ * what was found before is there once more, which costs no more than sending it again. The sure way finds by digests: a page
+ * that was changed and changed back by the next transaction is in none, and what was read in between is nowhere told of.
  */
 export class RecordedChanges implements Changes {
   readonly at_any_time = false;
+  #doubtful: string | undefined;
   readonly #options: Pick<AheadOptions, "pagescan" | "pid" | "blocks">;
   #runs: PageRun[] = [];
   #next = Promise.withResolvers<void>();
@@ -93,6 +98,17 @@ export class RecordedChanges implements Changes {
         this.#runs[this.#runs.length - 1] = { ...last, count: last.count + 1 };
       else this.#runs.push({ block, first, count: 1 });
     }
+    this.#next.resolve();
+    this.#next = Promise.withResolvers();
+  }
+
+  get doubtful(): string | undefined {
+    return this.#doubtful;
+  }
+
+  /** A transaction is found the sure way: for good, whatever the next ones are found by. */
+  doubt(): void {
+    this.#doubtful = "transactions are found the sure way, which sees no page that changed and changed back";
     this.#next.resolve();
     this.#next = Promise.withResolvers();
   }

@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
 import { waitFor } from "../../base/wait.ts";
@@ -228,6 +229,49 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
   });
 
+  test.each([
+    ["little is left", 60_000, 0],
+    ["the guest writes as fast as is sent", 60_000, 400],
+    ["time is up", 0, 400],
+  ])("nothing is on its way any more when it is over because %s", async (_, most_ms, writes) => {
+    await using two = await Two.start(tools);
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    let version = 1;
+    two.onFrame = async () => {
+      if (two.frames % 8 !== 1) return;
+      version += 1;
+      for (let page = 0; page < writes; page += 1) await two.guest.write(0, page * 3, version);
+    };
+    await memory.send(most_ms);
+    // The guest stands still: however slow the connection is, the package need not wait for it.
+    two.net.stall();
+    const { ahead } = await memory.finish();
+    expect(two.intake?.hasAll(ahead)).toBe(true);
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
+  test("what is on its way for long is asked about once: questions do not pile up behind it", async () => {
+    await using two = await Two.start(tools);
+    await two.guest.write(0, 1, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    let asked = 0;
+    two.net.onWay = (_, to, payload) => {
+      if (to === "target" && payload[0] === FRAME_NOTE) asked += 1;
+      return payload;
+    };
+    two.net.stall();
+    const sending = memory.send(60_000);
+    await delay(100);
+    two.net.flow();
+    await sending;
+    expect(asked).toBeLessThanOrEqual(2);
+  });
+
   test("tells what changes while others are sent pages of it, until they have them", async () => {
     await using two = await Two.start(tools);
     await two.guest.write(0, 5, 1);
@@ -260,7 +304,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     two.net.breakBetween("source", "target");
     const { ahead } = await memory.finish();
     expect(ahead.stale).toEqual({ [RAM_BLOCK]: [[0, PAGES[0]]], [SMALL]: [[0, PAGES[1]]] });
-    expect(two.intake?.settle(ahead)).toHaveLength(1);
+    expect(two.intake?.settle(ahead)).toHaveLength(2);
   });
 
   test("connections that break on the way lose some of it, which is sent again", async () => {

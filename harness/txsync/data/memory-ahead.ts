@@ -22,6 +22,10 @@ const BACKLOG_BYTES = 1 << 20;
 /** Pages that the guest wrote here and there go one by one, and to wait for each would cost more than what it carries. */
 const FRAMES_AT_ONCE = 32;
 const OFFER_EVERY_MS = 2;
+/** One that was ready once answers behind all that is on its way to it: asked again after so long, and then twice as long. */
+const ASK_AGAIN_MS = 250;
+/** For what the connection holds to arrive: buffers of the kernels and of who is in between, some MiB, over a slow link. */
+const ARRIVES_MS = 30_000;
 /** The target's QEMU has nothing to do but to listen. */
 const READY_MS = 10_000;
 /** A round is small when what is left takes no longer than this at the rate, or is less than this share of memory. */
@@ -99,6 +103,8 @@ export class MemoryAhead {
   /** Frames that the target had taken when this connection began, and what went over it since, in order. */
   #frames_before = 0;
   #sent: PageRun[] = [];
+  /** How often something of it had not arrived. */
+  #losses = 0;
   readonly #given_up = Promise.withResolvers<void>();
   #is_given_up = false;
   #rate_ms = 0;
@@ -165,6 +171,11 @@ export class MemoryAhead {
     }
   }
 
+  /** Frames of pages that were sent, but for what is known to be lost. */
+  get #frames(): number {
+    return this.#frames_before + this.#sent.length;
+  }
+
   get pages_total(): number {
     return this.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
   }
@@ -185,20 +196,32 @@ export class MemoryAhead {
     this.#turn += 1;
     const turn = this.#turn;
     const note = offerOf(this.base, machine, this.blocks, turn);
+    const first = this.#answered === undefined;
     let connection: number | undefined;
+    let [again_ms, wait_ms] = [0, first ? OFFER_EVERY_MS : ASK_AGAIN_MS];
     await waitFor(
-      { what: "the target's QEMU to be ready for memory", timeout_ms: READY_MS, interval_ms: OFFER_EVERY_MS },
+      {
+        what: first ? "the target's QEMU to be ready for memory" : "the memory that was sent to have arrived",
+        timeout_ms: first ? READY_MS : ARRIVES_MS,
+        interval_ms: OFFER_EVERY_MS,
+      },
       () => {
         this.#still();
-        if (this.#answered?.turn === turn && connection === peers.connection("target", "bulk")) return true;
-        connection = peers.connection("target", "bulk");
+        const now = peers.connection("target", "bulk");
+        if (this.#answered?.turn === turn && connection === now) return true;
+        if (connection === now && performance.now() < again_ms) return undefined;
+        if (!first && connection === now) wait_ms *= 2;
+        again_ms = performance.now() + wait_ms;
+        connection = now;
         peers.sendData("target", "bulk", note);
         return undefined;
       },
     );
     const frames = this.#answered?.frames ?? 0;
     // What arrived of it are the first so many: a connection loses its end.
-    for (const run of this.#sent.slice(frames - this.#frames_before)) this.#isLacking(run);
+    const lost = this.#sent.slice(frames - this.#frames_before);
+    for (const run of lost) this.#isLacking(run);
+    if (lost.length > 0) this.#losses += 1;
     this.#sent = [];
     this.#frames_before = frames;
     this.#connection = connection;
@@ -206,20 +229,26 @@ export class MemoryAhead {
 
   /**
    * Rounds until little is left, the guest writes as fast as is sent, or time is up, which counts from when everything
-   * went once.
+   * went once. When this returns nothing is on its way any more: a package need not wait for it.
    * @throws WaitTimeoutError when the target is not reached any more; UserError when it was given up
    */
   async send(most_ms: number): Promise<Rounds> {
     let until_ms = Number.POSITIVE_INFINITY;
     let [rounds, sent_pages, sent_bytes] = [0, 0, 0];
-    for (let before = Number.POSITIVE_INFINITY; rounds < ROUNDS_MAX; ) {
+    for (let before = Number.POSITIVE_INFINITY, losses = 0; ; ) {
       this.#still();
-      if (rounds > 0) await this.#look();
+      if (rounds > 0) {
+        await this.#allArrived();
+        await this.#look();
+      }
       await this.#connect();
       const left = this.#lacking;
-      if (rounds > 0 && (this.isEnough(left, before) || performance.now() >= until_ms)) break;
+      // What was lost on the way says nothing of how fast the guest writes.
+      if (this.#losses !== losses) before = Number.POSITIVE_INFINITY;
+      losses = this.#losses;
+      const over = rounds >= ROUNDS_MAX || performance.now() >= until_ms;
+      if (rounds > 0 && (over || this.isEnough(left, before))) break;
       before = left;
-      const turn = this.#turn;
       if (this.#small_is_stale) await this.#readSmall();
       let [frames, pages] = [0, 0];
       for (const run of this.#lackingRuns()) {
@@ -238,8 +267,6 @@ export class MemoryAhead {
       await this.#pace();
       rounds += 1;
       if (rounds === 1) until_ms = performance.now() + most_ms;
-      // What was lost on the way says nothing of how fast the guest writes.
-      if (this.#turn !== turn) before = Number.POSITIVE_INFINITY;
     }
     const [rate_ms, connection_ms] = [Math.round(this.#rate_ms), Math.round(this.#connection_ms)];
     const lost_ms = Math.round(this.#rate.lost_ms);
@@ -308,6 +335,13 @@ export class MemoryAhead {
     return bytes;
   }
 
+  /** Asked behind all of it: what lies in a connection is more than this process sees. */
+  async #allArrived(): Promise<void> {
+    const sent_ms = performance.now();
+    await this.offer(this.#machine);
+    this.#connection_ms += performance.now() - sent_ms;
+  }
+
   /** What the rate and the connection want to be waited for, and a turn for whoever else has something to do here. */
   async #pace(): Promise<void> {
     const { peers } = this.#shell;
@@ -345,6 +379,12 @@ export class MemoryAhead {
   async #look(): Promise<void> {
     this.#looked_ms = performance.now();
     const runs = (await Promise.race([this.#changes.look(), this.#given_up.promise])) ?? [];
+    const { doubtful } = this.#changes;
+    if (doubtful !== undefined) {
+      // Where nothing was sent everything is lacking, and only what was read besides may be old.
+      if (this.#frames > 0) throw new Error(`nobody knows what of the memory ahead is stale: ${doubtful}`);
+      this.#small_is_stale = true;
+    }
     for (const run of runs) {
       if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);
       else this.#small_is_stale = true;
@@ -364,13 +404,14 @@ export class MemoryAhead {
 
   /**
    * The guest stands still, and its device state was saved: the last look, and what the target lacks.
-   * @throws Error when the connection broke meanwhile: nobody knows what the target has; PagescanError
+   * @throws Error when the connection broke meanwhile, or what changed is in doubt: nobody knows what the target has;
+   * PagescanError
    */
   async finish(): Promise<Finished> {
     await this.#look();
     if (this.#small_is_stale) await this.#readSmall();
     this.#still();
-    const frames = this.#frames_before + this.#sent.length;
+    const frames = this.#frames;
     // Where nothing went over it nothing was lost with it.
     if (frames > 0 && this.#shell.peers.connection("target", "bulk") !== this.#connection)
       throw new Error("the connection over which memory was copied ahead is gone");

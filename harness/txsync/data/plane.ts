@@ -100,7 +100,10 @@ export class DataPlane implements DataShell {
       prepareAhead: (offer) => target.prepareAhead(offer),
       recover: ({ path, package: what }) => target.recover(path, bufferOf(what)),
       route: ({ route }) => target.setRoute(route),
-      tellArrived: ({ on }) => target.tellArrived(on),
+      findsSurely: ({ on }) => {
+        target.tellArrived(on);
+        source.findsSurely(on);
+      },
       endFeed: () => target.endFeed(),
       stopFeed: () => target.stopFeed(),
       sendRecord: (record) => {

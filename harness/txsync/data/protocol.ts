@@ -112,8 +112,11 @@ export interface DataCalls {
     readonly total: number;
   };
   route: (what: { readonly route: PageRoute }) => void;
-  /** The pages that arrive are wanted by the control plane too, as events `arrived`. */
-  tellArrived: (what: { readonly on: boolean }) => void;
+  /**
+   * Changed pages are found by their digests: the pages that arrive are wanted by the control plane too, as events
+   * `arrived`, and what transactions find says nothing of a page that changed and changed back in between.
+   */
+  findsSurely: (what: { readonly on: boolean }) => void;
   /** Writes the end of the migration. */
   endFeed: (what: object) => void;
   stopFeed: (what: object) => void;

@@ -60,6 +60,8 @@ export class SourceStore {
   #memory: MemoryAhead | undefined;
   /** What changes of a VM that is protected, and leaves. */
   #recorded: RecordedChanges | undefined;
+  /** How transactions are taken here: by digests. */
+  #finds_surely = false;
   /** The escrow has made its base this one, of a VM that was protected before. */
   #followed = false;
   /** Bounds what goes out of here, where the agents switch over. */
@@ -116,7 +118,13 @@ export class SourceStore {
    * @returns what is left; or why nothing was begun: nobody can say here which pages change
    */
   async pushAhead(what: Parameters<DataCalls["pushAhead"]>[0]): Promise<ReturnType<DataCalls["pushAhead"]>> {
-    const { bytes_per_s, memory: to_target, share, machine, most_ms, by_records, ...rest } = what;
+    const { bytes_per_s, memory: wanted, share, machine, most_ms, by_records, ...rest } = what;
+    const told = !by_records || !this.#finds_surely;
+    const to_target = wanted && told;
+    if (wanted && !told) {
+      const text = "no memory goes ahead: changed pages are found the sure way, which sees none that changed back";
+      this.#shell.emit({ kind: "run.note", text });
+    }
     const { ram_path, pagescan } = this.#shell.config;
     this.#ahead_given_up = false;
     this.#most_is_there = false;
@@ -125,6 +133,8 @@ export class SourceStore {
     const changes = by_records ? new RecordedChanges(options) : await TrackedChanges.open(options);
     if (typeof changes === "string") return { tracked: false, why: changes };
     this.#recorded = by_records && changes instanceof RecordedChanges ? changes : undefined;
+    // It may have begun since.
+    if (this.#finds_surely) this.#recorded?.doubt();
     const memory = await MemoryAhead.open(this.#shell, this.#rate, options, changes, machine);
     this.#memory = memory;
     try {
@@ -184,6 +194,12 @@ export class SourceStore {
   /** A transaction of the VM that leaves was taken: these pages have changed since the one before, or earlier. */
   recordTaken(spool: Spool): void {
     this.#recorded?.note(spool);
+  }
+
+  /** Transactions are taken by digests from here on, or not any more. */
+  findsSurely(on: boolean): void {
+    this.#finds_surely = on;
+    if (on) this.#recorded?.doubt();
   }
 
   /**

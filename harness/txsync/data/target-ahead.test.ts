@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -199,6 +208,41 @@ test("offered again over another connection, the source is told how much has com
   expect(ready.at(-1)).toEqual({ turn: 2, frames: 2 });
   const other = { path: qemu.path, base: "00000000000000ff", machine: MACHINE, blocks: BLOCKS, turn: 1 };
   await expect(store.prepareAhead(other)).rejects.toThrow(/another attempt/);
+});
+
+test("what was prepared for a QEMU that is gone is forgotten for the next one, and its memory is let go of", async () => {
+  const { ready } = source();
+  await everythingAhead();
+  const open = (): number =>
+    readdirSync("/proc/self/fd").filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith(shell.config.ram_path);
+      } catch {
+        return false;
+      }
+    }).length;
+  expect(open()).toBe(1);
+  qemu.socket?.destroy();
+  qemu.server.close();
+  rmSync(shell.config.ram_path);
+  writeFileSync(shell.config.ram_path, "");
+  truncateSync(shell.config.ram_path, RAM_PAGES * PAGE_BYTES);
+  qemu = new PlayedQemu();
+  const base = "00000000000000ff";
+  await store.prepareAhead({ path: qemu.path, base, machine: MACHINE, blocks: BLOCKS, turn: 1 });
+  await waitFor({ what: "the answer", timeout_ms: 5_000, interval_ms: 1 }, () => ready.length > 1 || undefined);
+  expect(ready.at(-1)).toEqual({ turn: 1, frames: 0 });
+  sent(base, 0, [fill(3)]);
+  expect(readFileSync(shell.config.ram_path)[0]).toBe(3);
+  expect(open()).toBe(1);
+});
+
+test("one that is forgotten while it is prepared is not there afterwards", async () => {
+  source();
+  const preparing = store.prepareAhead({ path: qemu.path, base: AHEAD, machine: MACHINE, blocks: BLOCKS, turn: 1 });
+  store.stopFeed();
+  await expect(preparing).rejects.toThrow(/not wanted any more/);
+  await expect(store.load("", packageWith({ base: AHEAD, stale: {}, frames: 0 }), false)).rejects.toThrow(/not here/);
 });
 
 test("a package whose memory did not come whole, or not at all, is refused: nothing runs", async () => {

@@ -51,7 +51,9 @@ export class TargetStore {
   #intake: AheadIntake | undefined;
   /** Pages of a base whose package is still on its way. */
   readonly #early: Buffer[] = [];
-  #preparing: { readonly base: string; readonly prepared: Promise<void> } | undefined;
+  #preparing: { readonly base: string; readonly path: string; readonly prepared: Promise<void> } | undefined;
+  /** Counts what was prepared, and forgotten. */
+  #prepared = 0;
   #holes: Holes | undefined;
   #feed: TargetFeed | undefined;
   #ticking: NodeJS.Timeout | undefined;
@@ -79,12 +81,14 @@ export class TargetStore {
 
   /** The QEMU that waits gets the stream's beginning, once; then pages of that name may come. */
   async prepareAhead(offer: AheadOffer & { readonly path: string }): Promise<void> {
-    if (this.#preparing?.base !== offer.base) {
+    const { base, path, turn } = offer;
+    // The QEMU that it was prepared for is not the one that waits here.
+    if (this.#preparing !== undefined && this.#preparing.path !== path) this.#forgetAhead();
+    if (this.#preparing?.base !== base) {
       if (this.#preparing !== undefined) throw new UserError("the QEMU that waits here is for another attempt");
-      this.#preparing = { base: offer.base, prepared: this.#prepare(offer) };
+      this.#preparing = { base, path, prepared: this.#prepare(offer) };
     }
     await this.#preparing.prepared;
-    const { base, turn } = offer;
     const frames = this.#intake?.base === base ? this.#intake.frames : undefined;
     // Taken no more: whoever offers gives up.
     if (frames === undefined) return;
@@ -93,11 +97,18 @@ export class TargetStore {
 
   async #prepare({ path, base, blocks, machine }: BaseOf & { path: string; machine: string }): Promise<void> {
     const begun = Promise.withResolvers<void>();
+    const prepared = this.#prepared;
     const feed = await this.#connect(path, { ram_section_id: MADE_RAM_SECTION_ID, blocks }, (value) => {
       if (value === BEGUN_PING) begun.resolve();
     });
-    feed.write(beginning({ machine, blocks }, BEGUN_PING));
-    await within({ what: "QEMU to read the stream's beginning", timeout_ms: BEGUN_MS }, begun.promise);
+    try {
+      feed.write(beginning({ machine, blocks }, BEGUN_PING));
+      await within({ what: "QEMU to read the stream's beginning", timeout_ms: BEGUN_MS }, begun.promise);
+      if (prepared !== this.#prepared) throw new UserError("memory that comes ahead is not wanted any more");
+    } catch (error) {
+      feed[Symbol.dispose]();
+      throw error;
+    }
     this.#intake = new AheadIntake(base, blocks, feed, this.#shell.config.ram_path);
   }
 
@@ -115,7 +126,7 @@ export class TargetStore {
     if (intake === undefined) throw new UserError("what was copied ahead is not here any more");
     const { ahead } = what;
     const began_ms = performance.now();
-    // The package goes another way than pages, and may be faster than the last of them.
+    // All of them were here before the guest stood still: the source has asked. However much it was, that takes no time.
     await waitFor(
       { what: "the last pages that were copied ahead", timeout_ms: this.#shell.config.lease_ms * 2, interval_ms: 1 },
       () => (this.#intake === intake && intake.hasAll(ahead) ? true : undefined),
@@ -293,6 +304,7 @@ export class TargetStore {
     const intake = this.#intake;
     this.#intake = undefined;
     this.#preparing = undefined;
+    this.#prepared += 1;
     this.#early.splice(0);
     intake?.feed[Symbol.dispose]();
     intake?.close();
