@@ -1,13 +1,26 @@
+import { HOST_ROLES } from "../base/timeline.ts";
 import type { Fault, OnHost } from "./fault.ts";
 
 export type DetachHost = OnHost & { readonly fault: "detach-host" };
 
-/** The host's fabric interface is gone: no link of it works, and nobody is told. Healing attaches it again. */
+const LINKS = ["source-target", "source-escrow", "target-escrow"] as const;
+
+/**
+ * The host's fabric interface is gone: no link of it works, and nobody is told. Healing attaches it again. Agents, who dial
+ * each other anew all the time, find their links free then; QEMU's stream, which is dialled once, is told nothing.
+ */
 export const detachHost: Fault<DetachHost> = {
   name: "detach-host",
   where: ({ host }) => host,
-  async inject({ host }, { fleet }) {
+  async inject({ host }, { fleet, pid }) {
     await fleet.host(host).detachFromFabric();
-    return () => fleet.host(host).attachToFabric();
+    return async () => {
+      await fleet.host(host).attachToFabric();
+      const others = HOST_ROLES.filter((role) => role !== host);
+      if (!others.some((role) => pid(role, "agent") !== undefined)) return;
+      await Promise.all(
+        LINKS.filter((name) => name.split("-").includes(host)).map((name) => fleet.link(name).beginAnew()),
+      );
+    };
   },
 };

@@ -173,6 +173,21 @@ export class Link implements Breakable {
     });
   }
 
+  /**
+   * An end of it was off the fabric and is back. Toxiproxy dials for one connection after the other (proxy.go, server), for
+   * those too whose opener has given up long since: whoever opened one again and again while nobody was there would wait for
+   * many seconds until its last one is come to. So all that were opened by now end; those that stood were of an interface
+   * that is no more.
+   */
+  async beginAnew(): Promise<void> {
+    if (this.#in_force.some(({ state }) => state === "reset")) return;
+    const each = this.#proxies.map(async ({ proxy }) => {
+      await this.#enable(proxy, false);
+      await this.#enable(proxy, true);
+    });
+    await this.#bounded(`link ${this.name} to begin anew`, Promise.all(each));
+  }
+
   /** Whether something that was done to it keeps everything back, or silently does, and is not undone. */
   get broken(): boolean {
     return this.#in_force.some(({ state }) => state === "reset" || state === "silent");
