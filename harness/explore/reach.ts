@@ -51,6 +51,9 @@ const BROUGHT: { readonly [R in Recovery]: { readonly [Step in StepName]?: Fault
     recovering: agentDies,
     failed: undefined,
     "protection-off": escrowStaysAway,
+    // It takes more output than such a run lets wait: `--held-output`.
+    "output-full": undefined,
+    "output-room": undefined,
     "lease-lost": escrowBlinks,
     "lease-regained": escrowBlinks,
     "vote-pre-asked": targetDies,
