@@ -69,6 +69,11 @@ export class Nemesis {
     return this.#struck;
   }
 
+  /** Whether a fault is to strike whose moment has come: only its offset is waited for. */
+  get due(): boolean {
+    return this.#due.size > 0;
+  }
+
   /** Whether something is broken that is to be healed, and may be yet: what it took away may come back. */
   get healing(): boolean {
     return this.#toHeal.size > 0;

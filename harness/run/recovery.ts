@@ -41,6 +41,8 @@ export interface FaultsSeen {
   readonly done: boolean;
   /** Whether any fault has struck by now. */
   readonly struck: boolean;
+  /** Whether one is to strike whose moment has come: only its offset is waited for. */
+  readonly due: boolean;
   /** Whether something that was broken is still to be healed. */
   readonly healing: boolean;
 }

@@ -34,6 +34,7 @@ async function migrate(
   change: {
     readonly onLook?: (timeline: Timeline, look: number) => void;
     readonly faultsOver?: () => boolean;
+    readonly due?: () => boolean;
     readonly healing?: () => boolean;
     readonly hurried_ms?: number;
     readonly up?: (role: HostRole) => boolean;
@@ -80,6 +81,7 @@ async function migrate(
     struck: () => false,
     prepareTarget: async () => undefined,
     faultsOver: change.faultsOver ?? (() => true),
+    due: change.due ?? (() => false),
     healing: change.healing ?? (() => false),
   }).run();
   await timeline.close();
@@ -225,13 +227,25 @@ describe("the wait for the agents", () => {
       hears: ["escrow"],
       migration: "",
     };
-    const { settled } = await migrate([
-      { source: keeps, target: idle, escrow: idle },
+    const kept: Statuses = { source: keeps, target: idle, escrow: idle };
+    const taken: readonly Statuses[] = [
       { source: undefined, target: restores, escrow: idle },
       { source: undefined, target: restores, escrow: idle },
       { source: undefined, target: restored, escrow: idle },
-    ]);
+    ];
+    const { settled } = await migrate([kept, ...taken]);
     expect(settled.owner).toBe("target");
+    // Nor the word that it gave while the moment of a fault had come, and its offset was many times as long as all patience.
+    let looks = 0;
+    const late = await migrate([...Array.from({ length: 40 }, () => kept), ...taken], {
+      onLook: (_, look) => {
+        looks = look;
+      },
+      hurried_ms: 20_000,
+      due: () => looks < 80,
+      faultsOver: () => looks >= 80,
+    });
+    expect(late.settled.owner).toBe("target");
   });
 
   it("ends where a VM goes on unprotected for good, and says what is missing", async () => {

@@ -41,6 +41,8 @@ export interface TxsyncOptions {
   readonly prepareTarget: () => Promise<unknown>;
   /** Whether every fault of the scenario has struck, and is healed where it is to be, or never will be. */
   readonly faultsOver: () => boolean;
+  /** Whether a fault is to strike whose moment has come, and only its offset is waited for. */
+  readonly due: () => boolean;
   /** Whether something that was broken is still to be healed. */
   readonly healing: () => boolean;
 }
@@ -147,6 +149,7 @@ export class TxsyncMigration {
       timeline,
       lease_ms,
       faultsOver,
+      due,
       healing,
       struck,
       protect = "no",
@@ -218,6 +221,8 @@ export class TxsyncMigration {
           return { owner: "source", how: "the migration was given up before switchover: the source runs on", tries };
       } else given_up_ms = undefined;
       const what = waitsFor(this.last, unprotected);
+      // Of a VM that stays where it is nothing else need come for as long as it takes.
+      if (settled !== undefined && due()) patience.onward("a fault waits for its offset", now_ms);
       const over = patience.over(now_ms);
       if (over !== undefined && settled !== undefined) {
         // Whose the VM is was known: what was waited for is a fault whose moment does not come.

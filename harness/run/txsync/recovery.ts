@@ -29,7 +29,7 @@ import { unprotectedBy } from "./unprotect.ts";
 
 /** For a guest that has all its memory to do a step: it takes no longer for a large one. */
 const STEP_MS = 5_000;
-const NO_FAULTS: FaultsSeen = { done: true, struck: false, healing: false };
+const NO_FAULTS: FaultsSeen = { done: true, struck: false, due: false, healing: false };
 
 /** Under txsync: agents have the VMs, the links and the decisions; the harness asks once and watches. */
 export class TxsyncRecovery implements RecoveryUnderTest {
@@ -164,6 +164,7 @@ export class TxsyncRecovery implements RecoveryUnderTest {
       lease_ms: this.#settings.lease_ms,
       protect: this.#protects(),
       faultsOver: () => faults.done,
+      due: () => faults.due,
       healing: () => faults.healing,
       struck: () => faults.struck,
       prepareTarget: () => this.#prepare("target", { start: "incoming" }),
