@@ -17,7 +17,9 @@ describe.each(RECOVERIES)("the matrix under %s", (recovery) => {
     const steps = new Set(cells.map(({ step }) => step));
     expect([...steps].sort()).toEqual([...reachableSteps(recovery)].sort());
     const left = STEP_NAMES.filter((step) => !steps.has(step) && ["both", recovery].includes(stepOf(step).under));
-    expect(left).toEqual(recovery === "txsync" ? ["failed", "output-full", "output-room", "vote-pre-refused", "vote-refused"] : ["failed"]);
+    expect(left).toEqual(
+      recovery === "txsync" ? ["failed", "output-full", "output-room", "vote-pre-refused", "vote-refused"] : ["failed"],
+    );
   });
 
   it("has every fault of the repertoire, and every kind of fault that there is but for what a person asks a monitor", () => {
