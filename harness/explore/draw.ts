@@ -7,7 +7,7 @@ import { type CellFilter, canStrike, globOf, modelled, planOf } from "./cells.ts
 import type { Coverage } from "./coverage.ts";
 import { type Job, type Setting, worldOf } from "./job.ts";
 import { reachableSteps, wayTo } from "./reach.ts";
-import { repertoire } from "./repertoire.ts";
+import { type Deed, repertoire } from "./repertoire.ts";
 
 /** So many schedules are drawn from a seed; the one that promises most of what was not seen yet is run. */
 const CANDIDATES = 6;
@@ -84,7 +84,7 @@ function drawPlans(
   return plans;
 
   function addDeed(at: Trigger): void {
-    const able = deeds.filter((deed) => canStrike(deed, plans));
+    const able = deeds.filter((deed) => canStrike(deed, plans) && isWrittenAfter(at, deed));
     if (able.length === 0) return;
     const plan = planOf(random.pick(able), at, plans.length);
     plans.push(plan);
@@ -102,6 +102,14 @@ function drawPlans(
     if (repairs.length > 0 && random.chance(0.4)) return { on: "step", step: random.pick(repairs), since: last };
     return { on: "fault", index: last, ...after(3_000) };
   }
+}
+
+/** Promises are written in votes only: a disk that fails at another moment may be asked for nothing until it is well again. */
+const BEFORE_PROMISES: readonly StepName[] = ["vote-pre-asked", "vote-pre-promised", "vote-asked"];
+
+function isWrittenAfter(at: Trigger, { fault }: Deed): boolean {
+  if (fault.fault !== "io-error" || fault.what !== "promises") return true;
+  return at.on === "step" && BEFORE_PROMISES.includes(at.step);
 }
 
 /** Whether what was broken so far may bring a step: what cannot come is waited for in vain, and shows nothing. */
