@@ -180,10 +180,12 @@ export class Link implements Breakable {
    * that is no more.
    */
   async beginAnew(): Promise<void> {
-    if (this.#in_force.some(({ state }) => state === "reset")) return;
+    const isCut = (): boolean => this.#in_force.some(({ state }) => state === "reset");
+    if (isCut()) return;
     const each = this.#proxies.map(async ({ proxy }) => {
       await this.#enable(proxy, false);
-      await this.#enable(proxy, true);
+      // It may have been cut meanwhile: then it stays so.
+      if (!isCut()) await this.#enable(proxy, true);
     });
     await this.#bounded(`link ${this.name} to begin anew`, Promise.all(each));
   }

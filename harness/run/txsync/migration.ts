@@ -260,7 +260,8 @@ export class TxsyncMigration {
       async () => {
         this.last = await this.#look();
         const { target } = this.last;
-        return target?.vm === "none" && target.qemu === null ? true : undefined;
+        const free = target?.vm === "none" || target?.vm === "gone";
+        return free && target.qemu === null ? true : undefined;
       },
     );
     await prepareTarget();

@@ -28,8 +28,9 @@ export async function findAgain(
   if (config.role === "source" && stays && source.kept !== undefined) source.dropPackage();
   const packaged = config.role === "source" && source.hasBase;
   let vm = host.vm;
-  if (packaged && promised === 0 && source.kept?.package.ahead !== undefined && (vm === "running" || vm === "none")) {
-    // It was made of a QEMU that only stands still, and nobody was promised it: the VM is in there, and goes on there.
+  if (packaged && promised === 0 && source.kept?.qemu === qemu && (vm === "running" || vm === "none")) {
+    // It was made of a QEMU that only stands still, and nobody was promised it: the VM is in there, and goes on there. Another
+    // one by now is half made of the package, and of no use.
     const left = await slot.adopt(qemu, true);
     if (left !== undefined) {
       source.dropPackage();

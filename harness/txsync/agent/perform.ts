@@ -50,7 +50,7 @@ export function performing(with_: Performers): Performing {
       tellData(shell, "answerEscrow", { key });
       shell.emit({ kind: "run.note", text: "another escrow has the place of the one before" });
     },
-    startMigration: () => void source.migrate(),
+    startMigration: () => void life.migrate(),
     cancelMigration: () => void life.cancel(),
     startProtection: () => later(shell, protector.start()),
     stopProtection: () => protector.stop(),

@@ -70,11 +70,19 @@ function threadsIn(pid: number, proc: string): readonly string[] {
 export function isProgram(pid: number, program: string, folder: string): boolean {
   if (!Number.isSafeInteger(pid) || pid < 2 || !alive(pid)) return false;
   try {
-    const [name, ...args] = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+    const [name, ...args] = commandLine(pid).split("\0");
     return name === program && args.some((arg) => arg.includes(`${folder}/`));
   } catch {
     return false;
   }
+}
+
+/** Of one whose first thread has ended another one still knows it. */
+function commandLine(pid: number): string {
+  const own = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  if (own !== "") return own;
+  const threads = threadsIn(pid, "/proc").map((thread) => readFileSync(`/proc/${pid}/task/${thread}/cmdline`, "utf8"));
+  return threads.find((line) => line !== "") ?? "";
 }
 
 /** All processes of this host that are the program, started with something of that folder, whoever started them. */

@@ -3,7 +3,7 @@ import { messageOf, UserError } from "../../base/errors.ts";
 import { unlinkLarge } from "../../base/unlink.ts";
 import { deviceStateOfPackage } from "../../qemu/stream/package.ts";
 import { type Action, frameNumber } from "../core/index.ts";
-import type { Layout, Package, RestoredMemory } from "../data/index.ts";
+import { forgetPackage, type Layout, type Package, type RestoredMemory } from "../data/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { OutputFrame, PartPiece } from "../log/index.ts";
 import { feedRestore } from "../restore/feed.ts";
@@ -130,6 +130,8 @@ export class Restorer {
     const material = this.#asItStood(device_state, small);
     const vm = await this.#makeHere(what, material, turn);
     this.#follow(vm, material);
+    // From the first word on its memory may be newer than what it was made of: a next life of this agent is not to begin with that.
+    forgetPackage(this.#shell.config.memory_folder);
     for (;;) {
       try {
         await runs(vm);

@@ -531,9 +531,9 @@ describe("a migration by the agents", () => {
   });
 
   describe("when its agent ends before anybody was promised the package", () => {
-    const again = (): Promise<HostMemory> => {
+    const again = (qemu = 1): Promise<HostMemory> => {
       const host = { vm: "none", produced: 0, acked: 0, hasBase: true, hasPackage: true } as unknown as HostMemory;
-      return findAgain(stage.shell, new SourceSide(stage.shell), { host, qemu: 1, machine: null }, null);
+      return findAgain(stage.shell, new SourceSide(stage.shell), { host, qemu, machine: null }, null);
     };
 
     test("the VM goes on in the QEMU that stands still, and nothing is made of the package", async () => {
@@ -542,6 +542,14 @@ describe("a migration by the agents", () => {
       expect(await again()).toMatchObject({ vm: "running", hasPackage: false });
       expect([stage.said.includes("slot.remove"), existsSync(source.base_path)]).toEqual([false, false]);
       expect(loadPackage(stage.config.memory_folder)).toBeUndefined();
+    });
+
+    test("it is made of the package where another QEMU was begun since, which is half made of it", async () => {
+      await source.migrate();
+      stage.onAdopt = () => stage.put("standby");
+      expect(await again(2)).toMatchObject({ vm: "running", hasPackage: true });
+      expect([stage.said.includes("slot.adopt"), stage.said.includes("slot.remove")]).toEqual([false, true]);
+      expect(loadPackage(stage.config.memory_folder)).toBeDefined();
     });
 
     test("it is made of the package where that QEMU is gone", async () => {
@@ -586,6 +594,43 @@ describe("a migration by the agents", () => {
     expect([stage.kinds, stage.vm, stage.said]).toEqual([["migrationFailed"], vm, []]);
     expect(vm.said).not.toContain("SIGKILL");
     expect(silent).toBeLessThan(0);
+  });
+
+  test("storage that is back when its QEMU is looked at: it is told to run once more, and not ended", async () => {
+    let runs = false;
+    vm.answers.set("stop", () => Promise.reject(new Error("no answer")));
+    vm.answers.set("cont", () => {
+      if (!runs) throw new Error("no answer");
+    });
+    // What it had been told before it does when it answers again.
+    vm.answers.set("query-status", () => {
+      runs ||= vm.times("stop") > 0 && vm.times("cont") > 0;
+      return { running: runs, status: "running" };
+    });
+    await source.migrate();
+    expect([stage.kinds, stage.vm, stage.said]).toEqual([["migrationFailed"], vm, []]);
+  });
+
+  test("a word for a QEMU that is silent, of an attempt before, does not come into the middle of the next one", async () => {
+    let silent = true;
+    vm.answers.set("stop", () => Promise.reject(new Error("no answer")));
+    vm.answers.set("cont", () => {
+      if (silent) throw new Error("no answer");
+    });
+    vm.answers.set("query-status", () => {
+      if (vm.times("stop") > 0 && silent) throw new Error("no answer");
+      return { running: !silent, status: "running" };
+    });
+    const first = source.migrate();
+    await stage.until("it to be asked again", () => vm.times("cont") > 8);
+    stage.set({ phase: "precopy", attempt: 2 });
+    const asked = stage.data.times("pushAhead");
+    const second = source.migrate();
+    await stage.until("it to be asked once more", () => vm.times("cont") > 16);
+    expect(stage.data.times("pushAhead")).toBe(asked);
+    silent = false;
+    await Promise.all([first, second]);
+    expect(stage.data.times("pushAhead")).toBe(asked + 1);
   });
 
   test("the failure of an attempt that was given up does not end the next one", async () => {

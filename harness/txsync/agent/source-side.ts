@@ -82,6 +82,8 @@ export class SourceSide {
   #leaving: Pick<MadeOf, "blocks" | "machine"> | undefined;
   readonly #readSmall: typeof readSmallBlocks;
   readonly #asked: Asked;
+  /** Settles when no QEMU is asked to run on. */
+  #running_on: Promise<unknown> = Promise.resolve();
 
   /** @param readSmall reads what is in no file out of a QEMU that stands still */
   constructor(shell: Shell, readSmall = readSmallBlocks, asked: Asked = ASKED) {
@@ -129,6 +131,10 @@ export class SourceSide {
 
   /** Has the VM leave: by the agents where that is asked for and its pages can be tracked, else by QEMU's own migration. */
   async migrate(): Promise<void> {
+    const { attempt } = this.#shell.state();
+    // A QEMU that is silent may still be asked to run on, for an attempt before: that word is not to come in the middle of this.
+    await this.#running_on;
+    if (this.#shell.state().attempt !== attempt || this.#shell.state().phase !== "precopy") return;
     if (this.#shell.state().protect) {
       await this.#leaveProtected();
       return;
@@ -151,6 +157,7 @@ export class SourceSide {
     let stopped = false;
     try {
       // Its device state would say that it runs, for that is what the other host is to do with it.
+      await vm.attached();
       if ((await vm.qmp.execute("query-status")).status === "paused")
         throw new Error("it is paused, and would run where it goes: let it run first");
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
@@ -294,6 +301,7 @@ export class SourceSide {
         packaged: packageOf(made.device_state),
       },
       small,
+      qemu: this.#shell.slot.number,
     };
     const bytes = packageBytes(kept.package);
     if (bytes > BODY_MAX) throw new Error(`its package has ${bytes} bytes, and ${BODY_MAX} can be sent`);
@@ -342,10 +350,18 @@ export class SourceSide {
    * @returns whether it does; else nothing was told, and the VM has to be made again
    * @throws Error when it ended after it was told to
    */
-  async goOn(): Promise<boolean> {
+  goOn(): Promise<boolean> {
     const vm = this.paused;
     this.#paused = undefined;
-    if (vm === undefined) return false;
+    return vm === undefined ? Promise.resolve(false) : this.#inTurn(this.#goOnIn(vm));
+  }
+
+  #inTurn<T>(runs_on: Promise<T>): Promise<T> {
+    this.#running_on = Promise.allSettled([this.#running_on, runs_on]);
+    return runs_on;
+  }
+
+  async #goOnIn(vm: VmProcess): Promise<boolean> {
     if (this.package?.follows === undefined) forgetPackage(this.#shell.config.memory_folder);
     for (;;) {
       try {
@@ -423,6 +439,7 @@ export class SourceSide {
         package: { ...rest, base, bytes_per_s: this.#bytes_per_s, ...this.#underWay(acked, mark) },
         small,
       };
+      this.#kept = undefined;
       forgetPackage(config.memory_folder);
       renameSync(config.ram_path, this.base_path);
       savePackage(config.memory_folder, kept);
@@ -486,11 +503,15 @@ export class SourceSide {
    * that does not answer has the VM, and is asked again for as long as it lives; one that answers and cannot run it is ended.
    * @returns whether it does
    */
-  async #runOn(vm: VmProcess): Promise<boolean> {
+  #runOn(vm: VmProcess): Promise<boolean> {
+    return this.#inTurn(this.#runOnIn(vm));
+  }
+
+  async #runOnIn(vm: VmProcess): Promise<boolean> {
     const { slot, dispatch } = this.#shell;
     vm.thaw();
     this.#frozen = false;
-    for (;;) {
+    for (let answered = false; ; ) {
       await vm.qmp.executeRaw("migrate_cancel").catch((error: unknown) => log(this.#shell, messageOf(error)));
       try {
         await runs(vm, this.#asked.runs_ms);
@@ -499,9 +520,11 @@ export class SourceSide {
         log(this.#shell, `the VM does not run on here: ${messageOf(error)}`);
       }
       if (slot.vm !== vm) return false;
-      // One that is silent waits for its disks, say, and does what it was told when it is done.
-      if (vm.gone || (await answers(vm, this.#asked.runs_ms))) break;
-      await delay(this.#asked.again_ms);
+      // One that is silent waits for its disks, say, and does what it was told when it is done: it is asked once more then.
+      const speaks = !vm.gone && (await answers(vm, this.#asked.runs_ms));
+      if (vm.gone || (speaks && answered)) break;
+      answered = speaks;
+      if (!speaks) await delay(this.#asked.again_ms);
     }
     await slot.kill();
     dispatch({ kind: "qemuGone" });
@@ -624,6 +647,7 @@ export class SourceSide {
   async forgetBase(): Promise<void> {
     this.#frozen = false;
     this.#paused = undefined;
+    this.#kept = undefined;
     forgetPackage(this.#shell.config.memory_folder);
     await this.#shell.data.ask("forgetBase", {});
   }

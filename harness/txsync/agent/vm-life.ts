@@ -80,6 +80,12 @@ export class VmLife {
     await this.#target.load();
   }
 
+  /** Once what becomes of the attempt before is settled. */
+  async migrate(): Promise<void> {
+    await this.#cancelling;
+    await this.#source.migrate();
+  }
+
   /** The migration is given up before anybody promised anything: the VM runs on here. One attempt at a time. */
   cancel(): Promise<void> {
     this.#cancelling = this.#cancelling.then(() => this.#cancelOnce());

@@ -1,4 +1,4 @@
-import { hears, inGrace, peerStatus, peersOf } from "./lease.ts";
+import { hears, inGrace, PATIENCE_LEASES, peerStatus, peersOf } from "./lease.ts";
 import { isFree, isOwner, isWell, isWhole, somebodyHasBase } from "./owner.ts";
 import { SWITCHOVER } from "./start.ts";
 import type { AgentState } from "./state.ts";
@@ -226,9 +226,13 @@ function waitsInVain(s: AgentState): boolean {
   return s.phase !== "switchover" || s.promised.owner === "source" || other;
 }
 
-/** The source is heard, has lost its VM, and hears nothing of the escrow, whose log it would have to be made of. */
+/**
+ * The source is heard, has lost its VM, and has heard nothing of the escrow, whose log it would have to be made of, for as long
+ * as a peer has to be silent that is given up: there it would be made again in a moment, here after all of its base has come.
+ */
 function cannotRestore(s: AgentState): boolean {
-  return hasLostIt(s, "source") && s.peerSource?.hearsEscrow === false;
+  if (!hasLostIt(s, "source") || s.peerSource?.hearsEscrow !== false || s.sourceDeaf_ms === null) return false;
+  return s.now_ms - s.sourceDeaf_ms > PATIENCE_LEASES * s.config.lease_ms;
 }
 
 /** The restored VM stands ready behind its claim: the second vote makes it the only one. */

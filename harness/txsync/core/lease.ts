@@ -3,7 +3,7 @@ import type { AgentState, Draft } from "./state.ts";
 import type { Descriptor, Role } from "./values.ts";
 
 /** Of silence, before a migration is given up whose VM runs on at its source all the while. */
-const PATIENCE_LEASES = 4;
+export const PATIENCE_LEASES = 4;
 
 /**
  * Who is heard. "Hears" means an answered round trip whose question was sent within the lease, by the local clock;

@@ -83,6 +83,7 @@ export function initialState(config: Config): AgentState {
     leaving: null,
     leftAt: null,
     cannotFollow_ms: null,
+    sourceDeaf_ms: null,
     allPages: false,
     baseCovered: false,
     baseComplete: false,

@@ -175,6 +175,8 @@ export interface AgentState {
   readonly leftAt: RecordId | null;
   /** Target: since when the escrow, which is heard, has said that it cannot make that base; `null` while it can. */
   readonly cannotFollow_ms: number | null;
+  /** Since when the source, which is heard, says that it does not hear the escrow. */
+  readonly sourceDeaf_ms: number | null;
   readonly allPages: boolean;
   readonly baseCovered: boolean;
   readonly baseComplete: boolean;

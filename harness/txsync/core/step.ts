@@ -331,12 +331,18 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
     }
     // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
     else if (leavesForNobody(s)) cancel(s, out);
-    else if (s.migrating && !inGrace(s) && (isGone(s, "target") || isGone(s, "escrow"))) cancel(s, out);
+    // Of one that both have joined, and that did not begin by then, the same.
+    else if (!inGrace(s) && (s.migrating || waited_ms > JOIN_LEASES_MAX * s.config.lease_ms) && isAnyGone(s))
+      cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
   }
+}
+
+function isAnyGone(s: Draft): boolean {
+  return isGone(s, "target") || isGone(s, "escrow");
 }
 
 /** The target's QEMU waited when it joined, and says that it is gone: what was begun can only be given up. */
@@ -515,6 +521,7 @@ function receive(s: Draft, out: Action[], from: Role, message: Message): void {
 
 function gossip(s: Draft, out: Action[], from: Role, status: Status): void {
   if (status.promised.generation > s.seen) s.seen = status.promised.generation;
+  if (from === "source") s.sourceDeaf_ms = status.hearsEscrow ? null : (s.sourceDeaf_ms ?? s.now_ms);
   if (from === "escrow") {
     noteLog(s, out, status.log);
     const whole = s.peerEscrow?.baseComplete === true;

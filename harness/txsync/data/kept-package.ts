@@ -121,6 +121,8 @@ export interface KeptPackage {
   readonly package: Package;
   /** Content of the RAM blocks that are in no file; only on the source. */
   readonly small: readonly SmallBlock[];
+  /** The QEMU that it was made of and that stands still, by its number on this host; absent: it does nothing any more. */
+  readonly qemu?: number;
 }
 
 const NAME = "package";

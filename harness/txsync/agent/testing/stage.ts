@@ -221,6 +221,9 @@ export class Stage implements Disposable {
         get vm() {
           return stage.vm;
         },
+        get number() {
+          return stage.vms.length;
+        },
         kill: async () => {
           this.said.push("slot.kill");
           const vm = this.vm;
