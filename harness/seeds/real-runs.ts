@@ -157,6 +157,17 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "kept-without-bound": unseen("it takes more frames than 128 MiB while nothing is committed"),
   "settled-too-soon": run("network-storm"),
   "full-socket-untold": run("network-storm"),
+  // ---- agents' switchover
+  "gone-by-its-first-thread": unseen(RACE),
+  "package-older-than-the-memory": unseen(SECOND_BUG),
+  "ended-for-its-silence": unseen("the storage would have to be silent from the moment of the switchover on"),
+  "another-attempt-ended": unseen(RACE),
+  "changed-and-changed-back": unseen("the guest counts: what it writes never is as it was"),
+  "hole-taken-for-missing": unseen("hosts' tmpfs have no huge pages"),
+  "ahead-on-its-way": unseen("it takes a link that is slower than the rate that was asked for"),
+  "waits-for-who-cannot": run(
+    "--fault kill-process:source,qemu@step=precopy --fault cut-silent:source-escrow@fault=0 --expect intact --protect-before",
+  ),
 };
 
 /** The bug's run, where one has to show it. @throws Error for a bug that nobody has given one, nor a reason */
