@@ -217,6 +217,21 @@ function againstStockTable(figures: readonly ConfigurationFigures[]): BenchTable
   };
 }
 
+/** How many runs of both there were, and of each measure ours, stock's and their ratio. */
+function besideStock(
+  at: ConfigurationFigures,
+  measures: readonly (keyof ConfigurationFigures["ratios"] & Measure)[],
+): readonly string[] {
+  return [
+    `${runsOf(at.txsync)}, ${runsOf(at.stock)}`,
+    ...measures.flatMap((measure) => [
+      spreadCell(at.txsync.spreads[measure]),
+      spreadCell(at.stock.spreads[measure]),
+      spreadCell(at.ratios[measure], times),
+    ]),
+  ];
+}
+
 function switchoverTable(figures: readonly ConfigurationFigures[]): BenchTable {
   const measures = ["switchover_ms", "postcopy_ms"] as const;
   return {
@@ -230,12 +245,7 @@ function switchoverTable(figures: readonly ConfigurationFigures[]): BenchTable {
     ],
     rows: figures.map((at) => [
       ...placeOf(at),
-      `${runsOf(at.txsync)}, ${runsOf(at.stock)}`,
-      ...measures.flatMap((measure) => [
-        spreadCell(at.txsync.spreads[measure]),
-        spreadCell(at.stock.spreads[measure]),
-        spreadCell(at.ratios[measure], times),
-      ]),
+      ...besideStock(at, measures),
       spreadCell(at.txsync.spreads.source_needed_ms),
     ]),
   };
@@ -251,15 +261,7 @@ function devicesTable(figures: readonly ConfigurationFigures[]): BenchTable {
       "as expected",
       ...["disk records/s", "answer p50, ms", "answer p99, ms"].flatMap((what) => [what, "stock", "ratio"]),
     ],
-    rows: figures.map((at) => [
-      ...placeOf(at),
-      `${runsOf(at.txsync)}, ${runsOf(at.stock)}`,
-      ...measures.flatMap((measure) => [
-        spreadCell(at.txsync.spreads[measure]),
-        spreadCell(at.stock.spreads[measure]),
-        spreadCell(at.ratios[measure], times),
-      ]),
-    ]),
+    rows: figures.map((at) => [...placeOf(at), ...besideStock(at, measures)]),
   };
 }
 

@@ -450,6 +450,15 @@ describe("a migration by the agents", () => {
     stage.onStart = (_, started) => stage.loads(started);
   });
 
+  async function givenUpWhenPackaged(): Promise<void> {
+    stage.onEvent = ({ kind }) => {
+      if (kind !== "packageReady") return;
+      stage.set({ phase: "idle" });
+      void life.cancel();
+    };
+    await source.migrate();
+  }
+
   test("ends with QEMU paused and whole, which never migrated, and its package kept", async () => {
     await source.migrate();
     expect(stage.kinds).toEqual(["packageReady"]);
@@ -472,12 +481,7 @@ describe("a migration by the agents", () => {
   });
 
   test("given up after that, the VM goes on where it was: nothing is restored", async () => {
-    stage.onEvent = ({ kind }) => {
-      if (kind !== "packageReady") return;
-      stage.set({ phase: "idle" });
-      void life.cancel();
-    };
-    await source.migrate();
+    await givenUpWhenPackaged();
     await stage.until("the VM to go on", () => stage.data.calls.includes("forgetBase"));
     expect(stage.vm).toBe(vm);
     expect(vm.said.at(-2)).toBe("cont");
@@ -491,12 +495,7 @@ describe("a migration by the agents", () => {
       if (silent >= 0) throw new Error("no answer");
     });
     vm.answers.set("query-status", () => ({ running: silent < 0, status: "running" }));
-    stage.onEvent = ({ kind }) => {
-      if (kind !== "packageReady") return;
-      stage.set({ phase: "idle" });
-      void life.cancel();
-    };
-    await source.migrate();
+    await givenUpWhenPackaged();
     await stage.until("the VM to go on", () => stage.data.calls.includes("forgetBase"));
     expect([stage.vm, stage.said]).toEqual([vm, []]);
     expect(stage.data.calls).not.toContain("restorePackage");
@@ -507,12 +506,7 @@ describe("a migration by the agents", () => {
       vm.end();
       throw new Error("it ended");
     });
-    stage.onEvent = ({ kind }) => {
-      if (kind !== "packageReady") return;
-      stage.set({ phase: "idle" });
-      void life.cancel();
-    };
-    await source.migrate();
+    await givenUpWhenPackaged();
     await stage.until("its end to be told", () => stage.kinds.includes("qemuGone"));
     expect(stage.vms).toEqual([vm]);
     expect(loadPackage(stage.config.memory_folder)).toBeUndefined();
