@@ -14,6 +14,12 @@ export type FleetHost = HostRole | typeof STORAGE;
 export type HostLinkName = `${HostRole}-${FleetHost}`;
 /** `libvirt`: what lies between the two libvirt daemons of source and target, beside the link of the stream. */
 export type LinkName = HostLinkName | "libvirt";
+/** The links that every run has. */
+export const HOST_LINK_NAMES = [
+  "source-target",
+  "source-escrow",
+  "target-escrow",
+] as const satisfies readonly LinkName[];
 
 /** Where on the report an event belongs. */
 export type Lane = "run" | FleetHost | `link:${LinkName}` | "migration" | "fault" | "client" | "check";

@@ -1,6 +1,6 @@
 import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Accel, Recovery } from "../base/run-record.ts";
-import { HOST_ROLES, type HostRole, type LinkName, STORAGE, type Verdict } from "../base/timeline.ts";
+import { HOST_LINK_NAMES, HOST_ROLES, type HostRole, type LinkName, STORAGE, type Verdict } from "../base/timeline.ts";
 import { type FaultSpec, isOwnFault } from "../faults/index.ts";
 import type { FaultPlan, Trigger } from "../run/scenario.ts";
 import { stepOf } from "../run/steps.ts";
@@ -252,8 +252,6 @@ interface State {
   readonly free: boolean;
 }
 
-const LINKS = ["source-target", "source-escrow", "target-escrow"] as const satisfies readonly LinkName[];
-
 const BEGINNING: State = {
   phase: "before",
   hosts: { source: "up", target: "up", escrow: "up" },
@@ -339,7 +337,7 @@ function spread(states: readonly State[], world: ModelWorld): readonly State[] {
 }
 
 function talk({ hosts, agents, links }: State, a: HostRole, b: HostRole): boolean {
-  const link = LINKS.find((name) => name === `${a}-${b}` || name === `${b}-${a}`);
+  const link = HOST_LINK_NAMES.find((name) => name === `${a}-${b}` || name === `${b}-${a}`);
   const up = [a, b].every((role) => hosts[role] === "up" && agents[role] === "up");
   return up && link !== undefined && links[link] === "up";
 }
@@ -552,8 +550,8 @@ function qemuGone(state: State, role: HostRole): readonly State[] {
   return vm === role ? [dead] : [state];
 }
 
-function linksOf(role: HostRole): readonly (typeof LINKS)[number][] {
-  return LINKS.filter((link) => link.split("-").includes(role));
+function linksOf(role: HostRole): readonly (typeof HOST_LINK_NAMES)[number][] {
+  return HOST_LINK_NAMES.filter((link) => link.split("-").includes(role));
 }
 
 function linkCut(state: State, link: LinkName, how: Presence): State {

@@ -1,8 +1,7 @@
 import { isLibvirt, type Manager } from "../base/configuration.ts";
 import type { Recovery } from "../base/run-record.ts";
-import { HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
+import { HOST_LINK_NAMES, HOST_ROLES, type HostRole, type LinkName } from "../base/timeline.ts";
 import type { FaultSpec } from "../faults/index.ts";
-import { HOST_LINK_NAMES } from "../run/scenario-schema.ts";
 
 /** A fault as matrix and exploration use it, with how long it lasts; absent: for good. */
 export interface Deed {

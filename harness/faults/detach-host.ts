@@ -1,9 +1,7 @@
-import { HOST_ROLES } from "../base/timeline.ts";
+import { HOST_LINK_NAMES, HOST_ROLES } from "../base/timeline.ts";
 import type { Fault, OnHost } from "./fault.ts";
 
 export type DetachHost = OnHost & { readonly fault: "detach-host" };
-
-const LINKS = ["source-target", "source-escrow", "target-escrow"] as const;
 
 /**
  * The host's fabric interface is gone: no link of it works, and nobody is told. Healing attaches it again. Agents, who dial
@@ -19,7 +17,7 @@ export const detachHost: Fault<DetachHost> = {
       const others = HOST_ROLES.filter((role) => role !== host);
       if (!others.some((role) => pid(role, "agent") !== undefined)) return;
       await Promise.all(
-        LINKS.filter((name) => name.split("-").includes(host)).map((name) => fleet.link(name).beginAnew()),
+        HOST_LINK_NAMES.filter((name) => name.split("-").includes(host)).map((name) => fleet.link(name).beginAnew()),
       );
     };
   },

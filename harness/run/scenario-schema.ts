@@ -2,7 +2,7 @@ import * as z from "zod";
 import { configurationSchema, MANAGERS, switchoverSchema } from "../base/configuration.ts";
 import { UserError } from "../base/errors.ts";
 import { ANSWERS_EXPECTED } from "../base/run-record.ts";
-import { HOST_ROLES, type LinkName, STORAGE, VERDICTS } from "../base/timeline.ts";
+import { HOST_LINK_NAMES, HOST_ROLES, type LinkName, STORAGE, VERDICTS } from "../base/timeline.ts";
 import { LIMITED_NAMES } from "../checks/limits.ts";
 import type { FaultSpec } from "../faults/index.ts";
 import { CONNECTIONS_TOLD_APART } from "../fleet/split.ts";
@@ -15,13 +15,7 @@ import type { TxsyncSettings } from "./txsync/settings.ts";
 
 /** What of a scenario can be wrong, for those that come from outside: from a file, from the command line, from a library's user. */
 
-/** The links that every run has. */
-export const HOST_LINK_NAMES = [
-  "source-target",
-  "source-escrow",
-  "target-escrow",
-] as const satisfies readonly LinkName[];
-/** And those of runs with disks, and with libvirt. */
+/** Links that every run has, and those of runs with disks, and with libvirt. */
 export const LINK_NAMES = [
   ...HOST_LINK_NAMES,
   "source-storage",
