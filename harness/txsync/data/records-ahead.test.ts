@@ -99,6 +99,18 @@ class Leaving implements AsyncDisposable {
     return this.source.pushAhead({ ...what, machine: "pc-q35-10.0", by_records: true });
   }
 
+  /** Page 5 has changed since the last transaction when memory begins to go, and has changed back when that one page has gone. */
+  async changesBack(): Promise<{ readonly pushing: ReturnType<Leaving["push"]> }> {
+    for (let page = 0; page < 20; page += 1) await this.guest.write(0, page, A);
+    await this.took();
+    await this.guest.write(0, 5, B);
+    const pushing = this.push();
+    pushing.catch(() => undefined);
+    await this.onPage.promise;
+    await this.guest.write(0, 5, A);
+    return { pushing };
+  }
+
   /** Whether the target runs with what the guest had in that page, or gets it once more. */
   hasOrGets({ ahead }: Finished, page: number): boolean {
     const stale = ahead.stale[RAM_BLOCK] ?? [];
@@ -151,13 +163,7 @@ describe.skipIf(!canBuildNative())("memory ahead of a protected VM, whose transa
     async (when) => {
       await using vm = await Leaving.start(tools, "auto");
       if (vm.tracker.mode !== "quick") return;
-      for (let page = 0; page < 20; page += 1) await vm.guest.write(0, page, A);
-      await vm.took();
-      await vm.guest.write(0, 5, B);
-      const pushing = vm.push();
-      pushing.catch(() => undefined);
-      await vm.onPage.promise;
-      await vm.guest.write(0, 5, A);
+      const { pushing } = await vm.changesBack();
       if (when === "while memory goes") await vm.tracker.disarm();
       const went = async (): Promise<unknown> => {
         await vm.tookUntil(pushing);
@@ -173,12 +179,7 @@ describe.skipIf(!canBuildNative())("memory ahead of a protected VM, whose transa
   test("found the quick way, it is in the next transaction", async () => {
     await using vm = await Leaving.start(tools, "auto");
     if (vm.tracker.mode !== "quick") return;
-    for (let page = 0; page < 20; page += 1) await vm.guest.write(0, page, A);
-    await vm.took();
-    await vm.guest.write(0, 5, B);
-    const pushing = vm.push();
-    await vm.onPage.promise;
-    await vm.guest.write(0, 5, A);
+    const { pushing } = await vm.changesBack();
     expect(await vm.tookUntil(pushing)).toMatchObject({ tracked: true });
     const { last } = await vm.take();
     expect(vm.hasOrGets(await vm.source.finishAhead(last), 5)).toBe(true);
