@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { sample, shortened, VERSIONS } from "../../qemu/stream/testing.ts";
 import { frameNumber, type HostMemory } from "../core/index.ts";
 import { loadPackage } from "../data/index.ts";
+import { packed } from "../data/testing/runs.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import { findAgain } from "./adoption.ts";
 import { Restorer } from "./restorer.ts";
@@ -430,7 +431,7 @@ test.each(["restoring", "ready", "running"] as const)(
 
 describe("a migration by the agents", () => {
   const AHEAD = { tracked: true, rounds: 2, sent_pages: 9, sent_bytes: 9, left_pages: 1 } as const;
-  const FINISHED = { ahead: { base: "a", stale: { ram0: [[3, 1]] } }, small: [], stale_pages: 1 } as const;
+  const FINISHED = { ahead: { base: "a", stale: packed({ ram0: [[3, 1]] }) }, small: [], stale_pages: 1 } as const;
 
   beforeEach(() => {
     stage[Symbol.dispose]();
@@ -558,7 +559,7 @@ describe("a migration by the agents", () => {
     stage.data.on("finishAhead", () => ({
       ...FINISHED,
       small: [],
-      ahead: { base: "a", frames: 0, stale: { ["x".repeat(200)]: [[2 ** 35, 1]] } },
+      ahead: { base: "a", frames: 0, stale: packed({ ["x".repeat(200)]: [[2 ** 35, 1]] }) },
     }));
     vm.answers.set("xen-save-devices-state", ({ filename }) =>
       writeFileSync(

@@ -9,8 +9,8 @@ import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { PageMap } from "../pages/page-map.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
-import type { ChangedRuns } from "./kept-package.ts";
 import { holesAfter } from "./target-store.ts";
+import { packed } from "./testing/runs.ts";
 
 const RAM_PAGES = 40;
 const SMALL = "pc.bios";
@@ -81,7 +81,7 @@ test("what was sent last is in the file or a hole, and what is stale is thrown a
       if (stale.length === 0) stale.push([RAM_BLOCK, 0]);
       const runs: Record<string, [number, number][]> = {};
       for (const [name, page] of stale) runs[name] = [...(runs[name] ?? []), [page, 1]];
-      const ahead = { base: "a", stale: runs, frames: into.frames };
+      const ahead = { base: "a", stale: packed(runs), frames: into.frames };
       expect(into.hasAll(ahead)).toBe(true);
       const file = readFileSync(path);
       const gone = named(into.settle(ahead));
@@ -119,7 +119,7 @@ test("a page that is stale goes though it is a hole: beside one that was written
     [3, 2],
     [RAM_PAGES - 4, 4],
   ];
-  const commands = into.settle({ base: "a", stale: { [RAM_BLOCK]: ram }, frames: 2 });
+  const commands = into.settle({ base: "a", stale: packed({ [RAM_BLOCK]: ram }), frames: 2 });
   into.close();
   const last = [1, 2, 3, 4].map((back) => RAM_PAGES - 5 + back);
   expect(named(commands)).toEqual([1, 2, 3, 4, ...last].map((page) => `${RAM_BLOCK}:${page}`));
@@ -133,7 +133,7 @@ test("of a guest of 64 GiB of which nothing was sent all goes in one range", () 
   writeFileSync(path, "");
   const bytes = 64 * 2 ** 30;
   const into = new AheadIntake("a", [{ name: RAM_BLOCK, bytes }], {} as TargetFeed, path);
-  const commands = into.settle({ base: "a", stale: { [RAM_BLOCK]: [[0, bytes / PAGE_BYTES]] }, frames: 0 });
+  const commands = into.settle({ base: "a", stale: packed({ [RAM_BLOCK]: [[0, bytes / PAGE_BYTES]] }), frames: 0 });
   into.close();
   expect(commands.map((command) => command.readBigUInt64BE(command.length - 8))).toEqual([BigInt(bytes)]);
 });
@@ -141,7 +141,7 @@ test("of a guest of 64 GiB of which nothing was sent all goes in one range", () 
 test("nothing runs of what is not whole, of another attempt, or with nothing to come", () => {
   const { intake: into } = intake();
   into.take({ block: RAM_BLOCK, first: 0, pages: [pageOf(1), pageOf(2)] });
-  const stale: ChangedRuns = { [RAM_BLOCK]: [[3, RAM_PAGES - 3]], [SMALL]: [[0, 4]] };
+  const stale = packed({ [RAM_BLOCK]: [[3, RAM_PAGES - 3]], [SMALL]: [[0, 4]] });
   // Page 2 was sent and did not come.
   expect(into.hasAll({ base: "a", stale, frames: 2 })).toBe(false);
   expect(() => into.settle({ base: "a", stale, frames: 2 })).toThrow(/1 frames came of 2/);
@@ -160,7 +160,7 @@ test("a page that was sent again is not here before it has come again: nothing r
   into.take({ block: RAM_BLOCK, first: 0, pages: Array.from({ length: RAM_PAGES }, () => pageOf(1)) });
   into.take({ block: SMALL, first: 0, pages: Array.from({ length: 4 }, () => null) });
   // Pages 5 and 6 changed, and were sent once more in a later round; page 9 is stale. The package came before that frame.
-  const ahead = { base: "a", stale: { [RAM_BLOCK]: [[9, 1]] }, frames: 3 } as const;
+  const ahead = { base: "a", stale: packed({ [RAM_BLOCK]: [[9, 1]] }), frames: 3 };
   expect(into.hasAll(ahead)).toBe(false);
   expect(() => into.settle(ahead)).toThrow(/2 frames came of 3/);
   into.take({ block: RAM_BLOCK, first: 5, pages: [pageOf(2), pageOf(2)] });
@@ -174,7 +174,7 @@ test("after a recovery our account counts: QEMU's knows nothing of what was writ
   const map = new PageMap(BLOCKS);
   map.add(RAM_BLOCK, 5);
   for (let page = 0; page < 4; page += 1) map.add(SMALL, page);
-  const holes = holesAfter({ base: "a", stale: { [RAM_BLOCK]: [[5, 3]] }, frames: 0 }, BLOCKS, map);
+  const holes = holesAfter({ base: "a", stale: packed({ [RAM_BLOCK]: [[5, 3]] }), frames: 0 }, BLOCKS, map);
   const missing = Array.from({ length: RAM_PAGES }, (_, page) => page).filter((page) => !map.has(RAM_BLOCK, page));
   expect(missing).toEqual([6, 7]);
   // Asked for and not stale: it is not in the file, so it is zeros; but what QEMU has is never sent again.

@@ -7,6 +7,7 @@ import type { PageAnswer } from "../pages/page-frames.ts";
 import { type BlockSize, PageMap, pagesOf } from "../pages/page-map.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import type { Ahead } from "./kept-package.ts";
+import { unpackRuns } from "./packed-runs.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 
@@ -86,7 +87,7 @@ export class AheadIntake {
     let stale_pages = 0;
     for (const [block, runs] of Object.entries(stale)) {
       const gone: PageRange[] = [];
-      for (const [first, count] of runs) {
+      for (const [first, count] of unpackRuns(runs)) {
         stale_pages += count;
         const last = gone.at(-1);
         if (last !== undefined && last.first + last.count === first)

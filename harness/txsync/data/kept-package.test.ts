@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UserError } from "../../base/errors.ts";
 import { frameNumber } from "../core/index.ts";
 import { decodePackage, encodePackage, loadPackage, type Package, savePackage } from "./kept-package.ts";
+import { packRuns } from "./packed-runs.ts";
 import { orderedRuns } from "./testing/runs.ts";
 
 let root: string;
@@ -35,7 +36,7 @@ const packages: fc.Arbitrary<Package> = fc.record(
     ahead: fc.record(
       {
         base: fc.string({ maxLength: 64 }),
-        stale: fc.dictionary(fc.constantFrom("ram0", "pc.bios"), orderedRuns, { noNullPrototype: true }),
+        stale: fc.dictionary(fc.constantFrom("ram0", "pc.bios"), orderedRuns.map(packRuns), { noNullPrototype: true }),
         frames: fc.nat(),
       },
       { noNullPrototype: true },

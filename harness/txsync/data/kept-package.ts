@@ -5,7 +5,6 @@ import { UserError } from "../../base/errors.ts";
 import { frameNumber } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { OutputFrame } from "../log/index.ts";
-import { packRuns, unpackRuns } from "./packed-runs.ts";
 import { keep, kept } from "./whole-file.ts";
 
 /** What the package brings, and what has to be known of the migration it belongs to. */
@@ -37,14 +36,14 @@ export interface Follows {
 /** The base is what the target has under another name, but for some pages. */
 export interface Ahead {
   readonly base: string;
-  /** By block, pages in a row (first, count), which have to come once more, or were never sent. Never empty. */
-  readonly stale: ChangedRuns;
+  /** By block, pages in a row (`packRuns`), which have to come once more, or were never sent. Never empty. */
+  readonly stale: PackedRuns;
   /** So many frames of pages were sent: a page that was sent twice is here only when the second one is. */
   readonly frames: number;
 }
 
-/** By block, pages in a row: first, count. */
-export type ChangedRuns = Readonly<Record<string, readonly (readonly [number, number])[]>>;
+/** By block, pages in a row, packed: of a large memory they may be millions, and are unpacked only where they are used. */
+export type PackedRuns = Readonly<Record<string, Uint8Array>>;
 
 const LENGTHS_MAX = 128 * 2 ** 20;
 const headSchema = z.strictObject({
@@ -71,7 +70,7 @@ const headSchema = z.strictObject({
 /** As the body of a `package` message: u32 length, JSON, what is stale of each block, preamble, package. */
 export function encodePackage(what: Package): Uint8Array[] {
   const { preamble, packaged, frames, ahead, ...head } = what;
-  const stale = Object.entries(ahead?.stale ?? {}).map(([block, runs]) => [block, packRuns(runs)] as const);
+  const stale = Object.entries(ahead?.stale ?? {});
   const stale_bytes = Object.fromEntries(stale.map(([block, { length }]) => [block, length]));
   const there = ahead === undefined ? {} : { ahead: { base: ahead.base, frames: ahead.frames, stale_bytes } };
   const output = frames?.map((frame) => ({ ...frame, bytes: Buffer.from(frame.bytes).toString("base64") }));
@@ -93,10 +92,10 @@ export function decodePackage(bytes: Buffer): Package {
     const text = bytes.toString("utf8", 4, 4 + json_bytes);
     const { preamble_bytes, output, ahead, ...head } = headSchema.parse(JSON.parse(text));
     let at = 4 + json_bytes;
-    const stale: Record<string, [number, number][]> = {};
+    const stale: Record<string, Buffer> = {};
     for (const [block, length] of Object.entries(ahead?.stale_bytes ?? {})) {
       if (at + length > bytes.length) throw new RangeError("it is cut off");
-      stale[block] = unpackRuns(bytes.subarray(at, at + length));
+      stale[block] = Buffer.from(bytes.subarray(at, at + length));
       at += length;
     }
     if (at + preamble_bytes >= bytes.length) throw new RangeError("it is cut off");

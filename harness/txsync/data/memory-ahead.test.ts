@@ -24,9 +24,11 @@ import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
 import { TrackedChanges } from "./changes.ts";
+import type { PackedRuns } from "./kept-package.ts";
 import { MemoryAhead } from "./memory-ahead.ts";
 import { Rate } from "./rate.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
+import { unpacked } from "./testing/runs.ts";
 
 const PAGES = [1200, 12] as const;
 const SMALL = "pc.bios";
@@ -131,9 +133,9 @@ class Two implements AsyncDisposable {
   }
 }
 
-function keysOf(stale: Readonly<Record<string, readonly (readonly [number, number])[]>>): Set<string> {
+function keysOf(stale: PackedRuns): Set<string> {
   return new Set(
-    Object.entries(stale).flatMap(([block, runs]) =>
+    Object.entries(unpacked(stale)).flatMap(([block, runs]) =>
       runs.flatMap(([first, count]) => Array.from({ length: count }, (_, i) => `${block}:${first + i}`)),
     ),
   );
@@ -197,7 +199,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     await memory.offer("pc-q35-10.0");
     expect(await memory.send(60_000)).toMatchObject({ left_pages: 0 });
     const { ahead, stale_pages } = await memory.finish();
-    expect([ahead.stale, stale_pages]).toEqual([{ [RAM_BLOCK]: [[0, 1]] }, 1]);
+    expect([unpacked(ahead.stale), stale_pages]).toEqual([{ [RAM_BLOCK]: [[0, 1]] }, 1]);
     await two.net.peersOf("source").drained("target", "bulk", 0);
     expect(two.intake?.settle(ahead)).toHaveLength(1);
   });
@@ -303,7 +305,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     // Nothing went over it.
     two.net.breakBetween("source", "target");
     const { ahead } = await memory.finish();
-    expect(ahead.stale).toEqual({ [RAM_BLOCK]: [[0, PAGES[0]]], [SMALL]: [[0, PAGES[1]]] });
+    expect(unpacked(ahead.stale)).toEqual({ [RAM_BLOCK]: [[0, PAGES[0]]], [SMALL]: [[0, PAGES[1]]] });
     expect(two.intake?.settle(ahead)).toHaveLength(2);
   });
 

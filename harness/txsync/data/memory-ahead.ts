@@ -15,6 +15,7 @@ import { BasePages } from "../pages/page-source.ts";
 import type { Changes } from "./changes.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Ahead } from "./kept-package.ts";
+import { packRuns } from "./packed-runs.ts";
 import type { Rate } from "./rate.ts";
 
 /** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
@@ -415,7 +416,7 @@ export class MemoryAhead {
     // Where nothing went over it nothing was lost with it.
     if (frames > 0 && this.#shell.peers.connection("target", "bulk") !== this.#connection)
       throw new Error("the connection over which memory was copied ahead is gone");
-    const stale: Record<string, [number, number][]> = {};
+    const stale: Record<string, Buffer> = {};
     for (const [block, lacks] of this.#lacks) {
       const runs: [number, number][] = [];
       for (let first = lacks.indexOf(1); first >= 0; ) {
@@ -424,11 +425,11 @@ export class MemoryAhead {
         runs.push([first, end - first]);
         first = lacks.indexOf(1, end);
       }
-      if (runs.length > 0) stale[block] = runs;
+      if (runs.length > 0) stale[block] = packRuns(runs);
     }
     const stale_pages = this.#lacking;
     // A QEMU that is told to throw nothing away refuses to run: one page comes once more.
-    if (stale_pages === 0) stale[RAM_BLOCK] = [[0, 1]];
+    if (stale_pages === 0) stale[RAM_BLOCK] = packRuns([[0, 1]]);
     return { ahead: { base: this.base, stale, frames }, small: this.#small, stale_pages: Math.max(1, stale_pages) };
   }
 

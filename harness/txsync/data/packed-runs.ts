@@ -24,14 +24,19 @@ export function packRuns(runs: Runs): Buffer {
   return Buffer.concat([Buffer.from([numbers.length > bits_bytes ? BITS : NUMBERS]), content]);
 }
 
-/** @throws RangeError where this is nothing that `packRuns` makes */
-export function unpackRuns(bytes: Uint8Array): [number, number][] {
+/**
+ * The runs again, one after the other: of a large memory there may be millions.
+ * @throws RangeError where this is nothing that `packRuns` makes
+ */
+export function* unpackRuns(bytes: Uint8Array): Generator<[number, number], void> {
   const content = bytes.subarray(1);
   switch (bytes[0]) {
     case NUMBERS:
-      return runsOfNumbers(content);
+      yield* runsOfNumbers(content);
+      return;
     case BITS:
-      return runsOfBits(content);
+      yield* runsOfBits(content);
+      return;
     default:
       throw new RangeError("runs of pages that are packed in no way that is known");
   }
@@ -43,8 +48,7 @@ function put(into: number[], value: number): void {
   into.push(left);
 }
 
-function runsOfNumbers(content: Uint8Array): [number, number][] {
-  const runs: [number, number][] = [];
+function* runsOfNumbers(content: Uint8Array): Generator<[number, number], void> {
   let at = 0;
   const take = (): number => {
     for (let [value, weight] = [0, 1]; ; weight *= 0x80) {
@@ -61,9 +65,8 @@ function runsOfNumbers(content: Uint8Array): [number, number][] {
     const length = take();
     end = first + length;
     if (length < 1 || !Number.isSafeInteger(end)) throw new RangeError(`${length} pages from ${first} on`);
-    runs.push([first, length]);
+    yield [first, length];
   }
-  return runs;
 }
 
 function bitsOf(runs: Runs, bytes: number): Buffer {
@@ -74,8 +77,7 @@ function bitsOf(runs: Runs, bytes: number): Buffer {
   return bits;
 }
 
-function runsOfBits(bits: Uint8Array): [number, number][] {
-  const runs: [number, number][] = [];
+function* runsOfBits(bits: Uint8Array): Generator<[number, number], void> {
   const has = (page: number): boolean => (((bits[page >> 3] ?? 0) >> (page & 7)) & 1) === 1;
   const pages = bits.length * 8;
   for (let page = 0; page < pages; page += 1) {
@@ -83,8 +85,7 @@ function runsOfBits(bits: Uint8Array): [number, number][] {
     else if (has(page)) {
       const first = page;
       while (page < pages && has(page)) page += 1;
-      runs.push([first, page - first]);
+      yield [first, page - first];
     }
   }
-  return runs;
 }

@@ -19,6 +19,7 @@ import { type DataChannel, type DataShell, log, sendTargetPages } from "./data-s
 import type { Ahead, Follows } from "./kept-package.ts";
 import { EscrowSilentError, LogReader } from "./log-reader.ts";
 import { type Finished, MemoryAhead } from "./memory-ahead.ts";
+import { unpackRuns } from "./packed-runs.ts";
 import type { BaseOf, DataCalls, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 import { Rate } from "./rate.ts";
@@ -271,7 +272,7 @@ export class SourceStore {
     let left = PUSHED_PAGES;
     let frames = 0;
     for (const [block, runs] of Object.entries(stale)) {
-      for (const [begin, length] of runs) {
+      for (const [begin, length] of unpackRuns(runs)) {
         for (let first = begin; first < begin + length && left > 0; ) {
           const count = Math.min(left, RUN_PAGES_MAX, begin + length - first);
           const { pages: whole, give } = readRun(pages, { block, first, count }, this.#shell.peers.buffers);

@@ -24,6 +24,7 @@ import { decodeRequest, encodePages, FRAME_REQUEST } from "../pages/page-frames.
 import type { Ahead, Package } from "./kept-package.ts";
 import { shareUntilCovered, TargetStore } from "./target-store.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
+import { packed } from "./testing/runs.ts";
 
 const RAM_PAGES = 64;
 const SMALL = "pc.bios";
@@ -154,12 +155,12 @@ async function everythingAhead(): Promise<Ahead> {
   sent(AHEAD, 0, [fill(2), null], SMALL);
   return {
     base: AHEAD,
-    stale: {
+    stale: packed({
       [RAM_BLOCK]: [
         [7, 1],
         [63, 1],
       ],
-    },
+    }),
     frames: 2,
   };
 }
@@ -256,7 +257,7 @@ test("a package whose memory did not come whole, or not at all, is refused: noth
 });
 
 test("pages that nobody waits for leave room for the escrow's copy, where that can be of use", () => {
-  const lacks = (count: number): Ahead => ({ base: AHEAD, stale: { [RAM_BLOCK]: [[0, count]] }, frames: 0 });
+  const lacks = (count: number): Ahead => ({ base: AHEAD, stale: packed({ [RAM_BLOCK]: [[0, count]] }), frames: 0 });
   expect(shareUntilCovered(packageWith(lacks(RAM_PAGES)))).toBe(0.25);
   expect(shareUntilCovered(packageWith(lacks(5)))).toBe(1);
   const { ahead: _, ...by_qemu } = packageWith(lacks(5));
@@ -267,12 +268,12 @@ test("after a recovery the agent's account counts: what was written ahead is not
   const { asked } = source();
   const ahead: Ahead = {
     base: AHEAD,
-    stale: {
+    stale: packed({
       [RAM_BLOCK]: [
         [7, 1],
         [60, 4],
       ],
-    },
+    }),
     frames: 2,
   };
   qemu.server.close();

@@ -18,6 +18,7 @@ import { BaseCopy } from "./base-copy.ts";
 import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
 import type { Ahead, Package } from "./kept-package.ts";
 import { LogReader } from "./log-reader.ts";
+import { unpackRuns } from "./packed-runs.ts";
 import type { AheadOffer, BaseOf, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 
@@ -464,10 +465,8 @@ export class TargetStore {
  */
 export function shareUntilCovered(what: Package | undefined): number {
   if (what?.ahead === undefined) return SHARE_UNTIL_COVERED;
-  const stale = Object.values(what.ahead.stale).reduce(
-    (sum, runs) => runs.reduce((pages, [, count]) => pages + count, sum),
-    0,
-  );
+  let stale = 0;
+  for (const runs of Object.values(what.ahead.stale)) for (const [, count] of unpackRuns(runs)) stale += count;
   const total = what.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
   return stale > total / 2 ? SHARE_OF_ONE_BOUND : 1;
 }
@@ -480,7 +479,8 @@ export function holesAfter({ stale }: Ahead, blocks: readonly BlockSize[], map: 
   const holes = new Holes(blocks);
   for (const { name, bytes } of blocks) {
     const is_stale = new Uint8Array(pagesOf(bytes));
-    for (const [first, count] of stale[name] ?? []) is_stale.fill(1, first, first + count);
+    const runs = stale[name];
+    if (runs !== undefined) for (const [first, count] of unpackRuns(runs)) is_stale.fill(1, first, first + count);
     for (const [page, is] of is_stale.entries()) {
       if (is === 1 || !map.add(name, page)) continue;
       if (name === RAM_BLOCK) holes.add(page);
