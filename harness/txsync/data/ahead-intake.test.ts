@@ -9,6 +9,7 @@ import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { PageMap } from "../pages/page-map.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
+import { packRuns } from "./packed-runs.ts";
 import { holesAfter } from "./target-store.ts";
 import { packed } from "./testing/runs.ts";
 
@@ -25,14 +26,19 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-function intake(): { intake: AheadIntake; path: string; streamed: PageToWrite[] } {
+function intake(): { intake: AheadIntake; path: string; streamed: PageToWrite[]; told: Buffer[] } {
   count += 1;
   const path = join(root, `ram-${count}`);
   writeFileSync(path, "");
   truncateSync(path, RAM_PAGES * PAGE_BYTES);
   const streamed: PageToWrite[] = [];
-  const feed = { writePages: (pages: readonly PageToWrite[]) => void streamed.push(...pages) };
-  return { intake: new AheadIntake("a", BLOCKS, feed as unknown as TargetFeed, path), path, streamed };
+  const told: Buffer[] = [];
+  const feed = {
+    writePages: (pages: readonly PageToWrite[]) => void streamed.push(...pages),
+    write: (command: Buffer) => void told.push(command),
+    ping: () => undefined,
+  };
+  return { intake: new AheadIntake("a", BLOCKS, feed as unknown as TargetFeed, path), path, streamed, told };
 }
 
 const pageOf = (fill: number): Buffer | null => (fill === 0 ? null : Buffer.alloc(PAGE_BYTES, fill));
@@ -62,8 +68,8 @@ const sends = fc.array(
 
 test("what was sent last is in the file or a hole, and what is stale is thrown away: never nothing", () => {
   fc.assert(
-    fc.property(sends, fc.uniqueArray(fc.nat(RAM_PAGES - 1), { maxLength: 10 }), (all, changed) => {
-      const { intake: into, path, streamed } = intake();
+    fc.property(sends, fc.uniqueArray(fc.nat(RAM_PAGES - 1), { maxLength: 10 }), fc.nat(3), (all, changed, early) => {
+      const { intake: into, path, streamed, told } = intake();
       const is = new Map<string, number>();
       for (const { block, first, fills } of all) {
         const most = block === RAM_BLOCK ? RAM_PAGES : 4;
@@ -81,10 +87,17 @@ test("what was sent last is in the file or a hole, and what is stale is thrown a
       if (stale.length === 0) stale.push([RAM_BLOCK, 0]);
       const runs: Record<string, [number, number][]> = {};
       for (const [name, page] of stale) runs[name] = [...(runs[name] ?? []), [page, 1]];
+      // Some of it was known to be stale while the guest still ran, and said in pieces.
+      for (let i = 0; i < early; i += 1) {
+        for (const [block, of] of Object.entries(runs))
+          into.throwAway(block, packRuns(of.filter(([page]) => page % 4 === i)));
+      }
       const ahead = { base: "a", stale: packed(runs), frames: into.frames };
       expect(into.hasAll(ahead)).toBe(true);
       const file = readFileSync(path);
-      const gone = named(into.settle(ahead));
+      const before = named(told);
+      const gone = [...before, ...named(into.settle(ahead))];
+      expect(new Set(gone).size).toBe(gone.length);
       into.close();
 
       expect(gone.length).toBeGreaterThan(0);
@@ -179,4 +192,41 @@ test("after a recovery our account counts: QEMU's knows nothing of what was writ
   expect(missing).toEqual([6, 7]);
   // Asked for and not stale: it is not in the file, so it is zeros; but what QEMU has is never sent again.
   expect([4, 5, 6, 8].map((page) => holes.has(page))).toEqual([true, false, false, true]);
+});
+
+test("what is thrown away early is waited for until QEMU has answered, and nothing comes behind it", async () => {
+  const { intake: into, told } = intake();
+  const all = Array.from({ length: RAM_PAGES }, () => pageOf(1));
+  into.take({ block: RAM_BLOCK, first: 0, pages: all });
+  await into.thrown();
+  into.throwAway(RAM_BLOCK, packRuns([[3, 2]]));
+  into.throwAway(RAM_BLOCK, packRuns([[9, 1]]));
+  let thrown = false;
+  const waits = into.thrown().then(() => {
+    thrown = true;
+  });
+  into.hasThrown();
+  await Promise.resolve();
+  expect(thrown).toBe(false);
+  into.hasThrown();
+  await waits;
+  expect(named(told)).toEqual(["ram0:3", "ram0:4", "ram0:9"]);
+  // QEMU might throw it away after it was written.
+  expect(() => into.take({ block: RAM_BLOCK, first: 3, pages: [pageOf(2)] })).toThrow(/come behind/);
+  // A source that thinks that one of them is there is wrong.
+  const without = { base: "a", stale: packed({ [RAM_BLOCK]: [[3, 2]], [SMALL]: [[0, 4]] }), frames: 1 };
+  expect(() => into.settle(without)).toThrow(/pages are missing/);
+  into.throwAway(RAM_BLOCK, packRuns([[11, 1]]));
+  const ended = into.thrown();
+  into.close();
+  await ended;
+});
+
+test("what is stale and lies nowhere is refused, however much it is said to be", () => {
+  const { intake: into } = intake();
+  const nowhere = packRuns([[RAM_PAGES - 1, 2 ** 40]]);
+  expect(() => into.throwAway(RAM_BLOCK, nowhere)).toThrow(/nowhere/);
+  expect(() => into.throwAway("no such block", packRuns([[0, 1]]))).toThrow(/nowhere/);
+  expect(() => into.settle({ base: "a", stale: { [RAM_BLOCK]: nowhere }, frames: 0 })).toThrow(/nowhere/);
+  into.close();
 });

@@ -10,6 +10,8 @@ import type { Ahead } from "./kept-package.ts";
 import { unpackRuns } from "./packed-runs.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
+/** QEMU answers it when it has thrown away what it was told to before. */
+export const THROWN_PING = 0x4645_7275;
 
 /**
  * Pages that come before the VM does: main RAM is written straight into the file that a waiting QEMU has as its memory,
@@ -25,6 +27,9 @@ export class AheadIntake {
   /** Frames of pages that were taken. */
   frames = 0;
   readonly #fd: number;
+  /** By block, 1 for a page that QEMU was told to throw away while the guest still ran elsewhere. */
+  readonly #gone = new Map<string, Uint8Array>();
+  readonly #throwing = new Outstanding();
 
   /** @param ram_path its QEMU has the stream's beginning: before that it empties its blocks */
   constructor(base: string, blocks: readonly BlockSize[], feed: TargetFeed, ram_path: string) {
@@ -35,8 +40,10 @@ export class AheadIntake {
     this.#fd = openSync(ram_path, "r+");
   }
 
+  /** @throws RangeError for what is nowhere; Error behind what was thrown away: QEMU may not have come to that yet */
   take({ block, first, pages }: Pick<PageAnswer, "block" | "first" | "pages">): void {
     const { map } = this;
+    if (this.#gone.size > 0) throw new Error("pages come behind what was to be thrown away");
     if (!map.knows(block, first) || !map.knows(block, first + pages.length - 1))
       throw new RangeError(`pages ${first} to ${first + pages.length - 1} of RAM block ${block} are nowhere`);
     if (block === RAM_BLOCK) this.#write(first, pages);
@@ -66,6 +73,54 @@ export class AheadIntake {
   }
 
   /**
+   * These pages will come once more whatever the guest does, which still runs elsewhere: QEMU takes some µs for each run of
+   * them, for which it would stand still later. It is asked to answer when it is done (`hasThrown`).
+   * @throws RangeError for what is nowhere
+   */
+  throwAway(block: string, stale: Uint8Array): void {
+    const pages = this.#pagesOf(block);
+    const gone = this.#gone.get(block) ?? new Uint8Array(pages);
+    const ranges: PageRange[] = [];
+    for (const [first, count] of unpackRuns(stale)) {
+      if (first + count > pages) throw new RangeError(`${count} pages from ${first} of RAM block ${block} are nowhere`);
+      ranges.push({ first, count });
+    }
+    if (ranges.length === 0) return;
+    for (const { first, count } of ranges) {
+      this.#remove(block, first, count);
+      gone.fill(1, first, first + count);
+    }
+    this.#gone.set(block, gone);
+    for (const command of discard(block, ranges)) this.feed.write(command);
+    this.#throwing.asked();
+    this.feed.ping(THROWN_PING);
+  }
+
+  /** QEMU has answered that. */
+  hasThrown(): void {
+    this.#throwing.answered();
+  }
+
+  /** Settles when QEMU has thrown away what it was told to by now; or nobody wants it any more. */
+  thrown(): Promise<void> {
+    return this.#throwing.none();
+  }
+
+  #pagesOf(block: string): number {
+    return pagesOf(this.map.blocks.find(({ name }) => name === block)?.bytes ?? 0);
+  }
+
+  /** What came of them, if it did. */
+  #remove(block: string, first: number, count: number): void {
+    const { map } = this;
+    for (let page = first; page < first + count; page += 1) {
+      if (!map.has(block, page)) continue;
+      map.remove(block, page);
+      if (block === RAM_BLOCK) this.holes.remove(page);
+    }
+  }
+
+  /**
    * Whether everything has come that the sender thinks is here. Frames are counted, not pages: what a page was when it was
    * sent first is here long before what it is now.
    */
@@ -86,22 +141,24 @@ export class AheadIntake {
     const commands: Buffer[] = [];
     let stale_pages = 0;
     for (const [block, runs] of Object.entries(stale)) {
-      const gone: PageRange[] = [];
+      const pages = this.#pagesOf(block);
+      const gone = this.#gone.get(block);
+      const ranges: PageRange[] = [];
       for (const [first, count] of unpackRuns(runs)) {
+        if (first + count > pages)
+          throw new RangeError(`${count} pages from ${first} of RAM block ${block} are nowhere`);
         stale_pages += count;
-        const last = gone.at(-1);
-        if (last !== undefined && last.first + last.count === first)
-          gone[gone.length - 1] = { ...last, count: last.count + count };
-        else gone.push({ first, count });
-        // Where nothing came there is nothing to be taken back.
-        for (let page = first; frames > 0 && page < first + count; page += 1) {
-          if (!map.has(block, page)) continue;
-          map.remove(block, page);
-          if (block === RAM_BLOCK) this.holes.remove(page);
+        for (const range of gone === undefined ? [{ first, count }] : stillThere(first, count, gone)) {
+          const last = ranges.at(-1);
+          if (last !== undefined && last.first + last.count === range.first)
+            ranges[ranges.length - 1] = { ...last, count: last.count + range.count };
+          else ranges.push(range);
         }
+        // Where nothing came there is nothing to be taken back.
+        if (frames > 0) this.#remove(block, first, count);
       }
       // What never came as well: written beside it a huge page has put zeros there, which the guest would read.
-      if (gone.length > 0) commands.push(...discard(block, gone));
+      if (ranges.length > 0) commands.push(...discard(block, ranges));
     }
     const missing = map.pages_total - map.count;
     if (missing !== stale_pages)
@@ -109,12 +166,50 @@ export class AheadIntake {
         `${missing} pages are missing of what was copied ahead, and not ${stale_pages}: some were lost`,
       );
     // Told of no page at all a QEMU refuses to run.
-    if (commands.length === 0) throw new UserError("a package that lets no page come once more: QEMU would not run");
+    if (commands.length === 0 && this.#gone.size === 0)
+      throw new UserError("a package that lets no page come once more: QEMU would not run");
     return commands;
   }
 
   close(): void {
     closeSync(this.#fd);
+    this.#throwing.end();
+  }
+}
+
+function* stillThere(first: number, count: number, gone: Uint8Array): Generator<PageRange> {
+  for (let page = first; page < first + count; ) {
+    const begin = page;
+    while (page < first + count && gone[page] !== 1) page += 1;
+    if (page > begin) yield { first: begin, count: page - begin };
+    while (page < first + count && gone[page] === 1) page += 1;
+  }
+}
+
+/** What was asked and not answered yet. */
+class Outstanding {
+  #count = 0;
+  #ended = false;
+  #none = Promise.withResolvers<void>();
+
+  asked(): void {
+    this.#count += 1;
+  }
+
+  answered(): void {
+    this.#count -= 1;
+    if (this.#count > 0) return;
+    this.#none.resolve();
+    this.#none = Promise.withResolvers<void>();
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#none.resolve();
+  }
+
+  none(): Promise<void> {
+    return this.#ended || this.#count <= 0 ? Promise.resolve() : this.#none.promise;
   }
 }
 

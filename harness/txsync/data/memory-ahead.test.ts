@@ -19,7 +19,7 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { GuestMemory } from "../dirty/testing/memory.ts";
 import { BUILD_MS, buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
-import { decodeNote, encodeNote, FRAME_NOTE } from "../pages/notes.ts";
+import { decodeNote, encodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
 import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
@@ -42,6 +42,8 @@ class Two implements AsyncDisposable {
   readonly streamed = new Map<string, Buffer>();
   memory: MemoryAhead | undefined;
   intake: AheadIntake | undefined;
+  /** What was thrown away while the guest still ran. */
+  readonly thrown: string[] = [];
   /** What happens while the pages are on their way: called at every frame. */
   onFrame: () => Promise<void> = async () => undefined;
   frames = 0;
@@ -72,12 +74,17 @@ class Two implements AsyncDisposable {
   async #came(payload: Buffer): Promise<void> {
     if (payload[0] === FRAME_NOTE) {
       const note = decodeNote(payload);
+      if (note.kind === "ahead-stale") {
+        this.thrown.push(...this.#throwAway(note));
+        return;
+      }
       if (note.kind !== "ahead-offered") return;
       const writePages = (pages: readonly PageToWrite[]): void => {
         for (const { block, page, bytes } of pages)
           this.streamed.set(`${block}:${page}`, Buffer.from(bytes ?? Buffer.alloc(PAGE_BYTES)));
       };
-      this.intake ??= new AheadIntake(note.base, note.blocks, { writePages } as unknown as TargetFeed, this.ram_path);
+      const feed = { writePages, write: () => undefined, ping: () => undefined } as unknown as TargetFeed;
+      this.intake ??= new AheadIntake(note.base, note.blocks, feed, this.ram_path);
       this.net
         .peersOf("target")
         .sendData(
@@ -90,6 +97,12 @@ class Two implements AsyncDisposable {
       await this.onFrame();
       this.intake?.take(decodePages(payload));
     }
+  }
+
+  #throwAway({ block, runs }: Extract<Note, { kind: "ahead-stale" }>): string[] {
+    const stale = Buffer.from(runs, "base64");
+    this.intake?.throwAway(block, stale);
+    return [...keysOf({ [block]: stale })];
   }
 
   async open(tools: NativeTools, look_every_ms?: number): Promise<MemoryAhead | string> {
@@ -253,6 +266,30 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     const { ahead } = await memory.finish();
     expect(two.intake?.hasAll(ahead)).toBe(true);
     expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
+  test("of a guest that writes as fast as is sent what is stale anyway is thrown away before it stands still, once", async () => {
+    await using two = await Two.start(tools);
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    let version = 1;
+    two.onFrame = async () => {
+      version += 1;
+      for (let page = 0; page < PAGES[0]; page += 3) await two.guest.write(0, page, version);
+    };
+    await memory.send(60_000);
+    expect(two.thrown.length).toBeGreaterThanOrEqual(400);
+    expect(new Set(two.thrown).size).toBe(two.thrown.length);
+    for (let page = 1; page < 200; page += 1) await two.guest.write(0, page, 3);
+    const { ahead } = await memory.finish();
+    const stale = keysOf(ahead.stale);
+    // It is in the package all the same: a target that heard nothing of it throws it away then.
+    expect([...stale]).toEqual(expect.arrayContaining(two.thrown));
+    expect(two.wrong(stale)).toEqual([]);
+    const settled = two.intake?.settle(ahead) ?? [];
+    expect(settled.reduce((sum, { length }) => sum + length, 0)).toBeLessThan(200 * 16 + 100);
   });
 
   test("what is on its way for long is asked about once: questions do not pile up behind it", async () => {

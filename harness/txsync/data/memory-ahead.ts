@@ -15,7 +15,7 @@ import { BasePages } from "../pages/page-source.ts";
 import type { Changes } from "./changes.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Ahead } from "./kept-package.ts";
-import { packRuns } from "./packed-runs.ts";
+import { packRuns, type Runs } from "./packed-runs.ts";
 import type { Rate } from "./rate.ts";
 
 /** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
@@ -35,6 +35,10 @@ const SMALL_SHARE = 0.01;
 /** The guest writes about as fast as is sent when a round leaves more than this share of the one before. */
 const SHRINKS_TO = 0.75;
 const ROUNDS_MAX = 30;
+/** What is stale is thrown away before the guest stands still where it is more runs than these: QEMU takes 5 µs for each. */
+const STALE_RUNS_MIN = 256;
+/** And so many are told at a time: some bytes each. */
+const STALE_RUNS_AT_ONCE = 32_768;
 /**
  * So often it is looked in the middle of a round: what the guest wrote before its turn came need not go once more, and is
  * told from what it wrote afterwards by that alone.
@@ -269,6 +273,7 @@ export class MemoryAhead {
       rounds += 1;
       if (rounds === 1) until_ms = performance.now() + most_ms;
     }
+    await this.#throwAway();
     const [rate_ms, connection_ms] = [Math.round(this.#rate_ms), Math.round(this.#connection_ms)];
     const lost_ms = Math.round(this.#rate.lost_ms);
     return { rounds, sent_pages, sent_bytes, left_pages: this.#lacking, rate_ms, connection_ms, lost_ms };
@@ -288,6 +293,38 @@ export class MemoryAhead {
       await Promise.race([end, delay(this.#look_every_ms), this.#given_up.promise]);
       await this.#look();
     }
+  }
+
+  /**
+   * What is stale now will be at switchover: the target's QEMU throws it away while the guest still runs; then what the guest
+   * has written meanwhile, until that is little. All of it is in the package once more: what is told here may get lost.
+   */
+  async #throwAway(): Promise<void> {
+    const told = new Map<string, Uint8Array>();
+    for (let before = Number.POSITIVE_INFINITY; ; ) {
+      const untold = [...this.#lacks].map(([block, lacks]) => {
+        const runs = runsOf(lacks, told.get(block));
+        return { block, runs };
+      });
+      const count = untold.reduce((sum, { runs }) => sum + runs.length, 0);
+      if (count < STALE_RUNS_MIN || count > before * SHRINKS_TO) return;
+      before = count;
+      for (const { block, runs } of untold) {
+        for (let at = 0; at < runs.length; at += STALE_RUNS_AT_ONCE)
+          this.#sayStale(block, runs.slice(at, at + STALE_RUNS_AT_ONCE));
+        told.set(block, Uint8Array.from(this.#lacks.get(block) ?? []));
+      }
+      // Answered when it is done.
+      await this.#allArrived();
+      await this.#look();
+    }
+  }
+
+  #sayStale(block: string, runs: Runs): void {
+    const packed = packRuns(runs).toString("base64");
+    const note = encodeNote({ kind: "ahead-stale", base: this.base, block, runs: packed });
+    this.#shell.peers.sendData("target", "bulk", note);
+    this.#rate.count(note.reduce((sum, { length }) => sum + length, 0));
   }
 
   /** Whether another round is of no use: it would be small, or leave about as much as it sends. */
@@ -418,13 +455,7 @@ export class MemoryAhead {
       throw new Error("the connection over which memory was copied ahead is gone");
     const stale: Record<string, Buffer> = {};
     for (const [block, lacks] of this.#lacks) {
-      const runs: [number, number][] = [];
-      for (let first = lacks.indexOf(1); first >= 0; ) {
-        const after = lacks.indexOf(0, first);
-        const end = after < 0 ? lacks.length : after;
-        runs.push([first, end - first]);
-        first = lacks.indexOf(1, end);
-      }
+      const runs = runsOf(lacks);
       if (runs.length > 0) stale[block] = packRuns(runs);
     }
     const stale_pages = this.#lacking;
@@ -448,4 +479,17 @@ export class MemoryAhead {
     await this.#file.close().catch(() => undefined);
     await this.#changes[Symbol.asyncDispose]();
   }
+}
+
+/** Pages that are 1, in a row each, but for those that are 1 in `but` too. */
+function runsOf(is: Uint8Array, but?: Uint8Array): [number, number][] {
+  const of = but === undefined ? is : is.map((one, page) => one & ~(but[page] ?? 0));
+  const runs: [number, number][] = [];
+  for (let first = of.indexOf(1); first >= 0; ) {
+    const after = of.indexOf(0, first);
+    const end = after < 0 ? of.length : after;
+    runs.push([first, end - first]);
+    first = of.indexOf(1, end);
+  }
+  return runs;
 }

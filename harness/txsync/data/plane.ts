@@ -205,6 +205,9 @@ export class DataPlane implements DataShell {
         if (from !== "source" || this.config.role !== "target") return;
         this.tell({ kind: "ahead-offered", offer: { ...note } });
         return;
+      case "ahead-stale":
+        if (from === "source") this.#target.aheadStale(note);
+        return;
       case "ahead-ready":
         if (from === "target") this.#source.aheadReady(note);
         return;

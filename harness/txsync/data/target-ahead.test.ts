@@ -22,6 +22,7 @@ import { written } from "../../qemu/stream/testing.ts";
 import { decodeNote, FRAME_NOTE } from "../pages/notes.ts";
 import { decodeRequest, encodePages, FRAME_REQUEST } from "../pages/page-frames.ts";
 import type { Ahead, Package } from "./kept-package.ts";
+import { packRuns } from "./packed-runs.ts";
 import { shareUntilCovered, TargetStore } from "./target-store.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
 import { packed } from "./testing/runs.ts";
@@ -52,6 +53,8 @@ class PlayedQemu {
   /** What it read, in order; a page as "block:page", in post-copy each one may come once only. */
   readonly read: string[] = [];
   socket: Socket | undefined;
+  answers_pings = true;
+  readonly #pings: number[] = [];
   bitmap: (block: string) => Buffer = () => Buffer.alloc(8);
 
   constructor(from: "header" | "top" = "header") {
@@ -64,8 +67,10 @@ class PlayedQemu {
           this.read.push(`${record.block}:${record.offset / PAGE_BYTES}=${record.bytes?.[0] ?? 0}`);
         if (record.kind !== "command") return;
         this.read.push(named.get(record.command) ?? "?");
-        if (record.command === COMMAND.ping)
-          socket.write(written({ kind: "pong", value: record.data.readUInt32BE(0) }));
+        if (record.command === COMMAND.ping) {
+          this.#pings.push(record.data.readUInt32BE(0));
+          if (this.answers_pings) this.answer();
+        }
         if (record.command === COMMAND.receivedBitmap) {
           const block = record.data.toString("latin1", 1);
           socket.write(written({ kind: "received", block, pages: this.bitmap(block) }));
@@ -79,6 +84,11 @@ class PlayedQemu {
 
   asks(page: number, block = RAM_BLOCK): void {
     this.socket?.write(written({ kind: "request", start: page * PAGE_BYTES, bytes: PAGE_BYTES, block }));
+  }
+
+  answer(): void {
+    for (const value of this.#pings.splice(0)) this.socket?.write(written({ kind: "pong", value }));
+    this.answers_pings = true;
   }
 
   pages(): string[] {
@@ -199,6 +209,23 @@ test("a hole that the guest, or QEMU while it loads, touches is answered with ze
   expect(asked).not.toContain(45);
   // What is in the file is never sent.
   expect(qemu.pages().some((page) => page === `${RAM_BLOCK}:3=1`)).toBe(false);
+});
+
+test("what will come once more is thrown away before the VM is here, and the source hears when it is done", async () => {
+  const { ready } = source();
+  const ahead = await everythingAhead();
+  qemu.answers_pings = false;
+  store.aheadStale({ kind: "ahead-stale", base: AHEAD, block: RAM_BLOCK, runs: packRuns([[7, 1]]).toString("base64") });
+  const asked = store.prepareAhead({ path: qemu.path, base: AHEAD, machine: MACHINE, blocks: BLOCKS, turn: 2 });
+  await qemu.until("ramDiscard");
+  expect(ready).toHaveLength(1);
+  qemu.answer();
+  await asked;
+  await waitFor({ what: "the second answer", timeout_ms: 5_000, interval_ms: 1 }, () => ready.length > 1 || undefined);
+  await store.load("", packageWith(ahead), false);
+  await qemu.until(`${RAM_BLOCK}:7=107`);
+  // Page 63, which never came, is thrown away with the package.
+  expect(qemu.read.filter((what) => what === "ramDiscard")).toHaveLength(2);
 });
 
 test("offered again over another connection, the source is told how much has come", async () => {

@@ -13,7 +13,7 @@ import { decodePages, encodeRequest, type PageRequest } from "../pages/page-fram
 import { type BlockSize, PageMap, pagesOf } from "../pages/page-map.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { pagesIn, TargetFeed } from "../relay/feed.ts";
-import { AheadIntake, Holes } from "./ahead-intake.ts";
+import { AheadIntake, Holes, THROWN_PING } from "./ahead-intake.ts";
 import { BaseCopy } from "./base-copy.ts";
 import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
 import type { Ahead, Package } from "./kept-package.ts";
@@ -90,6 +90,8 @@ export class TargetStore {
       this.#preparing = { base, path, prepared: this.#prepare(offer) };
     }
     await this.#preparing.prepared;
+    // However much it is: whoever offers asks what has been done, and waits for that.
+    await this.#intake?.thrown();
     const frames = this.#intake?.base === base ? this.#intake.frames : undefined;
     // Taken no more: whoever offers gives up.
     if (frames === undefined) return;
@@ -99,8 +101,9 @@ export class TargetStore {
   async #prepare({ path, base, blocks, machine }: BaseOf & { path: string; machine: string }): Promise<void> {
     const begun = Promise.withResolvers<void>();
     const prepared = this.#prepared;
-    const feed = await this.#connect(path, { ram_section_id: MADE_RAM_SECTION_ID, blocks }, (value) => {
+    const feed: TargetFeed = await this.#connect(path, { ram_section_id: MADE_RAM_SECTION_ID, blocks }, (value) => {
       if (value === BEGUN_PING) begun.resolve();
+      if (value === THROWN_PING && this.#intake?.feed === feed) this.#intake.hasThrown();
     });
     try {
       feed.write(beginning({ machine, blocks }, BEGUN_PING));
@@ -163,6 +166,11 @@ export class TargetStore {
     }
     this.#begin(feed, map, what.ahead === undefined ? undefined : holesAfter(what.ahead, what.blocks, map));
     return { count: map.count, total: map.pages_total };
+  }
+
+  /** What will come once more: QEMU throws it away while the guest still runs. */
+  aheadStale({ base, block, runs }: Extract<Note, { kind: "ahead-stale" }>): void {
+    if (this.#intake?.base === base) this.#intake.throwAway(block, Buffer.from(runs, "base64"));
   }
 
   async #connect(
