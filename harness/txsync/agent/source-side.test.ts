@@ -559,7 +559,7 @@ describe("a migration by the agents", () => {
     stage.data.on("finishAhead", () => ({
       ...FINISHED,
       small: [],
-      ahead: { base: "a", frames: 0, stale: packed({ ["x".repeat(200)]: [[2 ** 35, 1]] }) },
+      ahead: { base: "a", frames: 0, stale: packed({ ram0: [[3, 1]] }) },
     }));
     vm.answers.set("xen-save-devices-state", ({ filename }) =>
       writeFileSync(

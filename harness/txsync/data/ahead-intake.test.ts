@@ -9,9 +9,8 @@ import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { PageMap } from "../pages/page-map.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
-import { packRuns } from "./packed-runs.ts";
 import { holesAfter } from "./target-store.ts";
-import { packed } from "./testing/runs.ts";
+import { packed, packRuns } from "./testing/runs.ts";
 
 const RAM_PAGES = 40;
 const SMALL = "pc.bios";
@@ -90,7 +89,7 @@ test("what was sent last is in the file or a hole, and what is stale is thrown a
       // Some of it was known to be stale while the guest still ran, and said in pieces.
       for (let i = 0; i < early; i += 1) {
         for (const [block, of] of Object.entries(runs))
-          into.throwAway(block, packRuns(of.filter(([page]) => page % 4 === i)));
+          into.throwAway(block, 0, packRuns(of.filter(([page]) => page % 4 === i)));
       }
       const ahead = { base: "a", stale: packed(runs), frames: into.frames };
       expect(into.hasAll(ahead)).toBe(true);
@@ -199,8 +198,8 @@ test("what is thrown away early is waited for until QEMU has answered, and nothi
   const all = Array.from({ length: RAM_PAGES }, () => pageOf(1));
   into.take({ block: RAM_BLOCK, first: 0, pages: all });
   await into.thrown();
-  into.throwAway(RAM_BLOCK, packRuns([[3, 2]]));
-  into.throwAway(RAM_BLOCK, packRuns([[9, 1]]));
+  into.throwAway(RAM_BLOCK, 2, packRuns([[1, 2]]));
+  into.throwAway(RAM_BLOCK, 0, packRuns([[9, 1]]));
   let thrown = false;
   const waits = into.thrown().then(() => {
     thrown = true;
@@ -216,7 +215,7 @@ test("what is thrown away early is waited for until QEMU has answered, and nothi
   // A source that thinks that one of them is there is wrong.
   const without = { base: "a", stale: packed({ [RAM_BLOCK]: [[3, 2]], [SMALL]: [[0, 4]] }), frames: 1 };
   expect(() => into.settle(without)).toThrow(/pages are missing/);
-  into.throwAway(RAM_BLOCK, packRuns([[11, 1]]));
+  into.throwAway(RAM_BLOCK, 0, packRuns([[11, 1]]));
   const ended = into.thrown();
   into.close();
   await ended;
@@ -224,9 +223,11 @@ test("what is thrown away early is waited for until QEMU has answered, and nothi
 
 test("what is stale and lies nowhere is refused, however much it is said to be", () => {
   const { intake: into } = intake();
-  const nowhere = packRuns([[RAM_PAGES - 1, 2 ** 40]]);
-  expect(() => into.throwAway(RAM_BLOCK, nowhere)).toThrow(/nowhere/);
-  expect(() => into.throwAway("no such block", packRuns([[0, 1]]))).toThrow(/nowhere/);
-  expect(() => into.settle({ base: "a", stale: { [RAM_BLOCK]: nowhere }, frames: 0 })).toThrow(/nowhere/);
+  // Packed: how far, how many.
+  const nowhere = Buffer.of(0, RAM_PAGES - 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20);
+  expect(() => into.throwAway(RAM_BLOCK, 0, nowhere)).toThrow(/of 40/);
+  expect(() => into.throwAway("no such block", 0, packRuns([[0, 1]]))).toThrow(RangeError);
+  expect(() => into.throwAway(RAM_BLOCK, 41, packRuns([[0, 1]]))).toThrow(/nowhere/);
+  expect(() => into.settle({ base: "a", stale: { [RAM_BLOCK]: nowhere }, frames: 0 })).toThrow(/of 40/);
   into.close();
 });

@@ -7,7 +7,7 @@ import type { PageAnswer } from "../pages/page-frames.ts";
 import { type BlockSize, PageMap, pagesOf } from "../pages/page-map.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import type { Ahead } from "./kept-package.ts";
-import { unpackRuns } from "./packed-runs.ts";
+import { runsOf, unpackPages, without } from "./page-runs.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 /** QEMU answers it when it has thrown away what it was told to before. */
@@ -77,19 +77,16 @@ export class AheadIntake {
    * them, for which it would stand still later. It is asked to answer when it is done (`hasThrown`).
    * @throws RangeError for what is nowhere
    */
-  throwAway(block: string, stale: Uint8Array): void {
+  throwAway(block: string, first: number, packed: Uint8Array): void {
     const pages = this.#pagesOf(block);
-    const gone = this.#gone.get(block) ?? new Uint8Array(pages);
-    const ranges: PageRange[] = [];
-    for (const [first, count] of unpackRuns(stale)) {
-      if (first + count > pages) throw new RangeError(`${count} pages from ${first} of RAM block ${block} are nowhere`);
-      ranges.push({ first, count });
-    }
+    if (first > pages) throw new RangeError(`page ${first} of RAM block ${block} is nowhere`);
+    const stale = new Uint8Array(pages);
+    stale.set(unpackPages(packed, pages - first), first);
+    const ranges = rangesOf(stale);
     if (ranges.length === 0) return;
-    for (const { first, count } of ranges) {
-      this.#remove(block, first, count);
-      gone.fill(1, first, first + count);
-    }
+    this.#remove(block, stale);
+    const gone = this.#gone.get(block) ?? new Uint8Array(pages);
+    for (const range of ranges) gone.fill(1, range.first, range.first + range.count);
     this.#gone.set(block, gone);
     for (const command of discard(block, ranges)) this.feed.write(command);
     this.#throwing.asked();
@@ -111,13 +108,9 @@ export class AheadIntake {
   }
 
   /** What came of them, if it did. */
-  #remove(block: string, first: number, count: number): void {
-    const { map } = this;
-    for (let page = first; page < first + count; page += 1) {
-      if (!map.has(block, page)) continue;
-      map.remove(block, page);
-      if (block === RAM_BLOCK) this.holes.remove(page);
-    }
+  #remove(block: string, pages: Uint8Array): void {
+    this.map.removeAll(block, pages);
+    if (block === RAM_BLOCK) this.holes.removeAll(pages);
   }
 
   /**
@@ -140,24 +133,13 @@ export class AheadIntake {
     const { map } = this;
     const commands: Buffer[] = [];
     let stale_pages = 0;
-    for (const [block, runs] of Object.entries(stale)) {
-      const pages = this.#pagesOf(block);
-      const gone = this.#gone.get(block);
-      const ranges: PageRange[] = [];
-      for (const [first, count] of unpackRuns(runs)) {
-        if (first + count > pages)
-          throw new RangeError(`${count} pages from ${first} of RAM block ${block} are nowhere`);
-        stale_pages += count;
-        for (const range of gone === undefined ? [{ first, count }] : stillThere(first, count, gone)) {
-          const last = ranges.at(-1);
-          if (last !== undefined && last.first + last.count === range.first)
-            ranges[ranges.length - 1] = { ...last, count: last.count + range.count };
-          else ranges.push(range);
-        }
-        // Where nothing came there is nothing to be taken back.
-        if (frames > 0) this.#remove(block, first, count);
-      }
+    for (const [block, packed] of Object.entries(stale)) {
+      const pages = unpackPages(packed, this.#pagesOf(block));
+      for (const is of pages) stale_pages += is;
+      // Where nothing came there is nothing to be taken back.
+      if (frames > 0) this.#remove(block, pages);
       // What never came as well: written beside it a huge page has put zeros there, which the guest would read.
+      const ranges = rangesOf(without(pages, this.#gone.get(block)));
       if (ranges.length > 0) commands.push(...discard(block, ranges));
     }
     const missing = map.pages_total - map.count;
@@ -177,13 +159,8 @@ export class AheadIntake {
   }
 }
 
-function* stillThere(first: number, count: number, gone: Uint8Array): Generator<PageRange> {
-  for (let page = first; page < first + count; ) {
-    const begin = page;
-    while (page < first + count && gone[page] !== 1) page += 1;
-    if (page > begin) yield { first: begin, count: page - begin };
-    while (page < first + count && gone[page] === 1) page += 1;
-  }
+function rangesOf(pages: Uint8Array): PageRange[] {
+  return runsOf(pages).map(([first, count]) => ({ first, count }));
 }
 
 /** What was asked and not answered yet. */
@@ -231,6 +208,10 @@ export class Holes {
 
   remove(page: number): void {
     this.#is[page] = 0;
+  }
+
+  removeAll(pages: Uint8Array): void {
+    for (let page = pages.indexOf(1); page >= 0; page = pages.indexOf(1, page + 1)) this.#is[page] = 0;
   }
 }
 

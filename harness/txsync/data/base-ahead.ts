@@ -7,6 +7,7 @@ import type { PageRun } from "../dirty/pages.ts";
 import { openTracker, type PagescanTracker } from "../dirty/tracker.ts";
 import { type BlockSize, pagesOf } from "../pages/page-map.ts";
 import { BasePages, type Lender, readRun } from "../pages/page-source.ts";
+import { runsOf } from "./page-runs.ts";
 
 /** By block, pages in a row: first, count. */
 export type ChangedRuns = Record<string, [number, number][]>;
@@ -152,15 +153,4 @@ export class BaseAhead {
   async close(): Promise<void> {
     await this.#tracker?.[Symbol.asyncDispose]().catch(() => undefined);
   }
-}
-
-function runsOf(pages: Uint8Array): [number, number][] {
-  const runs: [number, number][] = [];
-  for (let first = pages.indexOf(1); first >= 0; ) {
-    const after = pages.indexOf(0, first);
-    const end = after < 0 ? pages.length : after;
-    runs.push([first, end - first]);
-    first = pages.indexOf(1, end);
-  }
-  return runs;
 }

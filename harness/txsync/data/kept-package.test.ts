@@ -6,8 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { UserError } from "../../base/errors.ts";
 import { frameNumber } from "../core/index.ts";
 import { decodePackage, encodePackage, loadPackage, type Package, savePackage } from "./kept-package.ts";
-import { packRuns } from "./packed-runs.ts";
-import { orderedRuns } from "./testing/runs.ts";
+import { orderedRuns, packRuns } from "./testing/runs.ts";
 
 let root: string;
 

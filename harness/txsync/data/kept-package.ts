@@ -36,14 +36,14 @@ export interface Follows {
 /** The base is what the target has under another name, but for some pages. */
 export interface Ahead {
   readonly base: string;
-  /** By block, pages in a row (`packRuns`), which have to come once more, or were never sent. Never empty. */
-  readonly stale: PackedRuns;
+  /** By block, pages (`packPages`) which have to come once more, or were never sent. Never empty. */
+  readonly stale: PackedPages;
   /** So many frames of pages were sent: a page that was sent twice is here only when the second one is. */
   readonly frames: number;
 }
 
-/** By block, pages in a row, packed: of a large memory they may be millions, and are unpacked only where they are used. */
-export type PackedRuns = Readonly<Record<string, Uint8Array>>;
+/** By block, pages that are packed: of a large memory millions of runs, which are unpacked only where they are used. */
+export type PackedPages = Readonly<Record<string, Uint8Array>>;
 
 const LENGTHS_MAX = 128 * 2 ** 20;
 const headSchema = z.strictObject({

@@ -24,7 +24,7 @@ import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
 import { TrackedChanges } from "./changes.ts";
-import type { PackedRuns } from "./kept-package.ts";
+import type { PackedPages } from "./kept-package.ts";
 import { MemoryAhead } from "./memory-ahead.ts";
 import { Rate } from "./rate.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
@@ -99,9 +99,9 @@ class Two implements AsyncDisposable {
     }
   }
 
-  #throwAway({ block, runs }: Extract<Note, { kind: "ahead-stale" }>): string[] {
-    const stale = Buffer.from(runs, "base64");
-    this.intake?.throwAway(block, stale);
+  #throwAway({ block, first, pages }: Extract<Note, { kind: "ahead-stale" }>): string[] {
+    const stale = Buffer.from(pages, "base64");
+    this.intake?.throwAway(block, first, stale);
     return [...keysOf({ [block]: stale })];
   }
 
@@ -146,7 +146,7 @@ class Two implements AsyncDisposable {
   }
 }
 
-function keysOf(stale: PackedRuns): Set<string> {
+function keysOf(stale: PackedPages): Set<string> {
   return new Set(
     Object.entries(unpacked(stale)).flatMap(([block, runs]) =>
       runs.flatMap(([first, count]) => Array.from({ length: count }, (_, i) => `${block}:${first + i}`)),

@@ -15,7 +15,7 @@ import { BasePages } from "../pages/page-source.ts";
 import type { Changes } from "./changes.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Ahead } from "./kept-package.ts";
-import { packRuns, type Runs } from "./packed-runs.ts";
+import { packPages, runsOf, without } from "./page-runs.ts";
 import type { Rate } from "./rate.ts";
 
 /** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
@@ -37,8 +37,8 @@ const SHRINKS_TO = 0.75;
 const ROUNDS_MAX = 30;
 /** What is stale is thrown away before the guest stands still where it is more runs than these: QEMU takes 5 µs for each. */
 const STALE_RUNS_MIN = 256;
-/** And so many are told at a time: some bytes each. */
-const STALE_RUNS_AT_ONCE = 32_768;
+/** And of so many pages at a time it is told, a bit for each at most. */
+const STALE_PAGES_AT_ONCE = 2 ** 20;
 /**
  * So often it is looked in the middle of a round: what the guest wrote before its turn came need not go once more, and is
  * told from what it wrote afterwards by that alone.
@@ -302,16 +302,13 @@ export class MemoryAhead {
   async #throwAway(): Promise<void> {
     const told = new Map<string, Uint8Array>();
     for (let before = Number.POSITIVE_INFINITY; ; ) {
-      const untold = [...this.#lacks].map(([block, lacks]) => {
-        const runs = runsOf(lacks, told.get(block));
-        return { block, runs };
-      });
-      const count = untold.reduce((sum, { runs }) => sum + runs.length, 0);
+      const untold = [...this.#lacks].map(([block, lacks]) => ({ block, pages: without(lacks, told.get(block)) }));
+      const count = untold.reduce((sum, { pages }) => sum + runsOf(pages).length, 0);
       if (count < STALE_RUNS_MIN || count > before * SHRINKS_TO) return;
       before = count;
-      for (const { block, runs } of untold) {
-        for (let at = 0; at < runs.length; at += STALE_RUNS_AT_ONCE)
-          this.#sayStale(block, runs.slice(at, at + STALE_RUNS_AT_ONCE));
+      for (const { block, pages } of untold) {
+        for (let first = 0; first < pages.length; first += STALE_PAGES_AT_ONCE)
+          this.#sayStale(block, first, pages.subarray(first, first + STALE_PAGES_AT_ONCE));
         told.set(block, Uint8Array.from(this.#lacks.get(block) ?? []));
       }
       // Answered when it is done.
@@ -320,9 +317,10 @@ export class MemoryAhead {
     }
   }
 
-  #sayStale(block: string, runs: Runs): void {
-    const packed = packRuns(runs).toString("base64");
-    const note = encodeNote({ kind: "ahead-stale", base: this.base, block, runs: packed });
+  #sayStale(block: string, first: number, pages: Uint8Array): void {
+    if (!pages.includes(1)) return;
+    const packed = packPages(pages).toString("base64");
+    const note = encodeNote({ kind: "ahead-stale", base: this.base, block, first, pages: packed });
     this.#shell.peers.sendData("target", "bulk", note);
     this.#rate.count(note.reduce((sum, { length }) => sum + length, 0));
   }
@@ -455,12 +453,11 @@ export class MemoryAhead {
       throw new Error("the connection over which memory was copied ahead is gone");
     const stale: Record<string, Buffer> = {};
     for (const [block, lacks] of this.#lacks) {
-      const runs = runsOf(lacks);
-      if (runs.length > 0) stale[block] = packRuns(runs);
+      if (lacks.includes(1)) stale[block] = packPages(lacks);
     }
     const stale_pages = this.#lacking;
     // A QEMU that is told to throw nothing away refuses to run: one page comes once more.
-    if (stale_pages === 0) stale[RAM_BLOCK] = packRuns([[0, 1]]);
+    if (stale_pages === 0) stale[RAM_BLOCK] = packPages(Uint8Array.of(1));
     return { ahead: { base: this.base, stale, frames }, small: this.#small, stale_pages: Math.max(1, stale_pages) };
   }
 
@@ -479,17 +476,4 @@ export class MemoryAhead {
     await this.#file.close().catch(() => undefined);
     await this.#changes[Symbol.asyncDispose]();
   }
-}
-
-/** Pages that are 1, in a row each, but for those that are 1 in `but` too. */
-function runsOf(is: Uint8Array, but?: Uint8Array): [number, number][] {
-  const of = but === undefined ? is : is.map((one, page) => one & ~(but[page] ?? 0));
-  const runs: [number, number][] = [];
-  for (let first = of.indexOf(1); first >= 0; ) {
-    const after = of.indexOf(0, first);
-    const end = after < 0 ? of.length : after;
-    runs.push([first, end - first]);
-    first = of.indexOf(1, end);
-  }
-  return runs;
 }

@@ -19,7 +19,7 @@ import { type DataChannel, type DataShell, log, sendTargetPages } from "./data-s
 import type { Ahead, Follows } from "./kept-package.ts";
 import { EscrowSilentError, LogReader } from "./log-reader.ts";
 import { type Finished, MemoryAhead } from "./memory-ahead.ts";
-import { unpackRuns } from "./packed-runs.ts";
+import { unpackRuns } from "./page-runs.ts";
 import type { BaseOf, DataCalls, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 import { Rate } from "./rate.ts";

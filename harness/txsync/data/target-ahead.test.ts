@@ -21,11 +21,11 @@ import { StreamReader } from "../../qemu/stream/reader.ts";
 import { written } from "../../qemu/stream/testing.ts";
 import { decodeNote, FRAME_NOTE } from "../pages/notes.ts";
 import { decodeRequest, encodePages, FRAME_REQUEST } from "../pages/page-frames.ts";
+import { PageMap } from "../pages/page-map.ts";
 import type { Ahead, Package } from "./kept-package.ts";
-import { packRuns } from "./packed-runs.ts";
 import { shareUntilCovered, TargetStore } from "./target-store.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
-import { packed } from "./testing/runs.ts";
+import { packed, packRuns } from "./testing/runs.ts";
 
 const RAM_PAGES = 64;
 const SMALL = "pc.bios";
@@ -215,7 +215,8 @@ test("what will come once more is thrown away before the VM is here, and the sou
   const { ready } = source();
   const ahead = await everythingAhead();
   qemu.answers_pings = false;
-  store.aheadStale({ kind: "ahead-stale", base: AHEAD, block: RAM_BLOCK, runs: packRuns([[7, 1]]).toString("base64") });
+  const pages = packRuns([[7, 1]]).toString("base64");
+  store.aheadStale({ kind: "ahead-stale", base: AHEAD, block: RAM_BLOCK, first: 0, pages });
   const asked = store.prepareAhead({ path: qemu.path, base: AHEAD, machine: MACHINE, blocks: BLOCKS, turn: 2 });
   await qemu.until("ramDiscard");
   expect(ready).toHaveLength(1);
@@ -284,11 +285,15 @@ test("a package whose memory did not come whole, or not at all, is refused: noth
 });
 
 test("pages that nobody waits for leave room for the escrow's copy, where that can be of use", () => {
-  const lacks = (count: number): Ahead => ({ base: AHEAD, stale: packed({ [RAM_BLOCK]: [[0, count]] }), frames: 0 });
-  expect(shareUntilCovered(packageWith(lacks(RAM_PAGES)))).toBe(0.25);
-  expect(shareUntilCovered(packageWith(lacks(5)))).toBe(1);
-  const { ahead: _, ...by_qemu } = packageWith(lacks(5));
-  expect(shareUntilCovered(by_qemu)).toBe(0.5);
+  const lacks = (count: number): PageMap => {
+    const map = new PageMap(BLOCKS);
+    map.addAll();
+    for (let page = 0; page < count; page += 1) map.remove(RAM_BLOCK, page);
+    return map;
+  };
+  expect(shareUntilCovered(true, lacks(RAM_PAGES))).toBe(0.25);
+  expect(shareUntilCovered(true, lacks(5))).toBe(1);
+  expect(shareUntilCovered(false, lacks(5))).toBe(0.5);
 });
 
 test("after a recovery the agent's account counts: what was written ahead is not asked for, and holes are still zeros", async () => {

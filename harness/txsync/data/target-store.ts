@@ -18,7 +18,7 @@ import { BaseCopy } from "./base-copy.ts";
 import { type DataShell, log, sendTargetPages } from "./data-shell.ts";
 import type { Ahead, Package } from "./kept-package.ts";
 import { LogReader } from "./log-reader.ts";
-import { unpackRuns } from "./packed-runs.ts";
+import { unpackPages } from "./page-runs.ts";
 import type { AheadOffer, BaseOf, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 
@@ -66,6 +66,7 @@ export class TargetStore {
   #ended = false;
   #told_ms = 0;
   #covered = false;
+  #share_until_covered = SHARE_UNTIL_COVERED;
   #held: BaseHeld | undefined;
   #tell_arrived = false;
   #fetching: { readonly base: string; readonly copy: BaseCopy } | undefined;
@@ -169,8 +170,8 @@ export class TargetStore {
   }
 
   /** What will come once more: QEMU throws it away while the guest still runs. */
-  aheadStale({ base, block, runs }: Extract<Note, { kind: "ahead-stale" }>): void {
-    if (this.#intake?.base === base) this.#intake.throwAway(block, Buffer.from(runs, "base64"));
+  aheadStale({ base, block, first, pages }: Extract<Note, { kind: "ahead-stale" }>): void {
+    if (this.#intake?.base === base) this.#intake.throwAway(block, first, Buffer.from(pages, "base64"));
   }
 
   async #connect(
@@ -217,6 +218,7 @@ export class TargetStore {
       full: () => feed.full,
     });
     this.#fetcher = fetcher;
+    this.#share_until_covered = shareUntilCovered(this.#package?.ahead !== undefined, map);
     this.#setShare();
     feed.onRequest = (run) => this.#want(run, feed, fetcher);
     clearInterval(this.#ticking);
@@ -389,7 +391,7 @@ export class TargetStore {
   }
 
   #setShare(): void {
-    if (this.#fetcher !== undefined) this.#fetcher.share = this.#covered ? 1 : shareUntilCovered(this.#package);
+    if (this.#fetcher !== undefined) this.#fetcher.share = this.#covered ? 1 : this.#share_until_covered;
   }
 
   // ---- a restore here, of the escrow's copy of the base
@@ -471,12 +473,9 @@ export class TargetStore {
  * Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. Where memory
  * came ahead it leaves none: the last page is here before a copy that has yet to begin would be of any use.
  */
-export function shareUntilCovered(what: Package | undefined): number {
-  if (what?.ahead === undefined) return SHARE_UNTIL_COVERED;
-  let stale = 0;
-  for (const runs of Object.values(what.ahead.stale)) for (const [, count] of unpackRuns(runs)) stale += count;
-  const total = what.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
-  return stale > total / 2 ? SHARE_OF_ONE_BOUND : 1;
+export function shareUntilCovered(came_ahead: boolean, map: PageMap): number {
+  if (!came_ahead) return SHARE_UNTIL_COVERED;
+  return map.pages_total - map.count > map.pages_total / 2 ? SHARE_OF_ONE_BOUND : 1;
 }
 
 /**
@@ -486,9 +485,8 @@ export function shareUntilCovered(what: Package | undefined): number {
 export function holesAfter({ stale }: Ahead, blocks: readonly BlockSize[], map: PageMap): Holes {
   const holes = new Holes(blocks);
   for (const { name, bytes } of blocks) {
-    const is_stale = new Uint8Array(pagesOf(bytes));
-    const runs = stale[name];
-    if (runs !== undefined) for (const [first, count] of unpackRuns(runs)) is_stale.fill(1, first, first + count);
+    const packed = stale[name];
+    const is_stale = packed === undefined ? new Uint8Array(pagesOf(bytes)) : unpackPages(packed, pagesOf(bytes));
     for (const [page, is] of is_stale.entries()) {
       if (is === 1 || !map.add(name, page)) continue;
       if (name === RAM_BLOCK) holes.add(page);

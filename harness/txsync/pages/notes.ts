@@ -45,14 +45,15 @@ const schema = z.discriminatedUnion("kind", [
    */
   z.strictObject({ kind: z.literal("ahead-ready"), base: z.string().max(64), turn: count, frames: count }),
   /**
-   * Source to target: these pages (packed runs) come once more after switchover, whatever the guest does until then. What is
+   * Source to target: these pages, from `first` on and packed, come once more after switchover, whatever the guest does until then. What is
    * there of them is of no use, and QEMU takes its time to throw it away. No more pages come ahead after this.
    */
   z.strictObject({
     kind: z.literal("ahead-stale"),
     base: z.string().max(64),
     block: z.string().max(255),
-    runs: z.base64(),
+    first: count,
+    pages: z.base64(),
   }),
   /**
    * Source or target to the escrow: the VM was protected, and has left its host with that transaction. The base before with

@@ -63,6 +63,20 @@ export class PageMap {
     this.#left.set(block, (this.#left.get(block) ?? 0) + 1);
   }
 
+  /** Takes back those that are 1. @throws RangeError where they are not the block's */
+  removeAll(block: string, pages: Uint8Array): void {
+    const bits = this.#bits.get(block);
+    if (bits?.length !== pages.length) throw new RangeError(`${pages.length} pages of RAM block ${block}`);
+    let removed = 0;
+    for (let page = 0; page < bits.length; page += 1) {
+      if (pages[page] !== 1 || bits[page] !== 1) continue;
+      bits[page] = 0;
+      removed += 1;
+    }
+    this.#count -= removed;
+    this.#left.set(block, (this.#left.get(block) ?? 0) + removed);
+  }
+
   /** Pages of a block that are missing. */
   missing(block: string): number {
     return this.#left.get(block) ?? 0;

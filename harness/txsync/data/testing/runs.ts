@@ -1,15 +1,24 @@
 import fc from "fast-check";
-import type { PackedRuns } from "../kept-package.ts";
-import { packRuns, type Runs, unpackRuns } from "../packed-runs.ts";
+import type { PackedPages } from "../kept-package.ts";
+import { packPages, unpackRuns } from "../page-runs.ts";
 
-/** Runs of pages by block, as a package has them. */
-export function packed(runs: Readonly<Record<string, Runs>>): PackedRuns {
+type Runs = readonly (readonly [number, number])[];
+
+export function packRuns(runs: Runs): Buffer {
+  const [last = 0, count = 0] = runs.at(-1) ?? [];
+  const pages = new Uint8Array(last + count);
+  for (const [first, length] of runs) pages.fill(1, first, first + length);
+  return packPages(pages);
+}
+
+/** Pages by block, as a package has them. */
+export function packed(runs: Readonly<Record<string, Runs>>): PackedPages {
   return Object.fromEntries(Object.entries(runs).map(([block, of]) => [block, packRuns(of)]));
 }
 
 /** And as they can be looked at. */
-export function unpacked(runs: PackedRuns): Record<string, [number, number][]> {
-  return Object.fromEntries(Object.entries(runs).map(([block, of]) => [block, [...unpackRuns(of)]]));
+export function unpacked(pages: PackedPages): Record<string, [number, number][]> {
+  return Object.fromEntries(Object.entries(pages).map(([block, of]) => [block, [...unpackRuns(of)]]));
 }
 
 /** Runs of pages as they are found: in order, with room between. */
