@@ -7,7 +7,7 @@ import type { PageAnswer } from "../pages/page-frames.ts";
 import { type BlockSize, PageMap, pagesOf } from "../pages/page-map.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import type { Ahead } from "./kept-package.ts";
-import { runsOf, unpackPages, without } from "./page-runs.ts";
+import { type Runs, runsOf, unpackPages, without } from "./page-runs.ts";
 
 const ZEROS = Buffer.alloc(PAGE_BYTES);
 /** QEMU answers it when it has thrown away what it was told to before. */
@@ -82,13 +82,13 @@ export class AheadIntake {
     if (first > pages) throw new RangeError(`page ${first} of RAM block ${block} is nowhere`);
     const stale = new Uint8Array(pages);
     stale.set(unpackPages(packed, pages - first), first);
-    const ranges = rangesOf(stale);
-    if (ranges.length === 0) return;
-    this.#remove(block, stale);
+    const runs = runsOf(stale);
+    if (runs.length === 0) return;
+    this.#remove(block, runs);
     const gone = this.#gone.get(block) ?? new Uint8Array(pages);
-    for (const range of ranges) gone.fill(1, range.first, range.first + range.count);
+    for (const [from, count] of runs) gone.fill(1, from, from + count);
     this.#gone.set(block, gone);
-    for (const command of discard(block, ranges)) this.feed.write(command);
+    for (const command of discard(block, rangesOf(runs))) this.feed.write(command);
     this.#throwing.asked();
     this.feed.ping(THROWN_PING);
   }
@@ -108,9 +108,11 @@ export class AheadIntake {
   }
 
   /** What came of them, if it did. */
-  #remove(block: string, pages: Uint8Array): void {
-    this.map.removeAll(block, pages);
-    if (block === RAM_BLOCK) this.holes.removeAll(pages);
+  #remove(block: string, runs: Runs): void {
+    for (const [first, count] of runs) {
+      this.map.removeRun(block, first, count);
+      if (block === RAM_BLOCK) this.holes.removeRun(first, count);
+    }
   }
 
   /**
@@ -135,12 +137,13 @@ export class AheadIntake {
     let stale_pages = 0;
     for (const [block, packed] of Object.entries(stale)) {
       const pages = unpackPages(packed, this.#pagesOf(block));
-      for (const is of pages) stale_pages += is;
+      const runs = runsOf(pages);
+      for (const [, count] of runs) stale_pages += count;
       // Where nothing came there is nothing to be taken back.
-      if (frames > 0) this.#remove(block, pages);
+      if (frames > 0) this.#remove(block, runs);
       // What never came as well: written beside it a huge page has put zeros there, which the guest would read.
-      const ranges = rangesOf(without(pages, this.#gone.get(block)));
-      if (ranges.length > 0) commands.push(...discard(block, ranges));
+      const there = runsOf(without(pages, this.#gone.get(block)));
+      if (there.length > 0) commands.push(...discard(block, rangesOf(there)));
     }
     const missing = map.pages_total - map.count;
     if (missing !== stale_pages)
@@ -159,8 +162,8 @@ export class AheadIntake {
   }
 }
 
-function rangesOf(pages: Uint8Array): PageRange[] {
-  return runsOf(pages).map(([first, count]) => ({ first, count }));
+function rangesOf(runs: Runs): PageRange[] {
+  return runs.map(([first, count]) => ({ first, count }));
 }
 
 /** What was asked and not answered yet. */
@@ -210,8 +213,8 @@ export class Holes {
     this.#is[page] = 0;
   }
 
-  removeAll(pages: Uint8Array): void {
-    for (let page = pages.indexOf(1); page >= 0; page = pages.indexOf(1, page + 1)) this.#is[page] = 0;
+  removeRun(first: number, count: number): void {
+    this.#is.fill(0, first, first + count);
   }
 }
 

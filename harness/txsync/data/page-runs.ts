@@ -3,6 +3,9 @@ const [NUMBERS, BITS] = [0, 1] as const;
 /** A run's two numbers, at most. */
 const NUMBER_BYTES_MAX = 16;
 
+/** Pages in a row: first, count. In order, and none reaches into the next. */
+export type Runs = readonly (readonly [number, number])[];
+
 /** Pages that are 1, in a row each. */
 export function runsOf(pages: Uint8Array): [number, number][] {
   const runs: [number, number][] = [];
@@ -18,14 +21,14 @@ export function runsOf(pages: Uint8Array): [number, number][] {
 /** Those that are 1, and not in `but` as well. */
 export function without(pages: Uint8Array, but: Uint8Array | undefined): Uint8Array {
   if (but === undefined) return pages;
-  const rest = new Uint8Array(pages.length);
-  for (let page = 0; page < pages.length; page += 1) rest[page] = pages[page] === 1 && but[page] !== 1 ? 1 : 0;
+  const rest = Uint8Array.from(pages);
+  for (const [first, count] of runsOf(but)) rest.fill(0, first, first + count);
   return rest;
 }
 
 /**
  * Packs the pages that are 1: two or three bytes for each run of them, and never more than a bit for each page up to the
- * last one. A guest stands still for it: it is one loop, and makes nothing but its result.
+ * last one. A guest stands still for it: it makes nothing but its result.
  */
 export function packPages(pages: Uint8Array): Buffer {
   const end = pages.lastIndexOf(1) + 1;
@@ -33,17 +36,12 @@ export function packPages(pages: Uint8Array): Buffer {
   const packed = Buffer.allocUnsafe(1 + bits_bytes + NUMBER_BYTES_MAX);
   packed[0] = NUMBERS;
   let at = 1;
-  for (let [page, before] = [0, 0]; page < end; ) {
-    if (pages[page] !== 1) {
-      page += 1;
-      continue;
-    }
-    const first = page;
-    while (page < end && pages[page] === 1) page += 1;
+  for (let [first, before] = [pages.indexOf(1), 0]; first >= 0; first = pages.indexOf(1, before)) {
+    const after = pages.indexOf(0, first);
     at = put(packed, at, first - before);
-    at = put(packed, at, page - first);
+    before = after < 0 ? end : after;
+    at = put(packed, at, before - first);
     if (at > 1 + bits_bytes) return bitsOf(pages, end);
-    before = page;
   }
   return packed.subarray(0, at);
 }

@@ -27,8 +27,10 @@ export interface FetcherOptions {
 
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
-/** What others used of the rate is made up for within this time, in seconds: the background does not starve for one long record. */
+/** What others used of the rate is made up for within this time, in seconds: the background does not wait for one long record. */
 const DEBT_S = 0.1;
+/** And out of this share of the rate: a guest that writes faster than that has the rest of its memory all the same. */
+const DEBT_SHARE = 0.5;
 /** Wanted pages in one request. */
 const WANTED_PAGES_MAX = 256;
 
@@ -43,6 +45,8 @@ export class PageFetcher {
   readonly #wanted = new Map<string, { readonly block: string; readonly page: number }>();
   readonly #next = new Map<string, number>();
   #allowance = 0;
+  /** What others used, and the background has not gone without yet. */
+  #debt = 0;
   /** Of its rate that the background takes, 0 to 1. */
   share = 1;
   #ticked_ms: number | null = null;
@@ -57,8 +61,7 @@ export class PageFetcher {
 
   /** Something that goes before the background used so much of the same rate. */
   spent(bytes: number): void {
-    const { bytes_per_s } = this.#options;
-    this.#allowance = Math.max(this.#allowance - bytes, -bytes_per_s * DEBT_S);
+    this.#debt = Math.min(this.#debt + bytes, this.#options.bytes_per_s * DEBT_S);
   }
 
   /** No background while it is paused; wanted pages are asked for all the same. */
@@ -157,7 +160,10 @@ export class PageFetcher {
     this.#ticked_ms = now_ms;
     if (bytes_per_s > 0) {
       const burst = Math.max(RUN_PAGES_MAX * PAGE_BYTES, bytes_per_s * BURST_S);
-      this.#allowance = Math.min(burst, this.#allowance + (passed_ms / 1000) * bytes_per_s * this.share);
+      const gained = (passed_ms / 1000) * bytes_per_s * this.share;
+      const paid = Math.min(this.#debt, gained * DEBT_SHARE);
+      this.#debt -= paid;
+      this.#allowance = Math.min(burst, this.#allowance + gained - paid);
     }
     // Nothing goes before what somebody waits for.
     if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;

@@ -63,16 +63,12 @@ export class PageMap {
     this.#left.set(block, (this.#left.get(block) ?? 0) + 1);
   }
 
-  /** Takes back those that are 1. @throws RangeError where they are not the block's */
-  removeAll(block: string, pages: Uint8Array): void {
-    const bits = this.#bits.get(block);
-    if (bits?.length !== pages.length) throw new RangeError(`${pages.length} pages of RAM block ${block}`);
+  /** Takes pages in a row back, those that are there. @throws RangeError for one that is nowhere. */
+  removeRun(block: string, first: number, count: number): void {
+    const bits = this.#of(block, first + count - 1);
     let removed = 0;
-    for (let page = 0; page < bits.length; page += 1) {
-      if (pages[page] !== 1 || bits[page] !== 1) continue;
-      bits[page] = 0;
-      removed += 1;
-    }
+    for (let page = first; page < first + count; page += 1) removed += bits[page] ?? 0;
+    bits.fill(0, first, first + count);
     this.#count -= removed;
     this.#left.set(block, (this.#left.get(block) ?? 0) + removed);
   }

@@ -1,8 +1,6 @@
 import fc from "fast-check";
 import type { PackedPages } from "../kept-package.ts";
-import { packPages, unpackRuns } from "../page-runs.ts";
-
-type Runs = readonly (readonly [number, number])[];
+import { packPages, type Runs, unpackRuns } from "../page-runs.ts";
 
 export function packRuns(runs: Runs): Buffer {
   const [last = 0, count = 0] = runs.at(-1) ?? [];
