@@ -302,23 +302,28 @@ export class MemoryAhead {
   async #throwAway(): Promise<void> {
     const told = new Map<string, Uint8Array>();
     for (let before = Number.POSITIVE_INFINITY; ; ) {
-      const untold = [...this.#lacks].map(([block, lacks]) => ({ block, pages: without(lacks, told.get(block)) }));
+      const untold = [...this.#lacks].map(([block, now]) => {
+        const lacks = Uint8Array.from(now);
+        return { block, lacks, pages: without(lacks, told.get(block)) };
+      });
       const count = untold.reduce((sum, { pages }) => sum + runsOf(pages).length, 0);
       if (count < STALE_RUNS_MIN || count > before * SHRINKS_TO) return;
       before = count;
-      for (const { block, pages } of untold) {
-        for (let first = 0; first < pages.length; first += STALE_PAGES_AT_ONCE)
-          this.#sayStale(block, first, pages.subarray(first, first + STALE_PAGES_AT_ONCE));
-        told.set(block, Uint8Array.from(this.#lacks.get(block) ?? []));
+      for (const { block, lacks, pages } of untold) {
+        for (let first = 0; first < pages.length; first += STALE_PAGES_AT_ONCE) {
+          const piece = pages.subarray(first, first + STALE_PAGES_AT_ONCE);
+          if (!piece.includes(1)) continue;
+          this.#sayStale(block, first, piece);
+          // Answered when it is done: a piece is some seconds of QEMU's at most.
+          await this.#allArrived();
+        }
+        told.set(block, lacks);
       }
-      // Answered when it is done.
-      await this.#allArrived();
       await this.#look();
     }
   }
 
   #sayStale(block: string, first: number, pages: Uint8Array): void {
-    if (!pages.includes(1)) return;
     const packed = packPages(pages).toString("base64");
     const note = encodeNote({ kind: "ahead-stale", base: this.base, block, first, pages: packed });
     this.#shell.peers.sendData("target", "bulk", note);
