@@ -98,7 +98,7 @@ function drawPlans(
       random.chance(0.3) ? {} : { after_ms: random.int(1, most_ms) };
     if (before.heal !== undefined && random.chance(0.3)) return { on: "healed", index: last, ...after(2_500) };
     // During whatever the last fault set going; a repair's steps, where they are of what may come of it.
-    const repairs = known.filter((name) => mayCome(name, plans, txsync));
+    const repairs = known.filter((name) => mayCome(name, plans, txsync) && !isPast(name, plans));
     if (repairs.length > 0 && random.chance(0.4)) return { on: "step", step: random.pick(repairs), since: last };
     return { on: "fault", index: last, ...after(3_000) };
   }
@@ -112,6 +112,35 @@ function isWrittenAfter(at: Trigger, { fault }: Deed): boolean {
   return at.on === "step" && BEFORE_PROMISES.includes(at.step);
 }
 
+/** What one repair, or one end of a migration, comes to in this order, and once. */
+const IN_ORDER: readonly (readonly StepName[])[] = [
+  [
+    "vote-pre-asked",
+    "vote-pre-promised",
+    "restore-started",
+    "restore-made",
+    "restore-verified",
+    "restore-finished",
+    "restore-running",
+  ],
+  ["pages-rerouted", "takeover", "takeover-served"],
+  ["ownership-asked", "ownership-promised", "handoff"],
+];
+
+/** Whether a fault before came at that step or a later one: it comes again only where the VM was struck once more. */
+function isPast(step: StepName, plans: readonly FaultPlan[]): boolean {
+  const last = plans.at(-1);
+  if (last !== undefined && strikesVm(last)) return false;
+  const order = IN_ORDER.find((steps) => steps.includes(step)) ?? [];
+  return plans.some(({ at }) => at.on === "step" && order.indexOf(at.step) >= order.indexOf(step) && order.length > 0);
+}
+
+/** Its VM, where that host has one. */
+function strikesVm({ fault }: FaultPlan): boolean {
+  if (fault.fault === "kill-host" || fault.fault === "detach-host" || fault.fault === "freeze-host") return true;
+  return fault.fault === "kill-process" && fault.process === "qemu";
+}
+
 /** Whether what was broken so far may bring a step: what cannot come is waited for in vain, and shows nothing. */
 function mayCome(
   step: StepName,
@@ -119,11 +148,7 @@ function mayCome(
   { protect_before, protect }: Partial<TxsyncSettings>,
 ): boolean {
   const hit = (role: HostRole): boolean =>
-    plans.some(({ fault }) => {
-      if (fault.fault === "kill-host" || fault.fault === "detach-host" || fault.fault === "freeze-host")
-        return fault.host === role;
-      return fault.fault === "kill-process" && fault.process === "qemu" && fault.host === role;
-    });
+    plans.some((plan) => strikesVm(plan) && "host" in plan.fault && plan.fault.host === role);
   // A protected VM whose host is lost before switchover is restored, and is on its way no more.
   const stays = protect_before === true && hit("source") && goesAhead(plans, true);
   // Whoever was succeeded learns of it when it is heard again.

@@ -67,6 +67,23 @@ describe("a schedule that is drawn", () => {
     }
   });
 
+  it("waits for no step of a repair that is over: only where the VM was struck once more", () => {
+    const RESTORE = ["restore-started", "restore-made", "restore-verified", "restore-finished", "restore-running"];
+    let again = 0;
+    for (let seed = 0; seed < 3_000; seed += 1) {
+      const { faults } = candidate(seed, 0, SETTINGS).scenario;
+      const steps = faults.map(({ at }) => (at.on === "step" ? RESTORE.indexOf(at.step) : -1));
+      for (const [i, step] of steps.entries()) {
+        const before = Math.max(-1, ...steps.slice(0, i));
+        if (step < 0 || before < step) continue;
+        const struck = faults[i - 1]?.fault;
+        expect(struck?.fault).toMatch(/^(kill|detach|freeze)-host$|^kill-process$/);
+        again += 1;
+      }
+    }
+    expect(again).toBeGreaterThan(0);
+  });
+
   it("is the one of its seed's that was seen least", () => {
     const coverage = new Coverage();
     const first = drawJob(1, SETTINGS, coverage);
