@@ -81,7 +81,7 @@ export class AheadIntake {
     const pages = this.#pagesOf(block);
     if (first > pages) throw new RangeError(`page ${first} of RAM block ${block} is nowhere`);
     const stale = new Uint8Array(pages);
-    stale.set(unpackPages(packed, pages - first), first);
+    stale.set(unpackPages(packed, pages - first).is, first);
     const runs = runsOf(stale);
     if (runs.length === 0) return;
     this.#remove(block, runs);
@@ -136,13 +136,13 @@ export class AheadIntake {
     const commands: Buffer[] = [];
     let stale_pages = 0;
     for (const [block, packed] of Object.entries(stale)) {
-      const pages = unpackPages(packed, this.#pagesOf(block));
-      const runs = runsOf(pages);
-      for (const [, count] of runs) stale_pages += count;
+      const { is, count } = unpackPages(packed, this.#pagesOf(block));
+      stale_pages += count;
+      // What was thrown away before is not there any more.
+      const there = runsOf(without(is, this.#gone.get(block)));
       // Where nothing came there is nothing to be taken back.
-      if (frames > 0) this.#remove(block, runs);
+      if (frames > 0) this.#remove(block, there);
       // What never came as well: written beside it a huge page has put zeros there, which the guest would read.
-      const there = runsOf(without(pages, this.#gone.get(block)));
       if (there.length > 0) commands.push(...discard(block, rangesOf(there)));
     }
     const missing = map.pages_total - map.count;

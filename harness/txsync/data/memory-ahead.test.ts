@@ -268,17 +268,24 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
   });
 
-  test("of a guest that writes as fast as is sent what is stale anyway is thrown away before it stands still, once", async () => {
-    await using two = await Two.start(tools);
+  /** A guest that writes every third page again while pages are on their way: most of that is stale in the end. */
+  const busy = async (two: Two): Promise<MemoryAhead | string> => {
     for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
     const memory = await two.open(tools);
-    if (typeof memory === "string") return;
+    if (typeof memory === "string") return memory;
     await memory.offer("pc-q35-10.0");
     let version = 1;
     two.onFrame = async () => {
       version += 1;
       for (let page = 0; page < PAGES[0]; page += 3) await two.guest.write(0, page, version);
     };
+    return memory;
+  };
+
+  test("of a guest that writes as fast as is sent what is stale anyway is thrown away before it stands still, once", async () => {
+    await using two = await Two.start(tools);
+    const memory = await busy(two);
+    if (typeof memory === "string") return;
     await memory.send(60_000);
     expect(two.thrown.length).toBeGreaterThanOrEqual(400);
     expect(new Set(two.thrown).size).toBe(two.thrown.length);
@@ -290,6 +297,41 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     expect(two.wrong(stale)).toEqual([]);
     const settled = two.intake?.settle(ahead) ?? [];
     expect(settled.reduce((sum, { length }) => sum + length, 0)).toBeLessThan(200 * 16 + 100);
+  });
+
+  test.each([
+    ["is lost with its connection", true],
+    ["was heard before its connection broke", false],
+  ])("where the word of what is stale %s the package says it all the same", async (_, is_lost) => {
+    await using two = await Two.start(tools);
+    const memory = await busy(two);
+    if (typeof memory === "string") return;
+    let breaks = 0;
+    two.net.onWay = (from, to, payload) => {
+      const stale = from === "source" && payload[0] === FRAME_NOTE && decodeNote(payload).kind === "ahead-stale";
+      if (!stale || to !== "target" || breaks > 0) return payload;
+      breaks += 1;
+      two.net.breakBetween("source", "target");
+      return is_lost ? null : payload;
+    };
+    await memory.send(60_000);
+    expect([breaks, two.thrown.length > 0]).toEqual([1, !is_lost]);
+    const { ahead } = await memory.finish();
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+    expect(two.intake?.hasAll(ahead)).toBe(true);
+    expect((two.intake?.settle(ahead) ?? []).length > 0).toBe(is_lost);
+  });
+
+  test("a target that has no more what it had of it is not sent the rest: its QEMU is another one", async () => {
+    await using two = await Two.start(tools);
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
+    const memory = await two.open(tools);
+    if (typeof memory === "string") return;
+    await memory.offer("pc-q35-10.0");
+    await memory.send(60_000);
+    two.intake?.close();
+    two.intake = undefined;
+    await expect(memory.offer("pc-q35-10.0")).rejects.toThrow(/has no more what it had/);
   });
 
   test("what is on its way for long is asked about once: questions do not pile up behind it", async () => {

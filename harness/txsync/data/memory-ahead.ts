@@ -15,7 +15,7 @@ import { BasePages } from "../pages/page-source.ts";
 import type { Changes } from "./changes.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Ahead } from "./kept-package.ts";
-import { packPages, runsOf, without } from "./page-runs.ts";
+import { countRuns, packPages, without } from "./page-runs.ts";
 import type { Rate } from "./rate.ts";
 
 /** So much may wait in the connection's buffer before more is read: what somebody waits for is not long behind it. */
@@ -192,7 +192,7 @@ export class MemoryAhead {
 
   /**
    * Asks the target until it is ready; again where the connection is another one: then what was on its way may be lost.
-   * @throws WaitTimeoutError; UserError when it was given up
+   * @throws WaitTimeoutError; UserError when it was given up, or the target has lost what it had
    */
   async offer(machine: string): Promise<void> {
     this.#machine = machine;
@@ -223,6 +223,7 @@ export class MemoryAhead {
       },
     );
     const frames = this.#answered?.frames ?? 0;
+    if (frames < this.#frames_before) throw new UserError("the target has no more what it had of this memory");
     // What arrived of it are the first so many: a connection loses its end.
     const lost = this.#sent.slice(frames - this.#frames_before);
     for (const run of lost) this.#isLacking(run);
@@ -306,7 +307,7 @@ export class MemoryAhead {
         const lacks = Uint8Array.from(now);
         return { block, lacks, pages: without(lacks, told.get(block)) };
       });
-      const count = untold.reduce((sum, { pages }) => sum + runsOf(pages).length, 0);
+      const count = untold.reduce((sum, { pages }) => sum + countRuns(pages), 0);
       if (count < STALE_RUNS_MIN || count > before * SHRINKS_TO) return;
       before = count;
       for (const { block, lacks, pages } of untold) {
@@ -320,6 +321,8 @@ export class MemoryAhead {
         told.set(block, lacks);
       }
       await this.#look();
+      // A connection that broke meanwhile had nothing on its way: the guest need not stand still to find that out.
+      await this.#connect();
     }
   }
 

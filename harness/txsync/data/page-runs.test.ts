@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { packPages, runsOf, unpackPages, unpackRuns, without } from "./page-runs.ts";
+import { countRuns, packPages, runsOf, unpackPages, unpackRuns, without } from "./page-runs.ts";
 
 const crowded = fc.uint8Array({ max: 1, maxLength: 2_000 });
 /** Few runs, far from each other. */
@@ -20,7 +20,10 @@ describe("pages of a block", () => {
     fc.assert(
       fc.property(any, (pages) => {
         const packed = packPages(pages);
-        expect(Buffer.from(unpackPages(packed, pages.length)).equals(pages)).toBe(true);
+        const { is, count } = unpackPages(packed, pages.length);
+        expect(Buffer.from(is).equals(pages)).toBe(true);
+        expect(count).toBe(pages.filter((one) => one === 1).length);
+        expect(countRuns(pages)).toBe(runsOf(pages).length);
         expect([...unpackRuns(packed)]).toEqual(runsOf(pages));
         expect(packed.length).toBeLessThanOrEqual(1 + Math.ceil((pages.lastIndexOf(1) + 1) / 8));
       }),

@@ -18,11 +18,22 @@ export function runsOf(pages: Uint8Array): [number, number][] {
   return runs;
 }
 
+/** How many runs there are. */
+export function countRuns(pages: Uint8Array): number {
+  let runs = 0;
+  for (let first = pages.indexOf(1); first >= 0; ) {
+    runs += 1;
+    const after = pages.indexOf(0, first);
+    first = after < 0 ? -1 : pages.indexOf(1, after);
+  }
+  return runs;
+}
+
 /** Those that are 1, and not in `but` as well. */
 export function without(pages: Uint8Array, but: Uint8Array | undefined): Uint8Array {
   if (but === undefined) return pages;
-  const rest = Uint8Array.from(pages);
-  for (const [first, count] of runsOf(but)) rest.fill(0, first, first + count);
+  const rest = new Uint8Array(pages.length);
+  for (let page = 0; page < pages.length; page += 1) rest[page] = pages[page] === 1 && but[page] !== 1 ? 1 : 0;
   return rest;
 }
 
@@ -73,16 +84,18 @@ function put(into: Buffer, at: number, value: number): number {
 }
 
 /**
- * The pages again, as `packPages` had them.
+ * The pages again, as `packPages` had them, and how many they are.
  * @throws RangeError where it is nothing that makes, or names a page that so many have not
  */
-export function unpackPages(packed: Uint8Array, pages: number): Uint8Array {
+export function unpackPages(packed: Uint8Array, pages: number): { readonly is: Uint8Array; readonly count: number } {
   const is = new Uint8Array(pages);
+  let all = 0;
   for (const [first, count] of unpackRuns(packed)) {
     if (first + count > pages) throw new RangeError(`${count} pages from ${first} on, of ${pages}`);
     is.fill(1, first, first + count);
+    all += count;
   }
-  return is;
+  return { is, count: all };
 }
 
 function* runsOfNumbers(content: Uint8Array): Generator<[number, number], void> {

@@ -273,6 +273,8 @@ export class SourceStore {
     let frames = 0;
     for (const [block, runs] of Object.entries(stale)) {
       for (const [begin, length] of unpackRuns(runs)) {
+        // The target waits for these; there may be millions behind them.
+        if (left <= 0) break;
         for (let first = begin; first < begin + length && left > 0; ) {
           const count = Math.min(left, RUN_PAGES_MAX, begin + length - first);
           const { pages: whole, give } = readRun(pages, { block, first, count }, this.#shell.peers.buffers);

@@ -486,7 +486,8 @@ export function holesAfter({ stale }: Ahead, blocks: readonly BlockSize[], map: 
   const holes = new Holes(blocks);
   for (const { name, bytes } of blocks) {
     const packed = stale[name];
-    const is_stale = packed === undefined ? new Uint8Array(pagesOf(bytes)) : unpackPages(packed, pagesOf(bytes));
+    const pages = pagesOf(bytes);
+    const is_stale = packed === undefined ? new Uint8Array(pages) : unpackPages(packed, pages).is;
     for (const [page, is] of is_stale.entries()) {
       if (is === 1 || !map.add(name, page)) continue;
       if (name === RAM_BLOCK) holes.add(page);

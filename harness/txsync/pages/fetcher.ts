@@ -27,7 +27,7 @@ export interface FetcherOptions {
 
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
-/** What others used of the rate is made up for within this time, in seconds: the background does not wait for one long record. */
+/** What others used of the rate is made up for, but no more of it than so many seconds' worth: one long record is not. */
 const DEBT_S = 0.1;
 /** And out of this share of the rate: a guest that writes faster than that has the rest of its memory all the same. */
 const DEBT_SHARE = 0.5;
