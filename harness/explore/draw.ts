@@ -124,7 +124,7 @@ const IN_ORDER: readonly (readonly StepName[])[] = [
     "restore-running",
   ],
   ["pages-rerouted", "takeover", "takeover-served"],
-  ["ownership-asked", "ownership-promised", "handoff"],
+  ["ownership-asked", "ownership-promised", "handoff", "completed"],
 ];
 
 /** Whether a fault before came at that step or a later one: it comes again only where the VM was struck once more. */
