@@ -131,8 +131,9 @@ const IN_ORDER: readonly (readonly StepName[])[] = [
 function isPast(step: StepName, plans: readonly FaultPlan[]): boolean {
   const last = plans.at(-1);
   if (last !== undefined && strikesVm(last)) return false;
-  const order = IN_ORDER.find((steps) => steps.includes(step)) ?? [];
-  return plans.some(({ at }) => at.on === "step" && order.indexOf(at.step) >= order.indexOf(step) && order.length > 0);
+  const order = IN_ORDER.find((steps) => steps.includes(step));
+  if (order === undefined) return false;
+  return plans.some(({ at }) => at.on === "step" && order.indexOf(at.step) >= order.indexOf(step));
 }
 
 /** Its VM, where that host has one. */

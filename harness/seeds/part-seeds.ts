@@ -241,6 +241,14 @@ export const PART_SEEDS: readonly Seed[] = [
     "data/escrow-store.test.ts",
     "data/records.test.ts",
   ),
+  seed(
+    "written-behind-thrown",
+    "a page is written where QEMU has yet to throw away what was there",
+    "data/ahead-intake.ts",
+    "if (this.#gone.size > 0) throw",
+    "if (this.#gone.size > 1_000) throw",
+    "data/ahead-intake.test.ts",
+  ),
   // ---- transaction
   seed(
     "next-epoch-mixed-in",

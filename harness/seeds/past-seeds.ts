@@ -179,14 +179,6 @@ export const PAST_SEEDS: readonly Seed[] = [
     "pages/fetcher.test.ts",
   ),
   seed(
-    "written-behind-thrown",
-    "a page is written where QEMU has yet to throw away what was there",
-    "data/ahead-intake.ts",
-    "if (this.#gone.size > 0) throw",
-    "if (this.#gone.size > 1_000) throw",
-    "data/ahead-intake.test.ts",
-  ),
-  seed(
     "waits-for-who-cannot",
     "nobody restores a VM whose own host is heard, has lost it, and does not reach the escrow",
     "core/decide.ts",

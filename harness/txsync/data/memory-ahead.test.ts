@@ -116,6 +116,14 @@ class Two implements AsyncDisposable {
     return this.memory;
   }
 
+  /** A guest that has written all of its memory, which is offered to the target. */
+  async offerWhole(tools: NativeTools, look_every_ms?: number): Promise<MemoryAhead | string> {
+    for (let page = 0; page < PAGES[0]; page += 1) await this.guest.write(0, page, 1);
+    const memory = await this.open(tools, look_every_ms);
+    if (typeof memory !== "string") await memory.offer("pc-q35-10.0");
+    return memory;
+  }
+
   /** Pages of the guest, which stands still, that the target would have otherwise. */
   wrong(is_stale: ReadonlySet<string>): string[] {
     const wrong: string[] = [];
@@ -219,19 +227,15 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
 
   test("time that is up does not keep memory from going once: only from being sent again", async () => {
     await using two = await Two.start(tools);
-    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
-    const memory = await two.open(tools);
+    const memory = await two.offerWhole(tools);
     if (typeof memory === "string") return;
-    await memory.offer("pc-q35-10.0");
     expect(await memory.send(0)).toMatchObject({ rounds: 1, sent_pages: PAGES[0] + PAGES[1], left_pages: 0 });
   });
 
   test("what the guest wrote before its turn came does not go twice", async () => {
     await using two = await Two.start(tools);
-    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
-    const memory = await two.open(tools, 0);
+    const memory = await two.offerWhole(tools, 0);
     if (typeof memory === "string") return;
-    await memory.offer("pc-q35-10.0");
     two.onFrame = async () => {
       // Long before it is read, and noted before that.
       if (two.frames === 2) for (let page = 1_000; page < 1_100; page += 1) await two.guest.write(0, page, 2);
@@ -250,10 +254,8 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     ["time is up", 0, 400],
   ])("nothing is on its way any more when it is over because %s", async (_, most_ms, writes) => {
     await using two = await Two.start(tools);
-    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
-    const memory = await two.open(tools);
+    const memory = await two.offerWhole(tools);
     if (typeof memory === "string") return;
-    await memory.offer("pc-q35-10.0");
     let version = 1;
     two.onFrame = async () => {
       if (two.frames % 8 !== 1) return;
@@ -270,10 +272,8 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
 
   /** A guest that writes every third page again while pages are on their way: most of that is stale in the end. */
   const busy = async (two: Two): Promise<MemoryAhead | string> => {
-    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
-    const memory = await two.open(tools);
+    const memory = await two.offerWhole(tools);
     if (typeof memory === "string") return memory;
-    await memory.offer("pc-q35-10.0");
     let version = 1;
     two.onFrame = async () => {
       if (two.frames % 6 !== 1) return;
@@ -325,10 +325,8 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
 
   test("a target that has no more what it had of it is not sent the rest: its QEMU is another one", async () => {
     await using two = await Two.start(tools);
-    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
-    const memory = await two.open(tools);
+    const memory = await two.offerWhole(tools);
     if (typeof memory === "string") return;
-    await memory.offer("pc-q35-10.0");
     await memory.send(60_000);
     two.intake?.close();
     two.intake = undefined;

@@ -328,9 +328,15 @@ export class MemoryAhead {
 
   #sayStale(block: string, first: number, pages: Uint8Array): void {
     const packed = packPages(pages).toString("base64");
-    const note = encodeNote({ kind: "ahead-stale", base: this.base, block, first, pages: packed });
-    this.#shell.peers.sendData("target", "bulk", note);
-    this.#rate.count(note.reduce((sum, { length }) => sum + length, 0));
+    this.#send(encodeNote({ kind: "ahead-stale", base: this.base, block, first, pages: packed }));
+  }
+
+  /** @returns bytes, which count for the rate; where there is no connection at the moment whoever sends next sees to it */
+  #send(pieces: readonly Uint8Array[], onDone?: () => void): number {
+    this.#shell.peers.sendData("target", "bulk", pieces, onDone);
+    const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    this.#rate.count(bytes);
+    return bytes;
   }
 
   /** Whether another round is of no use: it would be small, or leave about as much as it sends. */
@@ -372,11 +378,7 @@ export class MemoryAhead {
     const pages = this.#read(run, into);
     const frame = encodePages({ by: "target", base: this.base, block: run.block, first: run.first, pages });
     this.#sent.push(run);
-    // Where there is no connection at the moment the next run sees to it.
-    peers.sendData("target", "bulk", frame, () => peers.buffers.give(into));
-    const bytes = frame.reduce((sum, piece) => sum + piece.length, 0);
-    this.#rate.count(bytes);
-    return bytes;
+    return this.#send(frame, () => peers.buffers.give(into));
   }
 
   /** Asked behind all of it: what lies in a connection is more than this process sees. */
