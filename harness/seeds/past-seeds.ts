@@ -173,10 +173,18 @@ export const PAST_SEEDS: readonly Seed[] = [
   seed(
     "records-starve-pages",
     "a guest that writes faster than the rate has no more of its memory than it touches",
-    "pages/fetcher.ts",
-    "const DEBT_SHARE = 0.5;",
-    "const DEBT_SHARE = 1;",
+    "pages/debt.ts",
+    "const SHARE = 0.5;",
+    "const SHARE = 1;",
     "pages/fetcher.test.ts",
+  ),
+  seed(
+    "records-beside-the-bound",
+    "memory goes ahead at the whole rate, whatever transactions take of it",
+    "data/rate.ts",
+    "bytes + this.#debt.payBeside(bytes)",
+    "bytes",
+    "data/rate.test.ts",
   ),
   seed(
     "waits-for-who-cannot",

@@ -60,7 +60,10 @@ export class DataPlane implements DataShell {
     });
     this.#source = new SourceStore(this);
     this.#target = new TargetStore(this);
-    this.#sender = new RecordSender(this, (bytes) => this.#target.spent(bytes));
+    this.#sender = new RecordSender(this, (bytes) => {
+      this.#source.spent(bytes);
+      this.#target.spent(bytes);
+    });
     this.#running = new RunningBase(this);
     this.#handlers = this.#calls();
     port.on("message", (asked: ToData) => void this.#asked(asked));

@@ -27,3 +27,28 @@ test("without a bound nobody waits, and what was only counted is waited for by t
   bound.count(1000);
   expect(bound.wait_ms).toBe(750);
 });
+
+test("what goes before the rest is made up for by it, out of half of the rate", () => {
+  let now_ms = 0;
+  const rate = new Rate(1_000_000, () => now_ms);
+  /** Sends in pieces of 1,000 bytes for a second, while so much goes before it every 10 ms. @returns what was sent */
+  const second = (before: number): number => {
+    let sent = 0;
+    for (const until_ms = now_ms + 1_000; now_ms < until_ms; now_ms += 10) {
+      rate.spent(before);
+      while (rate.wait_ms === 0) {
+        rate.count(1_000);
+        sent += 1_000;
+      }
+    }
+    return sent;
+  };
+  second(0);
+  expect(second(0)).toBeCloseTo(1_000_000, -4);
+  expect(second(2_000)).toBeCloseTo(800_000, -4);
+  expect(second(20_000)).toBeCloseTo(500_000, -4);
+  // What is left of it then is forgotten but for a tenth of a second's worth.
+  const after = second(0);
+  expect(after).toBeGreaterThan(850_000);
+  expect(after).toBeLessThan(950_000);
+});

@@ -1,3 +1,5 @@
+import { Debt } from "../pages/debt.ts";
+
 /**
  * Unused allowance grows no further than this, ms: who has to wait for a processor for some 100 ms, as happens on a busy
  * machine, would otherwise lose what it was late by. QEMU keeps its own bound over 100 ms (BUFFER_DELAY, migration.c), and goes
@@ -16,6 +18,7 @@ export class Rate {
   lost_ms = 0;
   /** By then everything that was counted so far is paid for. */
   #paid_ms = Number.NEGATIVE_INFINITY;
+  readonly #debt = new Debt();
 
   constructor(bytes_per_s: number, now: () => number = () => performance.now()) {
     this.bytes_per_s = bytes_per_s;
@@ -27,7 +30,13 @@ export class Rate {
     if (this.bytes_per_s <= 0) return;
     const from_ms = this.#now() - BURST_MS;
     if (Number.isFinite(this.#paid_ms)) this.lost_ms += Math.max(0, from_ms - this.#paid_ms);
-    this.#paid_ms = Math.max(this.#paid_ms, from_ms) + (bytes / this.bytes_per_s) * 1000;
+    const counted = bytes + this.#debt.payBeside(bytes);
+    this.#paid_ms = Math.max(this.#paid_ms, from_ms) + (counted / this.bytes_per_s) * 1000;
+  }
+
+  /** Something that goes before all of this used so much of the same bound: what goes out next waits for it. */
+  spent(bytes: number): void {
+    this.#debt.add(bytes, this.bytes_per_s);
   }
 
   /** How long whoever has something to send has to wait first, ms. */

@@ -197,6 +197,11 @@ export class SourceStore {
     this.#recorded?.note(spool);
   }
 
+  /** A record takes its part of the rate, and goes before memory that is copied ahead. */
+  spent(bytes: number): void {
+    if (this.#memory !== undefined) this.#rate.spent(bytes);
+  }
+
   /** Transactions are taken by digests from here on, or not any more. */
   findsSurely(on: boolean): void {
     this.#finds_surely = on;

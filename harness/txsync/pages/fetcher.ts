@@ -1,6 +1,7 @@
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { AskedPages, type AskedRun } from "./asked-pages.ts";
+import { Debt } from "./debt.ts";
 import { type PageAnswer, RUN_PAGES_MAX } from "./page-frames.ts";
 import type { PageMap } from "./page-map.ts";
 
@@ -27,10 +28,6 @@ export interface FetcherOptions {
 
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
-/** What others used of the rate is made up for, but no more of it than so many seconds' worth: one long record is not. */
-const DEBT_S = 0.1;
-/** And out of this share of the rate: a guest that writes faster than that has the rest of its memory all the same. */
-const DEBT_SHARE = 0.5;
 /** Wanted pages in one request. */
 const WANTED_PAGES_MAX = 256;
 
@@ -45,8 +42,7 @@ export class PageFetcher {
   readonly #wanted = new Map<string, { readonly block: string; readonly page: number }>();
   readonly #next = new Map<string, number>();
   #allowance = 0;
-  /** What others used, and the background has not gone without yet. */
-  #debt = 0;
+  readonly #debt = new Debt();
   /** Of its rate that the background takes, 0 to 1. */
   share = 1;
   #ticked_ms: number | null = null;
@@ -61,7 +57,7 @@ export class PageFetcher {
 
   /** Something that goes before the background used so much of the same rate. */
   spent(bytes: number): void {
-    this.#debt = Math.min(this.#debt + bytes, this.#options.bytes_per_s * DEBT_S);
+    this.#debt.add(bytes, this.#options.bytes_per_s);
   }
 
   /** No background while it is paused; wanted pages are asked for all the same. */
@@ -161,9 +157,7 @@ export class PageFetcher {
     if (bytes_per_s > 0) {
       const burst = Math.max(RUN_PAGES_MAX * PAGE_BYTES, bytes_per_s * BURST_S);
       const gained = (passed_ms / 1000) * bytes_per_s * this.share;
-      const paid = Math.min(this.#debt, gained * DEBT_SHARE);
-      this.#debt -= paid;
-      this.#allowance = Math.min(burst, this.#allowance + gained - paid);
+      this.#allowance = Math.min(burst, this.#allowance + gained - this.#debt.payOf(gained));
     }
     // Nothing goes before what somebody waits for.
     if (this.#wanted.size > 0 || this.#paused || map.complete || full?.() === true) return;
