@@ -29,6 +29,7 @@ import { FrameDecoder, FrameEncoder, WireError } from "../txsync/wire/frame.ts";
 import { decodeMessage, encodeMessage } from "../txsync/wire/message.ts";
 import { mutateValue, textLike } from "./mutate.ts";
 import { nbdRequests } from "./nbd.ts";
+import { noteFrames, pageRuns } from "./notes.ts";
 import { type Answer, catching, type FuzzTarget, isBounded, ofBytes, said, TOOK } from "./target.ts";
 
 function streams(): Buffer[] {
@@ -308,6 +309,8 @@ export function targets(): readonly FuzzTarget<never>[] {
     ofBytes("wire frames", frames, feedFrames),
     ofBytes("messages", messages, feedMessage),
     ofBytes("data frames", dataFrames, feedDataFrame),
+    noteFrames(),
+    pageRuns(),
     ofBytes("QMP", qmpLines, feedQmp),
     nbdRequests(),
     ofBytes("network frames", ethernet, feedEthernet),
