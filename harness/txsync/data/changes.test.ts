@@ -43,6 +43,17 @@ describe("what the transactions of a protected VM say of its memory", () => {
     ]);
   });
 
+  it("is known without waiting as far as they have told, and is told once", async () => {
+    expect(await changes.glance()).toEqual([]);
+    guest.write(0, 4, 7);
+    take(1, "base");
+    expect(await changes.glance()).toEqual([{ block: BLOCKS[0].name, first: 4, count: 1 }]);
+    const looking = changes.look();
+    guest.write(0, 9, 7);
+    take(2, 1);
+    expect(await looking).toEqual([{ block: BLOCKS[0].name, first: 9, count: 1 }]);
+  });
+
   it("is all there is when the guest stands still", async () => {
     guest.write(0, 4, 7);
     take(1, "base");

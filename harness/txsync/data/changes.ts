@@ -11,8 +11,8 @@ import type { AheadOptions } from "./memory-ahead.ts";
 export interface Changes extends AsyncDisposable {
   /** Pages that may have changed since the last look, or since the beginning. */
   look(): Promise<readonly PageRun[]>;
-  /** A look costs next to nothing, and waits for nobody. */
-  readonly at_any_time: boolean;
+  /** Those of them that are known by now, without waiting for anybody: the next look tells the others. */
+  glance(): Promise<readonly PageRun[]>;
   /** Why a page may have changed that no look tells of, and been read meanwhile. */
   readonly doubtful: string | undefined;
   /** What is in no file, as it is. */
@@ -23,7 +23,6 @@ export interface Changes extends AsyncDisposable {
 
 /** As the kernel notes them for us alone: nobody else looks at this memory. */
 export class TrackedChanges implements Changes {
-  readonly at_any_time = true;
   readonly doubtful = undefined;
   readonly #tracker: PagescanTracker;
   readonly #options: AheadOptions;
@@ -55,6 +54,10 @@ export class TrackedChanges implements Changes {
     return await this.#tracker.look(this.#n, this.#n - 1);
   }
 
+  glance(): Promise<readonly PageRun[]> {
+    return this.look();
+  }
+
   small(): Promise<readonly SmallBlock[]> {
     return readSmallBlocksBy(this.#tracker, this.#options.pid, this.#options.blocks);
   }
@@ -75,7 +78,6 @@ export class TrackedChanges implements Changes {
  * that was changed and changed back by the next transaction is in none, and what was read in between is nowhere told of.
  */
 export class RecordedChanges implements Changes {
-  readonly at_any_time = false;
   #doubtful: string | undefined;
   readonly #options: Pick<AheadOptions, "pagescan" | "pid" | "blocks">;
   #runs: PageRun[] = [];
@@ -123,6 +125,11 @@ export class RecordedChanges implements Changes {
   async look(): Promise<readonly PageRun[]> {
     if (!this.#still) await this.#next.promise;
     return this.#runs.splice(0);
+  }
+
+  /** What the transactions so far have found was written before any page that is read from now on. */
+  glance(): Promise<readonly PageRun[]> {
+    return Promise.resolve(this.#runs.splice(0));
   }
 
   small(): Promise<readonly SmallBlock[]> {

@@ -19,11 +19,12 @@ import { RAM_BLOCK } from "../../qemu/command-line.ts";
 import type { PageToWrite } from "../../qemu/stream/writer.ts";
 import { GuestMemory } from "../dirty/testing/memory.ts";
 import { BUILD_MS, buildNative, canBuildNative, type NativeTools } from "../dirty/testing/native.ts";
+import { openTracker } from "../dirty/tracker.ts";
 import { decodeNote, encodeNote, FRAME_NOTE, type Note } from "../pages/notes.ts";
 import { decodePages, FRAME_PAGES } from "../pages/page-frames.ts";
 import type { TargetFeed } from "../relay/feed.ts";
 import { AheadIntake } from "./ahead-intake.ts";
-import { TrackedChanges } from "./changes.ts";
+import { RecordedChanges, TrackedChanges } from "./changes.ts";
 import type { PackedPages } from "./kept-package.ts";
 import { MemoryAhead } from "./memory-ahead.ts";
 import { Rate } from "./rate.ts";
@@ -105,13 +106,20 @@ class Two implements AsyncDisposable {
     return [...keysOf({ [block]: stale })];
   }
 
-  async open(tools: NativeTools, look_every_ms?: number): Promise<MemoryAhead | string> {
+  /** Of a protected VM where `protect` is given: told its changes, from which transactions are to be noted. */
+  async open(
+    tools: NativeTools,
+    look_every_ms?: number,
+    protect?: (changes: RecordedChanges) => void,
+  ): Promise<MemoryAhead | string> {
     const { pid, blocks, folder, status_path: shim_status_path } = this.guest;
     const ram = blocks.find(({ name }) => name === RAM_BLOCK)?.where;
     const ram_path = ram?.kind === "file" ? ram.path : "";
     const options = { pid, blocks, folder, shim_status_path, ram_path, pagescan: tools.pagescan };
-    const changes = await TrackedChanges.open(options);
+    const recorded = new RecordedChanges(options);
+    const changes = protect === undefined ? await TrackedChanges.open(options) : recorded;
     if (typeof changes === "string") return changes;
+    protect?.(recorded);
     this.memory = await MemoryAhead.open(this.shell, new Rate(0), options, changes, "pc-q35-10.0", look_every_ms);
     return this.memory;
   }
@@ -245,6 +253,53 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     expect(sent_pages).toBe(PAGES[0] + PAGES[1]);
     const { ahead } = await memory.finish();
     await two.net.peersOf("source").drained("target", "bulk", 0);
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
+  test("nor of one that is protected, as soon as a transaction has found it", async () => {
+    await using two = await Two.start(tools);
+    const { pid, blocks, folder, status_path: shim_status_path } = two.guest;
+    for (let page = 0; page < PAGES[0]; page += 1) await two.guest.write(0, page, 1);
+    await using tracker = await openTracker({
+      pagescan: tools.pagescan,
+      pid,
+      blocks,
+      folder,
+      shim_status_path,
+      prefer: "auto",
+    });
+    await tracker.arm();
+    let told: RecordedChanges | undefined;
+    let n = 0;
+    const takes = async (): Promise<void> => {
+      n += 1;
+      await tracker.take(n, n - 1);
+      told?.note((await tracker.collect()).spool);
+      await tracker.release();
+    };
+    const memory = await two.open(tools, 0, (changes) => {
+      told = changes;
+    });
+    if (typeof memory === "string") throw new Error(memory);
+    await memory.offer("pc-q35-10.0");
+    two.onFrame = async () => {
+      if (two.frames !== 2) return;
+      // Page 3 went before it was written, the others are written before they go.
+      for (const page of [3, 1_000, 1_001, 1_002]) await two.guest.write(0, page, 2);
+      await takes();
+    };
+    const sending = memory.send(60_000);
+    const sent = sending.then(() => true);
+    // The end of a round waits for a transaction that was taken after it.
+    while (!(await Promise.race([sent, delay(5, false)]))) if (two.frames >= PAGES[0] / 64) await takes();
+    expect((await sending).left_pages).toBe(1);
+    two.onFrame = async () => undefined;
+    await two.guest.write(0, 1_001, 3);
+    await takes();
+    told?.still();
+    const { ahead } = await memory.finish();
+    await two.net.peersOf("source").drained("target", "bulk", 0);
+    expect(keysOf(ahead.stale)).toEqual(new Set([`${RAM_BLOCK}:3`, `${RAM_BLOCK}:1001`]));
     expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
   });
 

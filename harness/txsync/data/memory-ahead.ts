@@ -260,8 +260,7 @@ export class MemoryAhead {
       for (const run of this.#lackingRuns()) {
         // Everything goes once, however long that takes: in post-copy it would take no less, and there more is at stake.
         if (performance.now() >= until_ms) break;
-        const due = performance.now() - this.#looked_ms >= this.#look_every_ms;
-        if (due && this.#changes.at_any_time) await this.#look();
+        if (performance.now() - this.#looked_ms >= this.#look_every_ms) await this.#glance();
         const bytes = await this.#sendRun(run);
         sent_pages += run.count;
         sent_bytes += bytes;
@@ -285,14 +284,13 @@ export class MemoryAhead {
    * written before a page was read is told from what was written afterwards by that alone.
    */
   async lookUntil(done: Promise<unknown>): Promise<void> {
-    if (!this.#changes.at_any_time) return;
     let over = false;
     const end = done.finally(() => {
       over = true;
     });
     while (!over && !this.#is_given_up) {
       await Promise.race([end, delay(this.#look_every_ms), this.#given_up.promise]);
-      await this.#look();
+      await this.#glance();
     }
   }
 
@@ -423,8 +421,15 @@ export class MemoryAhead {
   }
 
   async #look(): Promise<void> {
+    this.#changed((await Promise.race([this.#changes.look(), this.#given_up.promise])) ?? []);
+  }
+
+  async #glance(): Promise<void> {
+    this.#changed(await this.#changes.glance());
+  }
+
+  #changed(runs: readonly PageRun[]): void {
     this.#looked_ms = performance.now();
-    const runs = (await Promise.race([this.#changes.look(), this.#given_up.promise])) ?? [];
     const { doubtful } = this.#changes;
     if (doubtful !== undefined) {
       // Where nothing was sent everything is lacking, and only what was read besides may be old.
