@@ -325,6 +325,35 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
   });
 
+  test("a guest that writes the same few pages as fast as is sent is not run after, however few they are", async () => {
+    await using two = await Two.start(tools);
+    const memory = await two.offerWhole(tools, 0);
+    if (typeof memory === "string") return;
+    two.onFrame = async () => {
+      for (let page = 0; page < 64; page += 1) await two.guest.write(0, page, two.frames);
+    };
+    const { rounds, left_pages } = await memory.send(60_000);
+    expect(rounds).toBe(1);
+    expect(left_pages).toBe(64);
+    two.onFrame = async () => undefined;
+    const { ahead } = await memory.finish();
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
+  test("what is stale in one piece is thrown away before it stands still as well: each page of it takes its time", async () => {
+    await using two = await Two.start(tools);
+    const memory = await two.offerWhole(tools);
+    if (typeof memory === "string") return;
+    two.onFrame = async () => {
+      for (let page = 0; two.frames > 16 && page < 1_100; page += 1) await two.guest.write(0, page, two.frames);
+    };
+    await memory.send(60_000);
+    two.onFrame = async () => undefined;
+    expect(two.thrown).toHaveLength(1_100);
+    const { ahead } = await memory.finish();
+    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+  });
+
   /** A guest that writes every third page again while pages are on their way: most of that is stale in the end. */
   const busy = async (two: Two): Promise<MemoryAhead | string> => {
     const memory = await two.offerWhole(tools);

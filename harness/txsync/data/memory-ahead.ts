@@ -32,11 +32,18 @@ const READY_MS = 10_000;
 /** A round is small when what is left takes no longer than this at the rate, or is less than this share of memory. */
 const SMALL_MS = 20;
 const SMALL_SHARE = 0.01;
-/** The guest writes about as fast as is sent when a round leaves more than this share of the one before. */
+/**
+ * The guest writes about as fast as is sent when a round leaves more than this share of the one before; or when so much was
+ * written meanwhile, and the next round would leave more.
+ */
 const SHRINKS_TO = 0.75;
 const ROUNDS_MAX = 30;
-/** What is stale is thrown away before the guest stands still where it is more runs than these: QEMU takes 5 µs for each. */
+/**
+ * What is stale is thrown away before the guest stands still where it costs more than so many runs: QEMU takes 5 µs for each,
+ * and 1 or more for each of its pages.
+ */
 const STALE_RUNS_MIN = 256;
+const PAGES_OF_A_RUN = 4;
 /** And of so many pages at a time it is told, a bit for each at most. */
 const STALE_PAGES_AT_ONCE = 2 ** 20;
 /**
@@ -81,6 +88,12 @@ function offerOf(base: string, machine: string, of: readonly BlockSize[], turn: 
   return encodeNote({ kind: "ahead-offered", base, machine, blocks, turn });
 }
 
+/** What it costs QEMU to throw these away, in runs. */
+function costOf(stale: Uint8Array): number {
+  const { runs, pages } = countRuns(stale);
+  return runs + pages / PAGES_OF_A_RUN;
+}
+
 /**
  * Memory of a guest that still runs, copied to the target in rounds: everything once, then what changed meanwhile, until
  * little is left. What changes is tracked from outside; each page is read after its note was begun anew, so that a write
@@ -116,6 +129,8 @@ export class MemoryAhead {
   #connection_ms = 0;
   readonly #look_every_ms: number;
   #looked_ms = performance.now();
+  /** Pages that were found written, each as often as it was. */
+  #found = 0;
   /** Told of every page that was found changed. */
   onChanged: (runs: readonly PageRun[]) => void = () => undefined;
 
@@ -241,7 +256,7 @@ export class MemoryAhead {
   async send(most_ms: number): Promise<Rounds> {
     let until_ms = Number.POSITIVE_INFINITY;
     let [rounds, sent_pages, sent_bytes] = [0, 0, 0];
-    for (let before = Number.POSITIVE_INFINITY, losses = 0; ; ) {
+    for (let before = Number.POSITIVE_INFINITY, losses = 0, [found_before, sent_before] = [0, 0]; ; ) {
       this.#still();
       if (rounds > 0) {
         await this.#allArrived();
@@ -253,8 +268,10 @@ export class MemoryAhead {
       if (this.#losses !== losses) before = Number.POSITIVE_INFINITY;
       losses = this.#losses;
       const over = rounds >= ROUNDS_MAX || performance.now() >= until_ms;
-      if (rounds > 0 && (over || this.isEnough(left, before))) break;
+      const outwritten = this.#found - found_before > (sent_pages - sent_before) * SHRINKS_TO;
+      if (rounds > 0 && (over || outwritten || this.isEnough(left, before))) break;
       before = left;
+      [found_before, sent_before] = [this.#found, sent_pages];
       if (this.#small_is_stale) await this.#readSmall();
       let [frames, pages] = [0, 0];
       for (const run of this.#lackingRuns()) {
@@ -305,9 +322,9 @@ export class MemoryAhead {
         const lacks = Uint8Array.from(now);
         return { block, lacks, pages: without(lacks, told.get(block)) };
       });
-      const count = untold.reduce((sum, { pages }) => sum + countRuns(pages), 0);
-      if (count < STALE_RUNS_MIN || count > before * SHRINKS_TO) return;
-      before = count;
+      const cost = untold.reduce((sum, { pages }) => sum + costOf(pages), 0);
+      if (cost < STALE_RUNS_MIN || cost > before * SHRINKS_TO) return;
+      before = cost;
       for (const { block, lacks, pages } of untold) {
         for (let first = 0; first < pages.length; first += STALE_PAGES_AT_ONCE) {
           const piece = pages.subarray(first, first + STALE_PAGES_AT_ONCE);
@@ -437,6 +454,7 @@ export class MemoryAhead {
       this.#small_is_stale = true;
     }
     for (const run of runs) {
+      this.#found += run.count;
       if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);
       else this.#small_is_stale = true;
       this.#isLacking(run);

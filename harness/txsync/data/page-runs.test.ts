@@ -23,7 +23,7 @@ describe("pages of a block", () => {
         const { is, count } = unpackPages(packed, pages.length);
         expect(Buffer.from(is).equals(pages)).toBe(true);
         expect(count).toBe(pages.filter((one) => one === 1).length);
-        expect(countRuns(pages)).toBe(runsOf(pages).length);
+        expect(countRuns(pages)).toEqual({ runs: runsOf(pages).length, pages: pages.reduce((sum, is) => sum + is, 0) });
         expect([...unpackRuns(packed)]).toEqual(runsOf(pages));
         expect(packed.length).toBeLessThanOrEqual(1 + Math.ceil((pages.lastIndexOf(1) + 1) / 8));
       }),

@@ -18,15 +18,16 @@ export function runsOf(pages: Uint8Array): [number, number][] {
   return runs;
 }
 
-/** How many runs there are. */
-export function countRuns(pages: Uint8Array): number {
-  let runs = 0;
+/** How many there are, and in how many runs. */
+export function countRuns(pages: Uint8Array): { readonly runs: number; readonly pages: number } {
+  let [runs, all] = [0, 0];
   for (let first = pages.indexOf(1); first >= 0; ) {
-    runs += 1;
     const after = pages.indexOf(0, first);
+    runs += 1;
+    all += (after < 0 ? pages.length : after) - first;
     first = after < 0 ? -1 : pages.indexOf(1, after);
   }
-  return runs;
+  return { runs, pages: all };
 }
 
 /** Those that are 1, and not in `but` as well. */

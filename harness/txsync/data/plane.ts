@@ -167,10 +167,11 @@ export class DataPlane implements DataShell {
           const by = wantedBy(payload);
           const give = (): void => this.peers.buffers.give(payload);
           if (by !== this.config.role) sendTargetPages(this.peers, by, [payload], give);
-          else if (this.#escrow !== undefined) {
-            this.#escrow.pagesCame(payload);
+          else {
+            if (this.#escrow !== undefined) this.#escrow.pagesCame(payload);
+            else this.#target.pagesCame(from, payload);
             give();
-          } else if (this.#target.pagesCame(from, payload)) give();
+          }
           return undefined;
         }
         case FRAME_NOTE:

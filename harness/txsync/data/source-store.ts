@@ -10,16 +10,15 @@ import type { Role } from "../core/index.ts";
 import type { SmallBlock } from "../dirty/small-blocks.ts";
 import type { Spool } from "../dirty/spool.ts";
 import { CHANGED_RUNS_MAX, encodeNote, type Note } from "../pages/notes.ts";
-import { decodeRequest, encodePages, RUN_PAGES_MAX } from "../pages/page-frames.ts";
+import { decodeRequest, encodePages } from "../pages/page-frames.ts";
 import { BasePages, readRun } from "../pages/page-source.ts";
 import type { RecordPiece } from "../pages/record-frames.ts";
 import { BaseAhead, type ChangedRuns } from "./base-ahead.ts";
 import { RecordedChanges, TrackedChanges } from "./changes.ts";
 import { type DataChannel, type DataShell, log, sendTargetPages } from "./data-shell.ts";
-import type { Ahead, Follows } from "./kept-package.ts";
+import type { Follows } from "./kept-package.ts";
 import { EscrowSilentError, LogReader } from "./log-reader.ts";
 import { type Finished, MemoryAhead } from "./memory-ahead.ts";
-import { unpackRuns } from "./page-runs.ts";
 import type { BaseOf, DataCalls, RestoredMemory } from "./protocol.ts";
 import { RamImage } from "./ram-image.ts";
 import { Rate } from "./rate.ts";
@@ -33,9 +32,6 @@ type HaveBase = BaseOf & {
 
 /** So much may wait to be sent before more is read. */
 const BACKLOG_BYTES = 2 << 20;
-/** Of what the target lacks at switchover, so much goes to it unasked: it is what the guest used last. */
-const PUSHED_PAGES = 512;
-const PUSHED_AT_ONCE = 8;
 const ESCROW_AT_ONCE_PAGES = 16;
 
 /** Where the source keeps its base: the file that was the guest's RAM, under another name. */
@@ -71,8 +67,6 @@ export class SourceStore {
   /** Most of memory is at the target: its post-copy may be over before a copy for the escrow would have been of any use. */
   #most_is_there = false;
   #escrow_from_ms = Number.NEGATIVE_INFINITY;
-  /** What the target lacked when the guest stood still, until it was sent some of it. */
-  #stale: Ahead["stale"] | undefined;
   /** The present base is what was copied ahead but for these; until the escrow has heard of it. */
   #changed: { readonly from: string; readonly runs: ChangedRuns } | undefined;
   #held: BaseHeld | undefined;
@@ -219,7 +213,6 @@ export class SourceStore {
       if (last !== undefined) this.recordTaken(last);
       this.#recorded?.still();
       const [finished] = await Promise.all([memory.finish(), this.#ahead?.stop()]);
-      this.#stale = finished.ahead.stale;
       return finished;
     } finally {
       this.#memory = undefined;
@@ -233,7 +226,6 @@ export class SourceStore {
     const memory = this.#memory;
     this.#memory = undefined;
     this.#recorded = undefined;
-    this.#stale = undefined;
     await memory?.close();
     const ahead = this.#ahead;
     this.#ahead = undefined;
@@ -265,41 +257,7 @@ export class SourceStore {
     this.#file = openSync(this.#path, "r");
     this.#pages = new BasePages(RAM_BLOCK, this.#file, statSync(this.#path).size, this.#base.small);
     if (this.#most_is_there) this.#escrow_from_ms = performance.now() + this.#shell.config.lease_ms;
-    this.#push(this.#pages, this.#base.base).catch((error: unknown) => log(this.#shell, messageOf(error)));
     this.offer();
-  }
-
-  /** A target whose QEMU loads the package need not ask for what it is sure to need. Whatever gets lost it asks for. */
-  async #push(pages: BasePages, base: string): Promise<void> {
-    const began_ms = performance.now();
-    const stale = this.#stale ?? {};
-    this.#stale = undefined;
-    let left = PUSHED_PAGES;
-    let frames = 0;
-    for (const [block, runs] of Object.entries(stale)) {
-      for (const [begin, length] of unpackRuns(runs)) {
-        // The target waits for these; there may be millions behind them.
-        if (left <= 0) break;
-        for (let first = begin; first < begin + length && left > 0; ) {
-          const count = Math.min(left, RUN_PAGES_MAX, begin + length - first);
-          const { pages: whole, give } = readRun(pages, { block, first, count }, this.#shell.peers.buffers);
-          if (whole.length === 0) break;
-          const frame = encodePages({ by: "target", base, block, first, pages: whole });
-          this.#went(frame);
-          this.#shell.peers.sendData("target", "bulk", frame, give);
-          first += whole.length;
-          left -= whole.length;
-          frames += 1;
-          if (frames % PUSHED_AT_ONCE > 0) continue;
-          // What is written leaves when nobody works here, and what a vCPU waits for comes in between.
-          await turn();
-          if (this.#pages !== pages) return;
-        }
-      }
-    }
-    if (left === PUSHED_PAGES) return;
-    const text = `${PUSHED_PAGES - left} pages that the target lacks went unasked (${(performance.now() - began_ms).toFixed(1)} ms)`;
-    this.#shell.emit({ kind: "run.note", text });
   }
 
   stopServing(): void {

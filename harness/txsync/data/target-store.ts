@@ -39,8 +39,6 @@ const LOADED_PING = 0x4645_7273;
 const BEGUN_PING = 0x4645_7274;
 const BEGUN_MS = 5_000;
 const PROGRESS_EVERY_MS = 20;
-/** Frames of pages that may come before the package that they belong to; more are asked for again. */
-const EARLY_MAX = 1024;
 
 /** The target's part: feeds QEMU the stream, gets it its pages; and, on any host, gets the base to restore a VM from. */
 export class TargetStore {
@@ -50,8 +48,6 @@ export class TargetStore {
   #fetcher: PageFetcher | undefined;
   /** What came, or comes, ahead of the VM. */
   #intake: AheadIntake | undefined;
-  /** Pages of a base whose package is still on its way. */
-  readonly #early: Buffer[] = [];
   #preparing: { readonly base: string; readonly path: string; readonly prepared: Promise<void> } | undefined;
   /** Counts what was prepared, and forgotten. */
   #prepared = 0;
@@ -141,9 +137,10 @@ export class TargetStore {
     this.#begin(intake.feed, intake.map, intake.holes);
     for (const command of commands) intake.feed.write(command);
     intake.feed.write(what.packaged);
-    const early = this.#early.splice(0);
-    for (const payload of early) this.pagesCame("source", payload);
-    const text = `package handed to QEMU in ${(performance.now() - began_ms).toFixed(1)} ms, and ${early.length} runs of pages that came before it`;
+    // What is stale the guest used last: most of it comes while QEMU loads the package, before a vCPU touches it.
+    this.#fetcher?.rested();
+    this.#fetcher?.tick(performance.now());
+    const text = `package handed to QEMU in ${(performance.now() - began_ms).toFixed(1)} ms`;
     this.#shell.emit({ kind: "run.note", text });
     if (hold) intake.feed.ping(LOADED_PING);
     intake.close();
@@ -316,15 +313,14 @@ export class TargetStore {
     this.#intake = undefined;
     this.#preparing = undefined;
     this.#prepared += 1;
-    this.#early.splice(0);
     intake?.feed[Symbol.dispose]();
     intake?.close();
   }
 
   // ---- pages
 
-  /** @returns whether nobody looks at these bytes any more: whatever is wanted of them was copied or written */
-  pagesCame(from: Role, payload: Buffer): boolean {
+  /** When this returns nobody looks at these bytes any more: whatever is wanted of them was copied or written. */
+  pagesCame(from: Role, payload: Buffer): void {
     const answer = decodePages(payload);
     const intake = this.#intake;
     if (intake !== undefined && answer.base === intake.base) {
@@ -334,18 +330,14 @@ export class TargetStore {
         log(this.#shell, `memory that came ahead was not taken: ${messageOf(error)}`);
         this.#forgetAhead();
       }
-      return true;
+      return;
     }
     const fetching = this.#fetching;
     if (fetching !== undefined) {
       if (answer.base === fetching.base && !fetching.copy.complete) fetching.copy.answered(answer);
-      return true;
+      return;
     }
-    if (answer.base !== this.#package?.base || this.#feed === undefined) {
-      if (intake === undefined || from !== "source" || this.#early.length >= EARLY_MAX) return true;
-      this.#early.push(payload);
-      return false;
-    }
+    if (answer.base !== this.#package?.base || this.#feed === undefined) return;
     if (from === "source") this.#source_heard_ms = performance.now();
     if (from === "escrow" && this.#route === "escrow" && this.#taken_over !== "served") {
       this.#taken_over = "served";
@@ -353,7 +345,6 @@ export class TargetStore {
     }
     this.#fetcher?.answered(answer);
     this.#fetcher?.tick(performance.now());
-    return true;
   }
 
   setRoute(route: PageRoute): void {

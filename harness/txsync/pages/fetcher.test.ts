@@ -92,6 +92,7 @@ class World {
     this.#random = new Random(plan.seed);
     this.#bucket = this.#burst;
     this.#fetcher = this.#begin();
+    this.#fetcher.rested();
   }
 
   get complete(): boolean {

@@ -55,6 +55,11 @@ export class PageFetcher {
     this.#asked = new AskedPages(options.map.blocks);
   }
 
+  /** Nothing has used the rate for a while: as much as it allows at once may be asked for with the next tick. */
+  rested(): void {
+    this.#allowance = Number.POSITIVE_INFINITY;
+  }
+
   /** Something that goes before the background used so much of the same rate. */
   spent(bytes: number): void {
     this.#debt.add(bytes, this.#options.bytes_per_s);
