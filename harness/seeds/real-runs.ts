@@ -114,7 +114,7 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "package-over-changed-base": unseen(SECOND_BUG),
   "rom-missing": run("target-host-killed"),
   // ---- page service
-  "zero-page-missing": run("no-fault"),
+  "zero-page-missing": run("no-fault --ahead 0"),
   "page-for-another": run("source-host-killed-while-ahead"),
   "page-count-wrong": run("link-cut-for-good"),
   "page-asked-once": run("link-cut-for-good"),
@@ -123,7 +123,7 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "answer-before-record": HALF_SENT,
   // ---- transaction
   "next-epoch-mixed-in": run("target-host-killed --write-rate 20000"),
-  "device-state-too-old": run("target-host-killed-connected"),
+  "device-state-too-old": run("target-host-killed-connected --memory 192"),
   "mark-too-early": TALKING,
   "guest-left-still": run("generation-changes-during-take"),
   "stop-while-paused": run("target-agent-killed"),
