@@ -8,6 +8,7 @@ import type { SettledPlan } from "../configure.ts";
 import { Movement } from "../movement.ts";
 import { givenUpAt, type Settled } from "../settled.ts";
 import type { Timeline } from "../timeline.ts";
+import { Left } from "./left.ts";
 import type { ManagerContext, StockManager } from "./managers/manager.ts";
 import { afterCancel, afterCompletion } from "./whose-vm.ts";
 
@@ -35,8 +36,7 @@ export class StockMigration {
   #switched = false;
   /** When the pre-copy phase began. */
   #active_ms: number | undefined;
-  /** The least that the source has said is left to send, and when it said so first. */
-  #left = { bytes: Number.POSITIVE_INFINITY, at_ms: 0 };
+  readonly #left = new Left();
   #completing = false;
   /** Pre-copy was given up, for it comes to no end. */
   #endless = false;
@@ -130,10 +130,11 @@ export class StockMigration {
     }
     if (info.status !== undefined) this.#onStatus("source", info.status);
     const progress = progressOf(info);
-    if (progress !== undefined && progress.remaining_bytes < this.#left.bytes) {
-      this.#left = { bytes: progress.remaining_bytes, at_ms: this.#timeline.now_ms };
+    if (progress !== undefined && this.#left.said(progress.remaining_bytes, this.#timeline.now_ms)) {
       const { pages_sent, ...rest } = progress;
-      this.#timeline.emit("migration", { kind: "migration.progress", ...rest, pages_arrived: pages_sent });
+      // One that was written again is sent again.
+      const pages_arrived = Math.min(pages_sent, progress.pages_total);
+      this.#timeline.emit("migration", { kind: "migration.progress", ...rest, pages_arrived });
     }
     this.#completing = isCompleting(info);
     if (this.#completing) this.#step("completing");
