@@ -39,7 +39,9 @@ export function noteFrames(): FuzzTarget<Buffer> {
       [PageFrameError, RangeError],
       () => {
         const note = decodeNote(bytes);
-        if (note.kind === "ahead-stale") unpackPages(Buffer.from(note.pages, "base64"), PAGES);
+        if (note.kind !== "ahead-stale") return;
+        if (note.first > PAGES) throw new RangeError("a page that is nowhere");
+        unpackPages(Buffer.from(note.pages, "base64"), PAGES - note.first);
       },
       ({ message }) => ({ took: false, said: message }),
     ),

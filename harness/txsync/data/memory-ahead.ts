@@ -15,6 +15,7 @@ import { BasePages } from "../pages/page-source.ts";
 import type { Changes } from "./changes.ts";
 import type { DataShell } from "./data-shell.ts";
 import type { Ahead } from "./kept-package.ts";
+import { LastFound } from "./last-found.ts";
 import { countRuns, packPages, without } from "./page-runs.ts";
 import type { Rate } from "./rate.ts";
 
@@ -33,8 +34,8 @@ const READY_MS = 10_000;
 const SMALL_MS = 20;
 const SMALL_SHARE = 0.01;
 /**
- * The guest writes about as fast as is sent when a round leaves more than this share of the one before; or when so much was
- * written meanwhile, and the next round would leave more.
+ * The guest writes about as fast as is sent when a round leaves more than this share of the one before; or when the next one
+ * would, by what was written lately.
  */
 const SHRINKS_TO = 0.75;
 const ROUNDS_MAX = 30;
@@ -83,6 +84,14 @@ export interface Finished {
   readonly stale_pages: number;
 }
 
+/** One that is over. */
+interface Round {
+  readonly began_ms: number;
+  /** Pages, in the rounds before it. */
+  readonly sent_before: number;
+  readonly connection: number | undefined;
+}
+
 function offerOf(base: string, machine: string, of: readonly BlockSize[], turn: number): Uint8Array[] {
   const blocks = of.map(({ name, bytes }) => ({ name, bytes }));
   return encodeNote({ kind: "ahead-offered", base, machine, blocks, turn });
@@ -129,8 +138,7 @@ export class MemoryAhead {
   #connection_ms = 0;
   readonly #look_every_ms: number;
   #looked_ms = performance.now();
-  /** Pages that were found written, each as often as it was. */
-  #found = 0;
+  readonly #last_found: LastFound;
   /** Told of every page that was found changed. */
   onChanged: (runs: readonly PageRun[]) => void = () => undefined;
 
@@ -151,6 +159,7 @@ export class MemoryAhead {
     this.#file = file;
     this.#changes = changes;
     this.blocks = options.blocks.map(({ name, bytes }) => ({ name, bytes }));
+    this.#last_found = new LastFound(this.blocks);
     this.#lacks = new Map(this.blocks.map(({ name, bytes }) => [name, new Uint8Array(pagesOf(bytes)).fill(1)]));
     this.#lacking = this.blocks.reduce((sum, { bytes }) => sum + pagesOf(bytes), 0);
     const ram_bytes = this.blocks.find(({ name }) => name === RAM_BLOCK)?.bytes ?? 0;
@@ -256,7 +265,8 @@ export class MemoryAhead {
   async send(most_ms: number): Promise<Rounds> {
     let until_ms = Number.POSITIVE_INFINITY;
     let [rounds, sent_pages, sent_bytes] = [0, 0, 0];
-    for (let before = Number.POSITIVE_INFINITY, losses = 0, [found_before, sent_before] = [0, 0]; ; ) {
+    let round: Round | undefined;
+    for (let before = Number.POSITIVE_INFINITY, losses = 0; ; ) {
       this.#still();
       if (rounds > 0) {
         await this.#allArrived();
@@ -268,10 +278,9 @@ export class MemoryAhead {
       if (this.#losses !== losses) before = Number.POSITIVE_INFINITY;
       losses = this.#losses;
       const over = rounds >= ROUNDS_MAX || performance.now() >= until_ms;
-      const outwritten = this.#found - found_before > (sent_pages - sent_before) * SHRINKS_TO;
-      if (rounds > 0 && (over || outwritten || this.isEnough(left, before))) break;
+      if (rounds > 0 && (over || this.#isOutwritten(left, sent_pages, round) || this.isEnough(left, before))) break;
       before = left;
-      [found_before, sent_before] = [this.#found, sent_pages];
+      round = { began_ms: performance.now(), sent_before: sent_pages, connection: this.#connection };
       if (this.#small_is_stale) await this.#readSmall();
       let [frames, pages] = [0, 0];
       for (const run of this.#lackingRuns()) {
@@ -307,7 +316,7 @@ export class MemoryAhead {
     });
     while (!over && !this.#is_given_up) {
       await Promise.race([end, delay(this.#look_every_ms), this.#given_up.promise]);
-      await this.#glance();
+      if (!this.#is_given_up) await this.#glance();
     }
   }
 
@@ -352,6 +361,17 @@ export class MemoryAhead {
     const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
     this.#rate.count(bytes);
     return bytes;
+  }
+
+  /**
+   * Whether a round of what is left would leave about as much: the guest has written so many pages within the time that it
+   * would take, as far as looks tell. Where the connection was another one nobody knows how long that is.
+   */
+  #isOutwritten(left: number, sent_pages: number, round: Round | undefined): boolean {
+    if (round === undefined || round.connection !== this.#connection) return false;
+    const now_ms = performance.now();
+    const next_ms = ((now_ms - round.began_ms) * left) / Math.max(1, sent_pages - round.sent_before);
+    return this.#last_found.since(now_ms - next_ms) > left * SHRINKS_TO;
   }
 
   /** Whether another round is of no use: it would be small, or leave about as much as it sends. */
@@ -442,7 +462,7 @@ export class MemoryAhead {
   }
 
   async #glance(): Promise<void> {
-    this.#changed(await this.#changes.glance());
+    this.#changed((await Promise.race([this.#changes.glance(), this.#given_up.promise])) ?? []);
   }
 
   #changed(runs: readonly PageRun[]): void {
@@ -453,8 +473,8 @@ export class MemoryAhead {
       if (this.#frames > 0) throw new Error(`nobody knows what of the memory ahead is stale: ${doubtful}`);
       this.#small_is_stale = true;
     }
+    this.#last_found.found(runs, this.#looked_ms);
     for (const run of runs) {
-      this.#found += run.count;
       if (run.block === RAM_BLOCK) this.#present.fill(1, run.first, run.first + run.count);
       else this.#small_is_stale = true;
       this.#isLacking(run);

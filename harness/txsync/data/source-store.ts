@@ -209,14 +209,16 @@ export class SourceStore {
   async finishAhead(last?: Spool): Promise<Finished> {
     const memory = this.#memory;
     if (memory === undefined) throw new UserError("no memory was copied ahead");
+    const recorded = this.#recorded;
     try {
       if (last !== undefined) this.recordTaken(last);
-      this.#recorded?.still();
+      recorded?.still();
       const [finished] = await Promise.all([memory.finish(), this.#ahead?.stop()]);
       return finished;
     } finally {
-      this.#memory = undefined;
-      this.#recorded = undefined;
+      // They may be another attempt's by now.
+      if (this.#memory === memory) this.#memory = undefined;
+      if (this.#recorded === recorded) this.#recorded = undefined;
       void memory.close();
     }
   }

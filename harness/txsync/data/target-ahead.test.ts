@@ -21,7 +21,6 @@ import { StreamReader } from "../../qemu/stream/reader.ts";
 import { written } from "../../qemu/stream/testing.ts";
 import { decodeNote, FRAME_NOTE } from "../pages/notes.ts";
 import { decodeRequest, encodePages, FRAME_REQUEST } from "../pages/page-frames.ts";
-import { PageMap } from "../pages/page-map.ts";
 import type { Ahead, Package } from "./kept-package.ts";
 import { shareUntilCovered, TargetStore } from "./target-store.ts";
 import { FakeNet, FakeShell } from "./testing/fake-net.ts";
@@ -284,15 +283,10 @@ test("a package whose memory did not come whole, or not at all, is refused: noth
 });
 
 test("pages that nobody waits for leave room for the escrow's copy, where that can be of use", () => {
-  const lacks = (count: number): PageMap => {
-    const map = new PageMap(BLOCKS);
-    map.addAll();
-    for (let page = 0; page < count; page += 1) map.remove(RAM_BLOCK, page);
-    return map;
-  };
-  expect(shareUntilCovered(true, lacks(RAM_PAGES))).toBe(0.25);
-  expect(shareUntilCovered(true, lacks(5))).toBe(1);
-  expect(shareUntilCovered(false, lacks(5))).toBe(0.5);
+  expect(shareUntilCovered(undefined)).toBe(0.5);
+  // One bound for both, and most of it is at the escrow.
+  expect(shareUntilCovered({ frames: 0 })).toBe(0.25);
+  expect(shareUntilCovered({ frames: 1 })).toBe(1);
 });
 
 test("after a recovery the agent's account counts: what was written ahead is not asked for, and holes are still zeros", async () => {

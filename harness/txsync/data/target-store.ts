@@ -215,7 +215,7 @@ export class TargetStore {
       full: () => feed.full,
     });
     this.#fetcher = fetcher;
-    this.#share_until_covered = shareUntilCovered(this.#package?.ahead !== undefined, map);
+    this.#share_until_covered = shareUntilCovered(this.#package?.ahead);
     this.#setShare();
     feed.onRequest = (run) => this.#want(run, feed, fetcher);
     clearInterval(this.#ticking);
@@ -462,11 +462,12 @@ export class TargetStore {
 
 /**
  * Until the base would survive the source's host the push leaves room for the escrow's copy: that is the danger. Where memory
- * came ahead it leaves none: the last page is here before a copy that has yet to begin would be of any use.
+ * came ahead to the target the escrow has nothing of it, and what is lacking crosses one bound whoever gets it: the last page
+ * is here as soon as both could hold it together.
  */
-export function shareUntilCovered(came_ahead: boolean, map: PageMap): number {
-  if (!came_ahead) return SHARE_UNTIL_COVERED;
-  return map.pages_total - map.count > map.pages_total / 2 ? SHARE_OF_ONE_BOUND : 1;
+export function shareUntilCovered(ahead: Pick<Ahead, "frames"> | undefined): number {
+  if (ahead === undefined) return SHARE_UNTIL_COVERED;
+  return ahead.frames === 0 ? SHARE_OF_ONE_BOUND : 1;
 }
 
 /**
