@@ -249,6 +249,14 @@ export const PART_SEEDS: readonly Seed[] = [
     "if (this.#gone.size > 1_000) throw",
     "data/ahead-intake.test.ts",
   ),
+  seed(
+    "found-and-forgotten",
+    "what a look in the middle of a round finds written is not sent once more",
+    "data/memory-ahead.ts",
+    "this.#changed((await Promise.race([this.#changes.glance(), this.#given_up.promise])) ?? []);",
+    "await Promise.race([this.#changes.glance(), this.#given_up.promise]);",
+    "data/memory-ahead.test.ts",
+  ),
   // ---- transaction
   seed(
     "next-epoch-mixed-in",

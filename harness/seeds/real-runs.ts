@@ -166,6 +166,7 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "hole-taken-for-missing": unseen("hosts' tmpfs have no huge pages"),
   "records-starve-pages": unseen("its post-copy only lasts longer: a test must not assert a time"),
   "records-beside-the-bound": unseen("its migration only takes more of the network than it was given"),
+  "found-and-forgotten": run("no-fault --protect-before --write-rate 20000"),
   "written-behind-thrown": unseen(SECOND_BUG),
   "ahead-on-its-way": unseen("it takes a link that is slower than the rate that was asked for"),
   "waits-for-who-cannot": run(
