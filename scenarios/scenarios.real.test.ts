@@ -37,11 +37,12 @@ eachRow(
       },
     },
     {
-      what: "no-fault, from QEMU 7.2 to 10.0 by pre-copy alone",
+      // Under TCG it was once that 7.2 lost a store in its pre-copy (harness/qemu/FACTS.md, "Looks like bugs").
+      what: "no-fault, from QEMU 7.2 to 10.0 by pre-copy alone, real KVM",
       qemu: "7.2",
       target_qemu: "10.0",
       asked: {
-        ...request("no-fault"),
+        ...request("no-fault", KVM),
         configuration: { machine: "pc", switchover: "never", source_qemu: "7.2", target_qemu: "10.0" },
       },
     },
