@@ -79,13 +79,6 @@ export const CORE_SEEDS: readonly Seed[] = [
     'if (isFree(d) && d.mode === "final") s.phase = "closed-out";',
   ),
   seed(
-    "claim-lets-out",
-    "a claim, before its second vote, lets output out",
-    "gate.ts",
-    'if (s.opened.mode !== "protected") return gate.released;',
-    'if (s.opened.mode !== "protected") return gate.produced;',
-  ),
-  seed(
     "output-twice",
     "output is let out twice, the frame before with each",
     "gate.ts",
@@ -175,13 +168,6 @@ export const CORE_SEEDS: readonly Seed[] = [
     "step.ts",
     "const released = s.config.rules.letOutAgain ? event.acked : event.mark;",
     "const released = event.mark;",
-  ),
-  seed(
-    "restored-after-it-ran",
-    "a VM that ran freely and died is restored from the log",
-    "decide.ts",
-    "if (!base || s.ranFree || inGrace(s) || claimedAlready(s)) return null;",
-    "if (!base || inGrace(s) || claimedAlready(s)) return null;",
   ),
   seed(
     "always-heard",

@@ -180,6 +180,23 @@ export const PART_SEEDS: readonly Seed[] = [
     "[], RECORD.sectionEnd)",
     "restore/restore-stream.test.ts",
   ),
+  // ---- second lines of the core: simulator and search never come to them, for what stands before them refuses
+  seed(
+    "restored-after-it-ran",
+    "a VM that ran freely and died is restored from the log",
+    "core/decide.ts",
+    "if (!base || s.ranFree || inGrace(s) || claimedAlready(s)) return null;",
+    "if (!base || inGrace(s) || claimedAlready(s)) return null;",
+    "core/restored.test.ts",
+  ),
+  seed(
+    "claim-lets-out",
+    "a claim, before its second vote, lets output out",
+    "core/gate.ts",
+    'if (s.opened.mode !== "protected") return gate.released;',
+    'if (s.opened.mode !== "protected") return gate.produced;',
+    "core/gate.test.ts",
+  ),
   // ---- page service
   seed(
     "zero-page-missing",

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { wish } from "./decide.ts";
 import {
   type AgentState,
   type Descriptor,
@@ -216,7 +217,10 @@ describe("a restored VM that was asked to run", () => {
       const trio = ready();
       trio.event("source", { kind: "vmRunning" });
       expect(again(trio, { vm: "none" }).ranFree).toBe(true);
+      trio.beat(20);
       expect(trio.of("source", "startRestore")).toHaveLength(1);
+      // Nor is anybody asked for it, who would refuse.
+      expect(wish(trio.states.source)).toBeNull();
     });
   });
 });
