@@ -154,6 +154,13 @@ class Two implements AsyncDisposable {
     return wrong;
   }
 
+  /** The same of a guest that writes no more, when the last look was made. */
+  async wrongInTheEnd(memory: MemoryAhead): Promise<string[]> {
+    this.onFrame = async () => undefined;
+    const { ahead } = await memory.finish();
+    return this.wrong(keysOf(ahead.stale));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.memory?.close();
     this.intake?.close();
@@ -336,9 +343,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     const { rounds, left_pages } = await memory.send(60_000);
     expect(rounds).toBe(1);
     expect(left_pages).toBe(800);
-    two.onFrame = async () => undefined;
-    const { ahead } = await memory.finish();
-    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+    expect(await two.wrongInTheEnd(memory)).toEqual([]);
   });
 
   test("a few pages that are written all the time keep no other from being sent once more", async () => {
@@ -356,9 +361,7 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
     const { rounds, left_pages } = await memory.send(60_000);
     expect(rounds).toBeGreaterThan(1);
     expect(left_pages).toBeLessThan(200);
-    two.onFrame = async () => undefined;
-    const { ahead } = await memory.finish();
-    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+    expect(await two.wrongInTheEnd(memory)).toEqual([]);
   });
 
   test("what is stale in one piece is thrown away before it stands still as well: each page of it takes its time", async () => {
@@ -369,10 +372,8 @@ describe.skipIf(!canBuildNative())("memory ahead to the target", () => {
       for (let page = 0; two.frames > 16 && page < 1_100; page += 1) await two.guest.write(0, page, two.frames);
     };
     await memory.send(60_000);
-    two.onFrame = async () => undefined;
     expect(two.thrown).toHaveLength(1_100);
-    const { ahead } = await memory.finish();
-    expect(two.wrong(keysOf(ahead.stale))).toEqual([]);
+    expect(await two.wrongInTheEnd(memory)).toEqual([]);
   });
 
   /** A guest that writes every third page again while pages are on their way: most of that is stale in the end. */
