@@ -308,6 +308,14 @@ export const PART_SEEDS: readonly Seed[] = [
     "transaction/take.test.ts",
   ),
   seed(
+    "operator-overruled",
+    "a VM that somebody else has paused is let run by its next transaction",
+    "transaction/take.ts",
+    "ran && options.stood !== true",
+    "!ran && options.stood !== true",
+    "transaction/take.test.ts",
+  ),
+  seed(
     "stop-while-paused",
     "a transaction is taken while a vCPU may wait for a page for ever",
     "transaction/take.ts",

@@ -27,6 +27,7 @@ export class Management {
     const { slot, output, config, dispatch, state } = this.#shell;
     switch (request.do) {
       case "prepare": {
+        mayBePrepared(this.#shell, request.start);
         this.#describe(request.machine);
         if (request.start === "nothing") return null;
         if (request.start === "adopt") {
@@ -67,6 +68,21 @@ export class Management {
         return statusOf(state(), slot, Object.keys(config.peers) as Role[]);
     }
   }
+}
+
+/** What this host's QEMU is to be: never another one beside, or in place of, the VM. @throws UserError with what has to be done first */
+function mayBePrepared({ slot, state }: Shell, start: "boot" | "incoming" | "adopt" | "nothing"): void {
+  const { phase, promised } = state();
+  const { vm } = slot;
+  if (phase !== "idle" && phase !== "watching")
+    throw new UserError(
+      "these agents carry the VM somewhere, or have done so: ask again with other ones (another `migration`)",
+    );
+  if ((start === "boot" || start === "adopt") && promised.generation !== 0)
+    throw new UserError("these agents have a VM already, which may run at any moment: another one takes other agents");
+  // One that waits for a stream has nothing in it.
+  if (vm !== undefined && !vm.gone && vm.started_as !== "incoming")
+    throw new UserError(`a VM runs on this host already (QEMU with pid ${vm.pid}), and would be ended: end it first`);
 }
 
 /** A VM that is protected where it runs, and is to migrate. @throws UserError with what has to be done first */

@@ -473,6 +473,68 @@ describe("with a helper that is played", () => {
     slow.stop();
   });
 
+  describe("a VM that somebody else pauses", () => {
+    const notes = (): string[] => stage.events.flatMap((event) => (event.kind === "run.note" ? [event.text] : []));
+    const is = (status: string): void => {
+      vm.answers.set("query-status", () => ({ running: status === "running", status }));
+    };
+    let n = 0;
+    const takes = async (): Promise<string[]> => {
+      if (n > 0) taker.forget(1, n);
+      n += 1;
+      vm.said.splice(0);
+      take(taker, 1, n);
+      await stage.until(`transaction ${n}`, () => has("transactionTaken", 1, n));
+      return vm.said.filter((word) => word !== "xen-save-devices-state");
+    };
+    beforeEach(async () => {
+      n = 0;
+      taker.follow(vm.as, [BLOCK]);
+      await taker.idle();
+    });
+
+    test("stays paused, though its transactions go on, and runs on as soon as it is let; each is said once", async () => {
+      // An earlier life of this agent may have left it standing in the middle of a transaction.
+      is("paused");
+      expect(await takes()).toEqual(["stop", "cont"]);
+      is("running");
+      expect(await takes()).toEqual(["query-status", "stop", "cont"]);
+      expect(notes()).toEqual([]);
+      is("paused");
+      for (let i = 0; i < 3; i += 1) expect(await takes()).toEqual(["query-status", "stop"]);
+      is("running");
+      for (let i = 0; i < 2; i += 1) expect(await takes()).toEqual(["query-status", "stop", "cont"]);
+      expect(notes()).toEqual([expect.stringContaining("(paused)"), "the VM is not paused any more"]);
+    });
+
+    test("is let run by the next transaction where an earlier one may have left it standing", async () => {
+      await takes();
+      vm.answers.set("cont", () => Promise.reject(new Error("the connection ended")));
+      taker.forget(1, n);
+      take(taker, 1, n + 1);
+      await stage.until("its failure", () => has("transactionFailed", 1, n + 1));
+      vm.answers.delete("cont");
+      is("paused");
+      n += 1;
+      expect(await takes()).toContain("cont");
+    });
+
+    test("is not held for its output, and so not let run when that has gone", async () => {
+      await takes();
+      is("paused");
+      Object.assign(stage.config, { output_held_bytes: 8 * 1024 });
+      stage.set({ vm: "running", promised: { ...stage.state.opened }, begun: generation(1) });
+      vm.said.splice(0);
+      for (const bytes of [9 * 1024, 0]) {
+        stage.waiting_bytes = bytes;
+        taker.held.afterStep();
+        await taker.idle();
+      }
+      expect(vm.said).toEqual(["query-status"]);
+      expect(stage.events.map(({ kind }) => kind)).not.toContain("gate.full");
+    });
+  });
+
   describe("output that waits", () => {
     const KIB = 1024;
     const events = (): string[] => stage.events.map(({ kind }) => kind).filter((kind) => kind.startsWith("gate."));

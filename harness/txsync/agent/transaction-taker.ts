@@ -5,7 +5,7 @@ import { type Action, type FrameNumber, type RecordHeader, transactionNumber } f
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
-import { isStoppable, takeTransaction } from "../transaction/take.ts";
+import { isStoppable, pausedAs, takeTransaction } from "../transaction/take.ts";
 import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { HeldOutput, type Stilling } from "./held-output.ts";
 import { runs } from "./runs.ts";
@@ -72,6 +72,10 @@ export class TransactionTaker implements Stilling {
   /** Everything that touches the tracker or its spool is done one after the other. */
   #queue: Promise<unknown> = Promise.resolve();
   #hung = false;
+  /** It ran when it was last looked at, and was not stopped here since: where it stands, somebody else has paused it. */
+  #ran: VmProcess | undefined;
+  /** Which of the states that somebody else paused it in was told. */
+  #told_paused: string | undefined;
   /** Whoever serves what a `stop` waits for was told that there is one. */
   #told_stopping = false;
   /** It came by no migration, or has completed it: the kernel notes what is written because we have told it to. */
@@ -196,11 +200,19 @@ export class TransactionTaker implements Stilling {
     });
   }
 
-  /** Stops the VM for as long as nobody lets it run, where that is safe; transactions of it are taken as it stands. */
+  /**
+   * Stops the VM for as long as nobody lets it run, where that is safe; transactions of it are taken as it stands. One that
+   * somebody else has paused puts nothing out, and is not ours to let run.
+   */
   async hold(vm: VmProcess, wanted: () => boolean, stands: () => void): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#vm !== vm || this.#hung || !isStoppable(this.#status(vm)) || !wanted()) return;
+      if (this.#ran === vm) {
+        const now = await vm.qmp.execute("query-status", undefined, { timeout_ms: STOP_MS });
+        if (pausedAs(now) !== undefined) return;
+      }
       this.#stopping(true);
+      this.#ran = undefined;
       try {
         await vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
       } catch (error) {
@@ -219,6 +231,7 @@ export class TransactionTaker implements Stilling {
     void this.#inTurn(async () => {
       await vm.qmp.execute("cont", undefined, { timeout_ms: STOP_MS }).then(() => {
         this.#runs_since_ms = performance.now();
+        this.#ran = vm;
         runs();
         resolve();
       }, reject);
@@ -275,6 +288,9 @@ export class TransactionTaker implements Stilling {
       this.#stopping(true);
       // It stands still for its output, and is not to run for this.
       const stood = this.held.standing === vm;
+      const ran = this.#ran === vm;
+      // Until it is known that it runs again.
+      this.#ran = undefined;
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
@@ -284,6 +300,7 @@ export class TransactionTaker implements Stilling {
         hold_ms: last || stood ? 0 : this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
         stays: last,
         stood,
+        ran,
         status: () => this.#status(vm),
         beside: async () => {
           for (const part of parts) await part.capture(n);
@@ -306,6 +323,8 @@ export class TransactionTaker implements Stilling {
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
       const { transaction } = outcome;
+      if (!last && !stood) this.#ran = vm;
+      this.#sayPaused(outcome.stood);
       if (last) await this.#leave({ vm, transaction, mark });
       this.#taken = { transaction, blocks: this.#blocks, at_ms: performance.now() };
       this.#spooled = this.#taken;
@@ -330,6 +349,17 @@ export class TransactionTaker implements Stilling {
     if (tracker.mode !== "quick" || last || now_ms - this.#absorbed_ms < this.#shell.config.epoch_ms) return;
     this.#absorbed_ms = now_ms;
     await tracker.absorb(ABSORB_PAGES);
+  }
+
+  /** Somebody else has paused the VM, or lets it run again: said once. */
+  #sayPaused(as: string | undefined): void {
+    if (this.#told_paused === as) return;
+    this.#told_paused = as;
+    const text =
+      as === undefined
+        ? "the VM is not paused any more"
+        : `somebody has paused the VM (${as}): transactions are taken of it as it stands, and nobody here lets it run`;
+    this.#shell.emit({ kind: "run.note", text });
   }
 
   async #leave(last: LastTaken): Promise<void> {

@@ -89,6 +89,57 @@ test("a guest that stood still before is left as it stood, whatever comes", asyn
   expect(said).toEqual(["stop", "xen-save-devices-state", "query-status"]);
 });
 
+/** A monitor of a VM that is in this state. */
+function being(status: string, others: Parameters<typeof monitor>[0] = {}): TransactionMonitor {
+  return monitor({ "query-status": async () => ({ running: status === "running", status }), ...others });
+}
+
+test.each(["paused", "io-error", "debug", "guest-panicked"])(
+  "a guest that somebody else has paused (%s) is taken as it stands, and stays so",
+  async (status) => {
+    const onResumed = (): void => void said.push("resumed");
+    const qmp = being(status);
+    const taken = await takeTransaction(options({ qmp, ran: true, hold_ms: 60_000, onResumed }));
+    expect(said).toEqual(["query-status", "stop", "xen-save-devices-state", "take", "collect"]);
+    expect(taken).toMatchObject({ kind: "taken", stood: status });
+    if (taken.kind === "taken") expect(taken.transaction.timings.held_ms).toBeUndefined();
+    const broken = being(status, { "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
+    await expect(takeTransaction(options({ qmp: broken, ran: true }))).rejects.toThrow("no space");
+    const hangs = being(status, { stop: () => Promise.reject(new WaitTimeoutError("stop", 5)) });
+    expect(await takeTransaction(options({ qmp: hangs, ran: true }))).toMatchObject({ kind: "stop-hung" });
+    expect(said).not.toContain("cont");
+  },
+);
+
+test("one that somebody else has paused does not leave, and stays as it stood", async () => {
+  await expect(takeTransaction(options({ qmp: being("paused"), ran: true, stays: true }))).rejects.toThrow(
+    "somebody has paused the VM (paused)",
+  );
+  expect(said).not.toContain("take");
+  expect(said).not.toContain("cont");
+  expect(said).toContain("release");
+});
+
+test("one that runs, or sleeps by itself, runs again", async () => {
+  for (const status of ["running", "suspended"]) {
+    said = [];
+    const taken = await takeTransaction(options({ qmp: being(status), ran: true }));
+    expect(said).toContain("cont");
+    expect(taken).not.toHaveProperty("stood");
+  }
+});
+
+test("one that may stand for an earlier transaction is not asked for, and runs again", async () => {
+  await takeTransaction(options({ qmp: being("paused") }));
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "cont", "collect"]);
+});
+
+test("a question that is not answered is a stop that hangs", async () => {
+  const hangs = monitor({ "query-status": () => Promise.reject(new WaitTimeoutError("query-status", 5)) });
+  expect(await takeTransaction(options({ qmp: hangs, ran: true }))).toMatchObject({ kind: "stop-hung" });
+  expect(said.at(-1)).toBe("cont");
+});
+
 test("how long the guest was only held back is told apart", async () => {
   const told = async (hold_ms: number): Promise<number | undefined> => {
     const taken = await takeTransaction(options({ hold_ms }));

@@ -2,6 +2,7 @@ import { readFile, rm } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import type { QmpClient } from "../../qemu/qmp.ts";
+import type { StatusInfo } from "../../qemu/qmp-protocol.ts";
 import type { Generation, TransactionNumber } from "../core/index.ts";
 import type { DirtyTracker, TakenPages } from "../dirty/tracker.ts";
 import type { Transaction } from "./transaction.ts";
@@ -47,6 +48,11 @@ export interface TakeOptions {
   readonly stays?: boolean;
   /** It stood still before, and is not this transaction's to start again, whatever comes. */
   readonly stood?: boolean;
+  /**
+   * It has run since it was last let run, so where it stands somebody else has paused it (an operator, a debugger, an error of
+   * its disk): QEMU is asked, and leaves it as it stood.
+   */
+  readonly ran?: boolean;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -72,7 +78,8 @@ export interface StillOutputs {
 }
 
 export type TakeOutcome =
-  | { readonly kind: "taken"; readonly transaction: Transaction }
+  /** `stood`: in which state QEMU had it, where it stood still and was left so because somebody else had paused it. */
+  | { readonly kind: "taken"; readonly transaction: Transaction; readonly stood?: string }
   /** Nothing was sent to QEMU. */
   | { readonly kind: "refused"; readonly status: string }
   /**
@@ -124,22 +131,30 @@ class Stillness implements Disposable {
  *   was found is in the next transaction, as long as its `since` is not this one.
  */
 export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome> {
-  const { qmp, tracker, stood = false } = options;
+  const { qmp, tracker, ran = false } = options;
   const status = options.status();
   if (!isStoppable(status)) return { kind: "refused", status };
   using stillness = new Stillness(qmp);
   const began_ms = performance.now();
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
-  // Both in one go: QEMU has the second when it is done with the first, and need not wait for us: a fifth of the stillness.
+  let paused: string | undefined;
+  // All in one go: QEMU has the next when it is done with the one before, and need not wait for us: a fifth of the stillness.
   options.outputs?.stopping();
+  const looking =
+    ran && options.stood !== true
+      ? qmp.execute("query-status", undefined, { timeout_ms: stop_timeout_ms }).then((now) => {
+          paused = pausedAs(now);
+        })
+      : undefined;
   const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
   const saving = save(options);
   saving.catch(() => undefined);
+  const stands = (): boolean => options.stood === true || paused !== undefined;
   try {
-    await stopping;
+    await Promise.all([looking, stopping]);
   } catch (error) {
     // Of one that stood the next word is waited for as well: it is answered when `stop` is over.
-    const resumed: Promise<unknown> = stood
+    const resumed: Promise<unknown> = stands()
       ? qmp.execute("query-status", undefined, { timeout_ms: RELEASE_TIMEOUT_MS })
       : qmp.execute("cont", undefined, { timeout_ms: RELEASE_TIMEOUT_MS });
     if (!(error instanceof WaitTimeoutError)) {
@@ -150,8 +165,15 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     released.catch(() => undefined);
     return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
   }
+  const stood = stands();
+  const hold_ms = stood ? 0 : (options.hold_ms ?? 0);
   try {
-    const { taken, saved_ms, copied_ms } = await whileStill(options, () => drained(options, saving));
+    // Its device state says that it runs, for that is what another host is to do with it.
+    if (options.stays === true && paused !== undefined)
+      throw new Error(`somebody has paused the VM (${paused}), and it would run where it goes: let it run first`);
+    const { taken, saved_ms, copied_ms } = await whileStill({ ...options, stood, hold_ms }, () =>
+      drained(options, saving),
+    );
     const resumed_ms = performance.now();
     if (options.stays !== true && !stood) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
@@ -161,6 +183,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     const stopped_ms = Math.min(Math.max(stillness.stopped_ms ?? began_ms, began_ms), saved_ms);
     return {
       kind: "taken",
+      ...(paused === undefined ? {} : { stood: paused }),
       transaction: {
         generation: options.generation,
         n: options.n,
@@ -177,7 +200,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
           cont_ms: resumed_ms - copied_ms,
           pause_ms: resumed_ms - began_ms,
           ...(still_ms === undefined ? {} : { still_ms }),
-          ...(options.hold_ms === undefined || options.hold_ms === 0 ? {} : { held_ms: options.hold_ms }),
+          ...(hold_ms === 0 ? {} : { held_ms: hold_ms }),
           collect_ms: performance.now() - resumed_ms,
         },
       },
@@ -189,6 +212,15 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
     if (options.stays === true && !stood) await qmp.execute("cont");
     throw error;
   }
+}
+
+/**
+ * In which state somebody has the VM stand still; undefined where it runs. One that sleeps by itself (ACPI S3) counts as
+ * running: since QEMU 9.0 `stop` pauses it like any other, and only `cont` lets it sleep on, to be woken
+ * (system/runstate.c, vm_prepare_start).
+ */
+export function pausedAs({ running, status }: StatusInfo): string | undefined {
+  return running || status === "suspended" ? undefined : status;
 }
 
 type Saving = Pick<TakeOptions, "qmp" | "state_path" | "outputs">;
