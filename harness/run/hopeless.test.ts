@@ -131,6 +131,23 @@ describe("a trigger that cannot come any more", () => {
     });
   });
 
+  it("is none that the target's agent tells of, as long as only QEMU has said that it has completed", () => {
+    const waits: readonly Trigger[] = [
+      AT_30,
+      { on: "step", step: "target-running" },
+      { on: "transactions", count: 900 },
+      { on: "step", step: "takeover" },
+    ];
+    expect(said({ on: "step", step: "completing" }, step("completed"))).toBeUndefined();
+    for (const trigger of waits) {
+      expect([trigger, said(trigger, step("completed"))]).toEqual([trigger, undefined]);
+      expect(said(trigger, step("completed"), step("completing"))).toBeDefined();
+    }
+    // Nobody else would tell.
+    const stock = hopelessTriggers([{ fault: CUT, at: AT_30 }], [started("stock"), step("completed")]);
+    expect(stock[0]?.why).toMatch(/the target has every page$/);
+  });
+
   it("is one of protection once the VM was restored, where it is protected no more", () => {
     expect(said({ on: "step", step: "record-stored" }, running("source"))).toMatch(
       /restored on source, and is protected no/,

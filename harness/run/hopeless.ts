@@ -281,9 +281,13 @@ export class Outlook {
       : `the VM was restored on ${this.#restored_on}, and this migration is over`;
   }
 
-  /** Every page is on the target: nothing of the migration itself comes any more. */
+  /**
+   * Every page is on the target: nothing of the migration itself comes any more. Agents tell of their steps by another way
+   * than QEMU of its end, and either may be heard first: what the target's agent told before its last step has come with that.
+   */
   get #carried(): boolean {
-    return this.#handed_off || this.#steps.has("completed");
+    if (this.#handed_off) return true;
+    return this.#steps.has("completed") && (this.#recovery !== "txsync" || this.#steps.has("completing"));
   }
 
   #handedOff(what: string): string | undefined {
