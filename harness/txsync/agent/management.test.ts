@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { UserError } from "../../base/errors.ts";
-import { generation, type Phase } from "../core/index.ts";
+import { generation, type Role } from "../core/index.ts";
 import type { ControlRequest } from "./control.ts";
 import { Management } from "./management.ts";
 import type { SourceSide } from "./source-side.ts";
@@ -10,7 +10,7 @@ import type { VmLife } from "./vm-life.ts";
 let stage: Stage;
 let described: number;
 let management: Management;
-function make(role: "source" | "target"): void {
+function make(role: Role): void {
   stage = new Stage(role);
   described = 0;
   management = new Management(stage.shell, {} as SourceSide, {} as VmLife, () => {
@@ -21,7 +21,6 @@ beforeEach(() => make("source"));
 afterEach(() => stage[Symbol.dispose]());
 
 type Start = Extract<ControlRequest, { do: "prepare" }>["start"];
-const STARTS: readonly Start[] = ["boot", "incoming", "adopt", "nothing"];
 const prepare = (start: Start): Promise<unknown> =>
   management.answer({ id: 1, do: "prepare", machine: MACHINE, start });
 /** Nothing was started, ended or remembered. */
@@ -34,9 +33,15 @@ async function refuses(start: Start, why: string): Promise<void> {
   expect(described).toBe(0);
 }
 
+/** What an agent knows that comes up again on a host whose memory is gone, having promised its part of a generation. */
+function startedAgain(role: "source" | "target"): void {
+  make(role);
+  const { promised } = stage.state;
+  stage.set({ promised: { ...promised, generation: generation(2) }, phase: "draining", vm: "gone" });
+}
+
 describe("to prepare a host", () => {
   test("boots a VM, and has another QEMU wait in place of one that waits with nothing in it", async () => {
-    stage.set({ vm: "none" });
     await prepare("boot");
     expect(stage.said).toContain("slot.start boot");
     make("target");
@@ -45,27 +50,54 @@ describe("to prepare a host", () => {
     expect(stage.said.filter((said) => said === "slot.start incoming")).toHaveLength(2);
   });
 
-  test.each(STARTS)("%s: never ends the VM that runs there", async (start) => {
+  test.each(["boot", "incoming", "adopt"] as const)("%s: never ends the VM that runs there", async (start) => {
     const vm = stage.put("boot");
-    await refuses(start, `pid ${vm.pid}`);
+    await refuses(start, "has a QEMU already (boot)");
     expect(vm.said).toEqual([]);
-    vm.end();
-    stage.vm = undefined;
   });
 
-  test.each(["precopy", "switchover", "draining", "handoff", "completed", "closed-out", "lost"] as const)(
-    "is refused while the VM is being carried somewhere, or has been (%s)",
-    async (phase: Phase) => {
-      stage.set({ phase });
-      for (const start of STARTS) await refuses(start, "carry the VM");
-    },
-  );
+  test("asked twice at once is a VM once", async () => {
+    const [first, second] = await Promise.allSettled([prepare("boot"), prepare("boot")]);
+    expect([first.status, second.status]).toEqual(["fulfilled", "rejected"]);
+    expect(stage.vms).toHaveLength(1);
+  });
 
-  test("never makes a second VM beside one that is protected, but has its target wait for it", async () => {
+  test("never ends the QEMU into which memory goes ahead", async () => {
     make("target");
-    stage.set({ phase: "watching", promised: { ...stage.state.promised, generation: generation(2) } });
+    await prepare("incoming");
+    described = 0;
+    stage.set({ vm: "incoming" });
+    await refuses("incoming", "may get it");
+  });
+
+  test("boots no second VM: not on another host, nor where these agents have one that is protected", async () => {
+    make("target");
+    for (const start of ["boot", "adopt"] as const) await refuses(start, "begins on the source");
+    make("escrow");
+    for (const start of ["boot", "adopt", "incoming"] as const) await refuses(start, "the escrow has no VM");
+    startedAgain("source");
     for (const start of ["boot", "adopt"] as const) await refuses(start, "have a VM already");
+  });
+
+  test("is heard again where agent or host came up again: what machine it is, and that a QEMU has to wait", async () => {
+    startedAgain("source");
+    await prepare("nothing");
+    startedAgain("target");
+    await prepare("nothing");
     await prepare("incoming");
     expect(stage.said).toContain("slot.start incoming");
+  });
+});
+
+describe("a VM that somebody has paused", () => {
+  test("is neither migrated nor protected, and is told so", async () => {
+    const vm = stage.put("boot");
+    vm.answers.set("query-status", () => ({ running: false, status: "paused" }));
+    const peer = { host: "127.0.0.1", port: 1, bulk_port: 2 };
+    Object.assign(stage.config, { peers: { target: peer, escrow: peer } });
+    stage.set({ vm: "running", heardTarget_ms: 0, heardEscrow_ms: 0 });
+    await expect(management.answer({ id: 1, do: "migrate", bytes_per_s: 0 })).rejects.toThrow(/paused.*let it run/);
+    await expect(management.answer({ id: 1, do: "protect", on: true })).rejects.toThrow(/paused.*let it run/);
+    expect(stage.told).toEqual([]);
   });
 });

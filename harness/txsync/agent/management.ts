@@ -1,11 +1,16 @@
 import { UserError } from "../../base/errors.ts";
 import { hears, mayReplaceEscrow, type Role } from "../core/index.ts";
+import { pausedAs } from "../transaction/stopping.ts";
 import type { ControlRequest } from "./control.ts";
 import type { Machine } from "./machine.ts";
 import type { Shell } from "./shell.ts";
 import type { SourceSide } from "./source-side.ts";
 import { statusOf } from "./status.ts";
 import type { VmLife } from "./vm-life.ts";
+import type { VmProcess } from "./vm-process.ts";
+
+/** For QEMU to say whether its VM runs. */
+const ANSWER_MS = 5_000;
 
 /** Answers whoever manages the agent. */
 export class Management {
@@ -13,6 +18,8 @@ export class Management {
   readonly #source: SourceSide;
   readonly #life: VmLife;
   readonly #describe: (machine: Machine) => void;
+  /** One after the other: what the first has started is what the second finds. */
+  #preparing: Promise<unknown> = Promise.resolve();
 
   /** @param describe remembers what machine is to run here */
   constructor(shell: Shell, source: SourceSide, life: VmLife, describe: (machine: Machine) => void) {
@@ -24,23 +31,12 @@ export class Management {
 
   /** @throws UserError with what is wrong with the request */
   async answer(request: ControlRequest): Promise<unknown> {
-    const { slot, output, config, dispatch, state } = this.#shell;
+    const { slot, config, dispatch, state } = this.#shell;
     switch (request.do) {
       case "prepare": {
-        mayBePrepared(this.#shell, request.start);
-        this.#describe(request.machine);
-        if (request.start === "nothing") return null;
-        if (request.start === "adopt") {
-          const vm = await slot.take(request.folder ?? "");
-          if (vm === undefined)
-            throw new UserError(`there is no QEMU in ${request.folder ?? "no folder"} that could be adopted`);
-          output.followFromNow(vm.folder);
-          return { pid: vm.pid };
-        }
-        const vm = await slot.start(request.machine, request.start);
-        if (request.start === "boot") output.follow(vm.folder);
-        this.#describe(request.machine);
-        return { pid: vm.pid };
+        const prepared = this.#preparing.then(() => this.#prepare(request));
+        this.#preparing = prepared.catch(() => undefined);
+        return await prepared;
       }
       case "migrate":
         if (config.role !== "source") throw new UserError("a migration is asked of the source's agent");
@@ -50,13 +46,16 @@ export class Management {
           throw new UserError(
             "these agents have carried this VM before: let other ones adopt it (`prepare`, start: adopt) to migrate it again",
           );
+        await refuseAPausedOne(slot.vm, "migrated");
         this.#life.migrate_asked = true;
         this.#source.setRate(request.bytes_per_s);
         dispatch({ kind: "migrate" });
         return null;
       case "protect":
-        if (request.on) mayBeProtected(this.#shell);
-        else if (state().protect && state().vm === "running" && state().phase === "precopy")
+        if (request.on) {
+          mayBeProtected(this.#shell);
+          await refuseAPausedOne(slot.vm, "protected");
+        } else if (state().protect && state().vm === "running" && state().phase === "precopy")
           throw new UserError("the VM is being migrated: end its protection when that is over");
         dispatch({ kind: "protect", on: request.on });
         return null;
@@ -68,21 +67,50 @@ export class Management {
         return statusOf(state(), slot, Object.keys(config.peers) as Role[]);
     }
   }
+
+  async #prepare(request: Extract<ControlRequest, { do: "prepare" }>): Promise<unknown> {
+    const { slot, output } = this.#shell;
+    mayBePrepared(this.#shell, request.start);
+    this.#describe(request.machine);
+    if (request.start === "nothing") return null;
+    if (request.start === "adopt") {
+      const vm = await slot.take(request.folder ?? "");
+      if (vm === undefined)
+        throw new UserError(`there is no QEMU in ${request.folder ?? "no folder"} that could be adopted`);
+      output.followFromNow(vm.folder);
+      return { pid: vm.pid };
+    }
+    const vm = await slot.start(request.machine, request.start);
+    if (request.start === "boot") output.follow(vm.folder);
+    this.#describe(request.machine);
+    return { pid: vm.pid };
+  }
+}
+
+/** @throws UserError where somebody has paused it */
+async function refuseAPausedOne(vm: VmProcess | undefined, to_be: string): Promise<void> {
+  const paused = await vm?.qmp.execute("query-status", undefined, { timeout_ms: ANSWER_MS }).then(pausedAs);
+  if (paused !== undefined)
+    throw new UserError(`the VM is paused (${paused}): let it run (\`cont\`) before it is ${to_be}`);
 }
 
 /** What this host's QEMU is to be: never another one beside, or in place of, the VM. @throws UserError with what has to be done first */
-function mayBePrepared({ slot, state }: Shell, start: "boot" | "incoming" | "adopt" | "nothing"): void {
-  const { phase, promised } = state();
-  const { vm } = slot;
-  if (phase !== "idle" && phase !== "watching")
-    throw new UserError(
-      "these agents carry the VM somewhere, or have done so: ask again with other ones (another `migration`)",
-    );
-  if ((start === "boot" || start === "adopt") && promised.generation !== 0)
-    throw new UserError("these agents have a VM already, which may run at any moment: another one takes other agents");
-  // One that waits for a stream has nothing in it.
-  if (vm !== undefined && !vm.gone && vm.started_as !== "incoming")
-    throw new UserError(`a VM runs on this host already (QEMU with pid ${vm.pid}), and would be ended: end it first`);
+function mayBePrepared({ config, slot, state }: Shell, start: "boot" | "incoming" | "adopt" | "nothing"): void {
+  // What is to run here if it comes to that: known again after the host was down, it starts and ends nothing.
+  if (start === "nothing") return;
+  const { promised, vm } = state();
+  if (config.role === "escrow") throw new UserError("the escrow has no VM: a QEMU is started on source or target");
+  if (start !== "incoming") {
+    if (config.role === "target") throw new UserError("a VM begins on the source: a QEMU of the target's waits for it");
+    if (promised.generation !== 0)
+      throw new UserError(
+        "these agents have a VM already, which may run at any moment: another one takes other agents",
+      );
+  }
+  // One that waits for a stream, and that nobody has joined, has nothing in it.
+  const unused = slot.as === "incoming" && start === "incoming" && (vm === "none" || vm === "gone");
+  if (slot.as !== "none" && !unused)
+    throw new UserError(`this host has a QEMU already (${slot.as}), which has the VM, or may get it: end that first`);
 }
 
 /** A VM that is protected where it runs, and is to migrate. @throws UserError with what has to be done first */

@@ -28,9 +28,10 @@ import type { OutputFrame } from "../log/index.ts";
 import { StreamCapture } from "../relay/capture.ts";
 import { machineType } from "../restore/feed.ts";
 import type { RestoreStream } from "../restore/restore-stream.ts";
+import { PausedError } from "../transaction/stopping.ts";
 import { standStill } from "../transaction/take.ts";
 import { BODY_MAX } from "../wire/index.ts";
-import { answers, runs } from "./runs.ts";
+import { answers, refusePaused, runs } from "./runs.ts";
 import { salvage } from "./salvage.ts";
 import { log, type Shell, tellData } from "./shell.ts";
 import type { LastTaken } from "./transaction-taker.ts";
@@ -156,10 +157,8 @@ export class SourceSide {
     let mark = output.produced;
     let stopped = false;
     try {
-      // Its device state would say that it runs, for that is what the other host is to do with it.
       await vm.attached();
-      if ((await vm.qmp.execute("query-status")).status === "paused")
-        throw new Error("it is paused, and would run where it goes: let it run first");
+      await refusePaused(vm);
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
       const began_ms = performance.now();
       const ahead = await this.#pushAhead(vm, { blocks, machine, by_records: false }).finally(() => {
@@ -176,11 +175,12 @@ export class SourceSide {
       }
       const stopping_ms = performance.now();
       stopped = true;
-      await standStill({ qmp: vm.qmp, state_path, stop_timeout_ms: STOP_MS, ...output.toDrain });
+      using still = await standStill({ qmp: vm.qmp, state_path, stop_timeout_ms: STOP_MS, ...output.toDrain });
       const finishing = data.ask("finishAhead", {});
       // While that looks for what changed.
       mark = output.still();
       const [finished, device_state] = await Promise.all([finishing, readFile(state_path)]);
+      await still.leave(false);
       rmSync(state_path);
       const { acked } = state().gate;
       await this.#keep(vm, { blocks, machine, finished, device_state, ...this.#underWay(acked, mark) });
@@ -191,7 +191,7 @@ export class SourceSide {
     } catch (error) {
       log(this.#shell, `the migration did not begin: ${messageOf(error)}`);
       await data.ask("giveUpAhead", {}).catch((why: unknown) => log(this.#shell, messageOf(why)));
-      await this.#failedByAgent(vm, attempt, stopped, mark);
+      await this.#failedByAgent(vm, attempt, stopped && !(error instanceof PausedError), mark);
     }
     return true;
   }
@@ -207,6 +207,7 @@ export class SourceSide {
     const { attempt } = state();
     try {
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
+      await refusePaused(vm);
       this.#leaving = { blocks, machine };
       const began_ms = performance.now();
       const ahead = await this.#pushAhead(vm, { blocks, machine, by_records: true });

@@ -475,18 +475,17 @@ describe("with a helper that is played", () => {
 
   describe("a VM that somebody else pauses", () => {
     const notes = (): string[] => stage.events.flatMap((event) => (event.kind === "run.note" ? [event.text] : []));
-    const is = (status: string): void => {
-      vm.answers.set("query-status", () => ({ running: status === "running", status }));
-    };
     let n = 0;
-    const takes = async (): Promise<string[]> => {
+    /** What QEMU was told for the next transaction, but for its device state. */
+    const takes = async (end: "transactionTaken" | "transactionFailed" = "transactionTaken"): Promise<string[]> => {
       if (n > 0) taker.forget(1, n);
       n += 1;
       vm.said.splice(0);
       take(taker, 1, n);
-      await stage.until(`transaction ${n}`, () => has("transactionTaken", 1, n));
+      await stage.until(`the end of ${n}`, () => has(end, 1, n));
       return vm.said.filter((word) => word !== "xen-save-devices-state");
     };
+    const [asks, goes] = ["query-status", "cont"];
     beforeEach(async () => {
       n = 0;
       taker.follow(vm.as, [BLOCK]);
@@ -495,33 +494,55 @@ describe("with a helper that is played", () => {
 
     test("stays paused, though its transactions go on, and runs on as soon as it is let; each is said once", async () => {
       // An earlier life of this agent may have left it standing in the middle of a transaction.
-      is("paused");
-      expect(await takes()).toEqual(["stop", "cont"]);
-      is("running");
-      expect(await takes()).toEqual(["query-status", "stop", "cont"]);
+      vm.lets(false);
+      expect(await takes()).toEqual(["stop", asks, goes]);
+      expect(await takes()).toEqual([asks, "stop", asks, goes]);
       expect(notes()).toEqual([]);
-      is("paused");
-      for (let i = 0; i < 3; i += 1) expect(await takes()).toEqual(["query-status", "stop"]);
-      is("running");
-      for (let i = 0; i < 2; i += 1) expect(await takes()).toEqual(["query-status", "stop", "cont"]);
+      vm.lets(false);
+      for (let i = 0; i < 3; i += 1) expect(await takes()).toEqual([asks, "stop", asks]);
+      vm.lets(true);
+      for (let i = 0; i < 2; i += 1) expect(await takes()).toEqual([asks, "stop", asks, goes]);
       expect(notes()).toEqual([expect.stringContaining("(paused)"), "the VM is not paused any more"]);
+    });
+
+    test("stays paused when a transaction of it fails, or its last one on this host", async () => {
+      await takes();
+      vm.lets(false);
+      const save = vm.answers.get("xen-save-devices-state");
+      vm.answers.set("xen-save-devices-state", () => Promise.reject(new Error("no space")));
+      for (let i = 0; i < 2; i += 1) expect(await takes("transactionFailed")).toEqual([asks, "stop"]);
+      if (save !== undefined) vm.answers.set("xen-save-devices-state", save);
+      n += 1;
+      asked(1, n);
+      taker.take({
+        kind: "takeTransaction",
+        generation: generation(1),
+        n: transactionNumber(n),
+        since: "base",
+        last: true,
+      });
+      await stage.until("its refusal", () => has("transactionFailed", 1, n));
+      expect(await takes()).toEqual([asks, "stop", asks]);
+      vm.migration = "postcopy-paused";
+      await takes("transactionFailed");
+      vm.migration = "postcopy-active";
+      expect(await takes()).toEqual([asks, "stop", asks]);
+      expect(vm.runs).toBe(false);
     });
 
     test("is let run by the next transaction where an earlier one may have left it standing", async () => {
       await takes();
       vm.answers.set("cont", () => Promise.reject(new Error("the connection ended")));
-      taker.forget(1, n);
-      take(taker, 1, n + 1);
-      await stage.until("its failure", () => has("transactionFailed", 1, n + 1));
+      await takes("transactionFailed");
+      expect(vm.runs).toBe(false);
       vm.answers.delete("cont");
-      is("paused");
-      n += 1;
-      expect(await takes()).toContain("cont");
+      expect(await takes()).toEqual(["stop", asks, goes]);
+      expect(vm.runs).toBe(true);
     });
 
     test("is not held for its output, and so not let run when that has gone", async () => {
       await takes();
-      is("paused");
+      vm.lets(false);
       Object.assign(stage.config, { output_held_bytes: 8 * 1024 });
       stage.set({ vm: "running", promised: { ...stage.state.opened }, begun: generation(1) });
       vm.said.splice(0);
@@ -530,7 +551,7 @@ describe("with a helper that is played", () => {
         taker.held.afterStep();
         await taker.idle();
       }
-      expect(vm.said).toEqual(["query-status"]);
+      expect(vm.said).toEqual([asks, "stop"]);
       expect(stage.events.map(({ kind }) => kind)).not.toContain("gate.full");
     });
   });
@@ -546,7 +567,6 @@ describe("with a helper that is played", () => {
     }
     beforeEach(async () => {
       Object.assign(stage.config, { output_held_bytes: 8 * KIB });
-      vm.answers.set("cont", () => vm.tell({ kind: "resume" }));
       asked(1, 1);
       stage.set({ vm: "running", promised: { ...stage.state.opened }, begun: generation(1) });
       taker.follow(vm.as, [BLOCK]);
@@ -615,7 +635,7 @@ describe("with a helper that is played", () => {
 
     test("stops it again where somebody else has let it run", async () => {
       await waits(9 * KIB);
-      vm.tell({ kind: "resume" });
+      vm.lets(true);
       await waits(9 * KIB);
       expect(vm.said).toEqual(["stop", "stop"]);
       expect(events()).toEqual(["gate.full", "gate.room", "gate.full"]);

@@ -5,7 +5,8 @@ import { type Action, type FrameNumber, type RecordHeader, transactionNumber } f
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
-import { isStoppable, pausedAs, takeTransaction } from "../transaction/take.ts";
+import { Stopping } from "../transaction/stopping.ts";
+import { isStoppable, takeTransaction } from "../transaction/take.ts";
 import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { HeldOutput, type Stilling } from "./held-output.ts";
 import { runs } from "./runs.ts";
@@ -29,7 +30,6 @@ const TRACKER_LATER_MS = 2_000;
 const LEARN_BYTES_MAX = 16 * 2 ** 20;
 /** For `stop` and `cont` to be answered where the VM stands still for its output. */
 const STOP_MS = 2_000;
-const RELEASE_MS = 24 * 3600 * 1000;
 
 /** The last transaction of a VM that leaves, and of which nothing has left yet: it stands still. */
 export interface LastTaken {
@@ -104,6 +104,7 @@ export class TransactionTaker implements Stilling {
     // Followed already: a helper that is opened anew begins with an empty spool, and a record may be on its way out of it.
     if (this.#vm === vm) return;
     this.#vm = vm;
+    this.#told_paused = undefined;
     this.#blocks = blocks;
     this.#outside = false;
     void this.#inTurn(() => this.#open(vm));
@@ -115,6 +116,7 @@ export class TransactionTaker implements Stilling {
    */
   async followRunning(vm: VmProcess, blocks: readonly BlockSize[]): Promise<FindMode | undefined> {
     const known = this.#vm === vm && this.#tracker?.gone === false;
+    if (this.#vm !== vm) this.#told_paused = undefined;
     this.#vm = vm;
     this.#blocks = blocks;
     this.#outside = true;
@@ -207,20 +209,22 @@ export class TransactionTaker implements Stilling {
   async hold(vm: VmProcess, wanted: () => boolean, stands: () => void): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#vm !== vm || this.#hung || !isStoppable(this.#status(vm)) || !wanted()) return;
-      if (this.#ran === vm) {
-        const now = await vm.qmp.execute("query-status", undefined, { timeout_ms: STOP_MS });
-        if (pausedAs(now) !== undefined) return;
-      }
+      // As of the last transaction; it is looked at again in the next one.
+      if (this.#told_paused !== undefined) return;
       this.#stopping(true);
-      this.#ran = undefined;
+      using stopping = new Stopping({ qmp: vm.qmp, timeout_ms: STOP_MS, ...this.#looksAt(vm) });
       try {
-        await vm.qmp.execute("stop", undefined, { timeout_ms: STOP_MS });
+        await stopping.stands;
       } catch (error) {
         // As for a transaction: it may take effect late, and nobody would know.
-        this.#waitFor(vm.qmp.execute("cont", undefined, { timeout_ms: RELEASE_MS }));
+        this.#waitFor(stopping.release());
         throw error;
       } finally {
         if (!this.#hung) this.#stopping(false);
+      }
+      if (stopping.stood) {
+        this.#ran = vm;
+        return;
       }
       stands();
     });
@@ -237,6 +241,18 @@ export class TransactionTaker implements Stilling {
       }, reject);
     });
     await promise;
+  }
+
+  /** What is known of who stops this VM; until that is over nothing is. */
+  #looksAt(vm: VmProcess): { readonly ran: boolean; readonly onLeft: () => void } {
+    const ran = this.#ran === vm;
+    this.#ran = undefined;
+    return {
+      ran,
+      onLeft: () => {
+        this.#ran = vm;
+      },
+    };
   }
 
   /** A `stop` that hangs: until QEMU has answered what was asked after it nothing else is asked. */
@@ -288,9 +304,7 @@ export class TransactionTaker implements Stilling {
       this.#stopping(true);
       // It stands still for its output, and is not to run for this.
       const stood = this.held.standing === vm;
-      const ran = this.#ran === vm;
-      // Until it is known that it runs again.
-      this.#ran = undefined;
+      const looks = this.#looksAt(vm);
       const outcome = await takeTransaction({
         qmp: vm.qmp,
         tracker,
@@ -300,7 +314,7 @@ export class TransactionTaker implements Stilling {
         hold_ms: last || stood ? 0 : this.#throttle.hold_ms(performance.now() - this.#runs_since_ms),
         stays: last,
         stood,
-        ran,
+        ...looks,
         status: () => this.#status(vm),
         beside: async () => {
           for (const part of parts) await part.capture(n);
@@ -317,13 +331,15 @@ export class TransactionTaker implements Stilling {
           this.#stopping(false);
         },
       });
-      if (outcome.kind === "refused") return failed(`the migration is ${outcome.status}`);
+      if (outcome.kind === "refused") {
+        if (looks.ran) looks.onLeft();
+        return failed(`the migration is ${outcome.status}`);
+      }
       if (outcome.kind === "stop-hung") {
         this.#waitFor(outcome.released);
         return failed(`QEMU did not stop within ${outcome.waited_ms} ms`);
       }
       const { transaction } = outcome;
-      if (!last && !stood) this.#ran = vm;
       this.#sayPaused(outcome.stood);
       if (last) await this.#leave({ vm, transaction, mark });
       this.#taken = { transaction, blocks: this.#blocks, at_ms: performance.now() };
@@ -358,7 +374,7 @@ export class TransactionTaker implements Stilling {
     const text =
       as === undefined
         ? "the VM is not paused any more"
-        : `somebody has paused the VM (${as}): transactions are taken of it as it stands, and nobody here lets it run`;
+        : `the VM was paused (${as}), and not by an agent: transactions are taken of it as it stands, and nobody here lets it run`;
     this.#shell.emit({ kind: "run.note", text });
   }
 

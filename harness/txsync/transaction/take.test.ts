@@ -1,11 +1,12 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { WaitTimeoutError } from "../../base/errors.ts";
 import type { QmpEvent } from "../../qemu/qmp.ts";
 import { generation, transactionNumber } from "../core/index.ts";
-import { isStoppable, type TakeOptions, type TransactionMonitor, takeTransaction } from "./take.ts";
+import { PausedError } from "./stopping.ts";
+import { isStoppable, standStill, type TakeOptions, type TransactionMonitor, takeTransaction } from "./take.ts";
 
 let folder: string;
 let said: string[];
@@ -13,19 +14,30 @@ const listeners = new Set<(event: QmpEvent) => void>();
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "ferryman-take-"));
   said = [];
+  status = "running";
 });
 afterEach(() => rmSync(folder, { recursive: true }));
+
+/** Of the VM behind the monitor, as QEMU has it. */
+let status: string;
+let at_ms: number;
+
+/** Somebody stops the VM, or lets it run: that is told where it is new. */
+function lets(runs: boolean): void {
+  if (runs === (status === "running")) return;
+  status = runs ? "running" : "paused";
+  const event = { name: "", data: {}, at_ms, kind: runs ? "resume" : "stop" } as const;
+  for (const listener of [...listeners]) listener(event);
+}
 
 /** A monitor that notes what it was told. `answers` fail or delay a command. */
 function monitor(answers: Record<string, () => Promise<unknown>> = {}): TransactionMonitor {
   const execute = async (command: string, args?: { filename?: string }): Promise<unknown> => {
-    const head = { name: command, data: {}, at_ms: said.push(command) };
+    at_ms = said.push(command);
     if (command === "xen-save-devices-state" && args?.filename) writeFileSync(args.filename, "state");
     const answer = (await answers[command]?.()) ?? {};
-    if (command === "stop" || command === "cont") {
-      for (const listener of listeners) listener({ ...head, kind: command === "stop" ? "stop" : "resume" });
-    }
-    return answer;
+    if (command === "stop" || command === "cont") lets(command === "cont");
+    return command === "query-status" ? { running: status === "running", status } : answer;
   };
   const on = (listener: (event: QmpEvent) => void) => {
     listeners.add(listener);
@@ -67,7 +79,7 @@ function options(changes: Partial<TakeOptions>): TakeOptions {
 
 test("the guest is stopped for device state, finding and copying, and for nothing else", async () => {
   const taken = await takeTransaction(options({ onResumed: () => void said.push("resumed") }));
-  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "cont", "resumed", "collect"]);
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "query-status", "cont", "resumed", "collect"]);
   expect(taken).toMatchObject({ kind: "taken", transaction: { n: 1, generation: 1, mode: "quick" } });
   if (taken.kind === "taken") expect(taken.transaction.device_state.toString()).toBe("state");
   expect(existsSync(join(folder, "state"))).toBe(false);
@@ -77,8 +89,9 @@ test("the guest is stopped for device state, finding and copying, and for nothin
 });
 
 test("a guest that stood still before is left as it stood, whatever comes", async () => {
+  status = "paused";
   await takeTransaction(options({ stood: true, onResumed: () => void said.push("resumed") }));
-  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "collect"]);
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "query-status", "collect"]);
   said = [];
   const broken = monitor({ "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
   await expect(takeTransaction(options({ qmp: broken, stood: true, stays: true }))).rejects.toThrow("no space");
@@ -89,55 +102,119 @@ test("a guest that stood still before is left as it stood, whatever comes", asyn
   expect(said).toEqual(["stop", "xen-save-devices-state", "query-status"]);
 });
 
-/** A monitor of a VM that is in this state. */
-function being(status: string, others: Parameters<typeof monitor>[0] = {}): TransactionMonitor {
-  return monitor({ "query-status": async () => ({ running: status === "running", status }), ...others });
-}
-
-test.each(["paused", "io-error", "debug", "guest-panicked"])(
+test.each(["paused", "debug", "guest-panicked"])(
   "a guest that somebody else has paused (%s) is taken as it stands, and stays so",
-  async (status) => {
-    const onResumed = (): void => void said.push("resumed");
-    const qmp = being(status);
-    const taken = await takeTransaction(options({ qmp, ran: true, hold_ms: 60_000, onResumed }));
-    expect(said).toEqual(["query-status", "stop", "xen-save-devices-state", "take", "collect"]);
-    expect(taken).toMatchObject({ kind: "taken", stood: status });
+  async (paused) => {
+    status = paused;
+    const changes = { ran: true, hold_ms: 1_000, onResumed: () => void said.push("resumed") };
+    const onLeft = vi.fn();
+    const taken = await takeTransaction(options({ ...changes, onLeft }));
+    expect(said).toEqual(["query-status", "stop", "xen-save-devices-state", "take", "query-status", "collect"]);
+    expect(taken).toMatchObject({ kind: "taken", stood: paused });
     if (taken.kind === "taken") expect(taken.transaction.timings.held_ms).toBeUndefined();
-    const broken = being(status, { "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
-    await expect(takeTransaction(options({ qmp: broken, ran: true }))).rejects.toThrow("no space");
-    const hangs = being(status, { stop: () => Promise.reject(new WaitTimeoutError("stop", 5)) });
-    expect(await takeTransaction(options({ qmp: hangs, ran: true }))).toMatchObject({ kind: "stop-hung" });
+    const broken = monitor({ "xen-save-devices-state": () => Promise.reject(new Error("no space")) });
+    await expect(takeTransaction(options({ ...changes, qmp: broken, onLeft }))).rejects.toThrow("no space");
+    const hangs = monitor({ stop: () => Promise.reject(new WaitTimeoutError("stop", 5)) });
+    const hung = await takeTransaction(options({ ...changes, qmp: hangs, onLeft }));
+    if (hung.kind === "stop-hung") await hung.released;
+    expect(hung.kind).toBe("stop-hung");
     expect(said).not.toContain("cont");
+    expect([status, onLeft.mock.calls.length, listeners.size]).toEqual([paused, 3, 0]);
   },
 );
 
 test("one that somebody else has paused does not leave, and stays as it stood", async () => {
-  await expect(takeTransaction(options({ qmp: being("paused"), ran: true, stays: true }))).rejects.toThrow(
-    "somebody has paused the VM (paused)",
+  status = "paused";
+  await expect(takeTransaction(options({ ran: true, stays: true }))).rejects.toThrow(PausedError);
+  await expect(standStill({ qmp: monitor(), state_path: join(folder, "state"), stop_timeout_ms: 5 })).rejects.toThrow(
+    PausedError,
   );
-  expect(said).not.toContain("take");
-  expect(said).not.toContain("cont");
-  expect(said).toContain("release");
+  expect([said.includes("take"), said.includes("cont"), status, listeners.size]).toEqual([false, false, "paused", 0]);
 });
 
-test("one that runs, or sleeps by itself, runs again", async () => {
-  for (const status of ["running", "suspended"]) {
-    said = [];
-    const taken = await takeTransaction(options({ qmp: being(status), ran: true }));
+test.each(["running", "suspended", "io-error"])(
+  "one that runs, sleeps or waits for its disk (%s) goes on",
+  async (is) => {
+    status = is;
+    const taken = await takeTransaction(options({ ran: true }));
     expect(said).toContain("cont");
     expect(taken).not.toHaveProperty("stood");
-  }
-});
+  },
+);
 
 test("one that may stand for an earlier transaction is not asked for, and runs again", async () => {
-  await takeTransaction(options({ qmp: being("paused") }));
-  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "cont", "collect"]);
+  status = "paused";
+  await takeTransaction(options({}));
+  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "query-status", "cont", "collect"]);
 });
 
-test("a question that is not answered is a stop that hangs", async () => {
-  const hangs = monitor({ "query-status": () => Promise.reject(new WaitTimeoutError("query-status", 5)) });
-  expect(await takeTransaction(options({ qmp: hangs, ran: true }))).toMatchObject({ kind: "stop-hung" });
-  expect(said.at(-1)).toBe("cont");
+describe("somebody else, who has a monitor too,", () => {
+  /** When this command of ours is QEMU's next, and those before it are answered. */
+  const during = (command: string, does: () => void): TransactionMonitor =>
+    monitor({ [command]: () => new Promise((answer) => setImmediate(() => answer(does()))) });
+
+  test("lets a paused VM run between our question and our stop: it runs on, and the next one is taken", async () => {
+    status = "paused";
+    const qmp = during("stop", () => lets(true));
+    await expect(takeTransaction(options({ qmp, ran: true }))).rejects.toThrow("in the middle");
+    expect(status).toBe("running");
+    expect(await takeTransaction(options({ ran: true }))).toMatchObject({ kind: "taken" });
+    expect(status).toBe("running");
+  });
+
+  test.each([
+    ["while its device state is saved", "xen-save-devices-state"],
+    ["while its pages are found", "take"],
+  ])("lets it run %s: that is no transaction, whoever had stopped it", async (_, when) => {
+    for (const changes of [
+      { ran: true },
+      { ran: true, paused: true },
+      { stays: true },
+      { stood: true, paused: true },
+    ]) {
+      status = "paused" in changes ? "paused" : "running";
+      const { tracker, ...rest } = options(changes);
+      const take: typeof tracker.take = (...asked) => {
+        if (when === "take") lets(true);
+        return tracker.take(...asked);
+      };
+      const qmp = when === "take" ? monitor() : during(when, () => lets(true));
+      await expect(takeTransaction({ ...rest, qmp, tracker: { ...tracker, take } })).rejects.toThrow("in the middle");
+      expect([changes, status, listeners.size]).toEqual([changes, "running", 0]);
+    }
+  });
+
+  test("lets it run and stops it again while it is taken: that is none either", async () => {
+    const { tracker, ...rest } = options({ ran: true });
+    const take: typeof tracker.take = (...asked) => {
+      lets(true);
+      lets(false);
+      return tracker.take(...asked);
+    };
+    await expect(takeTransaction({ ...rest, tracker: { ...tracker, take } })).rejects.toThrow("in the middle");
+  });
+
+  test("has QEMU hang with a stop of its own: what it had paused when that is over stays so", async () => {
+    const hanging = Promise.withResolvers<void>();
+    const qmp = monitor({
+      "query-status": () => hanging.promise,
+      stop: () => Promise.reject(new WaitTimeoutError("stop", 5)),
+    });
+    const taken = await takeTransaction(options({ qmp, ran: true }));
+    expect([taken.kind, said]).toEqual(["stop-hung", ["query-status", "stop", "xen-save-devices-state"]]);
+    status = "paused";
+    hanging.resolve();
+    if (taken.kind === "stop-hung") await taken.released;
+    expect([said.includes("cont"), status, listeners.size]).toEqual([false, "paused", 0]);
+  });
+});
+
+test("a stop that hangs of a guest that ran has it let run behind it", async () => {
+  const onLeft = vi.fn();
+  const qmp = monitor({ stop: () => Promise.reject(new WaitTimeoutError("stop", 5)) });
+  const hung = await takeTransaction(options({ qmp, ran: true, onLeft }));
+  if (hung.kind === "stop-hung") await hung.released;
+  expect([said.at(-1), onLeft.mock.calls.length]).toEqual(["cont", 1]);
 });
 
 test("how long the guest was only held back is told apart", async () => {
@@ -211,7 +288,17 @@ test("outputs that always had room are drained once, when the device state is sa
   };
   const taken = await takeTransaction(options({ outputs, onStill: () => void said.push("mark") }));
   expect(taken.kind).toBe("taken");
-  expect(said).toEqual(["stopping", "stop", "xen-save-devices-state", "settle", "take", "mark", "cont", "collect"]);
+  expect(said).toEqual([
+    "stopping",
+    "stop",
+    "xen-save-devices-state",
+    "settle",
+    "take",
+    "mark",
+    "query-status",
+    "cont",
+    "collect",
+  ]);
 });
 
 test("those that may have had none are drained before device state, and what comes after has it saved again", async () => {
@@ -237,7 +324,7 @@ test("those that may have had none are drained before device state, and what com
   expect(taken.kind).toBe("taken");
   const first = ["stop", "xen-save-devices-state", "settle"];
   const round = ["drain", "query-status", "xen-save-devices-state", "drain", "query-status"];
-  expect(said).toEqual([...first, ...round, ...round, ...round, "take", "mark", "cont", "collect"]);
+  expect(said).toEqual([...first, ...round, ...round, ...round, "take", "mark", "query-status", "cont", "collect"]);
 });
 
 test("what is captured beside the pages is there before the guest runs on, and voids the transaction where it is not", async () => {
@@ -248,7 +335,16 @@ test("what is captured beside the pages is there before the guest runs on, and v
   };
   const taking = takeTransaction(options({ beside, onStill: () => capturing.resolve() }));
   expect((await taking).kind).toBe("taken");
-  expect(said).toEqual(["stop", "xen-save-devices-state", "take", "capture", "captured", "cont", "collect"]);
+  expect(said).toEqual([
+    "stop",
+    "xen-save-devices-state",
+    "take",
+    "capture",
+    "captured",
+    "query-status",
+    "cont",
+    "collect",
+  ]);
   said = [];
   const failing = options({ beside: () => Promise.reject(new Error("no flush came")) });
   await expect(takeTransaction(failing)).rejects.toThrow("no flush came");

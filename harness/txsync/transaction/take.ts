@@ -1,10 +1,9 @@
 import { readFile, rm } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { WaitTimeoutError } from "../../base/errors.ts";
-import type { QmpClient } from "../../qemu/qmp.ts";
-import type { StatusInfo } from "../../qemu/qmp-protocol.ts";
 import type { Generation, TransactionNumber } from "../core/index.ts";
 import type { DirtyTracker, TakenPages } from "../dirty/tracker.ts";
+import { PausedError, Stopping, type StoppingMonitor } from "./stopping.ts";
 import type { Transaction } from "./transaction.ts";
 
 /**
@@ -19,7 +18,7 @@ export function isStoppable(status: string): status is StoppableStatus {
 }
 
 /** The part of a QMP client that a transaction needs. */
-export type TransactionMonitor = Pick<QmpClient, "execute" | "on">;
+export type TransactionMonitor = StoppingMonitor;
 
 export interface TakeOptions {
   readonly qmp: TransactionMonitor;
@@ -46,13 +45,10 @@ export interface TakeOptions {
   readonly whileStill?: () => Promise<void>;
   /** The guest stands still when it is taken; it is started again only where something fails before. */
   readonly stays?: boolean;
-  /** It stood still before, and is not this transaction's to start again, whatever comes. */
+  /** As `StoppingOptions` say. */
   readonly stood?: boolean;
-  /**
-   * It has run since it was last let run, so where it stands somebody else has paused it (an operator, a debugger, an error of
-   * its disk): QEMU is asked, and leaves it as it stood.
-   */
   readonly ran?: boolean;
+  readonly onLeft?: () => void;
   /** Called when the guest runs again, before the pages are handed over. */
   readonly onResumed?: () => void;
 }
@@ -89,37 +85,6 @@ export type TakeOutcome =
   | { readonly kind: "stop-hung"; readonly waited_ms: number; readonly released: Promise<void> };
 
 const DRAIN_TRIES = 8;
-const RELEASE_TIMEOUT_MS = 24 * 3600 * 1000;
-
-/** How long the guest stood still, by QEMU's own stamps of its events. */
-class Stillness implements Disposable {
-  #stopped_at_ms: number | undefined;
-  #resumed_at_ms: number | undefined;
-  readonly #unhear: () => void;
-
-  constructor(qmp: Pick<QmpClient, "on">) {
-    // RESUME is told before `cont` is answered, over the same monitor (QEMU: softmmu/cpus.c, vm_prepare_start).
-    this.#unhear = qmp.on((event) => {
-      if (event.kind === "stop") this.#stopped_at_ms = event.at_ms;
-      if (event.kind === "resume") this.#resumed_at_ms = event.at_ms;
-    });
-  }
-
-  /** When it began, by this process's clock: QEMU is on the same host. Undefined where it was not told. */
-  get stopped_ms(): number | undefined {
-    return this.#stopped_at_ms === undefined ? undefined : this.#stopped_at_ms - performance.timeOrigin;
-  }
-
-  /** Undefined where the two were not both told. */
-  get still_ms(): number | undefined {
-    const [from, to] = [this.#stopped_at_ms, this.#resumed_at_ms];
-    return from === undefined || to === undefined || to < from ? undefined : to - from;
-  }
-
-  [Symbol.dispose](): void {
-    this.#unhear();
-  }
-}
 
 /**
  * Takes a transaction: `stop`, device state, find the changed pages and copy them aside, `cont`; then, while the guest
@@ -131,56 +96,41 @@ class Stillness implements Disposable {
  *   was found is in the next transaction, as long as its `since` is not this one.
  */
 export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome> {
-  const { qmp, tracker, ran = false } = options;
+  const { tracker, stays = false } = options;
   const status = options.status();
   if (!isStoppable(status)) return { kind: "refused", status };
-  using stillness = new Stillness(qmp);
   const began_ms = performance.now();
   const stop_timeout_ms = options.stop_timeout_ms ?? 2000;
-  let paused: string | undefined;
   // All in one go: QEMU has the next when it is done with the one before, and need not wait for us: a fifth of the stillness.
   options.outputs?.stopping();
-  const looking =
-    ran && options.stood !== true
-      ? qmp.execute("query-status", undefined, { timeout_ms: stop_timeout_ms }).then((now) => {
-          paused = pausedAs(now);
-        })
-      : undefined;
-  const stopping = qmp.execute("stop", undefined, { timeout_ms: stop_timeout_ms });
+  using stopping = new Stopping({ ...options, timeout_ms: stop_timeout_ms });
   const saving = save(options);
   saving.catch(() => undefined);
-  const stands = (): boolean => options.stood === true || paused !== undefined;
   try {
-    await Promise.all([looking, stopping]);
+    await stopping.stands;
   } catch (error) {
-    // Of one that stood the next word is waited for as well: it is answered when `stop` is over.
-    const resumed: Promise<unknown> = stands()
-      ? qmp.execute("query-status", undefined, { timeout_ms: RELEASE_TIMEOUT_MS })
-      : qmp.execute("cont", undefined, { timeout_ms: RELEASE_TIMEOUT_MS });
-    if (!(error instanceof WaitTimeoutError)) {
-      await resumed.catch(() => undefined);
-      throw error;
-    }
-    const released = resumed.then(() => undefined);
+    const released = stopping.release();
     released.catch(() => undefined);
-    return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
+    if (error instanceof WaitTimeoutError) return { kind: "stop-hung", waited_ms: stop_timeout_ms, released };
+    await released.catch(() => undefined);
+    throw error;
   }
-  const stood = stands();
+  const { paused, stood } = stopping;
   const hold_ms = stood ? 0 : (options.hold_ms ?? 0);
+  let left = false;
   try {
-    // Its device state says that it runs, for that is what another host is to do with it.
-    if (options.stays === true && paused !== undefined)
-      throw new Error(`somebody has paused the VM (${paused}), and it would run where it goes: let it run first`);
-    const { taken, saved_ms, copied_ms } = await whileStill({ ...options, stood, hold_ms }, () =>
-      drained(options, saving),
-    );
+    if (stays && paused !== undefined) throw new PausedError(paused);
+    const { taken, saved_ms } = await whileStill({ ...options, hold_ms }, () => drained(options, saving));
+    const copied_ms = performance.now();
+    left = !stays;
+    await stopping.leave(!stays);
     const resumed_ms = performance.now();
-    if (options.stays !== true && !stood) options.onResumed?.();
+    if (!stays && !stood) options.onResumed?.();
     const [device_state, collected] = await Promise.all([readFile(options.state_path), tracker.collect()]);
     await rm(options.state_path);
-    const { still_ms } = stillness;
+    const { still_ms } = stopping;
     // Both answers come together: when QEMU was done with the first only its event says.
-    const stopped_ms = Math.min(Math.max(stillness.stopped_ms ?? began_ms, began_ms), saved_ms);
+    const stopped_ms = Math.min(Math.max(stopping.stopped_ms ?? began_ms, began_ms), saved_ms);
     return {
       kind: "taken",
       ...(paused === undefined ? {} : { stood: paused }),
@@ -206,21 +156,12 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
       },
     };
   } catch (error) {
+    // What went wrong is told when it runs again.
+    if (!left) await stopping.goOn();
     // Nobody will read what was copied. A helper that is gone needs not be told.
     await tracker.release().catch(() => undefined);
-    // Where it was to stand still it stands yet.
-    if (options.stays === true && !stood) await qmp.execute("cont");
     throw error;
   }
-}
-
-/**
- * In which state somebody has the VM stand still; undefined where it runs. One that sleeps by itself (ACPI S3) counts as
- * running: since QEMU 9.0 `stop` pauses it like any other, and only `cont` lets it sleep on, to be woken
- * (system/runstate.c, vm_prepare_start).
- */
-export function pausedAs({ running, status }: StatusInfo): string | undefined {
-  return running || status === "suspended" ? undefined : status;
 }
 
 type Saving = Pick<TakeOptions, "qmp" | "state_path" | "outputs">;
@@ -229,14 +170,25 @@ function save({ qmp, state_path }: Saving): Promise<unknown> {
   return qmp.execute("xen-save-devices-state", { filename: state_path, live: false });
 }
 
-/** The guest stands still, its outputs are drained and its device state is saved; nobody lets it run again. */
-export async function standStill(options: Saving & { readonly stop_timeout_ms: number }): Promise<void> {
+/**
+ * A guest that runs stands still, its outputs are drained and its device state is saved; nobody here lets it run again.
+ * @returns what says whether it stands still (`leave(false)`)
+ * @throws PausedError where somebody else has paused it, and Error where QEMU does not do it
+ */
+export async function standStill(options: Saving & { readonly stop_timeout_ms: number }): Promise<Stopping> {
   options.outputs?.stopping();
-  const stopping = options.qmp.execute("stop", undefined, { timeout_ms: options.stop_timeout_ms });
-  const saving = save(options);
-  saving.catch(() => undefined);
-  await stopping;
-  await drained(options, saving);
+  const stopping = new Stopping({ qmp: options.qmp, timeout_ms: options.stop_timeout_ms, ran: true });
+  try {
+    const saving = save(options);
+    saving.catch(() => undefined);
+    await stopping.stands;
+    if (stopping.paused !== undefined) throw new PausedError(stopping.paused);
+    await drained(options, saving);
+    return stopping;
+  } catch (error) {
+    stopping[Symbol.dispose]();
+    throw error;
+  }
 }
 
 /**
@@ -265,41 +217,32 @@ async function drained(options: Saving, saving: Promise<unknown>): Promise<void>
   }
 }
 
-/** From the stopped guest to the running one, whatever fails in between: nothing is in here that need not be. */
+/** Nothing is in here that need not be. */
 async function whileStill(options: TakeOptions, saved: () => Promise<unknown>): Promise<Still> {
-  const { qmp, tracker, n, since, onStill, beside, outputs, hold_ms = 0, stays = false, stood = false } = options;
-  let copied_ms = 0;
-  let done = false;
+  const { tracker, n, since, onStill, beside, outputs, hold_ms = 0 } = options;
+  await saved();
+  const saved_ms = performance.now();
+  const count = outputs?.count();
+  // After the device state: saving it may write to guest memory, and what it had put out by then is not in it.
+  const taking = tracker.take(n, since === "base" ? 0 : since);
+  const capturing = beside?.();
+  capturing?.catch(() => undefined);
+  let taken: TakenPages;
   try {
-    await saved();
-    const saved_ms = performance.now();
-    const count = outputs?.count();
-    // After the device state: saving it may write to guest memory, and what it had put out by then is not in it.
-    const taking = tracker.take(n, since === "base" ? 0 : since);
-    const capturing = beside?.();
-    capturing?.catch(() => undefined);
-    let taken: TakenPages;
-    try {
-      // While the helper is at work.
-      onStill?.();
-    } finally {
-      taken = await taking;
-    }
-    await capturing;
-    if (outputs !== undefined && outputs.count() !== count)
-      throw new Error("the guest, which stood still, has put something out after its state was saved");
-    await options.whileStill?.();
-    if (hold_ms > 0) await delay(hold_ms);
-    copied_ms = performance.now();
-    done = true;
-    return { taken, saved_ms, copied_ms };
+    // While the helper is at work.
+    onStill?.();
   } finally {
-    if (!stood && (!done || !stays)) await qmp.execute("cont");
+    taken = await taking;
   }
+  await capturing;
+  if (outputs !== undefined && outputs.count() !== count)
+    throw new Error("the guest, which stood still, has put something out after its state was saved");
+  await options.whileStill?.();
+  if (hold_ms > 0) await delay(hold_ms);
+  return { taken, saved_ms };
 }
 
 interface Still {
   readonly taken: TakenPages;
   readonly saved_ms: number;
-  readonly copied_ms: number;
 }

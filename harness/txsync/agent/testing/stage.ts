@@ -34,6 +34,8 @@ export class ScriptedVm {
   /** By command; one that throws is a refusal, one that never settles is silence. Others are answered with nothing. */
   readonly answers = new Map<string, Answer>();
   ram: readonly LocatedBlock[] = [];
+  /** Whether its VM runs, where no answer says otherwise: `stop` and `cont` change it, as they do a real one. */
+  runs = true;
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly #end = Promise.withResolvers<void>();
   readonly exited = this.#end.promise;
@@ -57,8 +59,21 @@ export class ScriptedVm {
   readonly ask = async (command: string, args: Record<string, unknown> = {}): Promise<unknown> => {
     this.said.push(command);
     if (this.gone) throw new Error("the connection ended");
-    return (await this.answers.get(command)?.(args, this.times(command))) ?? {};
+    const answer = (await this.answers.get(command)?.(args, this.times(command))) ?? this.#status(command);
+    if (command === "stop" || command === "cont") this.lets(command === "cont");
+    return answer;
   };
+
+  #status(command: string): unknown {
+    return command === "query-status" ? { running: this.runs, status: this.runs ? "running" : "paused" } : {};
+  }
+
+  /** It runs or stands from now on, and says so where that is new; by whoever's word. */
+  lets(runs: boolean): void {
+    if (this.runs === runs) return;
+    this.runs = runs;
+    this.tell({ kind: runs ? "resume" : "stop" });
+  }
 
   times(command: string): number {
     return this.said.filter((other) => other === command).length;
@@ -221,6 +236,9 @@ export class Stage implements Disposable {
         get vm() {
           return stage.vm;
         },
+        get as() {
+          return stage.vm === undefined ? "none" : (stage.vm.started_as ?? "adopted");
+        },
         get number() {
           return stage.vms.length;
         },
@@ -280,7 +298,7 @@ export class Stage implements Disposable {
       await new Promise<void>((resolve) => server.listen(String(uri).replace("unix:", ""), resolve));
     });
     vm.answers.set("query-migrate", () => ({ status: "completed" }));
-    vm.answers.set("query-status", () => ({ running: vm.times("cont") > 0, status: "running" }));
+    vm.runs = false;
   }
 
   file(name: string, content = ""): string {
