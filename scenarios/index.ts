@@ -44,6 +44,7 @@ import { storageLinkCut } from "./network/storage-link-cut.ts";
 import { storageLinkCutForGood } from "./network/storage-link-cut-for-good.ts";
 import { storageLinkSilent } from "./network/storage-link-silent.ts";
 import { storageLinkSlow } from "./network/storage-link-slow.ts";
+import { operatorPauses } from "./source/operator-pauses.ts";
 import { protectedForLong } from "./source/protected-for-long.ts";
 import { protectedHostKilled } from "./source/protected-host-killed.ts";
 import { protectedSourceHostKilledAtSwitchover } from "./source/protected-source-host-killed-at-switchover.ts";
@@ -93,6 +94,7 @@ export const SCENARIOS: readonly Scenario[] = [
   sourceHostKilledWhileAhead,
   unprotectedHostKilledWhileAhead,
   protectedSourceHostKilledAtSwitchover,
+  operatorPauses,
   protectedForLong,
   targetQemuKilled,
   targetQemuFrozen,
