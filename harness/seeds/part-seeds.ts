@@ -303,8 +303,8 @@ export const PART_SEEDS: readonly Seed[] = [
     "guest-left-still",
     "a guest whose transaction fails is not let go",
     "transaction/take.ts",
-    "if (!left) await stopping.goOn();",
-    "if (left) await stopping.goOn();",
+    "if (!left) await stopping.goOn()",
+    "if (left) await stopping.goOn()",
     "transaction/take.test.ts",
   ),
   seed(

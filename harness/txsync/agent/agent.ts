@@ -190,7 +190,7 @@ export class Agent implements Shell {
     this.#target = new TargetSide(this, this.#taker);
     this.#protector = new Protector(this, this.#taker);
     this.#life = new VmLife(this, this.#source, this.#target, new Restorer(this));
-    const management = new Management(this, this.#source, this.#life, (machine) => {
+    const management = new Management(this, this.#source, this.#life, this.#taker, (machine) => {
       this.#machine = machine;
       this.#memory.save(this.#state, this.slot.number, this.#machine);
     });

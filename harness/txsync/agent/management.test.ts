@@ -9,11 +9,14 @@ import type { VmLife } from "./vm-life.ts";
 
 let stage: Stage;
 let described: number;
+let paused: string | undefined;
+const others = { pausedByOthers: async () => paused };
 let management: Management;
 function make(role: Role): void {
   stage = new Stage(role);
   described = 0;
-  management = new Management(stage.shell, {} as SourceSide, {} as VmLife, () => {
+  const life = { migrate_asked: false } as VmLife;
+  management = new Management(stage.shell, { setRate: () => undefined } as unknown as SourceSide, life, others, () => {
     described += 1;
   });
 }
@@ -67,7 +70,10 @@ describe("to prepare a host", () => {
     await prepare("incoming");
     described = 0;
     stage.set({ vm: "incoming" });
-    await refuses("incoming", "may get it");
+    await refuses("incoming", "comes to this host");
+    stage.vm = undefined;
+    stage.set({ vm: "restoring" });
+    await refuses("incoming", "is made again on it");
   });
 
   test("boots no second VM: not on another host, nor where these agents have one that is protected", async () => {
@@ -89,15 +95,34 @@ describe("to prepare a host", () => {
   });
 });
 
-describe("a VM that somebody has paused", () => {
-  test("is neither migrated nor protected, and is told so", async () => {
-    const vm = stage.put("boot");
-    vm.answers.set("query-status", () => ({ running: false, status: "paused" }));
+describe("a VM", () => {
+  beforeEach(() => {
+    stage.put("boot");
     const peer = { host: "127.0.0.1", port: 1, bulk_port: 2 };
     Object.assign(stage.config, { peers: { target: peer, escrow: peer } });
     stage.set({ vm: "running", heardTarget_ms: 0, heardEscrow_ms: 0 });
-    await expect(management.answer({ id: 1, do: "migrate", bytes_per_s: 0 })).rejects.toThrow(/paused.*let it run/);
-    await expect(management.answer({ id: 1, do: "protect", on: true })).rejects.toThrow(/paused.*let it run/);
+  });
+  const migrate = (): Promise<unknown> => management.answer({ id: 1, do: "migrate", bytes_per_s: 0 });
+  const protect = (on: boolean): Promise<unknown> => management.answer({ id: 1, do: "protect", on });
+
+  test("that somebody has paused is neither migrated nor protected, and that is said", async () => {
+    paused = "paused";
+    await expect(migrate()).rejects.toThrow(/paused.*let it run/);
+    await expect(protect(true)).rejects.toThrow(/paused.*let it run/);
     expect(stage.told).toEqual([]);
+    paused = undefined;
+    await migrate();
+    expect(stage.told).toEqual([{ kind: "migrate" }]);
+  });
+
+  test("gets what was asked for in the order in which it was asked, of the VM that is there by then", async () => {
+    await Promise.all([protect(true), protect(false)]);
+    expect(stage.told).toEqual([
+      { kind: "protect", on: true },
+      { kind: "protect", on: false },
+    ]);
+    const migrating = migrate();
+    stage.vm = undefined;
+    await expect(migrating).rejects.toThrow("no VM here");
   });
 });

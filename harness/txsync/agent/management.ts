@@ -1,28 +1,34 @@
 import { UserError } from "../../base/errors.ts";
 import { hears, mayReplaceEscrow, type Role } from "../core/index.ts";
-import { pausedAs } from "../transaction/stopping.ts";
 import type { ControlRequest } from "./control.ts";
 import type { Machine } from "./machine.ts";
 import type { Shell } from "./shell.ts";
 import type { SourceSide } from "./source-side.ts";
 import { statusOf } from "./status.ts";
+import type { TransactionTaker } from "./transaction-taker.ts";
 import type { VmLife } from "./vm-life.ts";
-import type { VmProcess } from "./vm-process.ts";
-
-/** For QEMU to say whether its VM runs. */
-const ANSWER_MS = 5_000;
 
 /** Answers whoever manages the agent. */
 export class Management {
   readonly #shell: Shell;
   readonly #source: SourceSide;
   readonly #life: VmLife;
+  readonly #taker: Pick<TransactionTaker, "pausedByOthers">;
   readonly #describe: (machine: Machine) => void;
+  /** What becomes of the VM is asked for one after the other. */
+  #asked: Promise<unknown> = Promise.resolve();
   /** One after the other: what the first has started is what the second finds. */
   #preparing: Promise<unknown> = Promise.resolve();
 
   /** @param describe remembers what machine is to run here */
-  constructor(shell: Shell, source: SourceSide, life: VmLife, describe: (machine: Machine) => void) {
+  constructor(
+    shell: Shell,
+    source: SourceSide,
+    life: VmLife,
+    taker: Pick<TransactionTaker, "pausedByOthers">,
+    describe: (machine: Machine) => void,
+  ) {
+    this.#taker = taker;
     this.#shell = shell;
     this.#source = source;
     this.#life = life;
@@ -34,31 +40,16 @@ export class Management {
     const { slot, config, dispatch, state } = this.#shell;
     switch (request.do) {
       case "prepare": {
+        // It starts and ends nothing, and waits for nobody.
+        if (request.start === "nothing") return await this.#prepare(request);
         const prepared = this.#preparing.then(() => this.#prepare(request));
         this.#preparing = prepared.catch(() => undefined);
         return await prepared;
       }
       case "migrate":
-        if (config.role !== "source") throw new UserError("a migration is asked of the source's agent");
-        if (slot.vm === undefined) throw new UserError("there is no VM here that could be migrated");
-        if (state().protect) mayLeave(this.#shell);
-        else if (state().promised.generation !== 0)
-          throw new UserError(
-            "these agents have carried this VM before: let other ones adopt it (`prepare`, start: adopt) to migrate it again",
-          );
-        await refuseAPausedOne(slot.vm, "migrated");
-        this.#life.migrate_asked = true;
-        this.#source.setRate(request.bytes_per_s);
-        dispatch({ kind: "migrate" });
-        return null;
+        return await this.#inTurn(() => this.#migrate(request.bytes_per_s));
       case "protect":
-        if (request.on) {
-          mayBeProtected(this.#shell);
-          await refuseAPausedOne(slot.vm, "protected");
-        } else if (state().protect && state().vm === "running" && state().phase === "precopy")
-          throw new UserError("the VM is being migrated: end its protection when that is over");
-        dispatch({ kind: "protect", on: request.on });
-        return null;
+        return await this.#inTurn(() => this.#protect(request.on));
       case "escrow":
         mayAnswerAnother(this.#shell);
         dispatch({ kind: "escrowReplaced", key: request.key });
@@ -66,6 +57,44 @@ export class Management {
       default:
         return statusOf(state(), slot, Object.keys(config.peers) as Role[]);
     }
+  }
+
+  #inTurn(work: () => Promise<null>): Promise<null> {
+    const answered = this.#asked.then(work);
+    this.#asked = answered.catch(() => undefined);
+    return answered;
+  }
+
+  async #migrate(bytes_per_s: number): Promise<null> {
+    mayMigrate(this.#shell);
+    await this.#refuseAPausedOne("migrated");
+    // Looked at again: it may have become another one meanwhile.
+    mayMigrate(this.#shell);
+    this.#life.migrate_asked = true;
+    this.#source.setRate(bytes_per_s);
+    this.#shell.dispatch({ kind: "migrate" });
+    return null;
+  }
+
+  async #protect(on: boolean): Promise<null> {
+    const { state, dispatch } = this.#shell;
+    if (on) {
+      mayBeProtected(this.#shell);
+      // One that is protected already is asked for nothing.
+      if (!state().protect) await this.#refuseAPausedOne("protected");
+      mayBeProtected(this.#shell);
+    } else if (state().protect && state().vm === "running" && state().phase === "precopy")
+      throw new UserError("the VM is being migrated: end its protection when that is over");
+    dispatch({ kind: "protect", on });
+    return null;
+  }
+
+  /** @throws UserError where somebody has paused the VM */
+  async #refuseAPausedOne(to_be: string): Promise<void> {
+    const { vm } = this.#shell.slot;
+    const paused = vm === undefined ? undefined : await this.#taker.pausedByOthers(vm);
+    if (paused !== undefined)
+      throw new UserError(`the VM is paused (${paused}): let it run (\`cont\`) before it is ${to_be}`);
   }
 
   async #prepare(request: Extract<ControlRequest, { do: "prepare" }>): Promise<unknown> {
@@ -87,11 +116,16 @@ export class Management {
   }
 }
 
-/** @throws UserError where somebody has paused it */
-async function refuseAPausedOne(vm: VmProcess | undefined, to_be: string): Promise<void> {
-  const paused = await vm?.qmp.execute("query-status", undefined, { timeout_ms: ANSWER_MS }).then(pausedAs);
-  if (paused !== undefined)
-    throw new UserError(`the VM is paused (${paused}): let it run (\`cont\`) before it is ${to_be}`);
+/** @throws UserError with what has to be done first */
+function mayMigrate(shell: Shell): void {
+  const { config, slot, state } = shell;
+  if (config.role !== "source") throw new UserError("a migration is asked of the source's agent");
+  if (slot.vm === undefined) throw new UserError("there is no VM here that could be migrated");
+  if (state().protect) mayLeave(shell);
+  else if (state().promised.generation !== 0)
+    throw new UserError(
+      "these agents have carried this VM before: let other ones adopt it (`prepare`, start: adopt) to migrate it again",
+    );
 }
 
 /** What this host's QEMU is to be: never another one beside, or in place of, the VM. @throws UserError with what has to be done first */
@@ -107,8 +141,11 @@ function mayBePrepared({ config, slot, state }: Shell, start: "boot" | "incoming
         "these agents have a VM already, which may run at any moment: another one takes other agents",
       );
   }
-  // One that waits for a stream, and that nobody has joined, has nothing in it.
-  const unused = slot.as === "incoming" && start === "incoming" && (vm === "none" || vm === "gone");
+  // One that waits for a stream, and that nobody has joined, has nothing in it; else memory may be on its way into its file.
+  const free = vm === "none" || vm === "gone";
+  const unused = slot.as === "incoming" && start === "incoming" && free;
+  if (start === "incoming" && !free && config.role === "target")
+    throw new UserError(`the VM comes to this host, or is made again on it (${vm}): ask again when that is over`);
   if (slot.as !== "none" && !unused)
     throw new UserError(`this host has a QEMU already (${slot.as}), which has the VM, or may get it: end that first`);
 }

@@ -90,8 +90,13 @@ describe("protection of a VM that runs", () => {
 });
 
 describe("whoever asks for protection", () => {
+  const notPaused = { pausedByOthers: async () => undefined };
   const ask = (on: boolean): Promise<unknown> =>
-    new Management(stage.shell, {} as never, {} as never, () => undefined).answer({ id: 1, do: "protect", on });
+    new Management(stage.shell, {} as never, {} as never, notPaused, () => undefined).answer({
+      id: 1,
+      do: "protect",
+      on,
+    });
   const peers = { host: "127.0.0.1", port: 1, bulk_port: 2 };
 
   it("is told that it takes three hosts, all of them heard", async () => {

@@ -207,7 +207,6 @@ export class SourceSide {
     const { attempt } = state();
     try {
       const [blocks, machine] = [await vm.blocks(), await machineType(vm.qmp)];
-      await refusePaused(vm);
       this.#leaving = { blocks, machine };
       const began_ms = performance.now();
       const ahead = await this.#pushAhead(vm, { blocks, machine, by_records: true });

@@ -182,8 +182,13 @@ class ScriptedTracker implements DirtyTracker {
     this.held = false;
   }
 
-  arm = async (): Promise<Armed> => ({ mode: "sure", pages: 0, arm_ms: 0 });
-  disarm = async (): Promise<void> => undefined;
+  /** What it was told of tracking from outside, in order. */
+  readonly tracks: string[] = [];
+  arm = async (guest = "running"): Promise<Armed> => {
+    this.tracks.push(guest);
+    return { mode: this.mode, pages: 0, arm_ms: 0 };
+  };
+  disarm = async (): Promise<void> => void this.tracks.push("disarm");
   look = async (): Promise<readonly []> => [];
   absorb = async (): Promise<number> => {
     this.said.push("absorb");
@@ -528,6 +533,20 @@ describe("with a helper that is played", () => {
       vm.migration = "postcopy-active";
       expect(await takes()).toEqual([asks, "stop", asks]);
       expect(vm.runs).toBe(false);
+    });
+
+    test("and lets run while QEMU's own tracking ends: what it writes before ours begins is not lost", async () => {
+      await takes();
+      tracker().mode = "quick";
+      for (const disturbs of [false, true]) {
+        tracker().tracks.splice(0);
+        taker.handOver(async () => {
+          if (disturbs) vm.lets(true);
+        });
+        await takes(disturbs ? "transactionFailed" : "transactionTaken");
+        expect(tracker().tracks).toEqual(disturbs ? ["still", "disarm", "running"] : ["still"]);
+        expect(vm.runs).toBe(true);
+      }
     });
 
     test("is let run by the next transaction where an earlier one may have left it standing", async () => {

@@ -5,7 +5,7 @@ import { type Action, type FrameNumber, type RecordHeader, transactionNumber } f
 import { type DirtyTracker, type FindMode, openTracker } from "../dirty/tracker.ts";
 import { digestHex } from "../log/index.ts";
 import type { BlockSize } from "../pages/page-map.ts";
-import { Stopping } from "../transaction/stopping.ts";
+import { pausedAs, Stopping } from "../transaction/stopping.ts";
 import { isStoppable, takeTransaction } from "../transaction/take.ts";
 import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { HeldOutput, type Stilling } from "./held-output.ts";
@@ -203,14 +203,25 @@ export class TransactionTaker implements Stilling {
   }
 
   /**
+   * Asked between two transactions, in which it stands because of us.
+   * @returns in which state somebody else has the VM stand still; undefined where it runs, or does not say
+   */
+  async pausedByOthers(vm: VmProcess): Promise<string | undefined> {
+    let paused: string | undefined;
+    await this.#inTurn(async () => {
+      if (this.#hung || this.held.standing === vm) return;
+      paused = pausedAs(await vm.qmp.execute("query-status", undefined, { timeout_ms: STOP_MS }));
+    });
+    return paused;
+  }
+
+  /**
    * Stops the VM for as long as nobody lets it run, where that is safe; transactions of it are taken as it stands. One that
    * somebody else has paused puts nothing out, and is not ours to let run.
    */
   async hold(vm: VmProcess, wanted: () => boolean, stands: () => void): Promise<void> {
     await this.#inTurn(async () => {
       if (this.#vm !== vm || this.#hung || !isStoppable(this.#status(vm)) || !wanted()) return;
-      // As of the last transaction; it is looked at again in the next one.
-      if (this.#told_paused !== undefined) return;
       this.#stopping(true);
       using stopping = new Stopping({ qmp: vm.qmp, timeout_ms: STOP_MS, ...this.#looksAt(vm) });
       try {
@@ -319,7 +330,7 @@ export class TransactionTaker implements Stilling {
         beside: async () => {
           for (const part of parts) await part.capture(n);
         },
-        whileStill: () => this.#handOver(tracker),
+        whileStill: (stopping) => this.#handOver(tracker, stopping),
         state_path: join(vm.folder, "device-state"),
         ...output.toDrain,
         onStill: () => {
@@ -388,13 +399,17 @@ export class TransactionTaker implements Stilling {
     }
   }
 
-  async #handOver(tracker: DirtyTracker): Promise<void> {
+  async #handOver(tracker: DirtyTracker, stopping: Pick<Stopping, "undisturbed">): Promise<void> {
     const end = this.#handover;
     if (end === undefined) return;
     await end();
     this.#handover = undefined;
-    await tracker.arm("still");
+    const { mode } = await tracker.arm("still");
     this.#outside = true;
+    if (mode !== "quick" || (await stopping.undisturbed())) return;
+    // Somebody let it run between the two: what it has written since nobody has noted.
+    await tracker.disarm();
+    await tracker.arm("running");
   }
 
   /** The core wants this record to go to the escrow, for the first time or again. */

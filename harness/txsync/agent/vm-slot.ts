@@ -65,11 +65,11 @@ export class VmSlot {
 
   async #start(machine: Machine, as: StartAs): Promise<VmProcess> {
     const { config } = this.#options;
-    await this.#end();
-    rmSync(folderOf(config, this.#number - 1), { recursive: true, force: true });
-    this.#number += 1;
     this.#starting = as;
     try {
+      await this.#end();
+      rmSync(folderOf(config, this.#number - 1), { recursive: true, force: true });
+      this.#number += 1;
       if (as !== "restore") unlinkLarge(config.ram_path);
       // The base by another name: it is the VM's memory from the moment it runs, and is not copied.
       if (as === "standby") linkSync(basePath(config.memory_folder), config.ram_path);

@@ -48,6 +48,7 @@ export class Stopping implements Disposable {
   #stopped_at_ms: number | undefined;
   #resumed_at_ms: number | undefined;
   #resumes = 0;
+  #resets = 0;
   #paused: string | undefined;
   #releasing = false;
   /** Settles when the guest stands still, and it is known whether it did before. @throws what QMP throws: see `release` */
@@ -63,6 +64,7 @@ export class Stopping implements Disposable {
         this.#resumed_at_ms = event.at_ms;
         this.#resumes += 1;
       }
+      if (event.kind === "reset") this.#resets += 1;
     });
     // Both in one go, and without a bound of its own: where `stop` hangs it may wait behind somebody else's that does.
     this.#looking =
@@ -76,8 +78,15 @@ export class Stopping implements Disposable {
 
   async #untilItStands(stopping: Promise<unknown>): Promise<void> {
     await stopping;
-    // What was stopped here ran until then, whatever had been asked before.
-    if (this.#stopped_at_ms === undefined) this.#paused = await this.#looking;
+    if (!this.#ranAfterAll) this.#paused = await this.#looking;
+  }
+
+  /**
+   * It stood when it was looked at, and our `stop` stopped it: somebody let it run in between. A STOP alone may be somebody
+   * else's, on its way when we began.
+   */
+  get #ranAfterAll(): boolean {
+    return this.#stopped_at_ms !== undefined && this.#resumes > 0;
   }
 
   /** In which state somebody else had it stand; known once it `stands`. */
@@ -87,7 +96,7 @@ export class Stopping implements Disposable {
 
   /** It stood before, and is left so. */
   get stood(): boolean {
-    return this.#paused !== undefined || (this.#options.stood === true && this.#stopped_at_ms === undefined);
+    return this.#paused !== undefined || (this.#options.stood === true && !this.#ranAfterAll);
   }
 
   /** When it was stopped, by this process's clock: QEMU is on the same host. Undefined where it was not told. */
@@ -104,25 +113,37 @@ export class Stopping implements Disposable {
   /** Something failed while it stood: it runs, if it did before. */
   async goOn(): Promise<void> {
     if (!this.stood) await this.#options.qmp.execute("cont");
-    this.#options.onLeft?.();
+    this.#isLeft();
+  }
+
+  /** From now on one that stands was paused by somebody else; unless it stands for who asked. */
+  #isLeft(): void {
+    if (!this.stood || this.#paused !== undefined) this.#options.onLeft?.();
+  }
+
+  /** @returns whether it stood all the time until now, and was not reset */
+  async undisturbed(): Promise<boolean> {
+    const { running } = await this.#options.qmp.execute("query-status");
+    return !running && this.#resumes === 0 && this.#resets === 0;
   }
 
   /**
    * All that was to be done while it stands is done.
    * @param goes whether it runs from now on, as it did before
-   * @throws Error where somebody else has let it run meanwhile: what was looked at is of no one moment. It runs then.
+   * @throws Error where it was let run, or reset, by somebody else meanwhile: what was looked at is of no one moment
    */
   async leave(goes: boolean): Promise<void> {
-    const { qmp, onLeft } = this.#options;
+    const { qmp } = this.#options;
     // In one go: QEMU lets it run when it is done with the answer. What was told of before is here when that is.
     const looking = qmp.execute("query-status");
     const going = goes && !this.stood ? qmp.execute("cont") : undefined;
     going?.catch(() => undefined);
     const { running } = await looking;
     await going;
-    if (going !== undefined || this.stood) onLeft?.();
+    if (going !== undefined || this.stood) this.#isLeft();
     if (running || this.#resumes > (going === undefined ? 0 : 1))
       throw new Error("somebody else let the VM run in the middle of its transaction");
+    if (this.#resets > 0) throw new Error("the VM was reset in the middle of its transaction");
   }
 
   /**
@@ -145,10 +166,10 @@ export class Stopping implements Disposable {
     if (stays) {
       // Answered when `stop` is over; what that one stopped had run.
       await qmp.execute("query-status", undefined, patience);
-      stays = this.#stopped_at_ms === undefined;
+      stays = !this.#ranAfterAll;
     }
     if (!stays) await qmp.execute("cont", undefined, patience);
-    onLeft?.();
+    if (!stays || stood !== true) onLeft?.();
   }
 
   /** Nothing is listened to any more, once what is to be released is. */

@@ -194,6 +194,32 @@ describe("somebody else, who has a monitor too,", () => {
     await expect(takeTransaction({ ...rest, tracker: { ...tracker, take } })).rejects.toThrow("in the middle");
   });
 
+  test("has stopped it a moment ago, and we hear of that only now: it stays so", async () => {
+    status = "paused";
+    const late = { name: "STOP", data: {}, at_ms: 0, kind: "stop" } as const;
+    const qmp = during("stop", () => {
+      for (const listener of [...listeners]) listener(late);
+    });
+    expect(await takeTransaction(options({ qmp, ran: true }))).toMatchObject({ kind: "taken", stood: "paused" });
+    expect(said).not.toContain("cont");
+  });
+
+  test("resets it while it stands: that is no transaction", async () => {
+    const reset = {
+      name: "RESET",
+      data: {},
+      at_ms: 0,
+      kind: "reset",
+      guest: false,
+      reason: "host-qmp-system-reset",
+    } as const;
+    const qmp = during("xen-save-devices-state", () => {
+      for (const listener of [...listeners]) listener(reset);
+    });
+    await expect(takeTransaction(options({ qmp, ran: true }))).rejects.toThrow("was reset");
+    expect(status).toBe("running");
+  });
+
   test("has QEMU hang with a stop of its own: what it had paused when that is over stays so", async () => {
     const hanging = Promise.withResolvers<void>();
     const qmp = monitor({
@@ -202,7 +228,7 @@ describe("somebody else, who has a monitor too,", () => {
     });
     const taken = await takeTransaction(options({ qmp, ran: true }));
     expect([taken.kind, said]).toEqual(["stop-hung", ["query-status", "stop", "xen-save-devices-state"]]);
-    status = "paused";
+    lets(false);
     hanging.resolve();
     if (taken.kind === "stop-hung") await taken.released;
     expect([said.includes("cont"), status, listeners.size]).toEqual([false, "paused", 0]);

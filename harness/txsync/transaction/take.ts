@@ -42,7 +42,7 @@ export interface TakeOptions {
   /** Done while the guest stands still and its pages are found, its device state is saved: what it throws is the take's. */
   readonly beside?: () => Promise<void>;
   /** Done while the guest stands still, when its pages have been found and copied: what it throws is the take's. */
-  readonly whileStill?: () => Promise<void>;
+  readonly whileStill?: (stopping: Pick<Stopping, "undisturbed">) => Promise<void>;
   /** The guest stands still when it is taken; it is started again only where something fails before. */
   readonly stays?: boolean;
   /** As `StoppingOptions` say. */
@@ -120,7 +120,7 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
   let left = false;
   try {
     if (stays && paused !== undefined) throw new PausedError(paused);
-    const { taken, saved_ms } = await whileStill({ ...options, hold_ms }, () => drained(options, saving));
+    const { taken, saved_ms } = await whileStill({ ...options, hold_ms }, stopping, () => drained(options, saving));
     const copied_ms = performance.now();
     left = !stays;
     await stopping.leave(!stays);
@@ -156,8 +156,8 @@ export async function takeTransaction(options: TakeOptions): Promise<TakeOutcome
       },
     };
   } catch (error) {
-    // What went wrong is told when it runs again.
-    if (!left) await stopping.goOn();
+    // What went wrong is told when it runs again; a QEMU that does not answer is told by the next one.
+    if (!left) await stopping.goOn().catch(() => undefined);
     // Nobody will read what was copied. A helper that is gone needs not be told.
     await tracker.release().catch(() => undefined);
     throw error;
@@ -218,7 +218,7 @@ async function drained(options: Saving, saving: Promise<unknown>): Promise<void>
 }
 
 /** Nothing is in here that need not be. */
-async function whileStill(options: TakeOptions, saved: () => Promise<unknown>): Promise<Still> {
+async function whileStill(options: TakeOptions, stopping: Stopping, saved: () => Promise<unknown>): Promise<Still> {
   const { tracker, n, since, onStill, beside, outputs, hold_ms = 0 } = options;
   await saved();
   const saved_ms = performance.now();
@@ -237,7 +237,7 @@ async function whileStill(options: TakeOptions, saved: () => Promise<unknown>): 
   await capturing;
   if (outputs !== undefined && outputs.count() !== count)
     throw new Error("the guest, which stood still, has put something out after its state was saved");
-  await options.whileStill?.();
+  await options.whileStill?.(stopping);
   if (hold_ms > 0) await delay(hold_ms);
   return { taken, saved_ms };
 }
