@@ -26,11 +26,10 @@ export const fill: Fault<Fill> = {
     // A file of its own for each: two may be in force at once, and each takes away its own.
     const path = `${what === "shm" ? "/dev/shm/ferryman-ballast" : "/run/ferryman/ballast"}-${randomBytes(4).toString("hex")}`;
     if (what === "disk" && bytes === undefined) throw new Error("filling a disk needs a number of bytes");
-    const size = bytes === undefined ? "$(df --output=avail -B1 /dev/shm | tail -1)" : String(bytes);
-    // fallocate refuses a length of nothing, which is what is left when it is full already. Whoever lives there may take
-    // some of the room between the look and the deed: then there is another look.
-    const once = `size=${size}; [ "$size" -eq 0 ] || fallocate -l "$size" ${path} 2>/dev/null`;
-    await target.run(`n=0; until ${once}; do n=$((n+1)); [ $n -lt 100 ] || exit 1; done`, 30_000);
+    // Written, and not allocated in one go: what has room stays where somebody who lives there takes the last of it meanwhile.
+    const full = "cat /dev/zero >> $path 2>/dev/null; [ $(df --output=avail -B1 /dev/shm | tail -1) -eq 0 ]";
+    const deed = bytes === undefined ? full : `fallocate -l ${bytes} $path`;
+    await target.run(`path=${path}; n=0; until ${deed}; do n=$((n+1)); [ $n -lt 100 ] || exit 1; done`, 30_000);
     return async () => {
       if (!target.gone) await target.run(`rm -f ${path}`);
     };

@@ -406,16 +406,23 @@ describe("peers", () => {
     for (let i = 0; i < 20; i += 1) expect(source.peers.send("target", CANCEL)).toBe(true);
     await target.heard(20);
     expect(target.data.length).toBeLessThan(long.length);
-    let drained = false;
-    void source.peers.drained("target", 2 ** 20).then(() => {
-      drained = true;
-    });
+    let drained = 0;
+    const warnings: Error[] = [];
+    const warned = (warning: Error): void => void warnings.push(warning);
+    process.on("warning", warned);
+    // More than Node lets listen to one socket without a word.
+    for (let i = 0; i < 20; i += 1)
+      void source.peers.drained("target", 2 ** 20).then(() => {
+        drained += 1;
+      });
     await target.heard(20);
-    expect(drained).toBe(false);
+    expect(drained).toBe(0);
     proxy.widen();
     await until("all that is long", () => target.data.length === long.length);
     expect(target.data.every(({ payload }, i) => payload.equals(long[i] ?? Buffer.alloc(0)))).toBe(true);
-    await until("an empty backlog", () => drained);
+    await until("an empty backlog", () => drained === 20);
+    process.off("warning", warned);
+    expect(warnings).toEqual([]);
   });
 
   it("say when memory may be used again: once, sent or not", async () => {

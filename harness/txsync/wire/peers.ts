@@ -269,6 +269,8 @@ class Line {
   #number = 0;
   /** Where something long is on its way: nothing may come into its middle. */
   #long: Socket | undefined;
+  /** Who waits for room in the socket. */
+  #waiting: { readonly socket: Socket; readonly less: Promise<void> } | undefined;
   #again: NodeJS.Timeout | undefined;
   readonly #dialling: Dialling;
 
@@ -307,20 +309,28 @@ class Line {
 
   async drained(most_bytes: number): Promise<void> {
     const socket = this.#socket;
-    while (socket !== undefined && this.#socket === socket && !socket.destroyed && socket.writableLength > most_bytes) {
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          clearTimeout(timer);
-          socket.off("drain", done);
-          socket.off("close", done);
-          resolve();
-        };
-        // A drain is told when nothing waits any more; less than `most_bytes` may come before it.
-        const timer = setTimeout(done, DRAIN_LOOK_MS);
-        socket.once("drain", done);
-        socket.once("close", done);
-      });
-    }
+    while (socket !== undefined && this.#socket === socket && !socket.destroyed && socket.writableLength > most_bytes)
+      await this.#less(socket);
+  }
+
+  /** Settles when less may wait in this socket than did. Many may wait for that: it is listened to once. */
+  #less(socket: Socket): Promise<void> {
+    if (this.#waiting?.socket === socket) return this.#waiting.less;
+    const less = new Promise<void>((resolve) => {
+      const done = (): void => {
+        clearTimeout(timer);
+        socket.off("drain", done);
+        socket.off("close", done);
+        if (this.#waiting?.socket === socket) this.#waiting = undefined;
+        resolve();
+      };
+      // A drain is told when nothing waits any more; less than `most_bytes` may come before it.
+      const timer = setTimeout(done, DRAIN_LOOK_MS);
+      socket.once("drain", done);
+      socket.once("close", done);
+    });
+    this.#waiting = { socket, less };
+    return less;
   }
 
   /** It is made again when it has ended. */
