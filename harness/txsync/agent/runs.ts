@@ -24,6 +24,7 @@ export async function refusePaused(vm: VmProcess): Promise<void> {
 /** `cont`, until QEMU itself says that the VM runs, or does what it does by itself (sleep, wait for a disk). @throws Error when it does not within a few seconds */
 export async function runs(vm: VmProcess, timeout_ms = RUNS_MS): Promise<void> {
   let why = "";
+  vm.thaw();
   await waitFor({ what: "QEMU to run the VM", timeout_ms, interval_ms: 5, lastLines: () => [why] }, async () => {
     if (vm.gone) throw new Error("QEMU ended instead of running the VM");
     try {

@@ -461,11 +461,11 @@ describe("a migration by the agents", () => {
     await source.migrate();
   }
 
-  test("ends with QEMU paused and whole, which never migrated, and its package kept", async () => {
+  test("ends with QEMU paused, frozen and whole, which never migrated, and its package kept", async () => {
     await source.migrate();
     expect(stage.kinds).toEqual(["packageReady"]);
     const asks = ["qom-get", "query-status"];
-    expect(vm.said.filter((word) => !asks.includes(word))).toEqual(["stop", "xen-save-devices-state"]);
+    expect(vm.said.filter((word) => !asks.includes(word))).toEqual(["stop", "xen-save-devices-state", "SIGSTOP"]);
     expect(source.paused).toBe(vm);
     expect(source.kept?.package).toMatchObject({ machine: "pc-q35-10.0", ahead: FINISHED.ahead });
     expect([stage.config.ram_path, source.base_path].map((path) => readFileSync(path, "utf8"))).toEqual(["ram", "ram"]);

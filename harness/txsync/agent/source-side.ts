@@ -314,6 +314,8 @@ export class SourceSide {
     this.#kept = kept;
     this.#may_lay_over = false;
     this.#paused = vm;
+    // Who lets it run by its monitor would have the VM twice, and other pages than the target is to get.
+    vm.freeze();
     await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true, follows });
   }
 
@@ -636,6 +638,7 @@ export class SourceSide {
   async putBack(): Promise<void> {
     await this.#shell.data.ask("stopServing", {});
     if (this.#paused !== undefined) {
+      this.#paused.thaw();
       unlinkLarge(this.base_path);
       return;
     }

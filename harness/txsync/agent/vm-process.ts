@@ -58,6 +58,7 @@ export class VmProcess {
   migration = "";
   #qmp: QmpClient | undefined;
   #gone = false;
+  #frozen = false;
   readonly #listeners = new Set<(event: QmpEvent) => void>();
   readonly exited: Promise<void>;
   #attached: Promise<void> = Promise.resolve();
@@ -263,13 +264,16 @@ export class VmProcess {
     await this.qmp.executeRaw("announce-self", { initial: 50, max: 100, rounds: 1, step: 50 });
   }
 
-  /** It stands still where it is, whatever its monitors are told; its memory can be read. */
+  /** It stands still where it is, whatever its monitors are told, by whomever; its memory can be read. */
   freeze(): void {
+    this.#frozen = true;
     if (!this.#gone) signal(this.pid, "SIGSTOP");
   }
 
+  /** Where it was frozen here: one that somebody else has stopped is not ours to let go on. */
   thaw(): void {
-    if (!this.#gone) signal(this.pid, "SIGCONT");
+    if (this.#frozen && !this.#gone) signal(this.pid, "SIGCONT");
+    this.#frozen = false;
   }
 
   /** SIGKILL; when this returns it is gone. */

@@ -59,6 +59,7 @@ export class ScriptedVm {
   readonly ask = async (command: string, args: Record<string, unknown> = {}): Promise<unknown> => {
     this.said.push(command);
     if (this.gone) throw new Error("the connection ended");
+    if (this.frozen) throw new Error(`${command}: it is frozen, and answers nobody`);
     const answer = (await this.answers.get(command)?.(args, this.times(command))) ?? this.#status(command);
     if (command === "stop" || command === "cont") this.lets(command === "cont");
     return answer;
@@ -123,12 +124,15 @@ export class ScriptedVm {
     await this.attaching;
   }
 
+  frozen = false;
   freeze(): void {
+    this.frozen = true;
     this.said.push("SIGSTOP");
   }
 
   thaw(): void {
-    this.said.push("SIGCONT");
+    if (this.frozen) this.said.push("SIGCONT");
+    this.frozen = false;
   }
 
   /** It ends, told to or not. */
