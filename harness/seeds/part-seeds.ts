@@ -319,8 +319,8 @@ export const PART_SEEDS: readonly Seed[] = [
     "torn-by-an-operator",
     "a guest that somebody else lets run while its pages are copied is taken all the same",
     "transaction/stopping.ts",
-    "if (running || this.#resumes > (going === undefined ? 0 : 1))",
-    "if (running && this.#resumes > (going === undefined ? 0 : 1) + 9)",
+    "this.#refuse(running || this.#resumes > (going === undefined ? 0 : 1));",
+    "this.#refuse(running && this.#resumes > (going === undefined ? 0 : 1) + 9);",
     "transaction/take.test.ts",
   ),
   seed(

@@ -176,11 +176,13 @@ export class SourceSide {
       const stopping_ms = performance.now();
       stopped = true;
       using still = await standStill({ qmp: vm.qmp, state_path, stop_timeout_ms: STOP_MS, ...output.toDrain });
+      // From here on nobody lets it run, and its memory can be looked at.
+      vm.freeze();
       const finishing = data.ask("finishAhead", {});
       // While that looks for what changed.
       mark = output.still();
       const [finished, device_state] = await Promise.all([finishing, readFile(state_path)]);
-      await still.leave(false);
+      await still.leaveFrozen();
       rmSync(state_path);
       const { acked } = state().gate;
       await this.#keep(vm, { blocks, machine, finished, device_state, ...this.#underWay(acked, mark) });
@@ -314,7 +316,7 @@ export class SourceSide {
     this.#kept = kept;
     this.#may_lay_over = false;
     this.#paused = vm;
-    // Who lets it run by its monitor would have the VM twice, and other pages than the target is to get.
+    // Who let it run by its monitor would have the VM twice, and other pages than the target is to get.
     vm.freeze();
     await data.ask("haveBase", { base: kept.package.base, blocks: sizes, small, compare: true, follows });
   }

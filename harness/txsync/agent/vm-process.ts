@@ -266,6 +266,7 @@ export class VmProcess {
 
   /** It stands still where it is, whatever its monitors are told, by whomever; its memory can be read. */
   freeze(): void {
+    if (this.#frozen) return;
     this.#frozen = true;
     if (!this.#gone) signal(this.pid, "SIGSTOP");
   }

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import type { QmpClient } from "../../qemu/qmp.ts";
 import type { StatusInfo } from "../../qemu/qmp-protocol.ts";
 
@@ -141,8 +142,22 @@ export class Stopping implements Disposable {
     const { running } = await looking;
     await going;
     if (going !== undefined || this.stood) this.#isLeft();
-    if (running || this.#resumes > (going === undefined ? 0 : 1))
-      throw new Error("somebody else let the VM run in the middle of its transaction");
+    this.#refuse(running || this.#resumes > (going === undefined ? 0 : 1));
+  }
+
+  /**
+   * The same of one that stays, whose QEMU was frozen (SIGSTOP) right when it stood and answers nobody: what it had said by
+   * then is heard.
+   * @throws Error as `leave`
+   */
+  async leaveFrozen(): Promise<void> {
+    // What came together with whatever was waited for last is read before that.
+    await turn();
+    this.#refuse(this.#resumes > 0);
+  }
+
+  #refuse(ran: boolean): void {
+    if (ran) throw new Error("somebody else let the VM run in the middle of its transaction");
     if (this.#resets > 0) throw new Error("the VM was reset in the middle of its transaction");
   }
 

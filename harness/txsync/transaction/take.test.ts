@@ -243,6 +243,22 @@ test("a stop that hangs of a guest that ran has it let run behind it", async () 
   expect([said.at(-1), onLeft.mock.calls.length]).toEqual(["cont", 1]);
 });
 
+test("one that is to leave stands still, and whoever lets it run before its QEMU is frozen is heard", async () => {
+  const asks = { qmp: monitor(), state_path: join(folder, "state"), stop_timeout_ms: 5 };
+  {
+    using still = await standStill(asks);
+    await still.leaveFrozen();
+    expect([said, status]).toEqual([["query-status", "stop", "xen-save-devices-state"], "paused"]);
+  }
+  status = "running";
+  {
+    using still = await standStill(asks);
+    setImmediate(() => lets(true));
+    await expect(still.leaveFrozen()).rejects.toThrow("in the middle");
+  }
+  expect(listeners.size).toBe(0);
+});
+
 test("how long the guest was only held back is told apart", async () => {
   const told = async (hold_ms: number): Promise<number | undefined> => {
     const taken = await takeTransaction(options({ hold_ms }));

@@ -172,7 +172,7 @@ function save({ qmp, state_path }: Saving): Promise<unknown> {
 
 /**
  * A guest that runs stands still, its outputs are drained and its device state is saved; nobody here lets it run again.
- * @returns what says whether it stands still (`leave(false)`)
+ * @returns what says whether it stands still (`leaveFrozen`)
  * @throws PausedError where somebody else has paused it, and Error where QEMU does not do it
  */
 export async function standStill(options: Saving & { readonly stop_timeout_ms: number }): Promise<Stopping> {

@@ -126,6 +126,7 @@ export class ScriptedVm {
 
   frozen = false;
   freeze(): void {
+    if (this.frozen) return;
     this.frozen = true;
     this.said.push("SIGSTOP");
   }
