@@ -42,6 +42,7 @@ async function migrate(
     readonly free_bytes?: number;
     /** Whether an agent that is silent is being started again. */
     readonly comesBack?: (role: HostRole) => boolean;
+    readonly prepareTarget?: () => Promise<void>;
   } = {},
 ): Promise<{ settled: Settled; timeline: Timeline; asked: number }> {
   const path = join(folder, `${files++}.ndjson`);
@@ -79,7 +80,7 @@ async function migrate(
     patience_ms: change.hurried_ms ?? 500,
     lease_ms: 500,
     struck: () => false,
-    prepareTarget: async () => undefined,
+    prepareTarget: change.prepareTarget ?? (async () => undefined),
     faultsOver: change.faultsOver ?? (() => true),
     due: change.due ?? (() => false),
     healing: change.healing ?? (() => false),
@@ -107,6 +108,37 @@ describe("the wait for the agents", () => {
     const { settled, asked } = await migrate([arriving, handed]);
     expect(settled).toMatchObject({ owner: "target", tries: 1 });
     expect(asked).toBe(1);
+  });
+
+  describe("for a migration that was given up", () => {
+    const source: AgentStatus = { ...idle, vm: "running", owner: true, qemu: 40 };
+    const begun: Statuses = { source: { ...source, phase: "precopy" }, target: idle, escrow: idle };
+    /** A QEMU waits there, of an attempt that never began. */
+    const waits: Statuses = { source, target: { ...idle, vm: "none", qemu: 41 }, escrow: idle };
+    const for_long = { hurried_ms: 3_600_000 };
+    const long = (one: Statuses): Statuses[] => Array.from({ length: 40 }, () => one);
+
+    it("asks again when the target's agent takes a QEMU, which it may refuse for a moment", async () => {
+      let prepared = 0;
+      const prepareTarget = async (): Promise<void> => {
+        prepared += 1;
+        if (prepared < 3) throw new Error("a QEMU is there already");
+      };
+      const { asked } = await migrate([begun, ...long(waits), handed], { ...for_long, prepareTarget });
+      expect([asked > 1, prepared >= 3]).toEqual([true, true]);
+    });
+
+    it("asks for nothing where the target takes the VM over meanwhile", async () => {
+      const prepareTarget = (): Promise<void> => Promise.reject(new Error("the VM is made again here"));
+      const takesOver: Statuses = {
+        source: { ...idle, vm: "gone" },
+        target: { ...idle, vm: "restoring" },
+        escrow: idle,
+      };
+      const script = [begun, ...long(waits), ...long(takesOver), handed];
+      const { settled, asked } = await migrate(script, { ...for_long, prepareTarget });
+      expect([settled.owner, asked]).toEqual(["target", 1]);
+    });
   });
 
   it("is given up when nothing moves, and says what lacks its pages", async () => {

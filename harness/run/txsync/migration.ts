@@ -249,23 +249,32 @@ export class TxsyncMigration {
 
   async #askAgain(): Promise<void> {
     const { prepareTarget, patience_ms, timeline } = this.#options;
+    let refused = "";
     // A QEMU that ends gives its memory back first, which takes as long as there is memory.
-    await whileMoving(
+    const free = await whileMoving(
       {
         what: "the target's agent to let go of its QEMU",
         patience_ms,
         moves: () => statesOf(this.last),
         onWaiting: (what, waiting) => timeline.emit("run", { kind: "run.waiting", what, ...waiting }),
+        lastLines: () => [refused],
       },
       async () => {
         this.last = await this.#look();
-        const { target } = this.last;
-        const free = target?.vm === "none" || target?.vm === "gone";
-        return free && target.qemu === null ? true : undefined;
+        const vm = this.last.target?.vm;
+        // It takes the VM over meanwhile: there is nothing to ask for any more.
+        if (vm === "restoring" || vm === "ready" || vm === "running") return false;
+        if (vm !== "none" && vm !== "gone") return undefined;
+        try {
+          await prepareTarget();
+          return true;
+        } catch (error) {
+          refused = messageOf(error);
+          return undefined;
+        }
       },
     );
-    await prepareTarget();
-    await this.#ask();
+    if (free) await this.#ask();
   }
 
   /** For a migration. An agent that does not answer, or says why not, is seen to be as it is. */
