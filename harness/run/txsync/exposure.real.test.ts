@@ -7,12 +7,11 @@ import { PORTS, TOXIPROXY_API_PORT } from "../../fleet/ports.ts";
 import { hostShmBytes } from "../../fleet/shm.ts";
 import { type TestBed, testBed } from "../../fleet/testing/test-fleet.ts";
 import { StartedVm } from "../../fleet/vm.ts";
-import { makeGuest } from "../guests/index.ts";
 import { agentMachine } from "./agent-machine.ts";
 import { Agents } from "./agents.ts";
 import { DEFAULT_TXSYNC } from "./settings.ts";
+import { SMALL_BYTES, smallVm } from "./testing/small-vm.ts";
 
-const MEMORY_BYTES = 64 * 1024 ** 2;
 const TOKEN = "0".repeat(64);
 /** Connects, and says "open" or the socket's error code. */
 const DIAL = `
@@ -23,16 +22,8 @@ socket.once("connect", () => tell("open")).once("error", (error) => tell(error.c
 
 describe("who is on the fabric", () => {
   let bed: TestBed;
-  const spec = (): Parameters<typeof startFleet>[1] => bed.spec({ shm_bytes: hostShmBytes(MEMORY_BYTES) });
-  const guest = makeGuest("integrity", { seed: 1, memory_bytes: MEMORY_BYTES, accel: "tcg", emit: () => undefined });
-  const asked = {
-    ...guest.files,
-    accel: "tcg",
-    machine: "q35",
-    vcpus: 1,
-    extra: [],
-    memory_bytes: MEMORY_BYTES,
-  } as const;
+  const spec = (): Parameters<typeof startFleet>[1] => bed.spec({ shm_bytes: hostShmBytes(SMALL_BYTES) });
+  const asked = smallVm();
   const dial = async (fleet: StartedFleet, from: HostRole, host: string, port: number): Promise<string> =>
     (await fleet.host(from).run(`/opt/ferryman/bin/node -e '${DIAL}' ${host} ${port}`, 10_000)).trim();
 

@@ -5,12 +5,11 @@ import { PORTS } from "../../fleet/ports.ts";
 import { hostShmBytes } from "../../fleet/shm.ts";
 import { testBed } from "../../fleet/testing/test-fleet.ts";
 import { QmpClient } from "../../qemu/qmp.ts";
-import { makeGuest } from "../guests/index.ts";
 import { agentMachine } from "./agent-machine.ts";
 import { Agents } from "./agents.ts";
 import { DEFAULT_TXSYNC } from "./settings.ts";
+import { SMALL_BYTES, smallVm } from "./testing/small-vm.ts";
 
-const MEMORY_BYTES = 64 * 1024 ** 2;
 const WAIT_MS = 60_000;
 
 let fleet: StartedFleet;
@@ -21,8 +20,7 @@ const notes: string[] = [];
 
 beforeAll(async () => {
   const bed = await testBed();
-  const guest = makeGuest("integrity", { seed: 1, memory_bytes: MEMORY_BYTES, accel: "tcg", emit: () => undefined });
-  fleet = await startFleet(bed.docker, bed.spec({ shm_bytes: hostShmBytes(MEMORY_BYTES) }));
+  fleet = await startFleet(bed.docker, bed.spec({ shm_bytes: hostShmBytes(SMALL_BYTES) }));
   agents = await Agents.start(fleet, {
     settings: DEFAULT_TXSYNC,
     turn: 1,
@@ -38,15 +36,7 @@ beforeAll(async () => {
       if (event.kind === "run.note") notes.push(event.text);
     },
   });
-  const asked = {
-    ...guest.files,
-    accel: "tcg",
-    machine: "q35",
-    vcpus: 1,
-    extra: [],
-    memory_bytes: MEMORY_BYTES,
-  } as const;
-  const machine = agentMachine({ ...asked, hold: false });
+  const machine = agentMachine({ ...smallVm(), hold: false });
   await agents.client("source").ask({ do: "prepare", machine, start: "boot" });
   operator = await QmpClient.connect(await fleet.host("source").connect(PORTS.qmp_control), { name: "operator" });
 });
