@@ -7,9 +7,10 @@ const SPARE_BYTES = 1024 ** 3;
  *   the pages that it writes,
  * - target: the RAM file, and records that are not at the escrow yet (each at most the pages changed since the last one
  *   that is),
- * - escrow: its copy of the base and the log, which holds each changed page once or a few times until it is compacted;
- *   where the VM is restored there, that is done in its copy.
- * So at most about three times the memory for a guest that rewrites all of it, and the device states and outputs.
+ * - escrow: its copy of the base and the log, which holds each changed page once or a few times until it is compacted, and
+ *   always leaves the room that this takes (`txsync/log/room.ts`).
+ * So at most about four and a quarter times the memory for a guest that rewrites all of it all the time, and the device
+ * states and outputs.
  */
 export function hostShmBytes(memory_bytes: number): number {
   return memory_bytes * 4 + SPARE_BYTES;

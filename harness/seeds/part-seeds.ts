@@ -111,6 +111,14 @@ export const PART_SEEDS: readonly Seed[] = [
     ...LOG,
   ),
   seed(
+    "log-fills-its-folder",
+    "a record is taken that leaves no room for the log to be made shorter",
+    "log/log.ts",
+    "    await this.#roomFor(piece.length);\n",
+    "",
+    "log/room.test.ts",
+  ),
+  seed(
     "promise-not-synced",
     "a promise is answered for before it is on the disk",
     "log/promise-store.ts",

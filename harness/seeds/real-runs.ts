@@ -104,6 +104,9 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "page-of-another-record": run("target-host-killed"),
   "stale-page-compacted": run("target-host-killed-after-handoff --write-rate 20000"),
   "output-lost-in-log": UNANSWERED,
+  "log-fills-its-folder": unseen(
+    "it takes a guest that rewrites a GiB (`scenarios/testing/source-host-cells.ts --memory 1024 --write-rate 100000`)",
+  ),
   "promise-not-synced": unseen(POWER),
   "promise-folder-not-synced": unseen(POWER),
   "damaged-promise-believed": unseen("no fault damages what lies on a disk"),

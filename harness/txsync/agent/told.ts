@@ -44,6 +44,8 @@ export function told(report: Report, state: AgentState): TimelineEventBody | und
       return { kind: "run.note", text: `no record can be stored here, it is tried again and again: ${report.why}` };
     case "stores-again":
       return { kind: "run.note", text: "records can be stored here again" };
+    case "migration-given-up":
+      return { kind: "run.note", text: `the migration is given up, and the VM goes on here: ${report.why}` };
   }
 }
 

@@ -39,7 +39,9 @@ export type Report =
   | { readonly what: "violation"; readonly why: string }
   /** Escrow: its disk takes no records, said once; and later: it does again. */
   | { readonly what: "cannot-store"; readonly why: string }
-  | { readonly what: "stores-again" };
+  | { readonly what: "stores-again" }
+  /** The VM goes on where it is. */
+  | { readonly what: "migration-given-up"; readonly why: string };
 
 /** What an agent wants done. */
 export type Action =

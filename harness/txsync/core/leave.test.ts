@@ -112,6 +112,27 @@ describe("a protected VM that migrates", () => {
     expect(trio.states.target).toMatchObject({ vm: "running", opened: { owner: "target", mode: "protected" } });
   });
 
+  it("goes on where it is, and says why, when the escrow can store none of its records for long", () => {
+    const trio = asked();
+    trio.shells.stores = "failed";
+    trio.event("source", { kind: "timer", timer: "epoch" });
+    trio.event("source", { kind: "memoryAhead" });
+    trio.beat(50);
+    // It may be over soon, and nothing stands still for it.
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "precopy", leaving: { stage: "wanted" } });
+    trio.beat(60);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle", leaving: null });
+    expect(trio.reports("source", "migration-given-up")).toEqual([
+      { what: "migration-given-up", why: "the escrow cannot store what it is sent" },
+    ]);
+    trio.shells.stores = "stored";
+    trio.beat(20);
+    trio.event("source", { kind: "migrate" });
+    trio.beat(1);
+    left(trio);
+    expect(trio.states.target).toMatchObject({ vm: "running", opened: { owner: "target", mode: "protected" } });
+  });
+
   it("goes on where it is when its last transaction there is not stored", () => {
     const trio = asked();
     trio.shells.stores = "hold";

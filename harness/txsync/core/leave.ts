@@ -13,6 +13,8 @@ import { persist } from "./votes.ts";
  */
 const STAND_LEASES = 3;
 const STAND_LEASES_MAX = 20;
+/** One that runs waits so long for an escrow that can store none of its records: none would be its last. */
+const STORE_LEASES = 20;
 
 /**
  * The migration of a VM that is protected where it runs. Memory is copied ahead while transactions go on; the last one here
@@ -46,21 +48,26 @@ export function joinAsked(s: Draft, out: Action[], from: Role, attempt: number):
   out.push({ kind: "send", to: "source", message: { kind: "joined", attempt, status: statusOf(s) } });
 }
 
-/** Whether the attempt has come to nothing: the VM goes on here. */
-export function leavesInVain(s: Draft): boolean {
+/** @returns why the attempt has come to nothing, and the VM goes on here; undefined where it has not */
+export function leavesInVain(s: Draft): string | undefined {
   const { leaving, tx } = s;
+  const { lease_ms } = s.config;
   const stands = leaving !== null && leaving.stage !== "wanted";
   // A VM that stands still has no time to lose; one that runs has.
-  const silent = (peer: Role): boolean => (stands ? !hears(s, peer) : isGone(s, peer));
-  if (!inGrace(s) && peersOf("source").some(silent)) return true;
-  if (!stands) return false;
-  if (!mayLeave(s)) return true;
-  const { lease_ms } = s.config;
-  if (leaving.stage === "settling") return s.now_ms - leaving.since_ms > STAND_LEASES * lease_ms;
-  if (leaving.stage !== "standing") return false;
+  const silent = peersOf("source").find((peer) => (stands ? !hears(s, peer) : isGone(s, peer)));
+  if (!inGrace(s) && silent !== undefined) return `the ${silent} is not heard`;
+  if (!stands) {
+    const cannot = tx.stage === "sent" && tx.cannotStore_ms !== null && s.now_ms - tx.cannotStore_ms;
+    return cannot !== false && cannot > STORE_LEASES * lease_ms ? "the escrow cannot store what it is sent" : undefined;
+  }
+  if (!mayLeave(s)) return "the VM is not protected any more";
+  if (leaving.stage === "settling")
+    return s.now_ms - leaving.since_ms > STAND_LEASES * lease_ms ? "its disks take too long" : undefined;
+  if (leaving.stage !== "standing") return undefined;
   const { since_ms, moved_ms } = leaving;
-  const stuck = s.now_ms - moved_ms > STAND_LEASES * lease_ms || s.now_ms - since_ms > STAND_LEASES_MAX * lease_ms;
-  return tx.record?.n !== leaving.n || stuck;
+  if (tx.record?.n !== leaving.n) return "the escrow did not take its last transaction";
+  if (s.now_ms - moved_ms > STAND_LEASES * lease_ms) return "nothing moves of its last transaction";
+  return s.now_ms - since_ms > STAND_LEASES_MAX * lease_ms ? "its last transaction takes too long" : undefined;
 }
 
 export function lastTaken(s: Draft, n: TransactionNumber): void {

@@ -95,6 +95,7 @@ export function initialState(config: Config): AgentState {
       record: null,
       sent_ms: 0,
       patience_ms: patience(config),
+      cannotStore_ms: null,
       lastTaken_ms: Number.NEGATIVE_INFINITY,
       since: "base",
       refused: 0,

@@ -62,6 +62,8 @@ export interface Transactions {
   readonly sent_ms: number;
   /** How long the record is waited for before it is sent again: longer each time the escrow cannot store it. */
   readonly patience_ms: number;
+  /** Since when the escrow has been saying of the record under way that it cannot store it. */
+  readonly cannotStore_ms: number | null;
   readonly lastTaken_ms: number;
   /**
    * What the next record is relative to: the escrow's last stored record, as a promise, an answer or a refusal named it;

@@ -154,7 +154,7 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
       return;
     case "migrationFailed":
       if (s.config.role === "source" && s.phase === "precopy" && (s.promised.generation === 0 || s.protect))
-        cancel(s, out);
+        cancel(s, out, "it could not go on");
       return;
     case "packageSending":
       s.packageSent_ms = s.now_ms;
@@ -196,11 +196,11 @@ function happen(s: Draft, out: Action[], event: Exclude<AgentEvent, { kind: "sta
     case "transactionTaken":
       taken(s, out, event.generation, event.n, event.mark);
       if (s.tx.record?.n === event.n && s.tx.record.generation === event.generation) lastTaken(s, event.n);
-      else if (s.leaving?.stage === "taking" && s.leaving.n === event.n) cancel(s, out);
+      else if (s.leaving?.stage === "taking" && s.leaving.n === event.n) cancel(s, out, LAST_FAILED);
       return;
     case "transactionFailed":
       takingFailed(s, event.generation, event.n);
-      if (s.leaving?.stage === "taking" && s.leaving.n === event.n) cancel(s, out);
+      if (s.leaving?.stage === "taking" && s.leaving.n === event.n) cancel(s, out, LAST_FAILED);
       return;
     case "untrackable":
       if (s.config.role !== "escrow") s.untrackable = event.why;
@@ -322,18 +322,21 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
   if (s.phase === "precopy") {
     const waited_ms = s.now_ms - s.attempt;
     if (s.protect || s.leaving !== null) {
-      const alone = s.joined.length === 0 && waited_ms > JOIN_LEASES * s.config.lease_ms;
-      if (alone || leavesInVain(s) || leavesForNobody(s)) cancel(s, out);
+      const alone =
+        s.joined.length === 0 && waited_ms > JOIN_LEASES * s.config.lease_ms ? "nobody joins it" : undefined;
+      const why = alone ?? leavesInVain(s) ?? leavesForNobody(s);
+      if (why !== undefined) cancel(s, out, why);
       else if (s.joined.length === 0) joinProtected(s, out);
     } else if (s.joined.length < 2) {
-      if (waited_ms > JOIN_LEASES_MAX * s.config.lease_ms) cancel(s, out);
+      if (waited_ms > JOIN_LEASES_MAX * s.config.lease_ms) cancel(s, out, "the others do not join it");
       else join(s, out);
+    } else {
+      // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard. Of one that
+      // both have joined, and that did not begin by then, the same.
+      const late = s.migrating || waited_ms > JOIN_LEASES_MAX * s.config.lease_ms;
+      const why = leavesForNobody(s) ?? (!inGrace(s) && late ? whoIsGone(s) : undefined);
+      if (why !== undefined) cancel(s, out, why);
     }
-    // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard.
-    else if (leavesForNobody(s)) cancel(s, out);
-    // Of one that both have joined, and that did not begin by then, the same.
-    else if (!inGrace(s) && (s.migrating || waited_ms > JOIN_LEASES_MAX * s.config.lease_ms) && isAnyGone(s))
-      cancel(s, out);
   } else if (s.phase === "switchover" && s.persisting === null) {
     const silent = s.now_ms - s.packageSent_ms >= s.config.lease_ms / 2;
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
@@ -341,13 +344,14 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
   }
 }
 
-function isAnyGone(s: Draft): boolean {
-  return isGone(s, "target") || isGone(s, "escrow");
+function whoIsGone(s: Draft): string | undefined {
+  const gone = peersOf("source").find((peer) => isGone(s, peer));
+  return gone === undefined ? undefined : `the ${gone} is not heard`;
 }
 
 /** The target's QEMU waited when it joined, and says that it is gone: what was begun can only be given up. */
-function leavesForNobody(s: Draft): boolean {
-  return s.joined.includes("target") && s.peerTarget?.vm === "gone";
+function leavesForNobody(s: Draft): string | undefined {
+  return s.joined.includes("target") && s.peerTarget?.vm === "gone" ? "the target's QEMU is gone" : undefined;
 }
 
 /** For a target to say that it waits for a protected VM: a matter of one answer. */
@@ -368,8 +372,11 @@ function join(s: Draft, out: Action[]): void {
   }
 }
 
-function cancel(s: Draft, out: Action[]): void {
+const LAST_FAILED = "its last transaction failed";
+
+function cancel(s: Draft, out: Action[], why: string): void {
   s.phase = "idle";
+  out.push({ kind: "report", report: { what: "migration-given-up", why } });
   out.push({ kind: "cancelMigration" });
   giveUp(s, out);
 }
@@ -384,7 +391,7 @@ function giveUp(s: Draft, out: Action[]): void {
 function packageReady(s: Draft, out: Action[], mark: FrameNumber, acked: FrameNumber): void {
   if (s.config.role !== "source" || s.vm !== "running" || s.promised.generation !== 0) return;
   if (s.phase !== "precopy" || s.joined.length < 2 || !hears(s, "target") || !hears(s, "escrow")) {
-    cancel(s, out);
+    cancel(s, out, "the others are not heard");
     return;
   }
   s.phase = "switchover";

@@ -61,7 +61,7 @@ export function taken(s: Draft, out: Action[], generation: Generation, n: Transa
   const { rules } = s.config;
   const record: RecordHeader = { generation, n, since: s.tx.since, mark, acked: s.gate.acked };
   s.tx = { ...s.tx, stage: "sent", next: transactionNumber(n + 1), record, sent_ms: s.now_ms };
-  s.tx = { ...s.tx, patience_ms: patience(s.config) };
+  s.tx = { ...s.tx, patience_ms: patience(s.config), cannotStore_ms: null };
   if (!rules.sinceIsStored) s.tx = { ...s.tx, since: n };
   out.push({ kind: "send", to: "escrow", message: { kind: "append", ...record } });
   openGate(s, out);
@@ -186,7 +186,8 @@ export function appendRefused(s: Draft, out: Action[], refused: Extract<Message,
 function cannotBeStored(s: Draft): void {
   const { lease_ms, rules } = s.config;
   const most_ms = rules.failedStoreIsTriedAgain ? PATIENCE_LEASES_MAX * lease_ms : Number.POSITIVE_INFINITY;
-  s.tx = { ...s.tx, sent_ms: s.now_ms, patience_ms: Math.min(2 * s.tx.patience_ms, most_ms) };
+  const patience_ms = Math.min(2 * s.tx.patience_ms, most_ms);
+  s.tx = { ...s.tx, sent_ms: s.now_ms, patience_ms, cannotStore_ms: s.tx.cannotStore_ms ?? s.now_ms };
 }
 
 /** Once may be a record that went wrong: the next one holds everything. Twice means that we cannot be protected. */

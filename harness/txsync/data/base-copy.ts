@@ -98,6 +98,11 @@ export class BaseCopy implements PageSource {
     return Object.fromEntries(this.blocks.map(({ name }) => [name, this.#map.lastMissing(name) + 1]));
   }
 
+  /** What its file may still grow by, at most. */
+  get missing_bytes(): number {
+    return (this.#map.pages_total - this.#map.count) * PAGE_BYTES;
+  }
+
   /** How much of all pages is here, 0 to 1. */
   get share(): number {
     return this.#map.count / this.#map.pages_total;

@@ -71,12 +71,16 @@ export class EscrowStore {
     const { log_sync, state_folder, memory_folder } = shell.config;
     const place = join(log_sync === "disk" ? state_folder : memory_folder, "log");
     mkdirSync(place, { recursive: true });
+    let store: EscrowStore | undefined;
     const opened = await TransactionLog.open({
       files: filesOf(place),
       sync: log_sync,
+      // The copy of the base grows in the same memory.
+      promised_bytes: () => (log_sync === "disk" ? 0 : (store?.missing_bytes ?? 0)),
+      onWaiting: () => store?.tellWaiting(),
       onTrouble: (what) => log(shell, what),
     });
-    const store = new EscrowStore(shell, opened);
+    store = new EscrowStore(shell, opened);
     store.#findAgain();
     return store;
   }
@@ -142,6 +146,17 @@ export class EscrowStore {
       const { generation, n } = head;
       this.#shell.tell({ kind: "record-not-received", from, generation, n, why: messageOf(error) });
     }
+  }
+
+  /** What the copy of the base may still grow by, at most. */
+  get missing_bytes(): number {
+    return this.#copy?.missing_bytes ?? 0;
+  }
+
+  /** Whoever sends a record need not take us for dead while there is no room for more of it. */
+  tellWaiting(): void {
+    const from = this.#incoming?.from;
+    if (from !== undefined) this.#shell.peers.sendData(from, "urgent", encodeNote({ kind: "record-waits" }));
   }
 
   #came: Extract<Parameters<DataShell["tell"]>[0], { kind: "record-came" }>["header"] | undefined;

@@ -228,6 +228,9 @@ export class DataPlane implements DataShell {
       case "record-spoilt":
         if (from === "escrow") this.#sender.spoilt();
         return;
+      case "record-waits":
+        if (from === "escrow") this.#sender.waits();
+        return;
       default:
         this.#escrow?.note(from, note);
     }

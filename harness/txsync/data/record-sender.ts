@@ -80,6 +80,11 @@ export class RecordSender {
     if (this.#now !== undefined) cancel(this.#now);
   }
 
+  /** Whoever takes it makes room for it: that is no standstill. */
+  waits(): void {
+    if (this.#now !== undefined && !this.#now.cancelled) this.#moves(this.#now.record);
+  }
+
   /** When this returns the spool is not read any more. */
   async drop(): Promise<void> {
     const now = this.#now;

@@ -352,6 +352,7 @@ describe("the transaction log", () => {
           rename: (from, to) => lossy.rename(from, to),
           remove: (name) => lossy.remove(name),
           syncFolder: () => lossy.syncFolder(),
+          free: () => lossy.free(),
           open: async (name, how) => {
             const file = await lossy.open(name, how);
             const sync = async (): Promise<void> => {

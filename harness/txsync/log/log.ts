@@ -16,6 +16,7 @@ import {
 import type { LogEntry, LogIndex } from "./log-index.ts";
 import { PageIndex } from "./page-index.ts";
 import { RecordError } from "./record.ts";
+import { canCompact, gainsRoom, leavesNoRoom, type Measures } from "./room.ts";
 import { type Scanned, scan } from "./scan.ts";
 import { SharedFile } from "./shared-file.ts";
 import { type Snapshot, streamOf, takeSnapshot } from "./transaction-stream.ts";
@@ -25,6 +26,8 @@ const SLACK_BYTES = 16 * 2 ** 20;
 /** What compaction leaves to be copied while nothing else may be written. */
 const LAST_COPY_BYTES = 2 ** 20;
 const COPY_ROUNDS = 4;
+/** A record that waits for room says so as often. */
+const WAITING_EVERY_MS = 100;
 /** After a compaction that failed so many commits pass before the next one, twice as many each time. */
 const WAIT_COMMITS = 8;
 const WAIT_COMMITS_MAX = 1024;
@@ -36,6 +39,10 @@ export interface LogOptions {
   /** Compact when the log is longer than so many times what it holds, plus `slack_bytes`. */
   readonly growth?: number;
   readonly slack_bytes?: number;
+  /** Bytes that others are yet to write beside the log, where it is. */
+  readonly promised_bytes?: () => number;
+  /** Called now and then while a record waits for a compaction, without which there would soon be no room. */
+  readonly onWaiting?: () => void;
   /** Something went wrong that no caller waits for: a compaction that failed, a file that was left over. */
   readonly onTrouble?: (why: string) => void;
 }
@@ -76,12 +83,15 @@ export class TransactionLog {
   #broken: string | null = null;
   #queue: Promise<unknown> = Promise.resolve();
   #compacting: Promise<void> | null = null;
+  /** What was committed when the compaction began that is under way. */
+  #compacted_bytes = 0;
   #mending: Promise<void> | null = null;
   /** Counts how often the log began anew. */
   #life = 0;
   #closed = false;
   #wait_commits = 0;
   #failures = 0;
+  #said_no_room = false;
   /** What was cut off when the log was opened, if anything. */
   readonly torn: Scanned["torn"];
   readonly #receiver: Receiver = {
@@ -183,6 +193,7 @@ export class TransactionLog {
 
   /** One record for all, since the base, under the number of the last. @throws Error when it does not succeed. */
   compact(): Promise<void> {
+    this.#compacted_bytes = this.#compacting === null ? this.#size : this.#compacted_bytes;
     this.#compacting ??= this.#compact(this.#life).finally(() => {
       this.#compacting = null;
     });
@@ -258,8 +269,9 @@ export class TransactionLog {
 
   // ---- receiving
 
-  #push(record: IncomingRecord, piece: Uint8Array): Promise<void> {
-    return this.#inTurn(async () => {
+  async #push(record: IncomingRecord, piece: Uint8Array): Promise<void> {
+    await this.#roomFor(piece.length);
+    await this.#inTurn(async () => {
       this.#mustBeWanted(record);
       const writing = writeAll(this.#shared.file, this.#size + this.#tail, piece);
       // However far it gets, this is what has to be cut off.
@@ -300,7 +312,7 @@ export class TransactionLog {
         this.#mustBeSound();
         const state = await this.#commitTail(record.intake);
         record.failed ??= new Error("it is committed");
-        this.#compactSoon();
+        this.#compactSoon(record.bytes);
         return state;
       } catch (error) {
         record.failed ??= error;
@@ -376,25 +388,71 @@ export class TransactionLog {
 
   // ---- compaction
 
-  #compactSoon(): void {
-    const { growth = GROWTH, slack_bytes = SLACK_BYTES } = this.#options;
-    if (this.#wait_commits > 0) {
-      this.#wait_commits -= 1;
-      return;
+  get #measures(): Measures {
+    const { slack_bytes = SLACK_BYTES } = this.#options;
+    return {
+      live_bytes: this.#index.live_bytes,
+      size_bytes: this.#size,
+      tail_bytes: this.#tail,
+      behind_bytes: this.#compacting === null ? 0 : Math.max(0, this.#size - this.#compacted_bytes),
+      slack_bytes,
+    };
+  }
+
+  get #free_bytes(): number {
+    return this.#options.files.free() - (this.#options.promised_bytes?.() ?? 0);
+  }
+
+  /**
+   * Before so much is written: behind it there has to be room for a compaction. Where there is not the log is compacted first.
+   * One that fails, or for which it is too late, is no reason not to try.
+   */
+  async #roomFor(bytes: number): Promise<void> {
+    for (let begun = false; this.#broken === null && leavesNoRoom(this.#measures, bytes, this.#free_bytes); ) {
+      if (this.#compacting === null) {
+        if (begun || this.entries.length < 2 || !gainsRoom(this.#measures) || !this.#mayCompact()) return;
+        begun = true;
+      }
+      const { onWaiting } = this.#options;
+      onWaiting?.();
+      const waiting = onWaiting === undefined ? undefined : setInterval(onWaiting, WAITING_EVERY_MS);
+      await this.#compactBeside();
+      clearInterval(waiting);
     }
+  }
+
+  /** @param last_bytes of the record that was just committed: the next one may be as long */
+  #compactSoon(last_bytes: number): void {
+    const { growth = GROWTH } = this.#options;
+    const waits = this.#wait_commits > 0;
+    if (waits) this.#wait_commits -= 1;
     if (this.#closed || this.#compacting !== null || this.entries.length < 2) return;
-    if (this.#size <= growth * this.#index.live_bytes + slack_bytes) return;
-    this.compact().then(
-      () => {
-        this.#failures = 0;
-      },
-      (error: unknown) => {
-        if (error instanceof GivenUpError) return;
-        this.#wait_commits = Math.min(WAIT_COMMITS * 2 ** this.#failures, WAIT_COMMITS_MAX);
-        this.#failures += 1;
-        this.#trouble(`the log was not compacted, again after ${this.#wait_commits} records: ${messageOf(error)}`);
-      },
-    );
+    const log = this.#measures;
+    const is_long = log.size_bytes > growth * log.live_bytes + log.slack_bytes && !waits;
+    const is_short = gainsRoom(log) && leavesNoRoom(log, last_bytes, this.#free_bytes);
+    if ((is_long || is_short) && this.#mayCompact()) void this.#compactBeside();
+  }
+
+  /** Begun without the room that it takes it would only take what there is from others. */
+  #mayCompact(): boolean {
+    const can = canCompact(this.#measures, this.#options.files.free());
+    if (!can && !this.#said_no_room)
+      this.#trouble(`there is no room to compact the log: ${this.#options.files.free()} bytes are free`);
+    this.#said_no_room = !can;
+    return can;
+  }
+
+  /** Whoever waits for it goes on, whatever comes of it. */
+  async #compactBeside(): Promise<void> {
+    try {
+      await this.compact();
+      this.#failures = 0;
+    } catch (error) {
+      if (error instanceof GivenUpError) return;
+      this.#wait_commits = Math.min(WAIT_COMMITS * 2 ** this.#failures, WAIT_COMMITS_MAX);
+      this.#failures += 1;
+      this.#trouble(`the log was not compacted, again after ${this.#wait_commits} records: ${messageOf(error)}`);
+    }
   }
 
   async #compact(life: number): Promise<void> {
@@ -405,6 +463,7 @@ export class TransactionLog {
     const snapshot = await this.#inTurn(async () => {
       goOn();
       this.#mustBeSound();
+      this.#compacted_bytes = this.#size;
       return this.entries.length < 2 ? null : this.#snapshot("base");
     });
     if (snapshot === null) return;

@@ -98,6 +98,8 @@ const schema = z.discriminatedUnion("kind", [
   /** Escrow to target: the record is here whole; or what came is of no use, and has to come again. */
   z.strictObject({ kind: z.literal("record-here"), generation: count, n: count }),
   z.strictObject({ kind: z.literal("record-spoilt"), why: z.string().max(1000) }),
+  /** The same: what comes of the record is not taken before there is room for it, which is being made. */
+  z.strictObject({ kind: z.literal("record-waits") }),
 ]);
 
 export type Note = z.infer<typeof schema>;

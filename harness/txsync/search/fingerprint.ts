@@ -41,6 +41,7 @@ const AGES: Readonly<Record<string, number>> = {
   baseMissing_ms: 2,
   offerUnheard_ms: 3,
   cannotFollow_ms: 2,
+  cannotStore_ms: 4,
   since_ms: 4,
   moved_ms: 4,
   incomingSince_ms: 3,

@@ -91,6 +91,10 @@ export class FaultyFiles implements Files {
     await this.#files.remove(name);
   }
 
+  free(): number {
+    return this.#files.free();
+  }
+
   async syncFolder(): Promise<void> {
     this.#check("syncFolder", "");
     await this.#files.syncFolder();

@@ -22,6 +22,10 @@ export class LossyFiles implements Files {
   /** Changes of the folder since it was synced, in order. */
   #pending: ((entries: Map<string, Content>) => void)[] = [];
   operations = 0;
+  /** So much all files together may have. */
+  capacity_bytes = Number.POSITIVE_INFINITY;
+  /** As little was free at any time. */
+  least_free_bytes = Number.POSITIVE_INFINITY;
   #failAt = Number.POSITIVE_INFINITY;
 
   /** Whether the power went. */
@@ -60,6 +64,15 @@ export class LossyFiles implements Files {
 
   put(name: string, bytes: Buffer): void {
     this.#change((entries) => entries.set(name, { bytes: Buffer.from(bytes), synced: bytes.length }));
+  }
+
+  /** Of all files, bytes. */
+  get used_bytes(): number {
+    return [...this.#seen.values()].reduce((sum, { bytes }) => sum + bytes.length, 0);
+  }
+
+  free(): number {
+    return Math.max(0, this.capacity_bytes - this.used_bytes);
   }
 
   #step(): boolean {
@@ -101,10 +114,13 @@ export class LossyFiles implements Files {
       write: async (offset, bytes) => {
         const lost = this.#step();
         const end = Math.max(content.bytes.length, offset + bytes.length);
+        if (end - content.bytes.length > this.free())
+          throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
         const written = Buffer.alloc(end);
         content.bytes.copy(written);
         written.set(bytes, offset);
         content.bytes = written;
+        this.least_free_bytes = Math.min(this.least_free_bytes, this.free());
         content.synced = Math.min(content.synced, offset);
         if (lost) throw new PowerLoss();
         return bytes.length;
