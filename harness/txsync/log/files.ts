@@ -66,9 +66,14 @@ export function folder(path: string, { in_memory = false }: FolderOptions = {}):
     rename: (from, to) => rename(join(path, from), join(path, to)),
     remove: (name) => rm(join(path, name)),
     free: () => {
-      const { blocks, bavail, bsize } = statfsSync(path);
-      // A tmpfs without a limit says that it has none at all.
-      return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize;
+      try {
+        const { blocks, bavail, bsize } = statfsSync(path);
+        // A tmpfs without a limit says that it has none at all.
+        return blocks === 0 ? Number.POSITIVE_INFINITY : bavail * bsize;
+      } catch {
+        // What is asked of it next says what is wrong with it.
+        return Number.POSITIVE_INFINITY;
+      }
     },
     syncFolder: async () => {
       const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
