@@ -13,5 +13,5 @@ const SPARE_BYTES = 1024 ** 3;
  * states and outputs.
  */
 export function hostShmBytes(memory_bytes: number): number {
-  return memory_bytes * 4 + SPARE_BYTES;
+  return memory_bytes * 4.5 + SPARE_BYTES;
 }

@@ -114,7 +114,7 @@ export const PART_SEEDS: readonly Seed[] = [
     "log-fills-its-folder",
     "a record is taken that leaves no room for the log to be made shorter",
     "log/log.ts",
-    "    await this.#roomFor(piece.length);\n",
+    "    await this.#roomFor(record, piece.length);\n",
     "",
     "log/room.test.ts",
   ),

@@ -16,7 +16,7 @@ export interface CompactedFile {
 
 /**
  * Writes the snapshot into a new file, piece by piece, and proves while it does that what it read back from the old one
- * still has the digest. @param goOn asked before every piece; throws to give it up
+ * still has the digest. @param goOn told before every piece how many bytes were written; throws to give it up
  * @throws RecordViolation when the old file does not give what it was given
  */
 export async function writeCompacted(
@@ -24,7 +24,7 @@ export async function writeCompacted(
   name: string,
   lineage: string,
   snapshot: Snapshot,
-  goOn: () => void,
+  goOn: (written_bytes: number) => void,
 ): Promise<CompactedFile> {
   const file = await files.open(name, "create");
   try {
@@ -32,7 +32,7 @@ export async function writeCompacted(
     const intake = new RecordIntake(new PageIndex());
     let at = FILE_HEADER_BYTES;
     for await (const piece of streamOf(snapshot)) {
-      goOn();
+      goOn(at);
       intake.push(piece);
       await writeAll(file, at, piece);
       at += piece.length;

@@ -26,6 +26,8 @@ export class IncomingRecord {
   readonly intake: RecordIntake;
   /** For the log: why nothing can become of it any more. */
   failed: unknown;
+  /** For the log: it was compacted for the sake of this one. */
+  had_room_made = false;
 
   constructor(log: Receiver, intake: RecordIntake) {
     this.#log = log;

@@ -83,8 +83,9 @@ export class TransactionLog {
   #broken: string | null = null;
   #queue: Promise<unknown> = Promise.resolve();
   #compacting: Promise<void> | null = null;
-  /** What was committed when the compaction began that is under way. */
-  #compacted_bytes = 0;
+  /** The compaction that is under way: what was committed when it began, and what it has written. */
+  #compaction = { from_bytes: 0, written_bytes: 0 };
+  #beside: Promise<void> | null = null;
   #mending: Promise<void> | null = null;
   /** Counts how often the log began anew. */
   #life = 0;
@@ -95,9 +96,9 @@ export class TransactionLog {
   /** What was cut off when the log was opened, if anything. */
   readonly torn: Scanned["torn"];
   readonly #receiver: Receiver = {
-    push: (record, piece) => this.#push(record, piece),
-    finish: (record) => this.#finish(record),
-    commit: (record) => this.#commit(record),
+    push: (record, piece) => this.#telling(() => this.#push(record, piece)),
+    finish: (record) => this.#telling(() => this.#finish(record)),
+    commit: (record) => this.#telling(() => this.#commit(record)),
     discard: (record) => this.#discard(record),
   };
 
@@ -193,7 +194,7 @@ export class TransactionLog {
 
   /** One record for all, since the base, under the number of the last. @throws Error when it does not succeed. */
   compact(): Promise<void> {
-    this.#compacted_bytes = this.#compacting === null ? this.#size : this.#compacted_bytes;
+    if (this.#compacting === null) this.#compaction = { from_bytes: this.#size, written_bytes: 0 };
     this.#compacting ??= this.#compact(this.#life).finally(() => {
       this.#compacting = null;
     });
@@ -269,8 +270,20 @@ export class TransactionLog {
 
   // ---- receiving
 
+  /** What waits for a compaction is no standstill: that is told. */
+  async #telling<T>(work: () => Promise<T>): Promise<T> {
+    const telling = setInterval(() => {
+      if (this.#compacting !== null) this.#options.onWaiting?.();
+    }, WAITING_EVERY_MS);
+    try {
+      return await work();
+    } finally {
+      clearInterval(telling);
+    }
+  }
+
   async #push(record: IncomingRecord, piece: Uint8Array): Promise<void> {
-    await this.#roomFor(piece.length);
+    await this.#roomFor(record, piece.length);
     await this.#inTurn(async () => {
       this.#mustBeWanted(record);
       const writing = writeAll(this.#shared.file, this.#size + this.#tail, piece);
@@ -390,11 +403,14 @@ export class TransactionLog {
 
   get #measures(): Measures {
     const { slack_bytes = SLACK_BYTES } = this.#options;
+    const { from_bytes, written_bytes } = this.#compaction;
     return {
       live_bytes: this.#index.live_bytes,
       size_bytes: this.#size,
       tail_bytes: this.#tail,
-      behind_bytes: this.#compacting === null ? 0 : Math.max(0, this.#size - this.#compacted_bytes),
+      ...(this.#compacting === null
+        ? { behind_bytes: 0, written_bytes: 0 }
+        : { behind_bytes: Math.max(0, this.#size - from_bytes), written_bytes }),
       slack_bytes,
     };
   }
@@ -404,20 +420,18 @@ export class TransactionLog {
   }
 
   /**
-   * Before so much is written: behind it there has to be room for a compaction. Where there is not the log is compacted first.
-   * One that fails, or for which it is too late, is no reason not to try.
+   * Before so much is written: behind it there has to be room for a compaction. Where there is not the log is compacted
+   * first, once for each record. One that fails, or for which it is too late, is no reason not to try.
    */
-  async #roomFor(bytes: number): Promise<void> {
-    for (let begun = false; this.#broken === null && leavesNoRoom(this.#measures, bytes, this.#free_bytes); ) {
-      if (this.#compacting === null) {
-        if (begun || this.entries.length < 2 || !gainsRoom(this.#measures) || !this.#mayCompact()) return;
-        begun = true;
+  async #roomFor(record: IncomingRecord, bytes: number): Promise<void> {
+    while (this.#broken === null && leavesNoRoom(this.#measures, bytes, this.#free_bytes)) {
+      if (this.#compacting === null && this.#beside === null) {
+        if (record.had_room_made || this.entries.length < 2) return;
+        if (!gainsRoom(this.#measures, "now") || !this.#mayCompact()) return;
+        record.had_room_made = true;
       }
-      const { onWaiting } = this.#options;
-      onWaiting?.();
-      const waiting = onWaiting === undefined ? undefined : setInterval(onWaiting, WAITING_EVERY_MS);
+      this.#options.onWaiting?.();
       await this.#compactBeside();
-      clearInterval(waiting);
     }
   }
 
@@ -429,7 +443,7 @@ export class TransactionLog {
     if (this.#closed || this.#compacting !== null || this.entries.length < 2) return;
     const log = this.#measures;
     const is_long = log.size_bytes > growth * log.live_bytes + log.slack_bytes && !waits;
-    const is_short = gainsRoom(log) && leavesNoRoom(log, last_bytes, this.#free_bytes);
+    const is_short = gainsRoom(log, "soon") && !waits && leavesNoRoom(log, last_bytes, this.#free_bytes);
     if ((is_long || is_short) && this.#mayCompact()) void this.#compactBeside();
   }
 
@@ -443,10 +457,18 @@ export class TransactionLog {
   }
 
   /** Whoever waits for it goes on, whatever comes of it. */
-  async #compactBeside(): Promise<void> {
+  #compactBeside(): Promise<void> {
+    this.#beside ??= this.#compactOnce().finally(() => {
+      this.#beside = null;
+    });
+    return this.#beside;
+  }
+
+  async #compactOnce(): Promise<void> {
     try {
       await this.compact();
       this.#failures = 0;
+      this.#wait_commits = 0;
     } catch (error) {
       if (error instanceof GivenUpError) return;
       this.#wait_commits = Math.min(WAIT_COMMITS * 2 ** this.#failures, WAIT_COMMITS_MAX);
@@ -460,17 +482,21 @@ export class TransactionLog {
     const goOn = (): void => {
       if (this.#life !== life || this.#closed) throw new GivenUpError("the log began anew, or was closed");
     };
+    const written = (written_bytes: number): void => {
+      goOn();
+      this.#compaction.written_bytes = written_bytes;
+    };
     const snapshot = await this.#inTurn(async () => {
       goOn();
       this.#mustBeSound();
-      this.#compacted_bytes = this.#size;
+      this.#compaction.from_bytes = this.#size;
       return this.entries.length < 2 ? null : this.#snapshot("base");
     });
     if (snapshot === null) return;
     const name = fileName(this.#number + 1);
     const made: { file?: LogFile; switched: boolean } = { switched: false };
     try {
-      const compacted = await writeCompacted(files, `${name}.new`, this.#lineage, snapshot, goOn);
+      const compacted = await writeCompacted(files, `${name}.new`, this.#lineage, snapshot, written);
       made.file = compacted.file;
       const from = snapshot.last.offset + snapshot.last.length + MARK_BYTES;
       const { file: old } = snapshot.file;
@@ -478,6 +504,7 @@ export class TransactionLog {
       const copy = async (upTo: number): Promise<void> => {
         const to = { file: compacted.file, offset: compacted.end + copied - from };
         await copyBytes({ file: old, offset: copied }, to, upTo - copied);
+        this.#compaction.written_bytes += upTo - copied;
         copied = upTo;
       };
       // What was committed meanwhile: as long as it is much, while more comes.

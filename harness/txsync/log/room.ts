@@ -1,5 +1,8 @@
-/** A compaction is worth what it costs, for room's sake, where it gives back so much of what it writes. */
-const GAIN = 0.25;
+/**
+ * A compaction is worth what it costs, for room's sake, where it gives back so much of what it writes: while there is room
+ * for it for some time, and at the last moment at which there is.
+ */
+const GAIN = { soon: 0.25, now: 0.05 } as const;
 
 /** Beside what it holds a record has heads, of itself and of its chunks. */
 const HEADS_SHARE = 0.01;
@@ -14,13 +17,16 @@ export interface Measures {
   readonly tail_bytes: number;
   /** Of the committed ones those that came after the compaction that is under way had begun, 0 where none is. */
   readonly behind_bytes: number;
+  /** What that one has written. */
+  readonly written_bytes: number;
   /** Beyond what a log holds it may always be so much longer. */
   readonly slack_bytes: number;
 }
 
-/** What a compaction writes beside the log, at most, before it takes its place. */
-function compactionBytes({ live_bytes, behind_bytes, tail_bytes }: Measures): number {
-  return live_bytes * (1 + HEADS_SHARE) + HEADS_BYTES + behind_bytes + tail_bytes;
+/** What a compaction is yet to write beside the log, at most, before it takes its place. */
+function compactionBytes({ live_bytes, behind_bytes, tail_bytes, written_bytes }: Measures): number {
+  const all_bytes = live_bytes * (1 + HEADS_SHARE) + HEADS_BYTES + behind_bytes + tail_bytes;
+  return Math.max(0, all_bytes - written_bytes);
 }
 
 export function canCompact(log: Measures, free_bytes: number): boolean {
@@ -28,8 +34,8 @@ export function canCompact(log: Measures, free_bytes: number): boolean {
 }
 
 /** Whether one would give back what counts. */
-export function gainsRoom({ live_bytes, size_bytes, slack_bytes }: Measures): boolean {
-  return size_bytes > (1 + GAIN) * live_bytes + slack_bytes;
+export function gainsRoom({ live_bytes, size_bytes, slack_bytes }: Measures, when: "soon" | "now"): boolean {
+  return size_bytes > (1 + GAIN[when]) * live_bytes + slack_bytes;
 }
 
 /**
