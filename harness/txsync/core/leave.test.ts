@@ -144,6 +144,54 @@ describe("a protected VM that migrates", () => {
     expect(trio.states.target.vm).toBe("none");
   });
 
+  /** Its record before took 15 s to be stored: it is a large guest that writes all of its memory. */
+  function large(): Trio {
+    const trio = asked();
+    trio.shells.stores = "hold";
+    trio.event("source", { kind: "timer", timer: "epoch" });
+    trio.beat(150);
+    const { generation } = trio.states.source.opened;
+    trio.event("escrow", { kind: "recordStored", generation, n: transactionNumber(2) });
+    trio.event("source", { kind: "memoryAhead" });
+    expect(trio.states.source.leaving).toMatchObject({ stage: "standing", n: 3 });
+    return trio;
+  }
+  const why = (trio: Trio): unknown => trio.reports("source", "migration-given-up").map((report) => report.why);
+
+  it("stands while its last transaction moves for twice as long as the one before took", () => {
+    const trio = large();
+    const moves = (beats: number): void => {
+      for (let beat = 0; beat < beats; beat += 1) {
+        const { generation } = trio.states.source.opened;
+        trio.event("source", { kind: "recordSending", generation, n: transactionNumber(3) });
+        trio.beat(1);
+      }
+    };
+    moves(290);
+    expect(why(trio)).toEqual([]);
+    moves(30);
+    expect(why(trio)).toEqual(["its last transaction takes too long"]);
+    expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle" });
+  });
+
+  it("stands while its last transaction, which is whole at the escrow, is stored for as long as the one before took", () => {
+    const trio = large();
+    trio.beat(140);
+    expect(trio.states.source.leaving).toMatchObject({ stage: "standing", n: 3 });
+    trio.beat(30);
+    expect(why(trio)).toEqual(["nothing moves of its last transaction"]);
+  });
+
+  it("stands no longer than three leases when the escrow says that it cannot store its last transaction", () => {
+    const trio = asked();
+    trio.shells.stores = "failed";
+    trio.event("source", { kind: "memoryAhead" });
+    trio.beat(10);
+    expect(trio.states.source.leaving).toMatchObject({ stage: "standing", n: 2 });
+    trio.beat(10);
+    expect(why(trio)).toEqual(["the escrow cannot store its last transaction"]);
+  });
+
   it("leaves when what its last transaction has beside memory is where the target finds it", () => {
     const trio = left(settling());
     expect(trio.states.source.leaving).toMatchObject({ stage: "settling", n: 2 });

@@ -8,8 +8,9 @@ import type { Descriptor, Generation, Role, TransactionNumber } from "./values.t
 import { persist } from "./votes.ts";
 
 /**
- * Of leases, for which a VM stands still whose last transaction here is not stored, while nothing of it moves, or not settled,
- * and at most: then it goes on where it is.
+ * Of leases, for which a VM stands still whose last transaction here is not stored, while nothing of it moves or the escrow
+ * cannot store it, or not settled; and at most, or twice as long as the record before took, which is of a size with it: then it
+ * goes on where it is.
  */
 const STAND_LEASES = 3;
 const STAND_LEASES_MAX = 20;
@@ -56,18 +57,23 @@ export function leavesInVain(s: Draft): string | undefined {
   // A VM that stands still has no time to lose; one that runs has.
   const silent = peersOf("source").find((peer) => (stands ? !hears(s, peer) : isGone(s, peer)));
   if (!inGrace(s) && silent !== undefined) return `the ${silent} is not heard`;
-  if (!stands) {
-    const cannot = tx.stage === "sent" && tx.cannotStore_ms !== null && s.now_ms - tx.cannotStore_ms;
-    return cannot !== false && cannot > STORE_LEASES * lease_ms ? "the escrow cannot store what it is sent" : undefined;
-  }
+  // What was so before it was asked for may be over.
+  const since_ms =
+    tx.stage === "sent" && tx.cannotStore_ms !== null ? Math.max(tx.cannotStore_ms, s.attempt) : s.now_ms;
+  const unstored_ms = s.now_ms - since_ms;
+  if (!stands) return unstored_ms > STORE_LEASES * lease_ms ? "the escrow cannot store what it is sent" : undefined;
   if (!mayLeave(s)) return "the VM is not protected any more";
   if (leaving.stage === "settling")
     return s.now_ms - leaving.since_ms > STAND_LEASES * lease_ms ? "its disks take too long" : undefined;
   if (leaving.stage !== "standing") return undefined;
-  const { since_ms, moved_ms } = leaving;
   if (tx.record?.n !== leaving.n) return "the escrow did not take its last transaction";
-  if (s.now_ms - moved_ms > STAND_LEASES * lease_ms) return "nothing moves of its last transaction";
-  return s.now_ms - since_ms > STAND_LEASES_MAX * lease_ms ? "its last transaction takes too long" : undefined;
+  if (unstored_ms > STAND_LEASES * lease_ms) return "the escrow cannot store its last transaction";
+  // What is whole there has no more bytes that move: to store it takes as long as it took before.
+  const storing_ms = s.peerEscrow?.storing?.n === leaving.n ? tx.took_ms : 0;
+  if (s.now_ms - leaving.moved_ms > Math.max(STAND_LEASES * lease_ms, storing_ms))
+    return "nothing moves of its last transaction";
+  const most_ms = Math.max(STAND_LEASES_MAX * lease_ms, 2 * tx.took_ms);
+  return s.now_ms - leaving.since_ms > most_ms ? "its last transaction takes too long" : undefined;
 }
 
 export function lastTaken(s: Draft, n: TransactionNumber): void {

@@ -97,6 +97,7 @@ export function initialState(config: Config): AgentState {
       patience_ms: patience(config),
       cannotStore_ms: null,
       lastTaken_ms: Number.NEGATIVE_INFINITY,
+      took_ms: 0,
       since: "base",
       refused: 0,
       hold: false,

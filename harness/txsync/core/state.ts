@@ -65,6 +65,8 @@ export interface Transactions {
   /** Since when the escrow has been saying of the record under way that it cannot store it. */
   readonly cannotStore_ms: number | null;
   readonly lastTaken_ms: number;
+  /** From then until the escrow was known to have it, of the last record that it has. */
+  readonly took_ms: number;
   /**
    * What the next record is relative to: the escrow's last stored record, as a promise, an answer or a refusal named it;
    * "base" where the log is empty, or the escrow distrusts what it has of us.

@@ -375,8 +375,9 @@ function join(s: Draft, out: Action[]): void {
 const LAST_FAILED = "its last transaction failed";
 
 function cancel(s: Draft, out: Action[], why: string): void {
+  // One that was given up before is said once.
+  if (s.phase === "precopy") out.push({ kind: "report", report: { what: "migration-given-up", why } });
   s.phase = "idle";
-  out.push({ kind: "report", report: { what: "migration-given-up", why } });
   out.push({ kind: "cancelMigration" });
   giveUp(s, out);
 }
@@ -391,7 +392,7 @@ function giveUp(s: Draft, out: Action[]): void {
 function packageReady(s: Draft, out: Action[], mark: FrameNumber, acked: FrameNumber): void {
   if (s.config.role !== "source" || s.vm !== "running" || s.promised.generation !== 0) return;
   if (s.phase !== "precopy" || s.joined.length < 2 || !hears(s, "target") || !hears(s, "escrow")) {
-    cancel(s, out, "the others are not heard");
+    cancel(s, out, s.joined.length < 2 ? "the others do not join it" : "the others are not heard");
     return;
   }
   s.phase = "switchover";

@@ -105,7 +105,8 @@ export function committed(s: Draft, out: Action[], generation: Generation, n: Tr
   if (record === null || record.n !== n || record.generation !== generation) return;
   // Promised to another: sealed, even for what it is told late.
   if (!isOwner(s) || s.opened.generation !== generation) return;
-  s.tx = { ...s.tx, stage: "idle", record: null, since: n, refused: 0, hold: false, committed: n };
+  const took_ms = s.now_ms - s.tx.lastTaken_ms;
+  s.tx = { ...s.tx, stage: "idle", record: null, since: n, refused: 0, hold: false, committed: n, took_ms };
   s.gate = { ...s.gate, committed: frameNumber(Math.max(s.gate.committed, record.mark)) };
   out.push({ kind: "forgetRecord", generation, n });
   out.push({ kind: "report", report: { what: "committed", generation, n } });
