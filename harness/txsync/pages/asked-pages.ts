@@ -55,15 +55,17 @@ export class AskedPages {
     return run;
   }
 
-  answered(block: string, page: number): void {
+  /** @returns the run that waited for it, if any does */
+  answered(block: string, page: number): AskedRun | undefined {
     const by = this.#by.get(block);
     const run = this.#runs.get(by?.[page] ?? 0);
-    if (by === undefined || run === undefined) return;
+    if (by === undefined || run === undefined) return undefined;
     by[page] = 0;
     if (run.urgent) this.urgent_pages -= 1;
     else this.background_pages -= 1;
     run.left -= 1;
     if (run.left === 0) this.#runs.delete(run.id);
+    return run;
   }
 
   /** @returns the pages of it that were still waited for, and are not any more */

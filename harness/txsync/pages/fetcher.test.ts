@@ -646,3 +646,39 @@ it("while something comes that goes before the background, two runs of it are un
     expect(map.complete).toBe(true);
   }
 });
+
+it.each([1, 4, 16, 64])(
+  "over a link of %d MiB/s, which serves in order, hardly a page is asked for twice",
+  (mib_per_s) => {
+    const map = new PageMap([{ name: "ram0", bytes: 16 * 2 ** 20 }]);
+    const ms_per_page = (PAGE_BYTES / (mib_per_s * 2 ** 20)) * 1000;
+    const queue: PageRun[] = [];
+    let asked = 0;
+    const fetcher = new PageFetcher({
+      map,
+      order: "descending",
+      window_pages: 512,
+      bytes_per_s: 0,
+      retry_ms: 250,
+      ask: (runs) => {
+        asked += runs.reduce((sum, { count }) => sum + count, 0);
+        queue.push(...runs);
+        return true;
+      },
+      deliver: () => undefined,
+    });
+    for (let at_ms = 0, worked_ms = 0; !map.complete && at_ms < 60_000; at_ms += TICK_MS) {
+      fetcher.tick(at_ms);
+      worked_ms += TICK_MS;
+      for (let run = queue[0]; run !== undefined && run.count * ms_per_page <= worked_ms; run = queue[0]) {
+        worked_ms -= run.count * ms_per_page;
+        queue.shift();
+        fetcher.answered({ ...run, pages: Array.from({ length: run.count }, () => null) });
+      }
+      if (queue.length === 0) worked_ms = 0;
+    }
+    expect(map.complete).toBe(true);
+    // Before the first answer nobody knows how slow it is.
+    expect(asked).toBeLessThanOrEqual(map.pages_total + 512);
+  },
+);

@@ -14,7 +14,10 @@ export interface FetcherOptions {
   readonly window_pages: number;
   /** Bound of the background, bytes per second; 0 for none. */
   readonly bytes_per_s: number;
-  /** Asks again what was not answered for so long. */
+  /**
+   * Asks again what was not answered for so long. In the background: and nothing else was, or something that was asked for
+   * later. What is served in order over a slow link is only late: asked for again it would come twice, and the rest later still.
+   */
   readonly retry_ms: number;
   /** The same for what somebody waits for; default `retry_ms`. */
   readonly wanted_retry_ms?: number;
@@ -28,6 +31,8 @@ export interface FetcherOptions {
 
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
+/** However slow a link was, nothing of it is lost that is not asked for again after twice this time. */
+const SERVED_AFTER_MS_MAX = 1_000;
 /** Wanted pages in one request. */
 const WANTED_PAGES_MAX = 256;
 
@@ -48,6 +53,13 @@ export class PageFetcher {
   #ticked_ms: number | null = null;
   #paused = false;
   #yields = false;
+  /**
+   * Of the background: when an answer came last, after how long, and when the latest of what was answered had been asked
+   * for.
+   */
+  #served_ms = Number.NEGATIVE_INFINITY;
+  #served_after_ms = 0;
+  #served_up_to_ms = Number.NEGATIVE_INFINITY;
   urgent_pages = 0;
 
   constructor(options: FetcherOptions) {
@@ -96,6 +108,7 @@ export class PageFetcher {
   askAgain(): void {
     for (const { block, page } of this.#asked.clear()) this.#wanted.set(`${block}:${page}`, { block, page });
     this.#next.clear();
+    this.#served_up_to_ms = Number.NEGATIVE_INFINITY;
   }
 
   /** An answer came in. Pages that are there already are dropped. @throws RangeError for pages that are nowhere. */
@@ -112,7 +125,7 @@ export class PageFetcher {
     };
     for (const [i, bytes] of pages.entries()) {
       const page = first + i;
-      this.#asked.answered(block, page);
+      this.#served(this.#asked.answered(block, page));
       if (this.#wanted.size > 0) this.#wanted.delete(`${block}:${page}`);
       if (!map.add(block, page)) {
         flush();
@@ -122,6 +135,17 @@ export class PageFetcher {
       run.push(bytes);
     }
     flush();
+  }
+
+  /** Asked for by that run, or by one that was given up. */
+  #served(run: AskedRun | undefined): void {
+    if (run?.urgent === true) return;
+    const now_ms = this.#ticked_ms ?? Number.NEGATIVE_INFINITY;
+    if (now_ms > this.#served_ms) {
+      this.#served_after_ms = Math.min(SERVED_AFTER_MS_MAX, now_ms - Math.max(this.#served_ms, run?.at_ms ?? now_ms));
+      this.#served_ms = now_ms;
+    }
+    if (run !== undefined) this.#served_up_to_ms = Math.max(this.#served_up_to_ms, run.at_ms);
   }
 
   tick(now_ms: number): void {
@@ -137,6 +161,9 @@ export class PageFetcher {
       // In order of asking: the first that is young ends the search.
       if (age_ms < Math.min(retry_ms, wanted_retry_ms)) break;
       if (age_ms < (run.urgent ? wanted_retry_ms : retry_ms)) continue;
+      const patience_ms = Math.max(retry_ms, 2 * this.#served_after_ms);
+      const is_late = now_ms - this.#served_ms < patience_ms && run.at_ms >= this.#served_up_to_ms;
+      if (!run.urgent && is_late) continue;
       for (const page of this.#asked.giveUp(run))
         if (run.urgent) this.#wanted.set(`${run.block}:${page}`, { block: run.block, page });
       if (!run.urgent) this.#next.delete(run.block);
