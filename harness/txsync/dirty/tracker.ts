@@ -124,6 +124,13 @@ export interface TrackerOptions {
  */
 const FIRST_BUDGET: Budget = { runtime_us: 20_000, period_us: 100_000 };
 
+/**
+ * For a helper that hangs, while a guest stands still for it: so long, and so much for each page that it may have to copy.
+ * A page took 3 to 6 µs, and ten times that on a busy machine.
+ */
+const ANSWER_MS = 10_000;
+const ANSWER_US_PER_PAGE = 200;
+
 function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"> {
   const content_path = join(folder, "spool");
   return { content_path, entries_path: `${content_path}.pages` };
@@ -131,7 +138,8 @@ function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"
 
 /** @throws UserError when the helper cannot look at that process. */
 export async function openTracker(options: TrackerOptions): Promise<PagescanTracker> {
-  const scan = Pagescan.start(options.pagescan);
+  const pages = options.blocks.reduce((sum, { bytes }) => sum + bytes / PAGE_BYTES, 0);
+  const scan = Pagescan.start(options.pagescan, ANSWER_MS + (pages * ANSWER_US_PER_PAGE) / 1000);
   try {
     await scan.request(`attach ${options.pid}`);
     const { threads, long_pages } = options;
