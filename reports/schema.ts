@@ -122,6 +122,7 @@ export const timelineEventSchema = z.discriminatedUnion("kind", [
   event("guest.log", { host: hostRole, line: z.string() }),
   said("tx.taken"),
   said("tx.sending"),
+  said("tx.progress"),
   said("tx.stored"),
   said("tx.committed"),
   said("gate.released"),

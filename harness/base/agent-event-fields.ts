@@ -45,6 +45,7 @@ export const AGENT_EVENT_FIELDS = {
     cont_ms: z.exactOptional(count),
   },
   "tx.sending": { ...transaction, pages_sent: count },
+  "tx.progress": { ...transaction, pages_sent: count },
   "tx.stored": { ...transaction, bytes: count },
   "tx.committed": { ...transaction, latency_ms: count },
   "gate.released": { ...transaction, bytes: count, waited_ms: count },

@@ -186,6 +186,8 @@ export type TimelineEventBody =
     }
   /** A record is on its way to the escrow: half of its pages or more are handed to the connection, its end is not. */
   | { readonly kind: "tx.sending"; readonly generation: number; readonly n: number; readonly pages_sent: number }
+  /** Of a record that takes long: so much of it has gone into the connection. */
+  | { readonly kind: "tx.progress"; readonly generation: number; readonly n: number; readonly pages_sent: number }
   | { readonly kind: "tx.stored"; readonly generation: number; readonly n: number; readonly bytes: number }
   | { readonly kind: "tx.committed"; readonly generation: number; readonly n: number; readonly latency_ms: number }
   | {

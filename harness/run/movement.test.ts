@@ -25,6 +25,8 @@ function endOf(bodies: readonly TimelineEventBody[]): { over: string | undefined
   return { over: patience.over(at_ms), movement };
 }
 
+const sent = (n: number, pages_sent: number): TimelineEventBody => ({ kind: "tx.progress", generation: 1, n, pages_sent });
+
 const many = (of: (i: number) => TimelineEventBody): TimelineEventBody[] => Array.from({ length: 50 }, (_, i) => of(i));
 
 describe("what moves in a migration", () => {
@@ -45,6 +47,11 @@ describe("what moves in a migration", () => {
       expect(endOf(many(of).slice(0, 6)).over).toBeUndefined();
       expect(endOf(many(of)).over).toContain("nothing has come nearer to an end");
     }
+  });
+
+  it("is a record that is larger than all before, for as long as more of it is sent, and no other", () => {
+    expect(endOf(many((i) => sent(1, i + 1))).over).toBeUndefined();
+    expect(endOf(many((i) => sent(i, 7))).over).toContain("nothing has come nearer to an end");
   });
 
   it("is a step of the protocol when it comes first, and only life when it comes again", () => {

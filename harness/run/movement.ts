@@ -9,8 +9,8 @@ export interface PagesSeen {
 }
 
 /**
- * Reads off the timeline what moves in a migration, for whoever waits for its end. Pages, steps that come for the first
- * time and faults bring a migration on: there is only so much of them. Guest steps, transactions, generations and restores
+ * Reads off the timeline what moves in a migration, for whoever waits for its end. Pages, more of a record than of any
+ * before, steps that come for the first time and faults bring a migration on: there is only so much of them. Guest steps, transactions, generations and restores
  * show that something lives.
  */
 export class Movement {
@@ -19,6 +19,8 @@ export class Movement {
   #arrived = -1;
   #left_bytes = Number.POSITIVE_INFINITY;
   #furthest = -1;
+  /** Of any one record. */
+  #most_sent = 0;
   #pages: PagesSeen = { arrived: 0, total: 0 };
 
   constructor(patience: Patience) {
@@ -59,6 +61,12 @@ export class Movement {
         if (event.step <= this.#furthest) return;
         this.#furthest = event.step;
         alive(`step ${event.step} of the guest on ${event.host}`);
+        return;
+      case "tx.progress":
+        // One record has no more pages than the guest; how many records there are nobody knows.
+        if (event.pages_sent > this.#most_sent) onward(`${event.pages_sent} pages of transaction ${event.n} sent`);
+        else alive(`transaction ${event.n} of generation ${event.generation}`);
+        this.#most_sent = Math.max(this.#most_sent, event.pages_sent);
         return;
       case "tx.stored":
       case "tx.committed":

@@ -63,6 +63,7 @@ export function describe(event: ReportEvent): string {
     case "tx.taken":
       return `transaction ${event.n} taken: ${plural(event.pages, "page")}, ${formatBytes(event.bytes)}, pause ${formatMs(event.still_ms ?? event.pause_ms)}`;
     case "tx.sending":
+    case "tx.progress":
       return `record of transaction ${event.n}: ${plural(event.pages_sent, "page")} on their way`;
     case "tx.stored":
       return `transaction ${event.n} stored, ${formatBytes(event.bytes)}`;

@@ -35,6 +35,7 @@ const OF_VM_HOSTS = [
   said("qemu.exited"),
   said("tx.taken"),
   said("tx.sending"),
+  said("tx.progress"),
   said("tx.committed"),
   said("gate.released"),
   said("gate.full"),

@@ -78,6 +78,8 @@ export class TxsyncMigration {
   readonly #options: TxsyncOptions;
   /** Whether an agent told that the source's host may be lost: for the words of a verdict only. */
   #covered = false;
+  /** What each host's memory had, at most, since the migration was asked for last. */
+  readonly #most_mib = new Map<HostRole, number>();
   /** When an agent that was silent answered again. */
   readonly #back_ms = new Map<HostRole, number>();
   last: Statuses = { source: undefined, target: undefined, escrow: undefined };
@@ -108,12 +110,11 @@ export class TxsyncMigration {
   }
 
   /**
-   * Memory that is copied somewhere fills the host's tmpfs, and nobody need tell of it. What is more than the guest has is a
-   * log, which could grow for ever.
+   * Memory that is copied somewhere fills the host's tmpfs, and nobody need tell of it: once for each time that the migration
+   * is asked for. What is more than the guest has is a log, which could grow for ever.
    */
   async #watchRoom(role: HostRole, patience: Patience, over: AbortSignal): Promise<void> {
     const { fleet, memory_bytes, timeline } = this.#options;
-    let most_mib = 0;
     while (!over.aborted) {
       await pause(ROOM_EVERY_MS, over).catch(() => undefined);
       if (over.aborted || !fleet.host(role).up) continue;
@@ -122,8 +123,8 @@ export class TxsyncMigration {
         .run("df --output=used -B1 /dev/shm | tail -1", ANSWER_MS)
         .catch(() => "0");
       const mib = Math.floor(Math.min(Number(used), memory_bytes) / 2 ** 20);
-      if (mib <= most_mib) continue;
-      most_mib = mib;
+      if (mib <= (this.#most_mib.get(role) ?? 0)) continue;
+      this.#most_mib.set(role, mib);
       patience.onward(`${mib} MiB in the memory of ${role}`, timeline.now_ms);
     }
   }
@@ -214,6 +215,7 @@ export class TxsyncMigration {
           const text = `the migration was given up: asked again (${tries} of ${TRIES})`;
           timeline.emit("run", { kind: "run.note", text });
           await this.#askAgain();
+          this.#most_mib.clear();
           patience.onward(text, timeline.now_ms);
           left = false;
           given_up_ms = undefined;

@@ -11,7 +11,7 @@ import { bytesOf, type Transaction } from "../transaction/transaction.ts";
 import { HeldOutput, type Stilling } from "./held-output.ts";
 import { runs } from "./runs.ts";
 import { log, type Shell, tellData } from "./shell.ts";
-import { Throttle } from "./throttle.ts";
+import { HOLD_MS_MAX, Throttle } from "./throttle.ts";
 import type { VmProcess } from "./vm-process.ts";
 
 type Take = Extract<Action, { kind: "takeTransaction" }>;
@@ -459,7 +459,8 @@ export class TransactionTaker implements Stilling {
     const latency_ms = taken?.transaction.n === n ? now_ms - taken.at_ms : 0;
     emit({ kind: "tx.committed", generation, n, latency_ms });
     if (taken?.transaction.n === n && this.#throttle.stored(latency_ms)) {
-      const text = `the guest is held back ${Math.round(this.#throttle.share * 100)} % of its time: it writes more than the log takes`;
+      const share = Math.round(this.#throttle.share * 100);
+      const text = `the guest is held back ${share} % of its time, ${HOLD_MS_MAX} ms a transaction at most: it writes more than the log takes`;
       emit({ kind: "run.note", text });
     }
     // One transaction is under way at a time: an escrow that is slow stretches the epochs, and that is said.

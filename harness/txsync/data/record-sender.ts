@@ -13,6 +13,8 @@ import type { TakenRecord } from "./protocol.ts";
 /** So much may wait in the connection's buffer before the next piece is read from the spool. */
 const BACKLOG_BYTES = 1 << 20;
 const MOVES_EVERY_MS = 40;
+/** One that takes longer is told of as often, for whoever watches. */
+const PROGRESS_EVERY_MS = 2_000;
 
 interface UnderWay {
   readonly record: TakenRecord;
@@ -38,6 +40,7 @@ export class RecordSender {
   /** The record that the escrow said to have, and over which connection it had gone there. */
   #here: { readonly generation: number; readonly n: number; readonly connection: number } | undefined;
   #told_ms = Number.NEGATIVE_INFINITY;
+  #progress_ms = Number.NEGATIVE_INFINITY;
   /** The record of which half was said to be on its way: once, however often it is sent. */
   #half: TakenRecord | undefined;
 
@@ -125,6 +128,7 @@ export class RecordSender {
     const { record, stream, connection } = now;
     const lives = (): boolean => !now.cancelled && peers.connection("escrow", "bulk") === connection;
     let first = true;
+    this.#progress_ms = performance.now();
     for await (const { bytes, last, pages, give } of piecesOf(record, peers.buffers)) {
       await Promise.race([peers.drained("escrow", "bulk", BACKLOG_BYTES), now.given_up.promise]);
       if (!lives()) return;
@@ -134,10 +138,21 @@ export class RecordSender {
       first = false;
       this.#onSent(bytes.length);
       this.#moves(record);
-      if (!last && pages > 0) this.#sending(record, pages);
+      if (!last && pages > 0) {
+        this.#sending(record, pages);
+        this.#progress(record, pages);
+      }
       await turn();
     }
     now.sent = true;
+  }
+
+  /** For whoever watches. */
+  #progress({ header: { generation, n } }: TakenRecord, pages_sent: number): void {
+    const now_ms = performance.now();
+    if (now_ms - this.#progress_ms < PROGRESS_EVERY_MS) return;
+    this.#progress_ms = now_ms;
+    this.#shell.emit({ kind: "tx.progress", generation, n, pages_sent });
   }
 
   /** For whoever watches: here is where a link breaks in the middle of a record. */
