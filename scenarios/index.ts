@@ -21,6 +21,7 @@ import { escrowHostKilled } from "./escrow/escrow-host-killed.ts";
 import { escrowKilled } from "./escrow/escrow-killed.ts";
 import { escrowMemoryFull } from "./escrow/escrow-memory-full.ts";
 import { escrowReplaced } from "./escrow/escrow-replaced.ts";
+import { escrowReplacedOverASlowLink } from "./escrow/escrow-replaced-over-a-slow-link.ts";
 import { escrowStorageFails } from "./escrow/escrow-storage-fails.ts";
 import { FINDINGS } from "./findings/index.ts";
 import { cutBetweenPackageAndRunning } from "./network/cut-between-package-and-running.ts";
@@ -135,6 +136,7 @@ export const SCENARIOS: readonly Scenario[] = [
   escrowStorageFails,
   escrowHostKilled,
   escrowReplaced,
+  escrowReplacedOverASlowLink,
   escrowCutOff,
   escrowCutOutputHeld,
   sourceCutOff,
