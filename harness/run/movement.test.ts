@@ -25,7 +25,12 @@ function endOf(bodies: readonly TimelineEventBody[]): { over: string | undefined
   return { over: patience.over(at_ms), movement };
 }
 
-const sent = (n: number, pages_sent: number): TimelineEventBody => ({ kind: "tx.progress", generation: 1, n, pages_sent });
+const sent = (n: number, pages_sent: number): TimelineEventBody => ({
+  kind: "tx.progress",
+  generation: 1,
+  n,
+  pages_sent,
+});
 
 const many = (of: (i: number) => TimelineEventBody): TimelineEventBody[] => Array.from({ length: 50 }, (_, i) => of(i));
 

@@ -19,7 +19,7 @@ export class Movement {
   #arrived = -1;
   #left_bytes = Number.POSITIVE_INFINITY;
   #furthest = -1;
-  /** Of any one record. */
+  /** Of any one record since the last fault, or attempt to migrate: there is only so many of those. */
   #most_sent = 0;
   #pages: PagesSeen = { arrived: 0, total: 0 };
 
@@ -48,6 +48,7 @@ export class Movement {
         return;
       }
       case "migration.step":
+        if (event.step === "failed") this.#most_sent = 0;
         if (this.#steps.has(event.step)) alive(`the step ${event.step}, again`);
         else onward(`the step ${event.step}`);
         this.#steps.add(event.step);
@@ -56,6 +57,7 @@ export class Movement {
       case "fault.healed":
       case "fault.failed":
         onward(event.kind.replace(".", " "));
+        this.#most_sent = 0;
         return;
       case "guest.progress":
         if (event.step <= this.#furthest) return;

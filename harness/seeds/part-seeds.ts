@@ -399,6 +399,14 @@ export const PART_SEEDS: readonly Seed[] = [
     "sim/connections.test.ts",
   ),
   seed(
+    "late-asked-again",
+    "what a slow link is only late with is asked for again, faster than it is served",
+    "pages/fetcher.ts",
+    "      if (!run.urgent && (is_late || looks_late)) continue;\n",
+    "",
+    "pages/fetcher.test.ts",
+  ),
+  seed(
     "base-before-record",
     "the copy of the base takes all the room there is while a record comes",
     "pages/fetcher.ts",

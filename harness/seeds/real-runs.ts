@@ -140,6 +140,7 @@ export const REAL_RUNS: Readonly<Record<string, RealRun>> = {
   "arrived-and-more-forgotten": run("no-fault --chatter 1000"),
   // ---- wire
   "turn-without-end": unseen(BUSY),
+  "late-asked-again": run("escrow-replaced-over-a-slow-link"),
   "base-before-record": unseen(BUSY),
   "mac-not-compared": unseen(TAMPERED),
   "checksum-not-compared": unseen(TAMPERED),

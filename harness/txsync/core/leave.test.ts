@@ -174,11 +174,11 @@ describe("a protected VM that migrates", () => {
     expect(trio.states.source).toMatchObject({ vm: "running", phase: "idle" });
   });
 
-  it("stands while its last transaction, which is whole at the escrow, is stored for as long as the one before took", () => {
+  it("stands while its last transaction, which is whole at the escrow, is stored for twice as long as the one before", () => {
     const trio = large();
-    trio.beat(140);
+    trio.beat(280);
     expect(trio.states.source.leaving).toMatchObject({ stage: "standing", n: 3 });
-    trio.beat(30);
+    trio.beat(40);
     expect(why(trio)).toEqual(["nothing moves of its last transaction"]);
   });
 

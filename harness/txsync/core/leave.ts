@@ -49,6 +49,14 @@ export function joinAsked(s: Draft, out: Action[], from: Role, attempt: number):
   out.push({ kind: "send", to: "source", message: { kind: "joined", attempt, status: statusOf(s) } });
 }
 
+/** For how long the escrow has been saying, and says now, that it cannot store the record under way. */
+function unstoredFor(s: Draft): number {
+  const { stage, unstored, sent_ms } = s.tx;
+  // Sent again since, it may be on its way; and what was so before the migration was asked for may be over.
+  if (stage !== "sent" || unstored === null || sent_ms !== unstored.said_ms) return 0;
+  return s.now_ms - Math.max(unstored.since_ms, s.attempt);
+}
+
 /** @returns why the attempt has come to nothing, and the VM goes on here; undefined where it has not */
 export function leavesInVain(s: Draft): string | undefined {
   const { leaving, tx } = s;
@@ -57,10 +65,7 @@ export function leavesInVain(s: Draft): string | undefined {
   // A VM that stands still has no time to lose; one that runs has.
   const silent = peersOf("source").find((peer) => (stands ? !hears(s, peer) : isGone(s, peer)));
   if (!inGrace(s) && silent !== undefined) return `the ${silent} is not heard`;
-  // What was so before it was asked for may be over.
-  const since_ms =
-    tx.stage === "sent" && tx.cannotStore_ms !== null ? Math.max(tx.cannotStore_ms, s.attempt) : s.now_ms;
-  const unstored_ms = s.now_ms - since_ms;
+  const unstored_ms = unstoredFor(s);
   if (!stands) return unstored_ms > STORE_LEASES * lease_ms ? "the escrow cannot store what it is sent" : undefined;
   if (!mayLeave(s)) return "the VM is not protected any more";
   if (leaving.stage === "settling")
@@ -68,8 +73,8 @@ export function leavesInVain(s: Draft): string | undefined {
   if (leaving.stage !== "standing") return undefined;
   if (tx.record?.n !== leaving.n) return "the escrow did not take its last transaction";
   if (unstored_ms > STAND_LEASES * lease_ms) return "the escrow cannot store its last transaction";
-  // What is whole there has no more bytes that move: to store it takes as long as it took before.
-  const storing_ms = s.peerEscrow?.storing?.n === leaving.n ? tx.took_ms : 0;
+  // What is whole there has no more bytes that move: to store it takes as long as it took before, or twice that.
+  const storing_ms = s.peerEscrow?.storing?.n === leaving.n ? 2 * tx.stored_in_ms : 0;
   if (s.now_ms - leaving.moved_ms > Math.max(STAND_LEASES * lease_ms, storing_ms))
     return "nothing moves of its last transaction";
   const most_ms = Math.max(STAND_LEASES_MAX * lease_ms, 2 * tx.took_ms);

@@ -62,11 +62,15 @@ export interface Transactions {
   readonly sent_ms: number;
   /** How long the record is waited for before it is sent again: longer each time the escrow cannot store it. */
   readonly patience_ms: number;
-  /** Since when the escrow has been saying of the record under way that it cannot store it. */
-  readonly cannotStore_ms: number | null;
+  /** Since when the escrow has been saying of the record under way that it cannot store it, and when it did so last. */
+  readonly unstored: { readonly since_ms: number; readonly said_ms: number } | null;
   readonly lastTaken_ms: number;
-  /** From then until the escrow was known to have it, of the last record that it has. */
+  /**
+   * Of the last record that the escrow has: from when it was taken until it was known to have it; and of that from when
+   * bytes of it moved last, or it was sent again.
+   */
   readonly took_ms: number;
+  readonly stored_in_ms: number;
   /**
    * What the next record is relative to: the escrow's last stored record, as a promise, an answer or a refusal named it;
    * "base" where the log is empty, or the escrow distrusts what it has of us.

@@ -61,7 +61,7 @@ export function taken(s: Draft, out: Action[], generation: Generation, n: Transa
   const { rules } = s.config;
   const record: RecordHeader = { generation, n, since: s.tx.since, mark, acked: s.gate.acked };
   s.tx = { ...s.tx, stage: "sent", next: transactionNumber(n + 1), record, sent_ms: s.now_ms };
-  s.tx = { ...s.tx, patience_ms: patience(s.config), cannotStore_ms: null };
+  s.tx = { ...s.tx, patience_ms: patience(s.config), unstored: null };
   if (!rules.sinceIsStored) s.tx = { ...s.tx, since: n };
   out.push({ kind: "send", to: "escrow", message: { kind: "append", ...record } });
   openGate(s, out);
@@ -105,8 +105,18 @@ export function committed(s: Draft, out: Action[], generation: Generation, n: Tr
   if (record === null || record.n !== n || record.generation !== generation) return;
   // Promised to another: sealed, even for what it is told late.
   if (!isOwner(s) || s.opened.generation !== generation) return;
-  const took_ms = s.now_ms - s.tx.lastTaken_ms;
-  s.tx = { ...s.tx, stage: "idle", record: null, since: n, refused: 0, hold: false, committed: n, took_ms };
+  const [took_ms, stored_in_ms] = [s.now_ms - s.tx.lastTaken_ms, s.now_ms - s.tx.sent_ms];
+  s.tx = {
+    ...s.tx,
+    stage: "idle",
+    record: null,
+    since: n,
+    refused: 0,
+    hold: false,
+    committed: n,
+    took_ms,
+    stored_in_ms,
+  };
   s.gate = { ...s.gate, committed: frameNumber(Math.max(s.gate.committed, record.mark)) };
   out.push({ kind: "forgetRecord", generation, n });
   out.push({ kind: "report", report: { what: "committed", generation, n } });
@@ -188,7 +198,8 @@ function cannotBeStored(s: Draft): void {
   const { lease_ms, rules } = s.config;
   const most_ms = rules.failedStoreIsTriedAgain ? PATIENCE_LEASES_MAX * lease_ms : Number.POSITIVE_INFINITY;
   const patience_ms = Math.min(2 * s.tx.patience_ms, most_ms);
-  s.tx = { ...s.tx, sent_ms: s.now_ms, patience_ms, cannotStore_ms: s.tx.cannotStore_ms ?? s.now_ms };
+  const unstored = { since_ms: s.tx.unstored?.since_ms ?? s.now_ms, said_ms: s.now_ms };
+  s.tx = { ...s.tx, sent_ms: s.now_ms, patience_ms, unstored };
 }
 
 /** Once may be a record that went wrong: the next one holds everything. Twice means that we cannot be protected. */

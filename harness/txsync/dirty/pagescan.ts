@@ -37,6 +37,8 @@ interface Pending {
 /** An answer's binary part is never larger than this: runs of pages, 12 bytes each. */
 const BINARY_BYTES_MAX = 2 ** 30;
 const LINE_BYTES_MAX = 16_384;
+/** A helper that hangs, while a guest stands still for it perhaps. */
+export const ANSWER_MS = 10_000;
 
 /**
  * The native helper (fixtures/native/pagescan) that finds and copies pages: one request after the other, each with one
@@ -50,12 +52,10 @@ export class Pagescan implements AsyncDisposable {
   #binary_fields: Readonly<Record<string, number>> | undefined;
   #binary_bytes = 0;
   #gone: PagescanError | undefined;
-  readonly #timeout_ms: number;
 
-  private constructor(stdin: Writable, stdout: Readable, kill: () => void, timeout_ms: number) {
+  private constructor(stdin: Writable, stdout: Readable, kill: () => void) {
     this.#stdin = stdin;
     this.#kill = kill;
-    this.#timeout_ms = timeout_ms;
     stdin.on("error", () => this.#fail("its input is closed"));
     stdout.on("data", (chunk: Buffer) => {
       this.#queue.push(chunk);
@@ -65,10 +65,10 @@ export class Pagescan implements AsyncDisposable {
     stdout.on("error", (error) => this.#fail(error.message));
   }
 
-  /** Starts the helper. `timeout_ms` bounds every request, default 10 s. */
-  static start(program: string, timeout_ms = 10_000): Pagescan {
+  /** Starts the helper. */
+  static start(program: string): Pagescan {
     const child = spawn(program, [], { stdio: ["pipe", "pipe", "inherit"] });
-    const client = new Pagescan(child.stdin, child.stdout, () => child.kill("SIGKILL"), timeout_ms);
+    const client = new Pagescan(child.stdin, child.stdout, () => child.kill("SIGKILL"));
     child.on("error", (error) => client.#fail(`${program} does not start: ${error.message}`));
     return client;
   }
@@ -77,15 +77,18 @@ export class Pagescan implements AsyncDisposable {
     return this.#gone !== undefined;
   }
 
-  /** @throws PagescanError; WaitTimeoutError, after which the helper is ended. */
-  async request(line: string, payload?: Uint8Array): Promise<PagescanAnswer> {
+  /**
+   * @param timeout_ms for what does not go through all of memory
+   * @throws PagescanError; WaitTimeoutError, after which the helper is ended.
+   */
+  async request(line: string, payload?: Uint8Array, timeout_ms = ANSWER_MS): Promise<PagescanAnswer> {
     if (this.#gone) throw this.#gone;
     const { promise, resolve, reject } = Promise.withResolvers<PagescanAnswer>();
     this.#pending.push({ resolve, reject });
     this.#stdin.write(`${line}\n`);
     if (payload) this.#stdin.write(payload);
     try {
-      return await within({ what: `pagescan to answer "${line}"`, timeout_ms: this.#timeout_ms }, promise);
+      return await within({ what: `pagescan to answer "${line}"`, timeout_ms }, promise);
     } catch (error) {
       // An answer that comes too late would be taken for the next one's.
       if (!(error instanceof PagescanError)) this.#fail("it did not answer in time");

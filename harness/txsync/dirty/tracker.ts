@@ -5,7 +5,7 @@ import { UserError } from "../../base/errors.ts";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { LocatedBlock } from "../../qemu/ram-blocks.ts";
 import type { PageRun } from "./pages.ts";
-import { type Budget, Pagescan, PagescanError } from "./pagescan.ts";
+import { ANSWER_MS, type Budget, Pagescan, PagescanError } from "./pagescan.ts";
 import { readOwnDescriptor, readShimStatus } from "./shim-status.ts";
 import type { Spool } from "./spool.ts";
 
@@ -125,11 +125,10 @@ export interface TrackerOptions {
 const FIRST_BUDGET: Budget = { runtime_us: 20_000, period_us: 100_000 };
 
 /**
- * For a helper that hangs, while a guest stands still for it: so long, and so much for each page that it may have to copy.
- * A page took 3 to 6 µs, and ten times that on a busy machine.
+ * What a request that goes through all of memory may take more than others, for each page that it may have to copy: 3 to 6 µs
+ * were seen, and ten times that on a busy machine.
  */
-const ANSWER_MS = 10_000;
-const ANSWER_US_PER_PAGE = 200;
+const ANSWER_US_PER_PAGE = 60;
 
 function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"> {
   const content_path = join(folder, "spool");
@@ -138,8 +137,7 @@ function spoolPaths(folder: string): Pick<Spool, "content_path" | "entries_path"
 
 /** @throws UserError when the helper cannot look at that process. */
 export async function openTracker(options: TrackerOptions): Promise<PagescanTracker> {
-  const pages = options.blocks.reduce((sum, { bytes }) => sum + bytes / PAGE_BYTES, 0);
-  const scan = Pagescan.start(options.pagescan, ANSWER_MS + (pages * ANSWER_US_PER_PAGE) / 1000);
+  const scan = Pagescan.start(options.pagescan);
   try {
     await scan.request(`attach ${options.pid}`);
     const { threads, long_pages } = options;
@@ -198,6 +196,11 @@ export class PagescanTracker implements DirtyTracker {
     this.#mode = options.prefer === "sure" ? "sure" : "quick";
     this.#why = options.prefer === "sure" ? "asked for" : "not refused so far";
     this.#folder = options.folder;
+  }
+
+  #throughAll(line: string): ReturnType<Pagescan["request"]> {
+    const pages = this.#blocks.reduce((sum, { bytes }) => sum + bytes / PAGE_BYTES, 0);
+    return this.#scan.request(line, undefined, ANSWER_MS + (pages * ANSWER_US_PER_PAGE) / 1000);
   }
 
   get mode(): FindMode {
@@ -271,7 +274,7 @@ export class PagescanTracker implements DirtyTracker {
   }
 
   async #takeBy(mode: FindMode, n: number, since: number): Promise<TakenPages> {
-    const { fields } = await this.#scan.request(`take ${mode} ${n} ${since}`);
+    const { fields } = await this.#throughAll(`take ${mode} ${n} ${since}`);
     const { pages = 0, found = 0, find_us = 0, copy_us = 0 } = fields;
     return { mode, pages, found_pages: found, find_ms: find_us / 1000, copy_ms: copy_us / 1000 };
   }
@@ -289,11 +292,11 @@ export class PagescanTracker implements DirtyTracker {
   }
 
   async look(n: number, since: number): Promise<readonly PageRun[]> {
-    return this.#runs((await this.#scan.request(`look ${n} ${since}`)).binary);
+    return this.#runs((await this.#throughAll(`look ${n} ${since}`)).binary);
   }
 
   async collect(): Promise<CollectedPages> {
-    const { fields } = await this.#scan.request("settle");
+    const { fields } = await this.#throughAll("settle");
     const { pages = 0, full = 0, zero = 0, modified = 0, digest1 = 0, digest2 = 0 } = fields;
     return {
       spool: { ...spoolPaths(this.#folder ?? ""), pages, full_pages: full, blocks: this.#names },
@@ -326,7 +329,7 @@ export class PagescanTracker implements DirtyTracker {
 
   /** Which pages one way finds now, changing nothing: to compare the two ways. The guest has to be stopped. */
   async find(mode: FindMode): Promise<{ readonly runs: readonly PageRun[]; readonly find_ms: number }> {
-    const { fields, binary } = await this.#scan.request(`find ${mode}`);
+    const { fields, binary } = await this.#throughAll(`find ${mode}`);
     return { runs: this.#runs(binary), find_ms: (fields["find_us"] ?? 0) / 1000 };
   }
 

@@ -32,7 +32,9 @@ export interface FetcherOptions {
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
 /** However slow a link was, nothing of it is lost that is not asked for again after twice this time. */
-const SERVED_AFTER_MS_MAX = 1_000;
+export const SERVED_AFTER_MS_MAX = 500;
+/** So much of what was learnt of a link is left with each answer that comes sooner. */
+const SERVED_AFTER_KEPT = 0.9;
 /** Wanted pages in one request. */
 const WANTED_PAGES_MAX = 256;
 
@@ -117,6 +119,8 @@ export class PageFetcher {
     // Before any of it is taken: what the map has and nobody was given would be lost for ever.
     if (!map.knows(block, first) || !map.knows(block, first + pages.length - 1))
       throw new RangeError(`pages ${first} to ${first + pages.length - 1} of RAM block ${block} are nowhere`);
+    // What has next to no bytes comes another way than the rest, or overtakes it, and says nothing of that.
+    const in_order = pages.filter((bytes) => bytes !== null).length > 1;
     let run: (Uint8Array | null)[] = [];
     let run_first = first;
     const flush = (): void => {
@@ -125,7 +129,8 @@ export class PageFetcher {
     };
     for (const [i, bytes] of pages.entries()) {
       const page = first + i;
-      this.#served(this.#asked.answered(block, page));
+      const asked = this.#asked.answered(block, page);
+      if (in_order) this.#served(asked);
       if (this.#wanted.size > 0) this.#wanted.delete(`${block}:${page}`);
       if (!map.add(block, page)) {
         flush();
@@ -137,12 +142,18 @@ export class PageFetcher {
     flush();
   }
 
-  /** Asked for by that run, or by one that was given up. */
+  /** @param run that asked for it; undefined where that was given up, and it may have come twice */
   #served(run: AskedRun | undefined): void {
     if (run?.urgent === true) return;
     const now_ms = this.#ticked_ms ?? Number.NEGATIVE_INFINITY;
     if (now_ms > this.#served_ms) {
-      this.#served_after_ms = Math.min(SERVED_AFTER_MS_MAX, now_ms - Math.max(this.#served_ms, run?.at_ms ?? now_ms));
+      // Of the first there is nothing else to go by. What is asked for again seems to be answered sooner than it is.
+      const from_ms = Number.isFinite(this.#served_ms) ? this.#served_ms : (run?.at_ms ?? now_ms);
+      const after_ms = now_ms - from_ms;
+      this.#served_after_ms = Math.max(
+        Math.min(after_ms, SERVED_AFTER_MS_MAX),
+        SERVED_AFTER_KEPT * this.#served_after_ms,
+      );
       this.#served_ms = now_ms;
     }
     if (run !== undefined) this.#served_up_to_ms = Math.max(this.#served_up_to_ms, run.at_ms);
@@ -156,18 +167,26 @@ export class PageFetcher {
 
   #retry(now_ms: number): void {
     const { retry_ms, wanted_retry_ms = retry_ms } = this.#options;
+    // Who did not look for so long has not read what was answered meanwhile.
+    const looks_late = now_ms - (this.#ticked_ms ?? now_ms) > retry_ms / 2;
+    const patience_ms = Math.max(retry_ms, 2 * this.#served_after_ms);
+    let silent = false;
     for (const run of this.#asked.runs) {
       const age_ms = now_ms - run.at_ms;
       // In order of asking: the first that is young ends the search.
       if (age_ms < Math.min(retry_ms, wanted_retry_ms)) break;
       if (age_ms < (run.urgent ? wanted_retry_ms : retry_ms)) continue;
-      const patience_ms = Math.max(retry_ms, 2 * this.#served_after_ms);
       const is_late = now_ms - this.#served_ms < patience_ms && run.at_ms >= this.#served_up_to_ms;
-      if (!run.urgent && is_late) continue;
+      if (!run.urgent && (is_late || looks_late)) continue;
+      silent ||= !run.urgent && run.at_ms >= this.#served_up_to_ms;
       for (const page of this.#asked.giveUp(run))
         if (run.urgent) this.#wanted.set(`${run.block}:${page}`, { block: run.block, page });
       if (!run.urgent) this.#next.delete(run.block);
     }
+    // Of a link that has not answered yet nobody knows how slow it is.
+    if (!silent) return;
+    const doubled_ms = Math.min(Math.max(2 * this.#served_after_ms, retry_ms / 2), retry_ms);
+    this.#served_after_ms = Math.max(this.#served_after_ms, doubled_ms);
   }
 
   #askWanted(now_ms: number): void {

@@ -27,8 +27,9 @@ const SKIPPED: ReadonlySet<string> = new Set([
   "synced",
   "patience_ms",
   // Only a protected VM that migrates waits for that, and none does here.
-  "cannotStore_ms",
+  "unstored",
   "took_ms",
+  "stored_in_ms",
 ]);
 
 /** So much of a wait makes a difference, in heartbeats. */
