@@ -402,7 +402,7 @@ export const PART_SEEDS: readonly Seed[] = [
     "late-asked-again",
     "what a slow link is only late with is asked for again, faster than it is served",
     "pages/fetcher.ts",
-    "      if (!run.urgent && (is_late || looks_late)) continue;\n",
+    "if (!run.urgent && (this.#looked_late || this.#pace.isLate(run, now_ms))) continue;",
     "",
     "pages/fetcher.test.ts",
   ),

@@ -1,6 +1,6 @@
 import type { Action } from "./action.ts";
 import { openGate } from "./gate.ts";
-import { hears } from "./lease.ts";
+import { hears, inGrace } from "./lease.ts";
 import { lastCommitted, lastMoves, mayLeave } from "./leave.ts";
 import type { AppendRefusal, Message, RecordHeader, RecordId } from "./message.ts";
 import { isOwner, lacksBase, learnOpened, statusOf } from "./owner.ts";
@@ -105,7 +105,10 @@ export function committed(s: Draft, out: Action[], generation: Generation, n: Tr
   if (record === null || record.n !== n || record.generation !== generation) return;
   // Promised to another: sealed, even for what it is told late.
   if (!isOwner(s) || s.opened.generation !== generation) return;
-  const [took_ms, stored_in_ms] = [s.now_ms - s.tx.lastTaken_ms, s.now_ms - s.tx.sent_ms];
+  // How long a storage failed, or this agent stood still, says nothing of how much a record is.
+  const measured = s.tx.unstored === null && !inGrace(s);
+  const took_ms = measured ? s.now_ms - s.tx.lastTaken_ms : s.tx.took_ms;
+  const stored_in_ms = measured ? s.now_ms - s.tx.sent_ms : s.tx.stored_in_ms;
   s.tx = {
     ...s.tx,
     stage: "idle",

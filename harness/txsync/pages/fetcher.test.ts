@@ -3,7 +3,8 @@ import { describe, expect, it } from "vitest";
 import { PAGE_BYTES } from "../../base/page.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { Random } from "../sim/random.ts";
-import { type FetcherOptions, PageFetcher, SERVED_AFTER_MS_MAX } from "./fetcher.ts";
+import { type FetcherOptions, PageFetcher } from "./fetcher.ts";
+import { SERVED_AFTER_MS_MAX } from "./pace.ts";
 import { RUN_PAGES_MAX } from "./page-frames.ts";
 import { type BlockSize, PageMap } from "./page-map.ts";
 
@@ -696,6 +697,23 @@ it.each([0.5, 0.75, 1, 4, 16, 64])("over %d MiB/s, served in order, hardly a pag
   expect(map.complete).toBe(true);
   // Before the first answers nobody knows how slow it is.
   expect(asked()).toBeLessThanOrEqual(map.pages_total + 2 * 512);
+});
+
+it("pages that lack one by one are not asked for twice over a slow link either", () => {
+  const { map, fetcher, queue, asked, answer } = asking(16);
+  for (let page = 0; page < map.pages_total; page += 1) if (page % 2 === 0) map.add("ram0", page);
+  const left = map.pages_total - map.count;
+  let at_ms = 0;
+  for (; !map.complete && at_ms < 60_000; at_ms += TICK_MS) {
+    fetcher.tick(at_ms);
+    // 4 MiB a second.
+    for (let pages = 0; pages < 2; pages += 1) {
+      const run = queue.shift();
+      if (run !== undefined) answer(run);
+    }
+  }
+  expect(map.complete).toBe(true);
+  expect(asked()).toBeLessThanOrEqual(left + 512);
 });
 
 it("a run that was lost while later ones are answered is asked for again in time, however slowly they are", () => {

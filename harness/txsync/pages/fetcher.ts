@@ -2,6 +2,7 @@ import { PAGE_BYTES } from "../../base/page.ts";
 import type { PageRun } from "../dirty/pages.ts";
 import { AskedPages, type AskedRun } from "./asked-pages.ts";
 import { Debt } from "./debt.ts";
+import { Pace } from "./pace.ts";
 import { type PageAnswer, RUN_PAGES_MAX } from "./page-frames.ts";
 import type { PageMap } from "./page-map.ts";
 
@@ -31,10 +32,6 @@ export interface FetcherOptions {
 
 /** Unused allowance of the rate grows no further than this, in seconds. */
 const BURST_S = 0.02;
-/** However slow a link was, nothing of it is lost that is not asked for again after twice this time. */
-export const SERVED_AFTER_MS_MAX = 500;
-/** So much of what was learnt of a link is left with each answer that comes sooner. */
-const SERVED_AFTER_KEPT = 0.9;
 /** Wanted pages in one request. */
 const WANTED_PAGES_MAX = 256;
 
@@ -55,18 +52,15 @@ export class PageFetcher {
   #ticked_ms: number | null = null;
   #paused = false;
   #yields = false;
-  /**
-   * Of the background: when an answer came last, after how long, and when the latest of what was answered had been asked
-   * for.
-   */
-  #served_ms = Number.NEGATIVE_INFINITY;
-  #served_after_ms = 0;
-  #served_up_to_ms = Number.NEGATIVE_INFINITY;
+  readonly #pace: Pace;
+  /** The last tick came so late that it gave nothing of the background up. */
+  #looked_late = false;
   urgent_pages = 0;
 
   constructor(options: FetcherOptions) {
     this.#options = options;
     this.#asked = new AskedPages(options.map.blocks);
+    this.#pace = new Pace(options.retry_ms);
   }
 
   /** Nothing has used the rate for a while: as much as it allows at once may be asked for with the next tick. */
@@ -110,7 +104,7 @@ export class PageFetcher {
   askAgain(): void {
     for (const { block, page } of this.#asked.clear()) this.#wanted.set(`${block}:${page}`, { block, page });
     this.#next.clear();
-    this.#served_up_to_ms = Number.NEGATIVE_INFINITY;
+    this.#pace.forgetOrder();
   }
 
   /** An answer came in. Pages that are there already are dropped. @throws RangeError for pages that are nowhere. */
@@ -119,8 +113,7 @@ export class PageFetcher {
     // Before any of it is taken: what the map has and nobody was given would be lost for ever.
     if (!map.knows(block, first) || !map.knows(block, first + pages.length - 1))
       throw new RangeError(`pages ${first} to ${first + pages.length - 1} of RAM block ${block} are nowhere`);
-    // What has next to no bytes comes another way than the rest, or overtakes it, and says nothing of that.
-    const in_order = pages.filter((bytes) => bytes !== null).length > 1;
+    const full_pages = pages.filter((bytes) => bytes !== null).length;
     let run: (Uint8Array | null)[] = [];
     let run_first = first;
     const flush = (): void => {
@@ -129,8 +122,7 @@ export class PageFetcher {
     };
     for (const [i, bytes] of pages.entries()) {
       const page = first + i;
-      const asked = this.#asked.answered(block, page);
-      if (in_order) this.#served(asked);
+      this.#pace.served(this.#asked.answered(block, page), full_pages, this.#ticked_ms ?? Number.NEGATIVE_INFINITY);
       if (this.#wanted.size > 0) this.#wanted.delete(`${block}:${page}`);
       if (!map.add(block, page)) {
         flush();
@@ -142,23 +134,6 @@ export class PageFetcher {
     flush();
   }
 
-  /** @param run that asked for it; undefined where that was given up, and it may have come twice */
-  #served(run: AskedRun | undefined): void {
-    if (run?.urgent === true) return;
-    const now_ms = this.#ticked_ms ?? Number.NEGATIVE_INFINITY;
-    if (now_ms > this.#served_ms) {
-      // Of the first there is nothing else to go by. What is asked for again seems to be answered sooner than it is.
-      const from_ms = Number.isFinite(this.#served_ms) ? this.#served_ms : (run?.at_ms ?? now_ms);
-      const after_ms = now_ms - from_ms;
-      this.#served_after_ms = Math.max(
-        Math.min(after_ms, SERVED_AFTER_MS_MAX),
-        SERVED_AFTER_KEPT * this.#served_after_ms,
-      );
-      this.#served_ms = now_ms;
-    }
-    if (run !== undefined) this.#served_up_to_ms = Math.max(this.#served_up_to_ms, run.at_ms);
-  }
-
   tick(now_ms: number): void {
     this.#retry(now_ms);
     this.#askWanted(now_ms);
@@ -167,26 +142,21 @@ export class PageFetcher {
 
   #retry(now_ms: number): void {
     const { retry_ms, wanted_retry_ms = retry_ms } = this.#options;
-    // Who did not look for so long has not read what was answered meanwhile.
-    const looks_late = now_ms - (this.#ticked_ms ?? now_ms) > retry_ms / 2;
-    const patience_ms = Math.max(retry_ms, 2 * this.#served_after_ms);
+    // Who did not look for so long has not read what was answered meanwhile; who never looks in time has to all the same.
+    this.#looked_late = !this.#looked_late && now_ms - (this.#ticked_ms ?? now_ms) > retry_ms / 2;
     let silent = false;
     for (const run of this.#asked.runs) {
       const age_ms = now_ms - run.at_ms;
       // In order of asking: the first that is young ends the search.
       if (age_ms < Math.min(retry_ms, wanted_retry_ms)) break;
       if (age_ms < (run.urgent ? wanted_retry_ms : retry_ms)) continue;
-      const is_late = now_ms - this.#served_ms < patience_ms && run.at_ms >= this.#served_up_to_ms;
-      if (!run.urgent && (is_late || looks_late)) continue;
-      silent ||= !run.urgent && run.at_ms >= this.#served_up_to_ms;
+      if (!run.urgent && (this.#looked_late || this.#pace.isLate(run, now_ms))) continue;
+      silent ||= !run.urgent && !this.#pace.isOvertaken(run);
       for (const page of this.#asked.giveUp(run))
         if (run.urgent) this.#wanted.set(`${run.block}:${page}`, { block: run.block, page });
       if (!run.urgent) this.#next.delete(run.block);
     }
-    // Of a link that has not answered yet nobody knows how slow it is.
-    if (!silent) return;
-    const doubled_ms = Math.min(Math.max(2 * this.#served_after_ms, retry_ms / 2), retry_ms);
-    this.#served_after_ms = Math.max(this.#served_after_ms, doubled_ms);
+    if (silent) this.#pace.gaveUp(now_ms);
   }
 
   #askWanted(now_ms: number): void {
