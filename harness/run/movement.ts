@@ -10,8 +10,8 @@ export interface PagesSeen {
 
 /**
  * Reads off the timeline what moves in a migration, for whoever waits for its end. Pages, more of a record than of any
- * before, steps that come for the first time and faults bring a migration on: there is only so much of them. Guest steps, transactions, generations and restores
- * show that something lives.
+ * before, steps that come for the first time and faults bring a migration on: there is only so much of them. Guest steps,
+ * transactions, generations and restores show that something lives.
  */
 export class Movement {
   readonly #patience: Patience;

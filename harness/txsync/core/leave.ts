@@ -49,6 +49,12 @@ export function joinAsked(s: Draft, out: Action[], from: Role, attempt: number):
   out.push({ kind: "send", to: "source", message: { kind: "joined", attempt, status: statusOf(s) } });
 }
 
+/** @returns why it cannot go on, where one of the others is silent in that sense */
+export function unheard(isSilent: (peer: Role) => boolean): string | undefined {
+  const silent = peersOf("source").find(isSilent);
+  return silent === undefined ? undefined : `the ${silent} is not heard`;
+}
+
 /** For how long the escrow has been saying, and says now, that it cannot store the record under way. */
 function unstoredFor(s: Draft): number {
   const { stage, unstored, sent_ms } = s.tx;
@@ -63,8 +69,8 @@ export function leavesInVain(s: Draft): string | undefined {
   const { lease_ms } = s.config;
   const stands = leaving !== null && leaving.stage !== "wanted";
   // A VM that stands still has no time to lose; one that runs has.
-  const silent = peersOf("source").find((peer) => (stands ? !hears(s, peer) : isGone(s, peer)));
-  if (!inGrace(s) && silent !== undefined) return `the ${silent} is not heard`;
+  const silent = unheard((peer) => (stands ? !hears(s, peer) : isGone(s, peer)));
+  if (!inGrace(s) && silent !== undefined) return silent;
   const unstored_ms = unstoredFor(s);
   if (!stands) return unstored_ms > STORE_LEASES * lease_ms ? "the escrow cannot store what it is sent" : undefined;
   if (!mayLeave(s)) return "the VM is not protected any more";

@@ -16,6 +16,7 @@ import {
   leaveWhenStored,
   mayLeave,
   noteFollows,
+  unheard,
 } from "./leave.ts";
 import type { Message, PackageHead, Refusal, Status } from "./message.ts";
 import { finishWhenSettled, isFree, isOwner, isWhole, learnOpened, lettingOutFreely, statusOf } from "./owner.ts";
@@ -334,7 +335,7 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
       // While memory is copied ahead nothing is at stake: it is the package that waits for both to be heard. Of one that
       // both have joined, and that did not begin by then, the same.
       const late = s.migrating || waited_ms > JOIN_LEASES_MAX * s.config.lease_ms;
-      const why = leavesForNobody(s) ?? (!inGrace(s) && late ? whoIsGone(s) : undefined);
+      const why = leavesForNobody(s) ?? (!inGrace(s) && late ? unheard((peer) => isGone(s, peer)) : undefined);
       if (why !== undefined) cancel(s, out, why);
     }
   } else if (s.phase === "switchover" && s.persisting === null) {
@@ -342,11 +343,6 @@ function sourceHeartbeat(s: Draft, out: Action[]): void {
     if (s.peerTarget?.vm === "incoming" && silent) sendPackage(s, out);
     else if (s.peerTarget?.vm === "running") s.phase = "draining";
   }
-}
-
-function whoIsGone(s: Draft): string | undefined {
-  const gone = peersOf("source").find((peer) => isGone(s, peer));
-  return gone === undefined ? undefined : `the ${gone} is not heard`;
 }
 
 /** The target's QEMU waited when it joined, and says that it is gone: what was begun can only be given up. */

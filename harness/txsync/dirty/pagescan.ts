@@ -78,7 +78,7 @@ export class Pagescan implements AsyncDisposable {
   }
 
   /**
-   * @param timeout_ms for what does not go through all of memory
+   * @param timeout_ms bounds the answer; what goes through all of memory takes longer than the default
    * @throws PagescanError; WaitTimeoutError, after which the helper is ended.
    */
   async request(line: string, payload?: Uint8Array, timeout_ms = ANSWER_MS): Promise<PagescanAnswer> {

@@ -449,9 +449,9 @@ export class TransactionLog {
 
   /** Begun without the room that it takes it would only take what there is from others. */
   #mayCompact(): boolean {
-    const can = canCompact(this.#measures, this.#options.files.free());
-    if (!can && !this.#said_no_room)
-      this.#trouble(`there is no room to compact the log: ${this.#options.files.free()} bytes are free`);
+    const free_bytes = this.#options.files.free();
+    const can = canCompact(this.#measures, free_bytes);
+    if (!can && !this.#said_no_room) this.#trouble(`there is no room to compact the log: ${free_bytes} bytes are free`);
     this.#said_no_room = !can;
     return can;
   }
